@@ -1,0 +1,49 @@
+"""A run's configuration as a TOML file."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from repdyn_keras.config.keys import KEYS, Config, check
+from repdyn_keras.errors import InputError, unknown
+
+VERSIONS = "versions"
+
+
+def load_config(path: str | Path) -> dict[str, Any]:
+    """The keys that a configuration file sets, checked one by one.
+
+    The table `[versions]`, which `run.toml` ends with, is left out.
+
+    Raises:
+        InputError: the file cannot be read, is not TOML, or holds an unknown key or a bad value.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"Cannot read the configuration {path}: {error.strerror}. Expected a TOML file."
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text. Expected a TOML file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(
+            f"{path} is not valid TOML: {error}. Expected lines such as epochs = 40."
+        ) from None
+    values.pop(VERSIONS, None)
+    for name, value in values.items():
+        if name not in KEYS:
+            raise unknown("key", name, KEYS, f"In {path}; `repdyn run --keys` lists all.")
+        values[name] = check(name, value)
+    return values
+
+
+def to_toml(config: Config, versions: dict[str, str]) -> str:
+    """The whole configuration as TOML text; `load_config` reads it back."""
+    import tomli_w
+
+    values = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return tomli_w.dumps({**values, VERSIONS: versions})

@@ -1,0 +1,240 @@
+"""The keys of a run: name, meaning, default and what each may hold."""
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from repdyn_keras.errors import InputError, unknown
+
+BACKENDS = ("jax", "tensorflow", "torch")
+DATASETS = ("digits", "synthetic", "npz:FILE")
+MODELS = ("resnet", "vit")
+OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("constant", "inverse-sqrt", "cosine")
+BATCH_NORMS = ("moving", "recalibrate")
+
+
+def key(default: Any, help: str, *, choices=None, low=None, high=None, below=None):
+    """A dataclass field with what the checks and `--keys` need to know of it."""
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "below": below}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides a run except the folder it is written to.
+
+    A key that is None is filled by `resolve` from the preset of its dataset, model and optimizer.
+
+    Raises:
+        InputError: a value has the wrong type or is out of range, or a name is unknown.
+
+    Example:
+        >>> Config(model="vit", epochs=40).model
+        'vit'
+    """
+
+    backend: str = key("jax", "Keras backend", choices=BACKENDS)
+    dataset: str = key("digits", "digits, synthetic, or npz:FILE")
+    model: str = key("resnet", "network", choices=MODELS)
+    optimizer: str = key("sgd", "optimizer", choices=OPTIMIZERS)
+    epochs: int | None = key(None, "epochs to train", low=1)
+    label_noise: float = key(
+        0.2, "share of training labels replaced by another class", low=0, below=1
+    )
+    seed: int = key(0, "seed of the split, the noise, the weights, the order of batches", low=0)
+
+    test_share: float = key(0.2, "share of images kept for testing (digits)", low=0.01, high=0.9)
+    augment: bool = key(False, "random crops (padding 1/8 of the side) and horizontal flips")
+    synthetic_train: int = key(2048, "training images of synthetic", low=8)
+    synthetic_test: int = key(512, "test images of synthetic", low=1)
+    synthetic_size: int = key(16, "side of an image of synthetic", low=2)
+    synthetic_channels: int = key(3, "channels of synthetic", low=1)
+    synthetic_classes: int = key(10, "classes of synthetic", low=2)
+
+    width: int | None = key(
+        None, "width: channels of the ResNet's first stage, features of a ViT token", low=1
+    )
+    blocks: tuple[int, ...] = key((2, 2, 2, 2), "blocks of each ResNet stage", low=1)
+    patch: int | None = key(None, "side of a ViT patch in pixels", low=1)
+    depth: int | None = key(None, "encoder blocks of the ViT", low=1)
+    heads: int | None = key(None, "attention heads of the ViT", low=1)
+
+    learning_rate: float | None = key(None, "initial learning rate", low=0)
+    schedule: str | None = key(None, "course of the learning rate", choices=SCHEDULES)
+    momentum: float = key(0.9, "momentum of SGD", low=0, below=1)
+    weight_decay: float = key(0.0, "decoupled weight decay", low=0)
+    batch_size: int | None = key(None, "images of a training step", low=1)
+
+    n_eval: int = key(1024, "training images whose representations are compared", low=4)
+    cka_batch: int = key(256, "images of a batch of minibatch CKA", low=4)
+    record_epochs: str | tuple[int, ...] = key(
+        "log", "epochs to record: log (0, round(2^(i/6)), the last) or a list", low=0
+    )
+    layers: str | None = key(
+        None, "regular expression of layer names to record; none: every block"
+    )
+    pooling: str | int = key(
+        "mean", "features of a probe: mean, flatten, or the side of a grid", low=1
+    )
+    batch_norm: str = key(
+        "moving", "moments of BatchNormalization while recording", choices=BATCH_NORMS
+    )
+    probe_images: int = key(10_000, "training images that probes are fitted on, at most", low=3)
+    planes: int = key(16, "planes through three images; 0 records no regions", low=0)
+    resolution: int = key(24, "points along each side of a plane's grid", low=2)
+    margin: float = key(0.1, "margin around the three images, in parts of their extent", low=0)
+    keep_weights: bool = key(False, "keep the weights of every recorded epoch in weights/")
+
+    def __post_init__(self):
+        for spec in dataclasses.fields(self):
+            value = check(spec.name, getattr(self, spec.name))
+            object.__setattr__(self, spec.name, value)
+        if self.pooling not in ("mean", "flatten") and not isinstance(self.pooling, int):
+            raise unknown("pooling", self.pooling, ("mean", "flatten"), "Or a whole number.")
+        if isinstance(self.record_epochs, str) and self.record_epochs != "log":
+            raise unknown("record_epochs", self.record_epochs, ("log",), "Or a list of epochs.")
+        check_dataset_name(self.dataset)
+        check_pattern(self.layers)
+
+
+KEYS = {spec.name: spec for spec in dataclasses.fields(Config)}
+TYPES = typing.get_type_hints(Config)
+
+
+def check_dataset_name(name: str) -> None:
+    """Raises InputError unless `name` has the form of a known data set."""
+    kind, _, rest = name.partition(":")
+    if kind == "npz":
+        if not rest:
+            raise InputError("Dataset 'npz:' names no file. Expected npz:FILE, such as npz:my.npz.")
+    elif name not in DATASETS:
+        raise unknown("dataset", name, DATASETS)
+
+
+def check_pattern(pattern: str | None) -> None:
+    """Raises InputError unless `pattern` is a regular expression."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise InputError(
+            f"layers={pattern!r} is not a regular expression: {error}. "
+            "Expected one such as 'stage4.*' or 'block0[1-3]'."
+        ) from None
+
+
+def check(name: str, value: Any) -> Any:
+    """The value of a key, converted where nothing is lost; raises InputError otherwise."""
+    if name not in KEYS:
+        raise unknown("key", name, KEYS, "`repdyn run --keys` lists all.")
+    meta = KEYS[name].metadata
+    value = convert(name, value)
+    if value is None:
+        return None
+    if meta["choices"] and value not in meta["choices"]:
+        raise unknown(name, value, meta["choices"])
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, str | bool):
+            continue
+        low, high, below = meta["low"], meta["high"], meta["below"]
+        if (
+            not math.isfinite(number)
+            or (low is not None and number < low)
+            or (high is not None and number > high)
+            or (below is not None and number >= below)
+        ):
+            raise InputError(f"{name} = {number!r} is out of range. Expected {range_of(meta)}.")
+    return value
+
+
+def range_of(meta) -> str:
+    """The range of a key in words."""
+    parts = [
+        f"{word} {meta[bound]}"
+        for bound, word in (("low", "at least"), ("high", "at most"), ("below", "below"))
+        if meta[bound] is not None
+    ]
+    return "a finite number" + (" " + " and ".join(parts) if parts else "")
+
+
+def accepted(name: str) -> tuple:
+    """The types that a key may hold."""
+    hint = TYPES[name]
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(options)
+
+
+def convert(name: str, value: Any) -> Any:
+    """`value` as one of the key's types, without loss."""
+    options = accepted(name)
+    if value is None and type(None) in options:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    for option in options:
+        if option is bool and isinstance(value, bool):
+            return value
+        if option is int and is_number and math.isfinite(value) and float(value).is_integer():
+            return int(value)
+        if option is float and is_number:
+            return float(value)
+        if option is str and isinstance(value, str):
+            return value
+        if typing.get_origin(option) is tuple and isinstance(value, list | tuple | range):
+            if value and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
+                return tuple(value)
+    raise InputError(f"{name} = {value!r} is not valid. Expected {words_of(name)}.")
+
+
+def words_of(name: str) -> str:
+    """What a key may hold, in words."""
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        tuple[int, ...]: "a list of whole numbers",
+    }
+    return " or ".join(words[option] for option in accepted(name) if option is not type(None))
+
+
+def parse_value(name: str, text: str) -> Any:
+    """The value that `text`, as typed after `--set name=`, stands for.
+
+    Lists are written with commas: `blocks=1,1,1,1`.
+    """
+    if name not in KEYS:
+        raise unknown("key", name, KEYS, "`repdyn run --keys` lists all.")
+    options = accepted(name)
+    stripped = text.strip()
+    if type(None) in options and stripped.lower() in ("none", "null", ""):
+        return None
+    if tuple[int, ...] in options and re.fullmatch(r"[\[(]?\s*-?\d+(\s*,\s*-?\d+)*\s*,?\s*[\])]?", stripped):
+        return check(name, [int(part) for part in re.findall(r"-?\d+", stripped)])
+    if bool in options and stripped.lower() in ("true", "false"):
+        return stripped.lower() == "true"
+    if int in options or float in options:
+        for number in (int, float):
+            try:
+                return check(name, number(stripped))
+            except InputError:
+                raise
+            except ValueError:
+                continue
+    return check(name, stripped)
+
+
+def describe_keys() -> list[tuple[str, str, str]]:
+    """Every key with its default ("preset" where the preset decides) and its meaning."""
+    rows = []
+    for name, spec in KEYS.items():
+        default = "preset" if spec.default is None and name != "layers" else spec.default
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
+        choices = spec.metadata["choices"]
+        suffix = f" ({', '.join(choices)})" if choices else ""
+        rows.append((name, str(default), spec.metadata["help"] + suffix))
+    return rows

@@ -1,0 +1,30 @@
+"""What a key holds when nobody set it, by data set, network and optimizer."""
+
+import dataclasses
+
+from repdyn_keras.config.keys import Config
+
+# Small images (digits, synthetic, npz). Sizes: so that a default run ends within three minutes on
+# two cores. Learning rates: by epochs to perfect fit and test accuracy (benchmarks/README.md).
+NETWORKS = {
+    "resnet": {"width": 8},
+    "vit": {"width": 64, "patch": 4, "depth": 6, "heads": 4},
+}
+TRAININGS = {
+    ("resnet", "sgd"): {"learning_rate": 0.05, "schedule": "inverse-sqrt", "batch_size": 128},
+    ("resnet", "adam"): {"learning_rate": 1e-3, "schedule": "constant", "batch_size": 128},
+    ("vit", "sgd"): {"learning_rate": 0.05, "schedule": "inverse-sqrt", "batch_size": 64},
+    ("vit", "adam"): {"learning_rate": 1e-3, "schedule": "constant", "batch_size": 64},
+}
+EPOCHS = 102
+
+
+def resolve(config: Config) -> Config:
+    """The same configuration with every key that was left open filled by its preset."""
+    preset = {
+        "epochs": EPOCHS,
+        **NETWORKS[config.model],
+        **TRAININGS[config.model, config.optimizer],
+    }
+    missing = {name: value for name, value in preset.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **missing)

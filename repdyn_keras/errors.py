@@ -1,0 +1,41 @@
+"""What the user is told when something cannot be used as it was given."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that cannot be used: says what was expected, what came, and how to mend it.
+
+    The command line prints it as one message and exits with code 2.
+    """
+
+
+def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
+    """The valid names that look most like `name`; all of them (up to eight) where none does."""
+    valid = list(valid)
+    by_fold = {}
+    for candidate in valid:
+        by_fold.setdefault(candidate.lower(), candidate)
+    close = difflib.get_close_matches(str(name).lower(), by_fold, n=most, cutoff=0.5)
+    inside = [key for key in by_fold if str(name) and str(name).lower() in key]
+    found = list(dict.fromkeys([*close, *inside]))[:most]
+    return [by_fold[key] for key in found] if found else valid[:8]
+
+
+def unknown(kind: str, name: object, valid: Iterable[str], hint: str = "") -> InputError:
+    """The error for a name that does not exist, with the nearest that do."""
+    valid = list(valid)
+    near = nearest(str(name), valid)
+    label = "Valid" if len(near) == len(valid) else "Nearest"
+    more = "" if len(near) == len(valid) else f" ({len(valid)} in all)"
+    text = f"Unknown {kind} {str(name)!r}. {label}: {', '.join(near)}{more}."
+    return InputError(f"{text} {hint}".rstrip())
+
+
+def missing_extra(module: str, extra: str, purpose: str) -> InputError:
+    """The error for a package that is not installed: names the extra that brings it."""
+    return InputError(
+        f"{purpose} needs the package {module!r}, which is not installed. "
+        f"Install it: pip install 'repdyn-keras[{extra}]'"
+    )

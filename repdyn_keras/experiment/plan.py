@@ -1,0 +1,63 @@
+"""What a run will do and take, before it starts."""
+
+from dataclasses import dataclass
+
+from repdyn_keras.config import Config
+from repdyn_keras.recording.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        epochs: the epochs it will record.
+        layers: the layers it will record, the output last.
+        parameters: number of the model's weights.
+        steps: training steps of an epoch.
+        images: training images, evaluation images, test images.
+        disk_bytes: size of its records and, if kept, weights.
+        passes: images through the network forwards: by one epoch of training, by one record.
+    """
+
+    epochs: list[int]
+    layers: list[str]
+    parameters: int
+    steps: int
+    images: tuple[int, int, int]
+    disk_bytes: int
+    passes: tuple[int, int]
+
+
+def plan_run(config: Config, model, layers: list[str], data, n_eval: int, steps: int) -> Plan:
+    """The plan of a resolved configuration.
+
+    Args:
+        config: the resolved configuration.
+        model: its network.
+        layers: hidden layers that are recorded.
+        data: its data set.
+        n_eval: evaluation images.
+        steps: training steps of an epoch.
+    """
+    epochs = Schedule(config.record_epochs).planned(config.epochs)
+    batch = min(config.cka_batch, n_eval)
+    kept = n_eval // batch * batch
+    points = config.planes * config.resolution**2
+    names = [*layers, "output"]
+    record = len(names) * (4 * (kept // batch) * batch * (batch - 1) // 2 + points)
+    weights = 4 * model.count_params() if config.keep_weights else 0
+    probed = min(config.probe_images, len(data.x_train))
+    batch_norm = any(type(layer).__name__ == "BatchNormalization" for layer in model.layers)
+    return Plan(
+        epochs=epochs,
+        layers=names,
+        parameters=model.count_params(),
+        steps=steps,
+        images=(len(data.x_train), kept, len(data.x_test)),
+        disk_bytes=len(epochs) * (record + weights),
+        passes=(
+            steps * min(config.batch_size, len(data.x_train)),
+            kept + probed * (1 + batch_norm) + len(data.x_test) + points,
+        ),
+    )

@@ -1,0 +1,78 @@
+"""Pictures of a run, made from its Dataset alone."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import xarray as xr
+
+from repdyn_keras.figures import style
+from repdyn_keras.figures.curves import learning_curves, probe_curves
+from repdyn_keras.figures.heatmaps import similarity_heatmap, similarity_heatmaps
+from repdyn_keras.figures.regions import decision_regions, film_strip
+
+__all__ = [
+    "decision_regions",
+    "draw_all",
+    "film_strip",
+    "learning_curves",
+    "probe_curves",
+    "similarity_heatmap",
+    "similarity_heatmaps",
+]
+
+PLANES_DRAWN = 3
+
+
+def draw_all(
+    dynamics: xr.Dataset,
+    folder: str | os.PathLike,
+    progress: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Write every figure that the Dataset allows as a PNG file.
+
+    Args:
+        dynamics: the Dataset of a run.
+        folder: made where it does not exist; files of the same names are replaced.
+        progress: called with a line of text after each file.
+
+    Returns:
+        The files, in the order of drawing.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, draw in _plan(dynamics).items():
+        written.append(_save(draw(), folder / name))
+        if progress is not None:
+            progress(f"drew {written[-1]}")
+    return written
+
+
+def _plan(dynamics: xr.Dataset) -> dict[str, Callable]:
+    """File names and what draws them; one figure is in memory at a time."""
+    plan = {}
+    if "probe_accuracy" in dynamics:
+        plan["learning_curves.png"] = lambda: learning_curves(dynamics).figure
+        plan["probe_curves.png"] = lambda: probe_curves(dynamics)
+    if "cka" in dynamics:
+        plan["cka.png"] = lambda: similarity_heatmaps(dynamics, "cka")
+    if "region_agreement" in dynamics:
+        plan["region_agreement.png"] = lambda: similarity_heatmaps(dynamics, "region_agreement")
+    if "regions" in dynamics:
+        for plane in dynamics["plane"].values[:PLANES_DRAWN]:
+            plan[f"regions_plane{int(plane)}.png"] = lambda plane=int(plane): film_strip(
+                dynamics, plane
+            )
+    return plan
+
+
+def _save(figure, path: Path) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # No software name: the same Dataset gives the same bytes under another matplotlib patch.
+        figure.savefig(temporary, format="png", dpi=style.DPI, metadata={"Software": None})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

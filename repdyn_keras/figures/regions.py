@@ -1,0 +1,203 @@
+"""Decision regions of a layer on a plane through three images, and how they move over epochs."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+
+from repdyn_keras.figures import style
+from repdyn_keras.figures.choose import pick_epoch, pick_layer, pick_plane, require
+from repdyn_keras.figures.panels import axes_or_new, heading, heading_height, new_figure, place
+from repdyn_keras.figures.thumbnails import draw_key
+
+MOST_IN_LEGEND = 20
+
+
+def decision_regions(dynamics: xr.Dataset, layer: str, epoch: int, plane: int = 0, ax=None):
+    """The class that a layer's probe gives to each point of a plane through three images.
+
+    A disc stands at each image's place, with the number and in the colour of its true class: a
+    disc that melts into its surroundings is classified correctly.
+
+    Args:
+        dynamics: holds `regions` (layer, epoch, plane, row, column), `plane_position` and
+            `plane_label`.
+        layer, epoch, plane: which map, by name and number.
+        ax: Axes to draw into; None makes a Figure of its own.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        InputError: no planes were recorded, or the layer, epoch or plane is absent.
+    """
+    regions = require(dynamics, "regions")
+    at = {
+        "layer": pick_layer(dynamics, layer),
+        "epoch": pick_epoch(dynamics, epoch),
+        "plane": pick_plane(dynamics, plane),
+    }
+    classes = regions.isel(at).values
+    ax = axes_or_new(ax, 6.4, 5.6)
+    _draw_map(ax, classes)
+    position = dynamics["plane_position"].values[at["plane"]]
+    labels = dynamics["plane_label"].values[at["plane"]]
+    _draw_discs(ax, position, labels, size=17)
+    for (row, column), label in zip(position, labels, strict=True):
+        ink = style.ink_on(style.class_color(int(label)))
+        text = {"ha": "center", "va": "center_baseline", "size": 9, "weight": "bold"}
+        ax.text(column, row, str(int(label)), color=ink, zorder=5, **text)
+    who = "the network" if str(layer) == "output" else f"a linear probe on {layer}"
+    ax.set_title(
+        f"Class given by {who} at epoch {epoch}",
+        size=style.PANEL_TITLE + 1,
+        loc="left",
+        parse_math=False,
+    )
+    ax.set_xlabel(
+        f"plane {plane} through three images (discs: their true classes)", size=style.LABEL
+    )
+    ax.legend(
+        handles=_class_handles(classes, labels),
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        frameon=False,
+        fontsize=style.SMALL,
+    )
+    return ax
+
+
+def film_strip(
+    dynamics: xr.Dataset,
+    plane: int = 0,
+    layers: Iterable[str] | None = None,
+    epochs: Iterable[int] | None = None,
+    most: int = 10,
+):
+    """Decision regions on one plane: layers downwards, epochs across.
+
+    Args:
+        dynamics: holds `regions` (layer, epoch, plane, row, column), `plane_position`,
+            `plane_label`, and `plane_image` where the inputs are pictures.
+        plane: its number.
+        layers: names in the order of drawing; None: all.
+        epochs: recorded epochs; None: about `most`, evenly along the recorded ones, with the first
+            and the last.
+        most: how many epochs at most where `epochs` is None.
+
+    Returns:
+        The Figure; its first Axes are the maps, row by row.
+
+    Raises:
+        InputError: no planes were recorded, or a layer, epoch or plane is absent.
+    """
+    regions = require(dynamics, "regions").isel(plane=pick_plane(dynamics, plane))
+    plane_at = pick_plane(dynamics, plane)
+    names = [str(name) for name in dynamics["layer"].values] if layers is None else list(layers)
+    rows = [pick_layer(dynamics, name) for name in names]
+    if epochs is None:
+        count = dynamics.sizes["epoch"]
+        columns = np.unique(np.linspace(0, count - 1, max(2, min(most, count))).round().astype(int))
+    else:
+        columns = [pick_epoch(dynamics, epoch) for epoch in epochs]
+    position = dynamics["plane_position"].values[plane_at]
+    labels = dynamics["plane_label"].values[plane_at]
+    maps = regions.isel(layer=rows, epoch=columns).transpose("layer", "epoch", "row", "column")
+    maps = maps.values
+    handles = _class_handles(maps, labels)
+
+    title = "Decision regions of each layer over training"
+    explained = (
+        f"plane {plane}: the plane through the three images at the left; discs mark their places "
+        "in the colours of their true classes",
+        "rows: the class that a linear probe on the layer gives; output: the network's own class",
+    )
+    subtitle = " · ".join(part for part in (style.run_title(dynamics), *explained) if part)
+    side, gap, key = 2.45, 0.07, 2.0
+    name_width = 0.075 * max(len(name) for name in names) + 0.25
+    size = (style.WIDTH - side - name_width - 0.2) / len(columns) - gap
+    size = float(np.clip(size, 0.6, min(1.9, max(0.9, 12 / len(rows)))))
+    width = max(7.0, side + name_width + len(columns) * (size + gap) + 0.2)
+    top = heading_height(width, title, subtitle) + 0.45
+    legend_top = top + key + 0.35
+    height = max(top + len(rows) * (size + gap) + 0.3, legend_top + 0.185 * len(handles) + 0.6)
+    figure = new_figure(width, height)
+    for row, name in enumerate(names):
+        for column, epoch_at in enumerate(columns):
+            x = side + name_width + column * (size + gap)
+            ax = place(figure, x, top + row * (size + gap), size, size)
+            _draw_map(ax, maps[row, column])
+            _draw_discs(ax, position, labels, size=4.6)
+            if row == 0:
+                ax.set_title(int(dynamics["epoch"].values[epoch_at]), size=style.SMALL, pad=4)
+            if column == 0:
+                ax.set_ylabel(
+                    name,
+                    size=style.LABEL,
+                    rotation=0,
+                    ha="right",
+                    va="center",
+                    parse_math=False,
+                )
+    figure.text(
+        (side + name_width - 0.08) / width,
+        1 - (top - 0.06) / height,
+        "epoch",
+        size=style.SMALL,
+        ha="right",
+    )
+    draw_key(figure, dynamics, plane_at, 0.2, top, key)
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.12 / width, 1 - legend_top / height),
+        frameon=False,
+        fontsize=style.SMALL,
+        title="colour: class given to\neach point of the plane",
+        title_fontsize=style.SMALL,
+        alignment="left",
+    )
+    figure.text(0.2 / width, 1 - (top - 0.08) / height, "the three images", size=style.SMALL)
+    heading(figure, title, subtitle)
+    return figure
+
+
+def _draw_map(ax, classes: np.ndarray) -> None:
+    rows, columns = classes.shape
+    image = style.class_image(classes)
+    ax.imshow(image, origin="lower", interpolation="nearest", zorder=1)
+    if (image[..., 3] == 0).any():
+        style.hatch_undefined(ax, columns, rows)
+    # The images stand inside the grid; the limits must not follow their discs.
+    ax.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5), xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(color="#888888", linewidth=0.5)
+
+
+def _draw_discs(ax, position: np.ndarray, labels: np.ndarray, size: float) -> None:
+    """Discs in the colours of the true classes, rimmed white and dark to be seen on any map."""
+    x, y = position[:, 1], position[:, 0]
+    colors = [style.class_color(int(label)) for label in labels]
+    ax.scatter(x, y, s=(size + 2.6) ** 2, color=style.INK, linewidth=0, zorder=3, clip_on=False)
+    ax.scatter(
+        x, y, s=size**2, color=colors, edgecolor="white", linewidth=1.1, zorder=4, clip_on=False
+    )
+
+
+def _class_handles(classes: np.ndarray, corners: np.ndarray) -> list:
+    """Legend entries of the classes in sight: all, or the corners' and the most frequent."""
+    from matplotlib.patches import Patch
+
+    undefined = np.iinfo(classes.dtype).max
+    values, counts = np.unique(classes, return_counts=True)
+    area = dict.fromkeys((int(label) for label in corners), 0)
+    area |= {int(v): int(n) for v, n in zip(values, counts, strict=True) if v != undefined}
+    own = {int(label) for label in corners}
+    ranked = sorted(area, key=lambda index: (index not in own, -area[index]))
+    shown, left_out = sorted(ranked[:MOST_IN_LEGEND]), len(ranked) - MOST_IN_LEGEND
+    handles = [Patch(color=style.class_color(index), label=f"class {index}") for index in shown]
+    if left_out > 0:
+        handles.append(Patch(color="none", label=f"and {left_out} more, less frequent"))
+    if undefined in values:
+        handles.append(Patch(label="undefined", **style.undefined_look()))
+    return handles

@@ -1,0 +1,165 @@
+"""Colours, line styles and sizes: one look for every figure."""
+
+import numpy as np
+import xarray as xr
+
+# Chosen from the colours of Paul Tol and of Okabe and Ito by exchange, to make the closest pair as
+# distinct as can be (OKLab) for normal sight, protanopia, deuteranopia and tritanopia (Machado
+# 2009): 0.069 at worst, where matplotlib's own ten have 0.007 and Tol's "muted" 0.03. No gray and
+# no white among them, which are kept for "undefined".
+TEN = (
+    "#0077BB",
+    "#EE7733",
+    "#009E73",
+    "#CC79A7",
+    "#66CCEE",
+    "#882255",
+    "#EEDD88",
+    "#332288",
+    "#FFAABB",
+    "#CC3311",
+)
+GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+
+SIMILARITY_MAP = "viridis"
+UNDEFINED_FACE = "#F4F4F4"
+UNDEFINED_EDGE = "#ABABAB"
+UNDEFINED_HATCH = "//////"
+INK = "#222222"
+FAINT = "#6B6B6B"
+
+DPI = 150
+WIDTH = 12.0
+TITLE = 13.0
+PANEL_TITLE = 9.5
+LABEL = 9.5
+SMALL = 8.5
+
+# Each differs from the others by line style or marker as well, so that they survive grayscale.
+SUBSETS = {
+    "train": {"color": "#222222", "linestyle": "-", "linewidth": 1.6},
+    "clean": {"color": "#33BBEE", "linestyle": (0, (5, 1.6)), "linewidth": 1.8},
+    "mislabeled_given": {"color": "#CC3311", "linestyle": "-", "marker": "o"},
+    "mislabeled_true": {
+        "color": "#009E73",
+        "linestyle": "-.",
+        "marker": "s",
+        "markerfacecolor": "white",
+    },
+    "test": {"color": "#332288", "linestyle": (0, (1, 1.1)), "linewidth": 2.4},
+}
+MEANING = {
+    "train": "training images,\nlabels as given",
+    "clean": "correctly labelled\ntraining images",
+    "mislabeled_given": "wrongly labelled images,\ngiven label = memorized",
+    "mislabeled_true": "wrongly labelled images,\ntrue label = resisted",
+    "test": "test images,\nnever trained on",
+}
+
+
+def class_color(index: int) -> tuple[float, float, float]:
+    """The colour of a class, red, green and blue in 0..1: a function of its index alone.
+
+    The first ten are `TEN`. Later ones walk the hues by the golden angle while lightness and
+    chroma follow van der Corput sequences, so that neighbours in number differ most and no two of
+    a thousand are equal; which is which must then be read from a legend.
+    """
+    if index < len(TEN):
+        code = TEN[index]
+        return tuple(int(code[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    lightness = 0.45 + 0.42 * _van_der_corput(index, 2)
+    chroma = 0.08 + 0.10 * _van_der_corput(index, 3)
+    hue = index * GOLDEN_ANGLE
+    while True:
+        rgb = _oklch_to_srgb(lightness, chroma, hue)
+        if rgb.min() >= 0 and rgb.max() <= 1:
+            return tuple(float(value) for value in rgb)
+        chroma *= 0.9
+
+
+def class_image(classes: np.ndarray) -> np.ndarray:
+    """Colours of a map of class indices; the dtype's maximum, "undefined", is left transparent.
+
+    Args:
+        classes: (row, column) unsigned integers.
+
+    Returns:
+        (row, column, 4) red, green, blue and opacity in 0..1.
+    """
+    undefined = np.iinfo(classes.dtype).max
+    present, where = np.unique(classes, return_inverse=True)
+    table = [(1.0, 1, 1, 0) if c == undefined else (*class_color(int(c)), 1.0) for c in present]
+    return np.array(table)[where.reshape(classes.shape)]
+
+
+def ink_on(color: tuple[float, float, float]) -> str:
+    """Black or white, whichever is read more easily on a colour."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if luminance > 0.18 else "white"
+
+
+def subset_line(name: str) -> dict:
+    """Keyword arguments of `Axes.plot` for a subset's line."""
+    return {"linewidth": 1.6, "markersize": 3.8, "markeredgewidth": 1.1, **SUBSETS[name]}
+
+
+def hatch_undefined(ax, columns: int, rows: int):
+    """Lay a gray hatch under a grid of cells: it shows wherever the picture on top is empty."""
+    from matplotlib.patches import Rectangle
+
+    patch = Rectangle((-0.5, -0.5), columns, rows, zorder=0, **undefined_look())
+    ax.add_patch(patch)
+    return patch
+
+
+def undefined_look() -> dict:
+    """Keyword arguments of a patch that stands for "undefined"."""
+    return {
+        "facecolor": UNDEFINED_FACE,
+        "edgecolor": UNDEFINED_EDGE,
+        "hatch": UNDEFINED_HATCH,
+        "linewidth": 0,
+    }
+
+
+def run_title(dynamics: xr.Dataset) -> str:
+    """The words that name the run, or nothing where the Dataset holds none."""
+    return str(dynamics.attrs.get("title", "") or "")
+
+
+def perfect_fit_epoch(dynamics: xr.Dataset) -> float | None:
+    """The epoch of perfect fit, or None where it was not reached."""
+    epoch = dynamics.attrs.get("perfect_fit_epoch")
+    return float(epoch) if epoch is not None and np.isfinite(epoch) else None
+
+
+def _van_der_corput(index: int, base: int) -> float:
+    value, part = 0.0, 1.0
+    while index:
+        part /= base
+        index, digit = divmod(index, base)
+        value += digit * part
+    return value
+
+
+def _oklch_to_srgb(lightness: float, chroma: float, hue: float) -> np.ndarray:
+    """Ottosson's OKLab to sRGB (2020); values outside 0..1 are outside the gamut."""
+    a, b = chroma * np.cos(hue), chroma * np.sin(hue)
+    cones = np.array(
+        [
+            lightness + 0.3963377774 * a + 0.2158037573 * b,
+            lightness - 0.1055613458 * a - 0.0638541728 * b,
+            lightness - 0.0894841775 * a - 1.2914855480 * b,
+        ]
+    )
+    to_linear = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    linear = to_linear @ cones**3
+    curved = 1.055 * np.abs(linear) ** (1 / 2.4) - 0.055
+    return np.where(linear <= 0.0031308, 12.92 * linear, curved)

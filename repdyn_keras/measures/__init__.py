@@ -1,0 +1,1 @@
+"""Mathematics on arrays. NumPy throughout; `device` holds what runs through `keras.ops`."""

@@ -1,0 +1,213 @@
+"""Centered kernel alignment as the cosine of fingerprints."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from repdyn_keras.errors import InputError, unknown
+
+ESTIMATORS = ("unbiased", "biased")
+# Columns of a matrix product that are summed in float32 before the sum goes on in float64.
+SUM_CHUNK = 16_384
+
+
+def cka(x, y, *, batch_size: int | None = None, estimator: str = "unbiased") -> float:
+    """Linear CKA of two representations of the same samples: similarity, 1 = identical.
+
+    Unbiased, it is near 0 for unrelated data whatever its dimension, and slightly negative values
+    are information: nothing is clamped. Invariant to rotation, isotropic scale and shift of
+    either representation, and full-batch also to the order of the samples.
+
+    Source: Kornblith et al. 2019 (arXiv 1905.00414) for CKA; Nguyen et al. 2021
+    (arXiv 2010.15327, eq. 2-4) for the unbiased HSIC and its mean over batches.
+
+    Args:
+        x: (n, ...) features, flattened to (n, d).
+        y: (n, ...) features of the same samples in the same order; d may differ.
+        batch_size: samples of a batch, at least 4; samples past the last whole batch are left
+            out, with a warning. None takes all samples as one batch.
+        estimator: "unbiased", or "biased" (Kornblith's) for comparison with older papers.
+
+    Returns:
+        The similarity as a float; NaN, with a warning, where a representation is constant over
+        the samples or not finite.
+
+    Raises:
+        InputError: unequal n, fewer than 4 samples a batch, or an unknown estimator.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(64, 10))
+        >>> round(cka(x, 3 * x + 1), 6)
+        1.0
+    """
+    return float(cka_matrix([x, y], batch_size=batch_size, estimator=estimator)[0, 1])
+
+
+def cka_matrix(
+    representations: Sequence, *, batch_size: int | None = None, estimator: str = "unbiased"
+) -> np.ndarray:
+    """Linear CKA between all pairs of representations of the same samples.
+
+    Every representation is reduced to its fingerprint once; all pairs are one matrix product.
+    See `cka` for the source and the arguments.
+
+    Args:
+        representations: sequence of m arrays (n, ...).
+        batch_size: as for `cka`.
+        estimator: as for `cka`.
+
+    Returns:
+        (m, m) float64, symmetric, similarity, 1 = identical.
+
+    Raises:
+        InputError: as for `cka`.
+    """
+    if len(representations) == 0:
+        raise InputError("No representations came. Expected a sequence of arrays (n, ...).")
+    prints = None
+    for index, x in enumerate(representations):
+        vector = fingerprint(x, batch_size=batch_size, estimator=estimator, name=f"number {index}")
+        if prints is None:
+            n = len(x)
+            prints = np.empty((len(representations), len(vector)), vector.dtype)
+        if len(x) != n:
+            raise InputError(
+                f"Representation 0 has {n} samples, number {index} has {len(x)}. "
+                "Expected the same samples in the same order."
+            )
+        prints = prints.astype(np.result_type(prints, vector), copy=False)
+        prints[index] = vector
+    return cosines(prints)
+
+
+def fingerprint(
+    x, *, batch_size: int | None = None, estimator: str = "unbiased", name: str = "x"
+) -> np.ndarray:
+    """One vector whose cosine with another is the CKA of the two representations.
+
+    For every batch the features are centred, and the upper triangle of the U-centred Gram matrix,
+    scaled by sqrt(2 / (b (b - 3))), is laid end to end with those of the other batches. (Biased:
+    the double-centred Gram matrix with its diagonal, off-diagonal entries scaled by sqrt(2).)
+
+    Args:
+        x: (n, ...) features.
+        batch_size: samples of a batch; None takes all samples as one.
+        estimator: "unbiased" or "biased".
+        name: what a warning calls x.
+
+    Returns:
+        (n // b * b (b - 1) / 2,) in float32 for features of up to 32 bits, else float64;
+        NaN everywhere, with a warning, where x is constant or not finite.
+    """
+    if estimator not in ESTIMATORS:
+        raise unknown("estimator", estimator, ESTIMATORS)
+    x = np.asarray(x)
+    if x.ndim < 2:
+        raise InputError(f"Features have shape {x.shape}. Expected (n, ...) with n samples.")
+    floating = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float64)
+    epsilon = float(np.finfo(floating).eps)
+    x = x.reshape(len(x), -1).astype(np.promote_types(floating, np.float32), copy=False)
+    b = batch_length(len(x), batch_size)
+    kept = len(x) // b * b
+    if kept < len(x):
+        warnings.warn(
+            f"{len(x) - kept} of {len(x)} samples are left out: {len(x)} is not a multiple of "
+            f"the batch size {b}.",
+            stacklevel=3,
+        )
+    packed, norms = zip(
+        *(pack(x[start : start + b], estimator) for start in range(0, kept, b)), strict=True
+    )
+    vector = np.concatenate(packed).astype(x.dtype, copy=False)
+    squares = np.sum(norms, axis=0)
+    if not np.isfinite(squares).all():
+        warnings.warn(f"Representation {name} is not finite: its CKA is NaN.", stacklevel=3)
+    elif is_dead(squares, epsilon):
+        warnings.warn(
+            f"Representation {name} is constant over its {kept} samples (norm of the centred "
+            f"Gram matrix {squares[0] ** 0.5:.3g}): its CKA is NaN.",
+            stacklevel=3,
+        )
+    else:
+        return vector
+    return np.full_like(vector, np.nan)
+
+
+def batch_length(n: int, batch_size: int | None) -> int:
+    """Samples of a batch: `batch_size`, or n where that is fewer or it is None."""
+    b = n if batch_size is None else min(n, batch_size)
+    if b < 4:
+        raise InputError(
+            f"CKA batches of {b} samples came (n = {n}, batch_size = {batch_size}). Expected at "
+            "least 4: the unbiased estimator divides by b (b - 3)."
+        )
+    return b
+
+
+def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """The fingerprint of one batch (b, d), and the squared norms that tell whether it is dead."""
+    b = len(x)
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.sum(np.square(x, dtype=np.float64))
+        x = x - x.mean(axis=0, dtype=np.float64).astype(x.dtype)
+        gram = (x @ x.T).astype(np.float64)
+        gram_norm = np.sum(np.square(gram))
+        upper = np.triu_indices(b, 1)
+        if estimator == "unbiased":
+            np.fill_diagonal(gram, 0)
+            rows = gram.sum(axis=0) / (b - 2)
+            centred = gram - rows[:, None] - rows[None] + rows.sum() / (b - 1)
+            packed = centred[upper] * np.sqrt(2 / (b * (b - 3)))
+            norm = np.sum(np.square(packed)) * b * (b - 3)
+        else:
+            rows = gram.mean(axis=0)
+            centred = gram - rows[:, None] - rows[None] + rows.mean()
+            packed = np.concatenate([centred[upper] * np.sqrt(2), np.diagonal(centred)])
+            norm = np.sum(np.square(packed))
+    return packed, (norm, gram_norm, size)
+
+
+def is_dead(squares: np.ndarray, epsilon: float) -> np.ndarray:
+    """Whether a layer's Gram matrices hold nothing but rounding.
+
+    Args:
+        squares: (3, ...): |U|^2, |K|^2 and sum |x|^2 over all batches, with K the Gram matrix
+            of the centred features with its diagonal and x uncentred.
+        epsilon: machine epsilon of the activations' dtype.
+    """
+    centred, gram, size = squares
+    return np.sqrt(centred) <= np.maximum(epsilon * np.sqrt(gram), epsilon**2 * size)
+
+
+def cosines(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+    """Cosines between the rows of `a` and those of `b` (of `a` itself when None).
+
+    Args:
+        a: (m, p) fingerprints.
+        b: (k, p) fingerprints, or None.
+
+    Returns:
+        (m, k) float64; rows or columns of NaN where a fingerprint holds NaN.
+    """
+    products = inner_products(a, a if b is None else b)
+    if b is None:
+        products = (products + products.T) / 2
+        left = right = np.diagonal(products)
+    else:
+        left, right = squared_norms(a), squared_norms(b)
+    return products / np.sqrt(left[:, None] * right[None])
+
+
+def inner_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b.T, summed in float64 over chunks that are multiplied in the arrays' own precision."""
+    total = np.zeros((len(a), len(b)))
+    for start in range(0, a.shape[1], SUM_CHUNK):
+        columns = slice(start, start + SUM_CHUNK)
+        total += a[:, columns] @ b[:, columns].T
+    return total
+
+
+def squared_norms(a: np.ndarray) -> np.ndarray:
+    """(m,) float64 sums of squares of the rows."""
+    return np.einsum("ij,ij->i", a, a, dtype=np.float64)

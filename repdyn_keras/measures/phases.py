@@ -1,0 +1,161 @@
+"""Phases of a layer: segments of its path, judged against even drift."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from repdyn_keras.measures.surrogates import even_pace_surrogates
+from repdyn_keras.measures.trajectory import jitter, octaves, widths
+
+MOST_PHASES = 6
+SHORTEST_PHASE = 2
+FEWEST_RECORDS = 8
+SURROGATES = 199
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Phases:
+    """What segmentation says of one path.
+
+    Attributes:
+        labels: (t,) number of the phase of each record, from 1; all 1 where the path is not
+            distinguished from even drift.
+        candidate: (t,) the best division into at least two phases, distinguished or not.
+        p: share of even-pace surrogates that look at least as divided; NaN with few records.
+        distinguishability: R2(3) minus its mean over the surrogates; 0 = even drift.
+        distinguishability_raw: R2(3).
+        jitter_share: share of the path's variance that is jitter.
+    """
+
+    labels: np.ndarray
+    candidate: np.ndarray
+    p: float
+    distinguishability: float
+    distinguishability_raw: float
+    jitter_share: float
+
+
+def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
+    """Divides a path into phases and says whether even drift would look the same.
+
+    The segments minimize the weighted within-segment variance in the kernel, with trapezoid
+    widths on u = log2(1 + epoch) as weights. The evidence is the largest standardized gain,
+    max over K of (R2(K) - mean) / deviation over 199 even-pace surrogates. The number of phases is
+    the K >= 2 of the largest gap between mean log surrogate cost and log cost.
+
+    Source: kernel change points after Arlot et al. 2019 (JMLR 20); the gap after Tibshirani et al.
+    2001. The surrogates are this project's.
+
+    Args:
+        gram: (t, t) similarities, finite, positive semidefinite.
+        epochs: (t,) epochs of the records, increasing.
+        seed: seed of the surrogates.
+
+    Returns:
+        The phases; with fewer than 8 records one phase and NaN.
+    """
+    t = len(gram)
+    one = np.ones(t, dtype=np.int64)
+    if t < FEWEST_RECORDS:
+        return Phases(one, one, *[float("nan")] * 4)
+    u = octaves(epochs)
+    weights = widths(u)
+    most = min(MOST_PHASES, t // SHORTEST_PHASE)
+    segments = segment_costs(gram, weights)
+    costs = partition_costs(segments, most)
+    if not costs[0] > 1e-12 * np.abs(np.diagonal(gram)).max() * weights.sum():
+        return Phases(one, one, 1.0, 0.0, 0.0, float("nan"))
+    drift = even_pace_surrogates(gram, u, SURROGATES, np.random.default_rng(seed))
+    drift_costs = partition_costs(segment_costs(drift, weights), most)
+    gains, drift_gains = explained(costs), explained(drift_costs)
+    mean, deviation = drift_gains.mean(axis=0), drift_gains.std(axis=0, ddof=1)
+    deviation = np.maximum(deviation, 1e-12)
+    evidence = ((gains - mean) / deviation)[1:].max()
+    drift_evidence = ((drift_gains - mean) / deviation)[:, 1:].max(axis=1)
+    p = (1 + np.sum(drift_evidence >= evidence)) / (SURROGATES + 1)
+    floor = 1e-12 * costs[0]
+    gap = np.log(np.maximum(drift_costs, floor)).mean(axis=0) - np.log(np.maximum(costs, floor))
+    candidate = segmentation(segments, 2 + int(np.argmax(gap[1:])))
+    return Phases(
+        labels=candidate if p <= SIGNIFICANCE else one,
+        candidate=candidate,
+        p=float(p),
+        distinguishability=float(gains[2] - mean[2]),
+        distinguishability_raw=float(gains[2]),
+        jitter_share=float(np.sum(weights * jitter(gram)) / costs[0]),
+    )
+
+
+def explained(costs: np.ndarray) -> np.ndarray:
+    """R2(K) = 1 - cost(K) / cost(1) along the last axis."""
+    return 1 - costs / costs[..., :1]
+
+
+def segment_costs(gram: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted within-segment variance of every segment.
+
+    cost[i, j] = sum w G_ii - sum_ij w_i w_j G_ij / sum w, over the records i, ..., j - 1.
+
+    Args:
+        gram: (..., t, t) similarities.
+        weights: (t,) weights of the records.
+
+    Returns:
+        (..., t + 1, t + 1), 0 where j <= i.
+    """
+    t = gram.shape[-1]
+    lead = gram.shape[:-2]
+    table = np.zeros((*lead, t + 1, t + 1))
+    table[..., 1:, 1:] = (gram * weights[:, None] * weights).cumsum(axis=-2).cumsum(axis=-1)
+    own = np.zeros((*lead, t + 1))
+    own[..., 1:] = (np.diagonal(gram, axis1=-2, axis2=-1) * weights).cumsum(axis=-1)
+    mass = np.concatenate([[0.0], weights.cumsum()])
+    corner = np.diagonal(table, axis1=-2, axis2=-1)
+    square = corner[..., None, :] + corner[..., :, None] - table - table.swapaxes(-1, -2)
+    length = mass[None] - mass[:, None]
+    upper = np.triu(np.ones((t + 1, t + 1), bool), 1)
+    mean = np.divide(square, length, out=np.zeros_like(square), where=upper & (length > 0))
+    return np.where(upper, np.maximum(0, own[..., None, :] - own[..., :, None] - mean), 0)
+
+
+def partition_costs(segments: np.ndarray, most: int) -> np.ndarray:
+    """Least cost of a division into 1, ..., `most` segments of at least two records.
+
+    Args:
+        segments: (..., t + 1, t + 1) costs of segments; many paths are divided at once.
+        most: largest number of segments.
+
+    Returns:
+        (..., most).
+    """
+    t = segments.shape[-1] - 1
+    starts, ends = np.meshgrid(np.arange(t + 1), np.arange(t + 1), indexing="ij")
+    allowed = np.where(ends - starts >= SHORTEST_PHASE, segments, np.inf)
+    best = allowed[..., 0, :]
+    costs = [best[..., t]]
+    for _ in range(most - 1):
+        best = np.min(best[..., :, None] + allowed, axis=-2)
+        costs.append(best[..., t])
+    return np.stack(costs, axis=-1)
+
+
+def segmentation(segments: np.ndarray, count: int) -> np.ndarray:
+    """(t,) segment numbers, from 1, of the least costly division into `count` segments."""
+    import ruptures
+
+    class TableCost(ruptures.base.BaseCost):
+        model = "segment costs"
+        min_size = SHORTEST_PHASE
+
+        def fit(self, signal):
+            self.signal = signal
+            return self
+
+        def error(self, start, end):
+            return segments[start, end]
+
+    t = len(segments) - 1
+    search = ruptures.Dynp(custom_cost=TableCost(), jump=1, min_size=SHORTEST_PHASE)
+    ends = search.fit(np.zeros((t, 1))).predict(n_bkps=count - 1)
+    return np.searchsorted(ends, np.arange(t), side="right") + 1

@@ -1,0 +1,120 @@
+"""Planes through three images, and grids of points on them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from repdyn_keras.errors import InputError
+
+# A third image closer to the line through the first two than this share of its distance from the
+# first would make a plane of rounding errors.
+COLLINEAR = 1e-5
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A plane through three images and the extent of a grid on it.
+
+    Attributes:
+        origin: (d,) the first image, flattened.
+        axes: (2, d) orthonormal, by Gram-Schmidt.
+        corners: (3, 2) coordinates of the three images along the axes.
+        low, high: (2,) the extent of the grid.
+    """
+
+    origin: np.ndarray
+    axes: np.ndarray
+    corners: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def grid(self, resolution: int) -> np.ndarray:
+        """(resolution, resolution, 2) coordinates; rows run along the second axis, upwards."""
+        first = np.linspace(self.low[0], self.high[0], resolution)
+        second = np.linspace(self.low[1], self.high[1], resolution)
+        return np.stack(np.meshgrid(first, second), axis=-1)
+
+    def positions(self, resolution: int) -> np.ndarray:
+        """(3, 2) row and column of the three images on the grid, fractional."""
+        spacing = (self.high - self.low) / (resolution - 1)
+        return ((self.corners - self.low) / spacing)[:, ::-1]
+
+
+def plane_through(images: np.ndarray, margin: float = 0.1) -> Plane | None:
+    """The plane through three images, or None where they lie on a line or repeat.
+
+    Source: Somepalli et al. 2022 (arXiv 2203.08124): Gram-Schmidt basis, bounding box of the
+    three points widened by 0.1 of its extent on each side, unclipped.
+
+    Args:
+        images: (3, ...) images.
+        margin: widening on each side, in parts of the bounding box's extent.
+    """
+    points = np.asarray(images, np.float64).reshape(3, -1)
+    first, second = points[1] - points[0], points[2] - points[0]
+    length, distance = np.linalg.norm(first), np.linalg.norm(second)
+    if length == 0 or distance == 0:
+        return None
+    first = first / length
+    along = second @ first
+    rest = second - along * first
+    rest -= (rest @ first) * first
+    height = np.linalg.norm(rest)
+    if height <= COLLINEAR * distance:
+        return None
+    corners = np.array([[0, 0], [length, 0], [along, height]])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    widening = margin * (high - low)
+    return Plane(
+        origin=points[0],
+        axes=np.stack([first, rest / height]),
+        corners=corners,
+        low=low - widening,
+        high=high + widening,
+    )
+
+
+def draw_planes(
+    images: np.ndarray, labels: np.ndarray, count: int, margin: float, seed: int
+) -> tuple[np.ndarray, list[Plane]]:
+    """Seeded planes through three images of three distinct classes; degenerate draws are redrawn.
+
+    Args:
+        images: (n, ...) images.
+        labels: (n,) classes that the three corners differ in.
+        count: number of planes.
+        margin: as for `plane_through`.
+        seed: seed of the draw.
+
+    Returns:
+        (count, 3) indices of the corners' images, and the planes.
+
+    Raises:
+        InputError: fewer than 3 classes, or too few distinct triplets that span a plane.
+    """
+    classes = np.unique(labels)
+    if count and len(classes) < 3:
+        raise InputError(
+            f"Planes go through images of 3 distinct classes; the evaluation images hold "
+            f"{len(classes)}. Expected at least 3, or planes=0 to record no decision regions."
+        )
+    rng = np.random.default_rng(seed)
+    members = {value: np.flatnonzero(labels == value) for value in classes}
+    triplets, planes, seen = [], [], set()
+    tries = 100 * count
+    while len(planes) < count:
+        if tries == 0:
+            raise InputError(
+                f"Only {len(planes)} of {count} planes could be drawn: too few images of distinct "
+                "classes, or images that repeat or lie on a line. Expected more distinct images, "
+                "or fewer planes."
+            )
+        tries -= 1
+        triplet = tuple(int(rng.choice(members[c])) for c in rng.choice(classes, 3, replace=False))
+        plane = plane_through(images[list(triplet)], margin)
+        if plane is None or frozenset(triplet) in seen:
+            continue
+        seen.add(frozenset(triplet))
+        triplets.append(triplet)
+        planes.append(plane)
+    return np.array(triplets, dtype=np.int64).reshape(count, 3), planes

@@ -1,0 +1,28 @@
+"""Seeded choices of images that keep the shares of the classes."""
+
+import numpy as np
+
+
+def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A seeded order in which every stretch holds the classes in about their shares.
+
+    Each image gets the position (rank within its class + uniform) / size of its class.
+
+    Args:
+        labels: (n,) integers.
+        seed: seed of the order.
+
+    Returns:
+        (n,) indices, a permutation.
+    """
+    rng = np.random.default_rng(seed)
+    position = np.empty(len(labels))
+    for value in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == value))
+        position[members] = (np.arange(len(members)) + rng.random(len(members))) / len(members)
+    return np.argsort(position, kind="stable")
+
+
+def stratified_sample(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """`size` indices (all, where there are fewer) with the classes in about their shares."""
+    return stratified_order(labels, seed)[:size]

@@ -1,0 +1,75 @@
+"""Pre-activation residual networks of width k for small images."""
+
+import keras
+from keras import layers
+
+from repdyn_keras.models.blocks import seeded
+
+# Keras's default of 0.99 lags many epochs behind where an epoch has few steps.
+BATCH_NORM_MOMENTUM = 0.9
+
+
+def resnet(
+    input_shape: tuple[int, int, int],
+    n_classes: int,
+    *,
+    width: int = 64,
+    blocks: tuple[int, ...] = (2, 2, 2, 2),
+    seed: int = 0,
+) -> keras.Model:
+    """A pre-activation ResNet of width k; `blocks=(2, 2, 2, 2)` is ResNet-18.
+
+    Stage i has `blocks[i]` basic blocks of `width * 2**i` channels; every stage but the first
+    halves the image. The stem is one 3 x 3 convolution of stride 1, as is usual for small images.
+    Every block ends in an `Add`, whose output is the block's representation.
+
+    Source: He et al. 2016 (arXiv 1603.05027), in the widths of Nakkiran et al. 2020
+    (arXiv 1912.02292), where k = 64 is the standard network. The momentum of BatchNormalization
+    is this project's choice.
+
+    Args:
+        input_shape: (height, width, channels) of the images.
+        n_classes: number of classes; the output is one logit per class.
+        width: channels of the first stage, k.
+        blocks: number of blocks of each stage.
+        seed: seed of all initial weights.
+
+    Returns:
+        A functional model with the named layers `stem`, `stage1_block1`, ..., `pooled`, `output`.
+    """
+    init = seeded(seed)
+
+    def conv(x, filters, kernel, stride, name):
+        return layers.Conv2D(
+            filters,
+            kernel,
+            strides=stride,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=init(),
+            name=name,
+        )(x)
+
+    def norm_relu(x, name):
+        x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
+        return layers.ReLU(name=f"{name}_relu")(x)
+
+    def block(x, filters, stride, name):
+        activated = norm_relu(x, f"{name}_1")
+        shortcut = x
+        if stride != 1 or x.shape[-1] != filters:
+            shortcut = conv(activated, filters, 1, stride, f"{name}_shortcut")
+        y = conv(activated, filters, 3, stride, f"{name}_1_conv")
+        y = conv(norm_relu(y, f"{name}_2"), filters, 3, 1, f"{name}_2_conv")
+        return layers.Add(name=name)([shortcut, y])
+
+    images = keras.Input(input_shape, name="images")
+    x = conv(images, width, 3, 1, "stem")
+    for stage, count in enumerate(blocks):
+        for index in range(count):
+            stride = 2 if stage > 0 and index == 0 else 1
+            x = block(x, width * 2**stage, stride, f"stage{stage + 1}_block{index + 1}")
+    x = norm_relu(x, "final")
+    x = layers.GlobalAveragePooling2D(name="pooled")(x)
+    logits = layers.Dense(n_classes, kernel_initializer=init("glorot_uniform"), name="output")(x)
+    return keras.Model(images, logits, name="resnet")

@@ -1,0 +1,110 @@
+"""Vision Transformers for images of any size."""
+
+import keras
+from keras import layers
+
+from repdyn_keras.models.blocks import seeded
+
+
+class Tokens(layers.Layer):
+    """Prepends a learned class token and adds a learned position embedding.
+
+    Args:
+        init: function that gives seeded initializers.
+
+    Input (batch, patches, width), output (batch, patches + 1, width).
+    """
+
+    def __init__(self, init=None, **kwargs):
+        super().__init__(**kwargs)
+        self._init = init or seeded(0)
+
+    def build(self, shape):
+        _, patches, width = shape
+        self.class_token = self.add_weight(
+            shape=(1, 1, width), initializer="zeros", name="class_token"
+        )
+        self.position = self.add_weight(
+            shape=(1, patches + 1, width),
+            initializer=self._init("truncated_normal", stddev=0.02),
+            name="position",
+        )
+
+    def call(self, x):
+        token = keras.ops.broadcast_to(
+            keras.ops.cast(self.class_token, x.dtype), (keras.ops.shape(x)[0], 1, x.shape[-1])
+        )
+        return keras.ops.concatenate([token, x], axis=1) + keras.ops.cast(self.position, x.dtype)
+
+
+def vit(
+    input_shape: tuple[int, int, int],
+    n_classes: int,
+    *,
+    patch: int = 4,
+    width: int = 192,
+    depth: int = 6,
+    heads: int = 3,
+    seed: int = 0,
+) -> keras.Model:
+    """A Vision Transformer with pre-normalized encoder blocks and a class token.
+
+    Each encoder block is attention and an MLP of four times the width, each behind a
+    LayerNormalization and inside a residual connection; the second `Add` of a block is its
+    representation.
+
+    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929), equations 1-4.
+
+    Args:
+        input_shape: (height, width, channels) of the images; `patch` must divide both sides.
+        n_classes: number of classes; the output is one logit per class.
+        patch: side of a square patch, in pixels.
+        width: features of a token; `heads` must divide it.
+        depth: number of encoder blocks.
+        heads: attention heads of a block.
+        seed: seed of all initial weights.
+
+    Returns:
+        A functional model with the named layers `patch_embedding`, `block01`, ..., `class_token`,
+        `output`.
+    """
+    init = seeded(seed)
+
+    def dense(x, units, name, activation=None):
+        return layers.Dense(
+            units,
+            activation=activation,
+            kernel_initializer=init("glorot_uniform"),
+            name=name,
+        )(x)
+
+    def block(x, name):
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_1_norm")(x)
+        y = layers.MultiHeadAttention(
+            heads,
+            width // heads,
+            kernel_initializer=init("glorot_uniform"),
+            name=f"{name}_attention",
+        )(y, y)
+        x = layers.Add(name=f"{name}_attended")([x, y])
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_2_norm")(x)
+        y = dense(y, 4 * width, f"{name}_mlp_1", "gelu")
+        y = dense(y, width, f"{name}_mlp_2")
+        return layers.Add(name=name)([x, y])
+
+    images = keras.Input(input_shape, name="images")
+    x = layers.Conv2D(
+        width,
+        patch,
+        strides=patch,
+        kernel_initializer=init("glorot_uniform"),
+        name="patch_projection",
+    )(images)
+    x = layers.Reshape((-1, width), name="patches")(x)
+    x = Tokens(init, name="patch_embedding")(x)
+    for index in range(depth):
+        x = block(x, f"block{index + 1:02d}")
+    x = layers.LayerNormalization(epsilon=1e-6, name="final_norm")(x)
+    x = x[:, 0]
+    x = layers.Identity(name="class_token")(x)
+    return keras.Model(images, dense(x, n_classes, "output"), name="vit")

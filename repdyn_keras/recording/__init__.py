@@ -1,0 +1,7 @@
+"""Recording a training: the callback, the epochs it records, and the layers as one sub-model."""
+
+from repdyn_keras.recording.layers import recordable_layers
+from repdyn_keras.recording.recorder import RepresentationRecorder
+from repdyn_keras.recording.schedule import Schedule
+
+__all__ = ["RepresentationRecorder", "Schedule", "recordable_layers"]

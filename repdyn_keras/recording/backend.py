@@ -1,0 +1,56 @@
+"""What recording must ask of each backend, and puts back afterwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Full float32 precision and no trace left in global random state, inside the block.
+
+    On NVIDIA GPUs a float32 product may otherwise run as TF32, whose error near 3e-4 would pass
+    for a change of the representation.
+    """
+    with {"jax": in_jax, "tensorflow": in_tensorflow, "torch": in_torch}[keras.backend.backend()]():
+        yield
+
+
+@contextmanager
+def in_jax() -> Iterator[None]:
+    """Matrix products at the highest precision."""
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+@contextmanager
+def in_tensorflow() -> Iterator[None]:
+    """No TF32."""
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+@contextmanager
+def in_torch() -> Iterator[None]:
+    """No TF32, no gradients, and the global generators as they were: dropout draws from them."""
+    import torch
+
+    products = torch.get_float32_matmul_precision()
+    convolutions = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions

@@ -1,0 +1,131 @@
+"""The arrays that a recorder is given, checked and put in order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from repdyn_keras.errors import InputError
+from repdyn_keras.measures.cka import batch_length
+from repdyn_keras.measures.sampling import stratified_order
+
+
+def as_images(images, name: str) -> np.ndarray:
+    """`images` as an array (n, ...) of finite numbers; raises InputError otherwise."""
+    array = np.asarray(images)
+    if array.ndim < 2 or len(array) == 0 or not np.issubdtype(array.dtype, np.number):
+        raise InputError(
+            f"{name} is an array of {array.dtype} of shape {array.shape}. Expected numbers of "
+            "shape (n, ...), one entry an image."
+        )
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise InputError(f"{name} holds NaN or infinite values. Expected finite ones.")
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def as_labels(labels, n: int, name: str) -> np.ndarray:
+    """`labels`, integers (n,) or (n, 1) or one-hot (n, classes), as (n,) int64."""
+    array = np.asarray(labels)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and len(array) == n:
+        one_hot = np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all()
+        if not one_hot:
+            raise InputError(f"{name} of shape {array.shape} is not one-hot. Expected rows of one 1.")
+        return array.argmax(axis=1).astype(np.int64)
+    if array.shape != (n,) or not np.issubdtype(array.dtype, np.number):
+        raise InputError(
+            f"{name} is {array.dtype} of shape {array.shape} for {n} images. Expected integers "
+            f"({n},) or one-hot rows ({n}, classes)."
+        )
+    if not np.isfinite(array).all() or not np.all(np.mod(array, 1) == 0) or array.min() < 0:
+        raise InputError(f"{name} holds other than whole numbers from 0. Expected 0 ... classes-1.")
+    return array.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with labels, as many of one as of the other.
+
+    Attributes:
+        x: (n, ...) images.
+        y: (n,) int64 labels.
+        true: (n,) int64 labels before noise, or None where nobody told.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    true: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, pair, name: str, true=None) -> "Labelled":
+        """Checks a pair (x, y), and the true labels of x."""
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"{name} is a {type(pair).__name__}. Expected a pair (images, labels).")
+        x = as_images(pair[0], f"{name} images")
+        y = as_labels(pair[1], len(x), f"{name} labels")
+        return cls(x, y, None if true is None else as_labels(true, len(x), f"true {name} labels"))
+
+    def take(self, index: np.ndarray) -> "Labelled":
+        """Some of the images, in the order of `index`."""
+        return Labelled(self.x[index], self.y[index], None if self.true is None else self.true[index])
+
+    def probe_sample(self, most: int, seed: int) -> "Labelled":
+        """At most `most` images, stratified by label and seeded, in an order that mixes classes."""
+        return self.take(stratified_order(self.y, seed)[:most])
+
+    def subsets(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Which images, and which labels of theirs, each subset of accuracies goes by."""
+        everything = np.ones(len(self.y), bool)
+        if self.true is None:
+            return {"train": (everything, self.y)}
+        wrong = self.y != self.true
+        return {
+            "train": (everything, self.y),
+            "clean": (~wrong, self.y),
+            "mislabeled_given": (wrong, self.y),
+            "mislabeled_true": (wrong, self.true),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The images whose representations are compared, in their fixed order.
+
+    Attributes:
+        x: (n, ...) images, n a multiple of `batch`.
+        ids: (n,) their ids.
+        given, true: (n,) labels, or None.
+        batch: images of a CKA batch.
+        left_out: how many images were left out to make n a multiple.
+    """
+
+    x: np.ndarray
+    ids: np.ndarray
+    given: np.ndarray | None
+    true: np.ndarray | None
+    batch: int
+    left_out: int
+
+    @classmethod
+    def of(cls, images, labels, true, ids, batch_size: int, seed: int) -> "Evaluation":
+        """Checks the images, shuffles them by seed (stratified by given label) and cuts them."""
+        x = as_images(images, "images")
+        given = None if labels is None else as_labels(labels, len(x), "labels")
+        true = given if true is None else as_labels(true, len(x), "images_true_labels")
+        ids = np.arange(len(x)) if ids is None else np.asarray(ids)
+        if ids.shape != (len(x),) or len(np.unique(ids)) != len(x):
+            raise InputError(
+                f"sample_ids has shape {ids.shape} for {len(x)} images, or repeats. Expected one "
+                "id of its own for each image."
+            )
+        batch = batch_length(len(x), batch_size)
+        strata = np.zeros(len(x), int) if given is None else given
+        order = stratified_order(strata, seed)[: len(x) // batch * batch]
+        return cls(
+            x=x[order],
+            ids=ids[order],
+            given=None if given is None else given[order],
+            true=None if true is None else true[order],
+            batch=batch,
+            left_out=len(x) - len(order),
+        )

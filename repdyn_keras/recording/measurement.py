@@ -1,0 +1,314 @@
+"""One state of a model, measured: fingerprints, probes, regions and accuracies."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+
+from repdyn_keras.errors import InputError
+from repdyn_keras.measures import device
+from repdyn_keras.measures.cka import is_dead
+from repdyn_keras.measures.planes import draw_planes
+from repdyn_keras.measures.probe import solve_probe
+from repdyn_keras.measures.regions import region_dtype
+from repdyn_keras.recording.backend import undisturbed
+from repdyn_keras.recording.inputs import Evaluation, Labelled
+from repdyn_keras.recording.layers import OUTPUT
+from repdyn_keras.recording.passes import (
+    BatchStatisticsPass,
+    FeaturePass,
+    FingerprintPass,
+    RegionPass,
+)
+
+SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")
+# Pixels of the grid images of one call: bounds the memory of the widest layer.
+CHUNK_PIXELS = 1 << 20
+MOST_POINTS = 1024
+
+
+class Measurement:
+    """Everything that is measured of one model, with its passes built once.
+
+    Args:
+        model: the model that is trained.
+        tensors: hidden layers' tensors by name.
+        evaluation: the images that are compared.
+        probed: the images and given labels that probes are fitted on, or None for no probes.
+        test: images and labels that nothing is fitted on, or None.
+        planes: number of planes.
+        resolution: points along each side of a grid.
+        margin: margin around the three images.
+        pooling: features of a probe.
+        recalibrate: whether BatchNormalization uses moments recomputed on the probed images.
+        seed: seed of the draw of planes.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        tensors: dict,
+        evaluation: Evaluation,
+        probed: Labelled | None,
+        test: Labelled | None,
+        *,
+        planes: int,
+        resolution: int,
+        margin: float,
+        pooling: str | int,
+        recalibrate: bool,
+        seed: int,
+    ):
+        self.model = model
+        self.names = [*tensors, OUTPUT]
+        self.evaluation = evaluation
+        self.probed = probed
+        self.test = test
+        self.resolution = resolution
+        self.recalibrate = recalibrate
+        self.timings: dict[str, float] = {}
+        outputs = [*tensors.values(), model.outputs[0]]
+        self.epsilons = [float(keras_epsilon(tensor.dtype)) for tensor in outputs]
+        layers = keras.Model(model.inputs, outputs, name="recorded_layers")
+        self.n_classes = int(model.outputs[0].shape[-1])
+        self.check_data()
+        self.widths = self.probe_widths(layers, pooling)
+        self.fingerprint_pass = FingerprintPass(layers, evaluation.batch)
+        self.feature_pass = FeaturePass(layers, pooling)
+        self.norms = [
+            layer
+            for layer in model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        ]
+        self.statistics_pass = None
+        if self.norms and probed is not None:
+            self.statistics_pass = BatchStatisticsPass(model, self.norms)
+        self.planes, self.plane_samples, self.region_pass = [], np.zeros((0, 3), int), None
+        if planes:
+            self.plane_samples, self.planes = draw_planes(
+                evaluation.x.astype(np.float32), evaluation.true, planes, margin, seed
+            )
+            self.region_pass = RegionPass(
+                layers,
+                pooling,
+                self.widths,
+                self.n_classes,
+                self.planes,
+                region_dtype(self.n_classes),
+            )
+
+    def check_data(self) -> None:
+        """Raises InputError unless images and labels fit the model."""
+        wanted = tuple(self.model.inputs[0].shape[1:])
+        arrays = {
+            "images": self.evaluation.x,
+            "train images": None if self.probed is None else self.probed.x,
+            "test images": None if self.test is None else self.test.x,
+        }
+        for name, x in arrays.items():
+            if x is None:
+                continue
+            fits = x.ndim == len(wanted) + 1 and all(
+                side in (None, size) for side, size in zip(wanted, x.shape[1:], strict=True)
+            )
+            if not fits:
+                raise InputError(
+                    f"{name} have shape {x.shape}; the model {self.model.name!r} takes "
+                    f"(n, {', '.join(map(str, wanted))}). Expected images of that shape."
+                )
+        labels = {
+            "labels": self.evaluation.given,
+            "train labels": None if self.probed is None else self.probed.y,
+            "test labels": None if self.test is None else self.test.y,
+        }
+        for name, y in labels.items():
+            if y is not None and y.max() >= self.n_classes:
+                raise InputError(
+                    f"{name} reach {y.max()}; the model puts out {self.n_classes} classes. "
+                    f"Expected labels from 0 to {self.n_classes - 1}."
+                )
+
+    def probe_widths(self, layers: keras.Model, pooling) -> list[int]:
+        """Number of features of each hidden layer's probe."""
+        return [int(device.pooled(tensor, pooling).shape[-1]) for tensor in layers.outputs[:-1]]
+
+    def measure(self) -> dict[str, tuple]:
+        """Measures the model as it is now.
+
+        Returns:
+            Variables by name, each (dims, array), and scalars as ((), number).
+        """
+        self.timings = {}
+        with undisturbed():
+            variables = {}
+            moments = None
+            if self.statistics_pass is not None:
+                with self.timed("batch statistics"):
+                    accuracy, moments = self.batch_statistics()
+                variables["accuracy_training"] = ((), accuracy)
+            with self.recalibrated(moments if self.recalibrate else None):
+                with self.timed("fingerprints"):
+                    variables |= self.fingerprints()
+                if self.probed is not None:
+                    variables |= self.probes_and_regions()
+        return variables
+
+    @contextmanager
+    def timed(self, purpose: str) -> Iterator[None]:
+        """Adds the seconds of the block to those of its purpose."""
+        start = time.perf_counter()
+        yield
+        self.timings[purpose] = self.timings.get(purpose, 0.0) + time.perf_counter() - start
+
+    def batches(self, x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+        """Batches of one size, the last one padded, and how many images of each count."""
+        for start in range(0, len(x), size):
+            batch = x[start : start + size]
+            count = len(batch)
+            if count < size:
+                batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
+            yield batch, count
+
+    def fingerprints(self) -> dict[str, tuple]:
+        """Every layer's fingerprint, (layer, pair) float32, and norms, (layer, norm)."""
+        packed: list[list[np.ndarray]] = [[] for _ in self.names]
+        norms = np.zeros((len(self.names), 3))
+        for batch, _ in self.batches(self.evaluation.x, self.evaluation.batch):
+            for index, (vector, squares) in enumerate(
+                self.fingerprint_pass.predict_on_batch(batch)
+            ):
+                packed[index].append(vector)
+                norms[index] += squares
+        prints = np.stack([np.concatenate(parts) for parts in packed])
+        finite = np.isfinite(norms).all(axis=1) & np.isfinite(prints).all(axis=1)
+        with np.errstate(invalid="ignore"):
+            dead = np.array(
+                [is_dead(n, epsilon) for n, epsilon in zip(norms, self.epsilons, strict=True)]
+            )
+        return {
+            "fingerprint": (("layer", "pair"), prints),
+            "norm": (("layer", "square"), norms),
+            "finite": (("layer",), finite.astype(np.uint8)),
+            "dead": (("layer",), (dead & finite).astype(np.uint8)),
+        }
+
+    def features(self, x: np.ndarray) -> list[np.ndarray]:
+        """Each hidden layer's pooled features (n, d) and the output (n, classes)."""
+        parts = [
+            [f[:count] for f in self.feature_pass.predict_on_batch(batch)]
+            for batch, count in self.batches(x, self.evaluation.batch)
+        ]
+        return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
+
+    def probes_and_regions(self) -> dict[str, tuple]:
+        """The probes, their accuracies and those of the output, and everybody's regions."""
+        layers, hidden = len(self.names), len(self.names) - 1
+        with self.timed("accuracies"):
+            *features, output = self.features(self.probed.x)
+            held_out = self.features(self.test.x) if self.test is not None else None
+        accuracy = np.full((layers, len(SUBSETS)), np.nan)
+        solution = np.full((layers, 3), np.nan)
+        weights = []
+        with self.timed("probes"):
+            for index, x in enumerate(features):
+                if not np.isfinite(x).all():
+                    nothing = np.full((x.shape[1] + 1, self.n_classes), np.nan, np.float32)
+                    weights.append((nothing[:-1], nothing[-1]))
+                    continue
+                probe = solve_probe(x, self.probed.y, self.n_classes)
+                solution[index] = probe.objective, probe.gradient_norm, probe.gap
+                weights.append((probe.kernel, probe.bias))
+                test_logits = None if held_out is None else probe.logits(held_out[index])
+                accuracy[index] = self.accuracies(probe.logits(x), test_logits)
+        accuracy[hidden] = self.accuracies(output, None if held_out is None else held_out[hidden])
+        flat = [part.ravel() for kernel, bias in weights for part in (kernel, bias)]
+        variables = {
+            "probe_accuracy": (("layer", "subset"), accuracy),
+            "probe_objective": (("layer",), solution[:, 0]),
+            "probe_gradient_norm": (("layer",), solution[:, 1]),
+            "probe_gap": (("layer",), solution[:, 2]),
+            "probe_weights": (("parameter",), np.concatenate(flat)),
+            "accuracy_inference": ((), accuracy[hidden, 0]),
+        }
+        if self.region_pass is not None:
+            with self.timed("regions"):
+                self.region_pass.set_probes(weights)
+                dims = ("layer", "plane", "row", "column")
+                variables["regions"] = (dims, self.regions())
+        return variables
+
+    def accuracies(self, logits: np.ndarray, test_logits: np.ndarray | None) -> list[float]:
+        """The accuracy on each of SUBSETS, NaN where it is absent or has no images."""
+        found = dict.fromkeys(SUBSETS, float("nan"))
+        if np.isfinite(logits).all():
+            right = logits.argmax(axis=1)
+            for name, (chosen, labels) in self.probed.subsets().items():
+                if chosen.any():
+                    found[name] = float(np.mean(right[chosen] == labels[chosen]))
+        if test_logits is not None and np.isfinite(test_logits).all():
+            found["test"] = float(np.mean(test_logits.argmax(axis=1) == self.test.y))
+        return list(found.values())
+
+    def regions(self) -> np.ndarray:
+        """(layer, plane, row, column) class indices of the probes and the output on the planes."""
+        grids = np.stack([plane.grid(self.resolution) for plane in self.planes])
+        coordinates = grids.reshape(-1, 2).astype(np.float32)
+        number = np.repeat(np.arange(len(self.planes), dtype=np.int32), self.resolution**2)
+        pixels = int(np.prod(self.evaluation.x.shape[1:]))
+        size = int(np.clip(CHUNK_PIXELS // pixels, 16, MOST_POINTS))
+        classes = []
+        for (plane, count), (points, _) in zip(
+            self.batches(number, size), self.batches(coordinates, size), strict=True
+        ):
+            classes.append(self.region_pass.predict_on_batch([plane, points])[:count])
+        dtype = self.region_pass.region_dtype
+        shape = (len(self.names), len(self.planes), self.resolution, self.resolution)
+        return np.concatenate(classes).T.astype(dtype).reshape(shape)
+
+    def batch_statistics(self) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
+        """Training-mode accuracy on the probed images, and each BatchNormalization's moments.
+
+        Only whole batches count: a padded one would have moments of its own.
+        """
+        size = min(self.evaluation.batch, len(self.probed.y))
+        right, total = 0, 0
+        moments = []
+        for start in range(0, len(self.probed.y) - size + 1, size):
+            part = slice(start, start + size)
+            output, found = self.statistics_pass.predict_on_batch(self.probed.x[part])
+            right += int(np.sum(output.argmax(axis=1) == self.probed.y[part]))
+            total += size
+            moments.append(found)
+        pooled = []
+        for of_batches in zip(*moments, strict=True):
+            means = np.stack([mean for mean, _ in of_batches]).astype(np.float64)
+            variances = np.stack([variance for _, variance in of_batches]).astype(np.float64)
+            pooled.append((means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)))
+        return right / total, pooled
+
+    @contextmanager
+    def recalibrated(self, moments: list | None) -> Iterator[None]:
+        """BatchNormalization with other moments inside the block; the model's own are put back."""
+        if moments is None:
+            yield
+            return
+        own = [
+            (variable, keras.ops.convert_to_numpy(variable.value).copy())
+            for norm in self.norms
+            for variable in (norm.moving_mean, norm.moving_variance)
+        ]
+        try:
+            for norm, (mean, variance) in zip(self.norms, moments, strict=True):
+                norm.moving_mean.assign(mean.astype(np.float32))
+                norm.moving_variance.assign(variance.astype(np.float32))
+            yield
+        finally:
+            for variable, value in own:
+                variable.assign(value)
+
+
+def keras_epsilon(dtype: str) -> float:
+    """Machine epsilon of a Keras float dtype."""
+    return {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float64": 2.0**-52}.get(dtype, 2.0**-23)

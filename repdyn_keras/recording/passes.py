@@ -1,0 +1,141 @@
+"""What runs on the device: whole passes through the model, each one Keras model built once.
+
+`predict_on_batch` compiles them, one trace a run, and leaves the training as it was. They share
+the model's variables and create none that draws from a random initializer.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from repdyn_keras.measures import device
+from repdyn_keras.measures.regions import undefined_class
+
+
+class Pass(keras.Model):
+    """A pass through the layers of a model, in float32 whatever the global dtype policy.
+
+    Args:
+        layers: keras.Model from the images to the list of the layers' tensors.
+    """
+
+    def __init__(self, layers: keras.Model, name: str):
+        super().__init__(name=name, dtype="float32")
+        self.recorded = layers
+        self.built = True
+
+    def activations(self, images) -> list:
+        """The layers' tensors, in inference mode."""
+        return self.recorded(ops.cast(images, self.recorded.inputs[0].dtype), training=False)
+
+
+class FingerprintPass(Pass):
+    """Images (b, ...) to each layer's fingerprint and norms, see `device.fingerprint`."""
+
+    def __init__(self, layers: keras.Model, batch: int):
+        super().__init__(layers, "fingerprint_pass")
+        self.batch = batch
+
+    def call(self, images):
+        return [device.fingerprint(x, self.batch) for x in self.activations(images)]
+
+
+class FeaturePass(Pass):
+    """Images (b, ...) to each hidden layer's pooled features and the output (b, classes)."""
+
+    def __init__(self, layers: keras.Model, pooling: str | int):
+        super().__init__(layers, "feature_pass")
+        self.pooling = pooling
+
+    def call(self, images):
+        *hidden, output = self.activations(images)
+        return [*(device.pooled(x, self.pooling) for x in hidden), ops.cast(output, "float32")]
+
+
+class RegionPass(Pass):
+    """Points of planes to class indices: plane to grid to layers to probes, in one pass.
+
+    Input: plane numbers (b,) and coordinates (b, 2). Output: (b, layers) of the region dtype.
+    Only the corners' planes and the probes are held, never a grid of images.
+
+    Args:
+        layers: keras.Model from the images to the list of the layers' tensors.
+        pooling: features of a probe.
+        widths: number of features of each hidden layer's probe.
+        n_classes: number of classes.
+        planes: the planes, `measures.planes.Plane`.
+        dtype: dtype of the class indices.
+    """
+
+    def __init__(self, layers, pooling, widths, n_classes, planes, dtype):
+        super().__init__(layers, "region_pass")
+        self.pooling = pooling
+        self.region_dtype = dtype
+        self.image_shape = tuple(layers.inputs[0].shape[1:])
+
+        def constant(shape, name):
+            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+
+        d = int(np.prod(self.image_shape))
+        self.origins = constant((len(planes), d), "origins")
+        self.axes = constant((len(planes), 2, d), "axes")
+        self.kernels = [constant((width, n_classes), f"kernel_{i}") for i, width in enumerate(widths)]
+        self.biases = [constant((n_classes,), f"bias_{i}") for i in range(len(widths))]
+        self.origins.assign(np.stack([plane.origin for plane in planes]).astype("float32"))
+        self.axes.assign(np.stack([plane.axes for plane in planes]).astype("float32"))
+
+    def set_probes(self, probes: list) -> None:
+        """Puts each hidden layer's probe, (kernel, bias), in place."""
+        for (kernel, bias), weight, shift in zip(probes, self.kernels, self.biases, strict=True):
+            weight.assign(kernel)
+            shift.assign(bias)
+
+    def call(self, inputs):
+        plane, coordinates = inputs
+        points = device.plane_points(
+            ops.take(self.origins, plane, axis=0), ops.take(self.axes, plane, axis=0), coordinates
+        )
+        *hidden, output = self.activations(ops.reshape(points, (-1, *self.image_shape)))
+        undefined = undefined_class(self.region_dtype)
+        classes = [
+            device.class_index(ops.matmul(device.pooled(x, self.pooling), kernel) + bias, undefined)
+            for x, kernel, bias in zip(hidden, self.kernels, self.biases, strict=True)
+        ]
+        classes.append(device.class_index(ops.cast(output, "float32"), undefined))
+        narrow = "uint8" if self.region_dtype == np.uint8 else "int32"
+        return ops.cast(ops.stack(classes, axis=1), narrow)
+
+
+class BatchStatisticsPass(keras.Model):
+    """Images (b, ...) to the output in training mode and every BatchNormalization's moments.
+
+    The model is called as the training calls it, batch statistics and dropout included; what it
+    would write to its variables is returned instead. Moving statistics enter as 0, so that each
+    update is (1 - momentum) times the batch's own moment.
+
+    Args:
+        model: the model that is trained.
+        norms: its BatchNormalization layers that are trained.
+    """
+
+    def __init__(self, model: keras.Model, norms: list):
+        super().__init__(name="batch_statistics_pass", dtype="float32")
+        self.trained = model
+        self.norms = norms
+        self.built = True
+
+    def call(self, images):
+        shares = {}
+        for norm in self.norms:
+            shares[id(norm.moving_mean)] = shares[id(norm.moving_variance)] = 1 - norm.momentum
+        free = self.trained.non_trainable_variables
+        given = [ops.zeros_like(v.value) if id(v) in shares else v.value for v in free]
+        output, updated = self.trained.stateless_call(
+            [v.value for v in self.trained.trainable_variables],
+            given,
+            ops.cast(images, self.trained.inputs[0].dtype),
+            training=True,
+        )
+        batch = {id(v): new / shares[id(v)] for v, new in zip(free, updated, strict=True) if id(v) in shares}
+        moments = [(batch[id(n.moving_mean)], batch[id(n.moving_variance)]) for n in self.norms]
+        return ops.cast(output, "float32"), moments

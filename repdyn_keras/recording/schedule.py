@@ -1,0 +1,69 @@
+"""Which epochs are recorded."""
+
+from collections.abc import Iterable
+
+from repdyn_keras.errors import InputError, unknown
+
+PER_OCTAVE = 6
+
+
+class Schedule:
+    """The epochs to record; epoch 0 and the last one always are.
+
+    Args:
+        epochs: "log" for the distinct round(2^(i/6)), which do not depend on the length of the
+            training; a whole number k for every k-th epoch; or the epochs themselves.
+
+    Raises:
+        InputError: none of these.
+
+    Example:
+        >>> Schedule("log").planned(10)
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+        >>> Schedule(4).planned(10)
+        [0, 4, 8, 10]
+    """
+
+    def __init__(self, epochs: str | int | Iterable[int] = "log"):
+        if isinstance(epochs, str):
+            if epochs != "log":
+                raise unknown("epochs", epochs, ("log",), "Or a whole number, or a list of epochs.")
+            self.epochs = epochs
+            return
+        if isinstance(epochs, Iterable):
+            self.epochs = frozenset(epochs)
+            numbers = self.epochs
+        else:
+            self.epochs = epochs
+            numbers = (epochs,)
+        least = 1 if numbers == (epochs,) else 0
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise InputError(
+                    f"epochs={epochs!r} came. Expected 'log', a whole number of at least 1 to "
+                    "record every so many epochs, or a list of epochs of at least 0."
+                )
+
+    def wants(self, epoch: int) -> bool:
+        """Whether the state after `epoch` epochs is recorded, whatever the training's length."""
+        if epoch == 0:
+            return True
+        if self.epochs == "log":
+            return epoch in log_epochs(epoch)
+        if isinstance(self.epochs, int):
+            return epoch % self.epochs == 0
+        return epoch in self.epochs
+
+    def planned(self, last: int) -> list[int]:
+        """The epochs recorded in a training of `last` epochs."""
+        return [epoch for epoch in range(last + 1) if epoch == last or self.wants(epoch)]
+
+
+def log_epochs(limit: int) -> set[int]:
+    """The distinct round(2^(i/6)), i = 0, 1, ..., up to `limit`."""
+    epochs = set()
+    index = 0
+    while (epoch := round(2 ** (index / PER_OCTAVE))) <= limit:
+        epochs.add(epoch)
+        index += 1
+    return epochs

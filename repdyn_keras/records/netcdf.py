@@ -1,0 +1,80 @@
+"""Labelled arrays as NetCDF4 files."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from repdyn_keras.errors import InputError
+from repdyn_keras.records.atomic import whole_file
+from repdyn_keras.records.schema import SCHEMA_VERSION, check_schema
+
+
+def write_netcdf(dataset, path: Path) -> None:
+    """Writes an `xarray.Dataset` whole, with the format's version as an attribute."""
+    dataset = dataset.assign_attrs(schema_version=SCHEMA_VERSION)
+    # With a fill value xarray would read integers back as floats.
+    encoding = {name: {"_FillValue": None} for name in dataset.variables}
+    with whole_file(Path(path)) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+
+
+def read_netcdf(path: Path):
+    """The file's `xarray.Dataset`, in memory.
+
+    Raises:
+        InputError: the file is missing, unreadable, half-written, or of another format version.
+    """
+    import xarray
+
+    with readable(Path(path)):
+        with xarray.open_dataset(path, engine="h5netcdf") as dataset:
+            check_schema(dataset.attrs.get("schema_version"), path)
+            return dataset.load()
+
+
+def read_arrays(path: Path, names: Iterable[str], part: slice | None = None) -> dict:
+    """Some variables of a file as plain arrays, without their labels.
+
+    Many times faster than a labelled read, which counts where hundreds of files are read.
+
+    Args:
+        path: the file.
+        names: variables; those that the file lacks are left out.
+        part: entries along the first dimension; None reads all.
+
+    Raises:
+        InputError: as for `read_netcdf`.
+    """
+    import h5netcdf
+
+    with readable(Path(path)):
+        with h5netcdf.File(path, "r") as file:
+            check_schema(file.attrs.get("schema_version"), path)
+            index = ... if part is None else part
+            return {name: file[name][index] for name in names if name in file.variables}
+
+
+def read_attribute(path: Path, name: str):
+    """One attribute of a file; raises InputError as `read_netcdf` does."""
+    import h5netcdf
+
+    with readable(Path(path)):
+        with h5netcdf.File(path, "r") as file:
+            check_schema(file.attrs.get("schema_version"), path)
+            return file.attrs[name]
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turns any failure to read a file inside the block into an InputError that names it."""
+    if not path.is_file():
+        raise InputError(f"No file {path}. Expected one written by repdyn.")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError and more
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged or only half "
+            "written. Set it aside; the other records stay usable."
+        ) from None
