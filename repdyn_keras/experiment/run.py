@@ -22,7 +22,7 @@ def run(
     watcher: Watcher | None = None,
     dry_run: bool = False,
 ):
-    """Trains one network, records it, analyzes the records: the command `repdyn run` in Python.
+    """Trains one network, records it, analyzes and draws: the command `repdyn run` in Python.
 
     Args:
         config: a `Config`, its keys as a dict, a TOML file, or None for the defaults.
@@ -64,8 +64,11 @@ def run(
     training.fit()
 
     from repdyn_keras.dynamics import analyze, open_run
+    from repdyn_keras.figures import draw_all
 
-    analyze(folder, watcher.analyzing)
+    dynamics = analyze(folder, watcher.analyzing)
+    watcher.analyzing("figures")
+    draw_all(dynamics, folder.figures)
     return open_run(folder.path)
 
 

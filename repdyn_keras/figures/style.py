@@ -3,10 +3,11 @@
 import numpy as np
 import xarray as xr
 
-# Chosen from the colours of Paul Tol and of Okabe and Ito by exchange, to make the closest pair as
-# distinct as can be (OKLab) for normal sight, protanopia, deuteranopia and tritanopia (Machado
-# 2009): 0.069 at worst, where matplotlib's own ten have 0.007 and Tol's "muted" 0.03. No gray and
-# no white among them, which are kept for "undefined".
+# From the colours of Paul Tol and of Okabe and Ito. Exchange searches for the most distinct closest
+# pair (OKLab distance; normal sight and, after Machado 2009, protanopia, deuteranopia, tritanopia)
+# proposed several tens; this one was picked among them by eye for its variety of hues. Its closest
+# pair is 0.069 apart in the worst sight; matplotlib's tab10 has 0.007. The search's best number,
+# 0.098, needs four blues and no red. No gray and no white, which are kept for "undefined".
 TEN = (
     "#0077BB",
     "#EE7733",

@@ -1,0 +1,80 @@
+"""The commands, put together, and how they fail."""
+
+import sys
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from repdyn_keras.cli import analyze, doctor, layers, report, run
+from repdyn_keras.errors import InputError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+# Typer brings its own copy of click in some versions and click itself in others.
+USAGE_ERRORS = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+class Commands(TyperGroup):
+    """The group of commands: bad input is one message and exit code 2, without a traceback."""
+
+    def main(self, *args, **kwargs):
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except InputError as error:
+            fail(str(error))
+        except USAGE_ERRORS as error:
+            fail(f"{error.format_message()} `repdyn --help` lists commands and options.")
+        except OSError as error:
+            place = f" {error.filename}" if error.filename else ""
+            fail(f"Cannot use{place}: {error.strerror or error}.")
+        except (KeyboardInterrupt, typer.Abort):
+            print("repdyn: interrupted; what was recorded stays.", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(message: str) -> None:
+    """Prints one message and exits with the code of bad input."""
+    print(f"repdyn: error: {message}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def show_version(wanted: bool) -> None:
+    """Prints the version and ends."""
+    if wanted:
+        from repdyn_keras import __version__
+
+        print(f"repdyn-keras {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="repdyn",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Shows how the representation in every layer of a network evolves while it trains.",
+)
+app.command("run")(run.command)
+app.command("analyze")(analyze.command)
+app.command("report")(report.command)
+app.command("layers")(layers.command)
+app.command("doctor")(doctor.command)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Shows how the representation in every layer of a network evolves while it trains."""
+
+
+def main() -> None:
+    """The command `repdyn`."""
+    app()

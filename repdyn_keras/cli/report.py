@@ -1,0 +1,18 @@
+"""`repdyn report`: the pictures of a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+) -> None:
+    """Draw the figures of a run from its dynamics."""
+    from repdyn_keras.dynamics import open_run
+    from repdyn_keras.figures import draw_all
+
+    opened = open_run(run)
+    for path in draw_all(opened.dynamics, opened.folder.figures):
+        print(path)

@@ -1,0 +1,109 @@
+"""`repdyn run`: one training, recorded, analyzed and drawn."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repdyn_keras.errors import InputError
+
+
+def command(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[CONFIG.toml]", help="Configuration, such as a run's run.toml."),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="jax, tensorflow or torch (or set KERAS_BACKEND).")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="resnet or vit.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adam.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="digits, synthetic or npz:FILE.")] = None,
+    epochs: Annotated[str | None, typer.Option(metavar="N", help="Epochs to train.")] = None,
+    label_noise: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Share of wrong training labels.")
+    ] = None,
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of everything.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="New folder; default runs/<what it is>.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run (not possible yet).")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key; repeatable.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print epochs, time and disk; write nothing.")
+    ] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="List every key with its default.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the folder, nothing else.")] = False,
+) -> None:
+    """Train a network, record every layer along the way, analyze and draw.
+
+    Options win over --set, --set over the file, the file over KERAS_BACKEND, that over defaults.
+    """
+    if keys:
+        from repdyn_keras.cli.tables import print_keys
+
+        print_keys()
+        return
+    named = {
+        "backend": backend,
+        "model": model,
+        "optimizer": optimizer,
+        "dataset": dataset,
+        "epochs": epochs,
+        "label_noise": label_noise,
+        "seed": seed,
+    }
+    values = collect(source, named, set_ or [], resume)
+    from repdyn_keras.config import Config
+    from repdyn_keras.experiment import run
+
+    config = Config(**values)
+    if dry_run:
+        from repdyn_keras.cli.tables import PlanPrinter
+
+        run(config, out=out, watcher=PlanPrinter(), dry_run=True)
+        return
+    if quiet:
+        print(run(config, out=out).folder.path)
+        return
+    from repdyn_keras.cli.live import LiveProgress
+    from repdyn_keras.cli.tables import print_results
+
+    with LiveProgress() as progress:
+        finished = run(config, out=out, watcher=progress)
+    print_results(finished, progress.seconds)
+
+
+def collect(source: str | None, named: dict, pairs: list[str], resume: bool) -> dict:
+    """The keys that the user set, by order of precedence."""
+    from repdyn_keras.config import load_config, parse_value
+
+    values: dict = {}
+    if os.environ.get("KERAS_BACKEND"):
+        values["backend"] = os.environ["KERAS_BACKEND"]
+    if resume:
+        raise InputError(
+            "--resume is not possible yet: nothing was changed. Expected a new run; "
+            "`repdyn analyze RUN` works on what an interrupted one has recorded."
+        )
+    if source is not None:
+        if Path(source).is_dir():
+            raise InputError(
+                f"{source} is a folder, and runs are not continued yet: nothing was changed. "
+                f"Expected a TOML file; {Path(source) / 'run.toml'} repeats that run."
+            )
+        values |= load_config(source)
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set {pair!r} came. Expected --set key=value, such as width=16.")
+        values[name.strip()] = parse_value(name.strip(), text)
+    for name, text in named.items():
+        if text is not None:
+            values[name] = parse_value(name, text)
+    return values

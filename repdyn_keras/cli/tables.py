@@ -1,0 +1,107 @@
+"""What the commands print when they are done."""
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from repdyn_keras.experiment.watching import Watcher
+
+
+def print_keys() -> None:
+    """Every key of a configuration, its default and its meaning."""
+    from repdyn_keras.config import describe_keys
+
+    table = Table("key", "default", "meaning", title="Keys of a run", title_justify="left")
+    for row in describe_keys():
+        table.add_row(*row)
+    Console().print(table)
+
+
+class PlanPrinter(Watcher):
+    """Prints what a run would do."""
+
+    def started(self, folder, config, plan):
+        train, compared, test = plan.images
+        by_epoch, by_record = plan.passes
+        epochs, records = config.epochs, len(plan.epochs)
+        table = Table("what", "plan", show_header=False, title="Nothing was written or trained")
+        table.add_row("folder", str(folder.path))
+        table.add_row("images", f"{train} for training, {compared} compared, {test} for testing")
+        table.add_row("network", f"{config.model}, {plan.parameters:,} weights")
+        table.add_row("layers", ", ".join(plan.layers))
+        table.add_row("epochs", f"{epochs} of {plan.steps} steps")
+        table.add_row("recorded epochs", f"{records}: {', '.join(map(str, plan.epochs))}")
+        table.add_row("disk", f"{plan.disk_bytes / 1e6:.0f} MB")
+        table.add_row(
+            "time",
+            f"training {epochs * by_epoch:,} images forwards and backwards; recording "
+            f"{records * by_record:,} forwards",
+        )
+        Console().print(table)
+
+
+def print_layers(model, tensors: dict, chosen: set[str]) -> None:
+    """The layers that can be recorded, with their shapes."""
+    table = Table("layer", "output of one image", "recorded by default", title=model.name)
+    for name, tensor in tensors.items():
+        shape = " x ".join(map(str, tensor.shape[1:]))
+        table.add_row(name, shape, "yes" if name in chosen else "")
+    table.add_row("output", " x ".join(map(str, model.outputs[0].shape[1:])), "always")
+    Console().print(table)
+
+
+def print_checks(rows: list[tuple[str, bool, str]]) -> None:
+    """Names, whether they are good, and a word on each."""
+    table = Table("what", "", "")
+    for name, good, word in rows:
+        table.add_row(name, "[green]ok[/]" if good else "[red]no[/]", word)
+    Console().print(table)
+
+
+def print_results(run, seconds: float | None = None) -> None:
+    """What a finished run found, by layer and for the model, and where it wrote it."""
+    dynamics = run.dynamics
+    console = Console()
+    layers = Table(title=dynamics.attrs["title"])
+    layers.add_column("layer")
+    for column in ("probe: given labels", "probe: test", "phases (CKA)", "p", "settles at"):
+        layers.add_column(column, justify="right")
+    for name in dynamics["layer"].values:
+        here = dynamics.sel(layer=name)
+        layers.add_row(
+            str(name),
+            *(last_accuracy(here, subset) for subset in ("train", "test")),
+            str(int(here["phase"].max())),
+            number(here["phases_p"].item(), 3),
+            number(here["settling_epoch"].item(), 0),
+        )
+    console.print(layers)
+    model = Table(show_header=False)
+    fit = dynamics.attrs["perfect_fit_epoch"]
+    model.add_row("perfect fit (99.5% of the given labels)", epoch_or_not(fit))
+    model.add_row("memorized share of the wrong labels", number(dynamics.attrs["memorized_share"]))
+    model.add_row("synchronization of the blocks", number(dynamics.attrs["synchronization_mean"]))
+    if seconds is not None:
+        model.add_row("time", f"{seconds:.0f} s")
+    console.print(model)
+    print("p > 0.05: not distinguished from even drift, one phase. Written:")
+    for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
+        if path.exists():
+            print(f"  {path}")
+
+
+def last_accuracy(here, subset: str) -> str:
+    """A layer's accuracy at the last recorded epoch."""
+    if "probe_accuracy" not in here:
+        return ""
+    return number(here["probe_accuracy"].sel(subset=subset).values[-1])
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def epoch_or_not(epoch: float) -> str:
+    """An epoch, or that it was not reached."""
+    return "not reached" if np.isnan(epoch) else f"epoch {epoch:.0f}"
