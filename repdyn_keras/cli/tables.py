@@ -2,8 +2,10 @@
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from repdyn_keras.cli.live import clock
 from repdyn_keras.experiment.watching import Watcher
 
 
@@ -13,7 +15,7 @@ def print_keys() -> None:
 
     table = Table("key", "default", "meaning", title="Keys of a run", title_justify="left")
     for row in describe_keys():
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)
 
 
@@ -22,21 +24,16 @@ class PlanPrinter(Watcher):
 
     def started(self, folder, config, plan):
         train, compared, test = plan.images
-        by_epoch, by_record = plan.passes
         epochs, records = config.epochs, len(plan.epochs)
         table = Table("what", "plan", show_header=False, title="Nothing was written or trained")
-        table.add_row("folder", str(folder.path))
+        table.add_row("folder", escape(str(folder.path)))
         table.add_row("images", f"{train} for training, {compared} compared, {test} for testing")
         table.add_row("network", f"{config.model}, {plan.parameters:,} weights")
         table.add_row("layers", ", ".join(plan.layers))
         table.add_row("epochs", f"{epochs} of {plan.steps} steps")
         table.add_row("recorded epochs", f"{records}: {', '.join(map(str, plan.epochs))}")
         table.add_row("disk", f"{plan.disk_bytes / 1e6:.0f} MB")
-        table.add_row(
-            "time",
-            f"training {epochs * by_epoch:,} images forwards and backwards; recording "
-            f"{records * by_record:,} forwards",
-        )
+        table.add_row("time", f"about {clock(plan.seconds)}, without probes and pictures")
         Console().print(table)
 
 
@@ -54,7 +51,7 @@ def print_checks(rows: list[tuple[str, bool, str]]) -> None:
     """Names, whether they are good, and a word on each."""
     table = Table("what", "", "")
     for name, good, word in rows:
-        table.add_row(name, "[green]ok[/]" if good else "[red]no[/]", word)
+        table.add_row(name, "[green]ok[/]" if good else "[red]no[/]", escape(word))
     Console().print(table)
 
 
@@ -62,9 +59,11 @@ def print_results(run, seconds: float | None = None) -> None:
     """What a finished run found, by layer and for the model, and where it wrote it."""
     dynamics = run.dynamics
     console = Console()
-    layers = Table(title=dynamics.attrs["title"])
-    layers.add_column("layer")
-    for column in ("probe: given labels", "probe: test", "phases (CKA)", "p", "settles at"):
+    layers = Table(
+        title=f"{dynamics.attrs['title']}: accuracy of the probes at the end, phases by CKA"
+    )
+    layers.add_column("layer", no_wrap=True)
+    for column in ("given labels", "test", "phases", "p", "settles"):
         layers.add_column(column, justify="right")
     for name in dynamics["layer"].values:
         here = dynamics.sel(layer=name)
@@ -84,7 +83,8 @@ def print_results(run, seconds: float | None = None) -> None:
     if seconds is not None:
         model.add_row("time", f"{seconds:.0f} s")
     console.print(model)
-    print("p > 0.05: not distinguished from even drift, one phase. Written:")
+    print("p > 0.05: not distinguished from even drift, hence one phase.")
+    print("Written:")
     for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
         if path.exists():
             print(f"  {path}")

@@ -75,9 +75,7 @@ class Config:
     record_epochs: str | tuple[int, ...] = key(
         "log", "epochs to record: log (0, round(2^(i/6)), the last) or a list", low=0
     )
-    layers: str | None = key(
-        None, "regular expression of layer names to record; none: every block"
-    )
+    layers: str | None = key(None, "regular expression of layer names to record; none: every block")
     pooling: str | int = key(
         "mean", "features of a probe: mean, flatten, or the side of a grid", low=1
     )
@@ -212,7 +210,9 @@ def parse_value(name: str, text: str) -> Any:
     stripped = text.strip()
     if type(None) in options and stripped.lower() in ("none", "null", ""):
         return None
-    if tuple[int, ...] in options and re.fullmatch(r"[\[(]?\s*-?\d+(\s*,\s*-?\d+)*\s*,?\s*[\])]?", stripped):
+    if tuple[int, ...] in options and re.fullmatch(
+        r"[\[(]?\s*-?\d+(\s*,\s*-?\d+)*\s*,?\s*[\])]?", stripped
+    ):
         return check(name, [int(part) for part in re.findall(r"-?\d+", stripped)])
     if bool in options and stripped.lower() in ("true", "false"):
         return stripped.lower() == "true"

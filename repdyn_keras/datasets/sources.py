@@ -43,15 +43,16 @@ def synthetic(config: Config, seed: int) -> Arrays:
     low = np.minimum(grid.astype(int), 2)
     part = grid - low
     rows = coarse[:, low] * (1 - part)[:, None, None] + coarse[:, low + 1] * part[:, None, None]
-    patterns = (
-        rows[:, :, low] * (1 - part)[:, None] + rows[:, :, low + 1] * part[:, None]
-    )
+    patterns = rows[:, :, low] * (1 - part)[:, None] + rows[:, :, low + 1] * part[:, None]
     labels = rng.permutation(np.arange(n) % config.synthetic_classes).astype(np.int64)
     reach = max(1, size // 8)
     shifts = rng.integers(-reach, reach + 1, size=(n, 2))
     scales = rng.uniform(0.7, 1.3, size=(n, 1, 1, 1))
     noise = 0.7 * rng.normal(size=(n, size, size, channels))
-    at = (np.arange(size)[None] - shifts[:, :1]) % size, (np.arange(size)[None] - shifts[:, 1:]) % size
+    at = (
+        (np.arange(size)[None] - shifts[:, :1]) % size,
+        (np.arange(size)[None] - shifts[:, 1:]) % size,
+    )
     moved = patterns[labels[:, None, None], at[0][:, :, None], at[1][:, None, :]]
     images = (scales * moved + noise).astype(np.float32)
     cut = config.synthetic_train

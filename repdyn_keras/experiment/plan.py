@@ -1,9 +1,17 @@
 """What a run will do and take, before it starts."""
 
-from dataclasses import dataclass
+import statistics
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from repdyn_keras.config import Config
 from repdyn_keras.recording.schedule import Schedule
+
+TIMED_PASSES = 5
+# A training step's cost in forward passes.
+BACKWARDS = 3
 
 
 @dataclass(frozen=True)
@@ -17,7 +25,9 @@ class Plan:
         steps: training steps of an epoch.
         images: training images, evaluation images, test images.
         disk_bytes: size of its records and, if kept, weights.
-        passes: images through the network forwards: by one epoch of training, by one record.
+        images_trained: images through the network forwards and backwards.
+        images_recorded: images through the network forwards, for the records.
+        seconds: about how long it takes; NaN until `timed` has measured.
     """
 
     epochs: list[int]
@@ -26,7 +36,9 @@ class Plan:
     steps: int
     images: tuple[int, int, int]
     disk_bytes: int
-    passes: tuple[int, int]
+    images_trained: int
+    images_recorded: int
+    seconds: float = float("nan")
 
 
 def plan_run(config: Config, model, layers: list[str], data, n_eval: int, steps: int) -> Plan:
@@ -56,8 +68,28 @@ def plan_run(config: Config, model, layers: list[str], data, n_eval: int, steps:
         steps=steps,
         images=(len(data.x_train), kept, len(data.x_test)),
         disk_bytes=len(epochs) * (record + weights),
-        passes=(
-            steps * min(config.batch_size, len(data.x_train)),
-            kept + probed * (1 + batch_norm) + len(data.x_test) + points,
-        ),
+        images_trained=config.epochs * steps * min(config.batch_size, len(data.x_train)),
+        images_recorded=len(epochs)
+        * (kept + probed * (1 + batch_norm) + len(data.x_test) + points),
     )
+
+
+def timed(plan: Plan, model, images: np.ndarray) -> Plan:
+    """The plan with its seconds, by a few forward passes timed now.
+
+    A step of training counts as three forward passes. Probes and pictures are not counted.
+
+    Args:
+        plan: the plan.
+        model: the network, built.
+        images: one batch of images.
+    """
+    model.predict_on_batch(images)
+    laps = []
+    for _ in range(TIMED_PASSES):
+        start = time.perf_counter()
+        model.predict_on_batch(images)
+        laps.append(time.perf_counter() - start)
+    by_image = statistics.median(laps) / len(images)
+    passes = BACKWARDS * plan.images_trained + plan.images_recorded
+    return replace(plan, seconds=by_image * passes)

@@ -50,8 +50,9 @@ def run(
 
     training = Training(config, folder, watcher)
     if dry_run:
-        watcher.started(folder, config, training.plan)
-        return training.plan
+        plan = training.timed_plan()
+        watcher.started(folder, config, plan)
+        return plan
     try:
         folder.path.mkdir(parents=True)
     except OSError as error:
@@ -135,5 +136,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-

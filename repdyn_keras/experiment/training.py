@@ -7,7 +7,7 @@ import keras
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import load
 from repdyn_keras.experiment.batches import EpochBatches, EpochSeeds
-from repdyn_keras.experiment.plan import plan_run
+from repdyn_keras.experiment.plan import Plan, plan_run, timed
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.measures.sampling import stratified_order
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
@@ -62,6 +62,10 @@ class Training:
         chosen = stratified_order(data.y_train, config.seed * 100 + EVALUATION)[: config.n_eval]
         self.plan = plan_run(config, self.model, list(names), data, len(chosen), steps)
         self.recorder = RunRecorder(self, chosen, list(names))
+
+    def timed_plan(self) -> Plan:
+        """The plan with the time it takes, by forward passes timed now."""
+        return timed(self.plan, self.model, self.data.x_train[: self.config.cka_batch])
 
     def fit(self) -> None:
         """Trains and records."""
@@ -128,9 +132,7 @@ class RunRecorder(RepresentationRecorder):
             "epoch": epoch + 1,
             "loss": float(logs["loss"]),
             "accuracy": float(logs["accuracy"]),
-            "learning_rate": float(
-                keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-            ),
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
         }
         self.timing.append({"epoch": epoch + 1, "purpose": "training", "seconds": f"{seconds:.4f}"})
         self.watcher.epoch_ended(epoch + 1, logs)

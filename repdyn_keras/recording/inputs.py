@@ -30,7 +30,9 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
     if array.ndim == 2 and len(array) == n:
         one_hot = np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all()
         if not one_hot:
-            raise InputError(f"{name} of shape {array.shape} is not one-hot. Expected rows of one 1.")
+            raise InputError(
+                f"{name} of shape {array.shape} is not one-hot. Expected rows of one 1."
+            )
         return array.argmax(axis=1).astype(np.int64)
     if array.shape != (n,) or not np.issubdtype(array.dtype, np.number):
         raise InputError(
@@ -60,14 +62,18 @@ class Labelled:
     def of(cls, pair, name: str, true=None) -> "Labelled":
         """Checks a pair (x, y), and the true labels of x."""
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise InputError(f"{name} is a {type(pair).__name__}. Expected a pair (images, labels).")
+            raise InputError(
+                f"{name} is a {type(pair).__name__}. Expected a pair (images, labels)."
+            )
         x = as_images(pair[0], f"{name} images")
         y = as_labels(pair[1], len(x), f"{name} labels")
         return cls(x, y, None if true is None else as_labels(true, len(x), f"true {name} labels"))
 
     def take(self, index: np.ndarray) -> "Labelled":
         """Some of the images, in the order of `index`."""
-        return Labelled(self.x[index], self.y[index], None if self.true is None else self.true[index])
+        return Labelled(
+            self.x[index], self.y[index], None if self.true is None else self.true[index]
+        )
 
     def probe_sample(self, most: int, seed: int) -> "Labelled":
         """At most `most` images, stratified by label and seeded, in an order that mixes classes."""

@@ -101,9 +101,7 @@ def choose_layers(model: keras.Model, layers: str | Iterable[str] | None) -> tup
             for layer in model.layers
             if isinstance(layer, keras.layers.Add) and layer.name in tensors
         ]
-        weighted = [
-            layer.name for layer in model.layers if layer.weights and layer.name in tensors
-        ]
+        weighted = [layer.name for layer in model.layers if layer.weights and layer.name in tensors]
         names = adds if len(adds) >= FEWEST_ADDS else weighted
         how = "outputs of Add layers" if names is adds else "layers with weights"
         if not names:

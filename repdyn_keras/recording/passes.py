@@ -79,7 +79,9 @@ class RegionPass(Pass):
         d = int(np.prod(self.image_shape))
         self.origins = constant((len(planes), d), "origins")
         self.axes = constant((len(planes), 2, d), "axes")
-        self.kernels = [constant((width, n_classes), f"kernel_{i}") for i, width in enumerate(widths)]
+        self.kernels = [
+            constant((width, n_classes), f"kernel_{i}") for i, width in enumerate(widths)
+        ]
         self.biases = [constant((n_classes,), f"bias_{i}") for i in range(len(widths))]
         self.origins.assign(np.stack([plane.origin for plane in planes]).astype("float32"))
         self.axes.assign(np.stack([plane.axes for plane in planes]).astype("float32"))
@@ -136,6 +138,10 @@ class BatchStatisticsPass(keras.Model):
             ops.cast(images, self.trained.inputs[0].dtype),
             training=True,
         )
-        batch = {id(v): new / shares[id(v)] for v, new in zip(free, updated, strict=True) if id(v) in shares}
+        batch = {
+            id(v): new / shares[id(v)]
+            for v, new in zip(free, updated, strict=True)
+            if id(v) in shares
+        }
         moments = [(batch[id(n.moving_mean)], batch[id(n.moving_variance)]) for n in self.norms]
         return ops.cast(output, "float32"), moments
