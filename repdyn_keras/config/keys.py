@@ -100,6 +100,7 @@ class Config:
         check_pattern(self.layers)
 
 
+NUMBER_LIST = re.compile(r"[\[(]?\s*-?\d+(\s*,\s*-?\d+)*\s*,?\s*[\])]?")
 KEYS = {spec.name: spec for spec in dataclasses.fields(Config)}
 TYPES = typing.get_type_hints(Config)
 
@@ -210,9 +211,7 @@ def parse_value(name: str, text: str) -> Any:
     stripped = text.strip()
     if type(None) in options and stripped.lower() in ("none", "null", ""):
         return None
-    if tuple[int, ...] in options and re.fullmatch(
-        r"[\[(]?\s*-?\d+(\s*,\s*-?\d+)*\s*,?\s*[\])]?", stripped
-    ):
+    if tuple[int, ...] in options and NUMBER_LIST.fullmatch(stripped):
         return check(name, [int(part) for part in re.findall(r"-?\d+", stripped)])
     if bool in options and stripped.lower() in ("true", "false"):
         return stripped.lower() == "true"

@@ -26,7 +26,7 @@ def fingerprint(x, batch: int):
     x = x - ops.mean(x, axis=0, keepdims=True)
     gram = ops.matmul(x, ops.transpose(x))
     gram_norm = ops.sum(ops.square(gram))
-    gram = gram * (1 - np.eye(batch, dtype="float32"))
+    gram = gram * (1 - ops.eye(batch, dtype="float32"))
     rows = ops.sum(gram, axis=0) / (batch - 2)
     centred = gram - rows[:, None] - rows[None] + ops.sum(rows) / (batch - 1)
     row, column = np.triu_indices(batch, 1)

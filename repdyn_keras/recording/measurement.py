@@ -71,7 +71,7 @@ class Measurement:
         self.timings: dict[str, float] = {}
         outputs = [*tensors.values(), model.outputs[0]]
         self.epsilons = [float(keras_epsilon(tensor.dtype)) for tensor in outputs]
-        layers = keras.Model(model.inputs, outputs, name="recorded_layers")
+        layers = keras.Model(model.inputs[0], outputs, name="recorded_layers")
         self.n_classes = int(model.outputs[0].shape[-1])
         self.check_data()
         self.widths = self.probe_widths(layers, pooling)
@@ -115,8 +115,8 @@ class Measurement:
             )
             if not fits:
                 raise InputError(
-                    f"{name} have shape {x.shape}; the model {self.model.name!r} takes "
-                    f"(n, {', '.join(map(str, wanted))}). Expected images of that shape."
+                    f"{name} have shape {shape_words(x.shape[1:])} each; the model "
+                    f"{self.model.name!r} takes {shape_words(wanted)}. Expected that shape."
                 )
         labels = {
             "labels": self.evaluation.given,
@@ -312,3 +312,8 @@ class Measurement:
 def keras_epsilon(dtype: str) -> float:
     """Machine epsilon of a Keras float dtype."""
     return {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float64": 2.0**-52}.get(dtype, 2.0**-23)
+
+
+def shape_words(shape) -> str:
+    """A shape as people write it."""
+    return " x ".join("any" if side is None else str(side) for side in shape)

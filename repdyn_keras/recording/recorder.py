@@ -173,7 +173,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         print(f"repdyn: {text}", flush=True)
 
     def prepare(self, model: keras.Model) -> None:
-        """Builds what the recording needs, once, and checks that the folder is of this recording."""
+        """Builds what the recording needs, once, and checks that the folder is its own."""
         if self.measurement is not None:
             if self.measurement.model is not model:
                 raise InputError(
@@ -294,7 +294,10 @@ class RepresentationRecorder(keras.callbacks.Callback):
     def warn(self, epoch: int, record) -> None:
         """Says which layers are dead or not finite, and when BatchNormalization lags, once each."""
         for layer, finite, dead in zip(
-            record["layer"].values, record["finite"].values, record["dead"].values, strict=True
+            record["layer"].values.tolist(),
+            record["finite"].values,
+            record["dead"].values,
+            strict=True,
         ):
             norms = ", ".join(f"{v:.3g}" for v in np.sqrt(record["norm"].sel(layer=layer).values))
             if not finite:
