@@ -43,7 +43,9 @@ def test_coordinates_keep_the_distances_between_the_images():
     plane = plane_through(three)
     for i, j in itertools.combinations(range(3), 2):
         apart = np.linalg.norm(three[i] - three[j])
-        assert np.linalg.norm(plane.corners[i] - plane.corners[j]) == pytest.approx(apart, rel=1e-12)
+        assert np.linalg.norm(plane.corners[i] - plane.corners[j]) == pytest.approx(
+            apart, rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("margin", [0, 0.1, 0.5, 2])

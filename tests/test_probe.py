@@ -92,6 +92,11 @@ def noisy():
     return x, np.where(rng.random(300) < 0.3, rng.integers(0, 5, 300), y), 5
 
 
+def repeated_features():
+    x, y = blobs(150, 4, 3, 2)
+    return np.repeat(x, 3, axis=1), y, 3
+
+
 CASES = {
     "separable": lambda: (*blobs(240, 10, 4, 20), 4),
     "overlapping": lambda: (*blobs(300, 6, 3, 1), 3),
@@ -104,10 +109,7 @@ CASES = {
     "the last classes missing": last_classes_missing,
     "some features constant": some_constant_features,
     "unbalanced": unbalanced,
-    "repeated features": lambda: (np.repeat(blobs(150, 4, 3, 2)[0], 3, axis=1),) + (
-        blobs(150, 4, 3, 2)[1],
-        3,
-    ),
+    "repeated features": repeated_features,
 }
 
 

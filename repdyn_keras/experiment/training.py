@@ -1,5 +1,6 @@
 """The training of a run, recorded."""
 
+import sys
 import time
 
 import keras
@@ -120,6 +121,11 @@ class RunRecorder(RepresentationRecorder):
     def start(self) -> None:
         """Before the first epoch."""
         self._row = {"epoch": 0}
+
+    def on_train_begin(self, logs=None):
+        # `fit` imports TensorFlow where it is installed, and TensorFlow takes all GPU memory.
+        if "tensorflow" in sys.modules and keras.backend.backend() != "tensorflow":
+            sys.modules["tensorflow"].config.set_visible_devices([], "GPU")
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)

@@ -1,6 +1,9 @@
 """Linear classifier probes, solved to their optimum."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -10,6 +13,8 @@ L2 = 1e-3
 # Solved when the objective is proven to be within this share of its optimum.
 TOLERANCE = 1e-6
 MOST_ITERATIONS = 2000
+# Entries of the features from which BLAS threads pay.
+THREADED_SIZE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,36 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
     Raises:
         InputError: features are not finite.
     """
+    if not np.isfinite(features).all():
+        raise InputError(f"Features {features.shape} of a probe are not finite. Expected numbers.")
+    with few_threads(features.size):
+        return solve(features, labels, n_classes, l2)
+
+
+@contextmanager
+def few_threads(size: int) -> Iterator[None]:
+    """One BLAS thread for a small problem, which several would only wait for each other over."""
+    if size >= THREADED_SIZE:
+        yield
+        return
+    with blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def blas():
+    """The controller of the BLAS libraries that are loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def solve(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float) -> Probe:
+    """The solution that `solve_probe` describes."""
     from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import minimize
 
     n, d = features.shape
-    if not np.isfinite(features).all():
-        raise InputError(f"Features {features.shape} of a probe are not finite. Expected numbers.")
     x = features.astype(np.float64)
     mean = x.mean(axis=0)
     x -= mean
