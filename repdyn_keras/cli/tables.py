@@ -60,7 +60,8 @@ def print_results(run, seconds: float | None = None) -> None:
     dynamics = run.dynamics
     console = Console()
     layers = Table(
-        title=f"{dynamics.attrs['title']}: accuracy of the probes at the end, phases by CKA"
+        title=dynamics.attrs["title"],
+        caption="accuracy of each layer's probe at the end (output: of the network); phases by CKA",
     )
     layers.add_column("layer", no_wrap=True)
     for column in ("given labels", "test", "phases", "p", "settles"):
