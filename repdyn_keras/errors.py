@@ -33,9 +33,22 @@ def unknown(kind: str, name: object, valid: Iterable[str], hint: str = "") -> In
     return InputError(f"{text} {hint}".rstrip())
 
 
-def missing_extra(module: str, extra: str, purpose: str) -> InputError:
-    """The error for a package that is not installed: names the extra that brings it."""
+def not_installed(module: str, extras: dict[str, str], purpose: str) -> InputError:
+    """The error for a package that is not installed: names the extra that brings it.
+
+    Args:
+        module: the package.
+        extras: extras by package; a package that is not among them comes with the core.
+        purpose: what needs it.
+    """
     return InputError(
         f"{purpose} needs the package {module!r}, which is not installed. "
-        f"Install it: pip install 'repdyn-keras[{extra}]'"
+        f"Install it: {install_command(module, extras)}"
     )
+
+
+def install_command(module: str, extras: dict[str, str]) -> str:
+    """The command that installs a package."""
+    if module in extras:
+        return f"pip install 'repdyn-keras[{extras[module]}]'"
+    return f"pip install {module}"

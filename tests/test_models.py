@@ -51,9 +51,10 @@ def applied(model, images) -> np.ndarray:
 @pytest.fixture
 def undrawn(monkeypatch):
     """Weights are zeros where only names, shapes and numbers matter: jax compiles each draw."""
+    zeros = keras.initializers.Zeros()
     for family in FAMILIES:
         module = importlib.import_module(f"repdyn_keras.models.{family}")
-        monkeypatch.setattr(module, "seeded", lambda seed: lambda kind="", **options: "zeros")
+        monkeypatch.setattr(module, "seeded", lambda seed: lambda kind="", **options: zeros)
 
 
 def noise(*shape) -> np.ndarray:

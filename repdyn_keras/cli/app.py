@@ -18,6 +18,13 @@ USAGE_ERRORS = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "Clic
 class Commands(TyperGroup):
     """The group of commands: bad input is one message and exit code 2, without a traceback."""
 
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("repdyn: interrupted; what was recorded stays.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
     def main(self, *args, **kwargs):
         kwargs["standalone_mode"] = False
         try:
@@ -25,13 +32,13 @@ class Commands(TyperGroup):
         except InputError as error:
             fail(str(error))
         except USAGE_ERRORS as error:
-            fail(f"{error.format_message()} `repdyn --help` lists commands and options.")
+            message = error.format_message()
+            if not message:  # no command was given, and the help has been shown
+                sys.exit(BAD_INPUT)
+            fail(f"{message} `repdyn --help` lists commands and options.")
         except OSError as error:
             place = f" {error.filename}" if error.filename else ""
             fail(f"Cannot use{place}: {error.strerror or error}.")
-        except (KeyboardInterrupt, typer.Abort):
-            print("repdyn: interrupted; what was recorded stays.", file=sys.stderr)
-            sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -28,18 +28,19 @@ def machine() -> list[tuple[str, bool, str]]:
     import platform
     from importlib import metadata
 
-    from repdyn_keras.config.keys import BACKENDS
-    from repdyn_keras.experiment.run import is_installed
+    from repdyn_keras.errors import install_command
+    from repdyn_keras.experiment.run import EXTRAS, is_installed
 
     rows = [("python", True, platform.python_version()), ("cores", True, str(os.cpu_count()))]
-    extras = {"tensorflow_datasets": "tfds", "ray": "ray"}
-    for module in ("keras", *BACKENDS, *extras):
+    for module in ("keras", "jax", *EXTRAS):
         name = module.replace("_", "-")
-        if is_installed(module):
+        if not is_installed(module):
+            rows.append((name, False, install_command(module, EXTRAS)))
+            continue
+        try:
             rows.append((name, True, metadata.version(name)))
-        else:
-            extra = extras.get(module, module)
-            rows.append((name, False, f"pip install 'repdyn-keras[{extra}]'"))
+        except metadata.PackageNotFoundError:
+            rows.append((name, True, "of unknown version"))
     writable = os.access(".", os.W_OK)
     rows.append(("current folder", writable, "writable" if writable else "not writable"))
     return rows
@@ -62,8 +63,27 @@ def folder(path: Path) -> list[tuple[str, bool, str]]:
             rows.append((name, True, f"{file.stat().st_size:,} bytes"))
         except InputError as error:
             rows.append((name, False, str(error)))
-    if not found.dynamics_are_current():
+    if all(good for _, good, _ in rows) and not found.dynamics_are_current():
         rows.append(("dynamics.nc", False, f"missing or outdated: repdyn analyze {path}"))
+    if found.config_file.is_file() or found.history_file.is_file():
+        rows += configured(found)
     for leftover in sorted(found.path.rglob(".*.part")):
         rows.append((str(leftover.relative_to(found.path)), False, "half-written, not used"))
+    return rows
+
+
+def configured(found) -> list[tuple[str, bool, str]]:
+    """Whether the files that `repdyn run` writes beside the records are there and readable."""
+    from repdyn_keras.config.keys import KEYS
+    from repdyn_keras.errors import InputError
+
+    try:
+        there = found.config()
+        missing = [k for k, spec in KEYS.items() if spec.default is not None and k not in there]
+        word = f"{len(there)} keys" if not missing else f"lacks {', '.join(missing)}"
+        rows = [("run.toml", not missing, word)]
+    except InputError as error:
+        rows = [("run.toml", False, str(error))]
+    epochs = len(found.history())
+    rows.append(("history.csv", epochs > 0, f"{epochs} rows" if epochs else "missing or empty"))
     return rows

@@ -61,6 +61,7 @@ class LiveProgress(Watcher):
             f"{len(plan.layers)} layers\n"
             f"{folder.path}: about {plan.disk_bytes / 1e6:.0f} MB",
             highlight=False,
+            markup=False,
         )
         self.lap()
 

@@ -60,7 +60,7 @@ def print_results(run, seconds: float | None = None) -> None:
     dynamics = run.dynamics
     console = Console()
     layers = Table(
-        title=dynamics.attrs["title"],
+        title=escape(dynamics.attrs["title"]),
         caption="accuracy of each layer's probe at the end (output: of the network); phases by CKA",
     )
     layers.add_column("layer", no_wrap=True)

@@ -6,12 +6,18 @@ from importlib import metadata
 from pathlib import Path
 
 from repdyn_keras.config import Config, load_config, resolve, to_toml
-from repdyn_keras.errors import InputError, missing_extra
+from repdyn_keras.errors import InputError, not_installed
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import write_text
 
-EXTRAS = {"tensorflow": "tensorflow", "torch": "torch"}
+# The extras that bring what the core does not.
+EXTRAS = {
+    "tensorflow": "tensorflow",
+    "torch": "torch",
+    "tensorflow_datasets": "tfds",
+    "ray": "ray",
+}
 PACKAGES = ("repdyn-keras", "keras", "numpy", "jax", "tensorflow", "torch")
 
 
@@ -114,7 +120,7 @@ def use_backend(backend: str) -> None:
             )
         return
     if not is_installed(backend):
-        raise missing_extra(backend, EXTRAS.get(backend, backend), f"backend = {backend!r}")
+        raise not_installed(backend, EXTRAS, f"backend = {backend!r}")
     os.environ["KERAS_BACKEND"] = backend
     if backend == "tensorflow":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

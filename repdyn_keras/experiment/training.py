@@ -63,6 +63,8 @@ class Training:
         chosen = stratified_order(data.y_train, config.seed * 100 + EVALUATION)[: config.n_eval]
         self.plan = plan_run(config, self.model, list(names), data, len(chosen), steps)
         self.recorder = RunRecorder(self, chosen, list(names))
+        # What the recorder would refuse is refused before a folder is made.
+        self.recorder.build(self.model)
 
     def timed_plan(self) -> Plan:
         """The plan with the time it takes, by forward passes timed now."""

@@ -12,7 +12,7 @@ def seeded(seed: int):
     count = iter(range(10**9))
 
     def initializer(kind: str = "he_normal", **options):
-        config = {"seed": seed * 100_003 + next(count), **options}
+        config = {"seed": (seed * 100_003 + next(count)) % 2**31, **options}
         return keras.initializers.get({"class_name": kind, "config": config})
 
     return initializer

@@ -78,14 +78,23 @@ def vit(
             name=name,
         )(x)
 
+    def attend(x, name):
+        attention = layers.MultiHeadAttention(
+            heads, width // heads, kernel_initializer="zeros", name=name
+        )
+        x = attention(x, x)
+        # The layer gives one initializer to all four kernels, which a seed would make equal, and
+        # takes their three axes for a convolution's. Here each is Glorot's for width x width.
+        limit = (3 / width) ** 0.5
+        for weight in attention.weights:
+            if weight.name == "kernel":
+                draw = init("random_uniform", minval=-limit, maxval=limit)
+                weight.assign(draw(weight.shape))
+        return x
+
     def block(x, name):
         y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_1_norm")(x)
-        y = layers.MultiHeadAttention(
-            heads,
-            width // heads,
-            kernel_initializer=init("glorot_uniform"),
-            name=f"{name}_attention",
-        )(y, y)
+        y = attend(y, f"{name}_attention")
         x = layers.Add(name=f"{name}_attended")([x, y])
         y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_2_norm")(x)
         y = dense(y, 4 * width, f"{name}_mlp_1", "gelu")

@@ -115,6 +115,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self.measurement: Measurement | None = None
         self.timings: dict[str, float] = {}
         self._last_epoch: int | None = None
+        self._choice = ""
+        self._prepared = False
         self._warned: set[str] = set()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -174,6 +176,29 @@ class RepresentationRecorder(keras.callbacks.Callback):
 
     def prepare(self, model: keras.Model) -> None:
         """Builds what the recording needs, once, and checks that the folder is its own."""
+        self.build(model)
+        if self._prepared:
+            return
+        constants = self.constants(self.measurement)
+        if self.folder.constants_file.is_file():
+            self.check_constants(constants)
+        else:
+            if self.folder.epochs():
+                raise InputError(
+                    f"{self.folder.records} holds records but no constants.nc. Expected both: "
+                    "restore it, or record into a new folder."
+                )
+            self.folder.write_constants(constants)
+        self._prepared = True
+        self.announce()
+
+    def build(self, model: keras.Model) -> None:
+        """Builds what measures this model, once; writes nothing.
+
+        Raises:
+            InputError: the model cannot be recorded, the data does not fit it, or another model
+                was built for before.
+        """
         if self.measurement is not None:
             if self.measurement.model is not model:
                 raise InputError(
@@ -181,8 +206,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
                     f"({self.measurement.model.name!r}). Expected one recorder a model."
                 )
             return
-        tensors, how = choose_layers(model, self.layers)
-        measurement = Measurement(
+        tensors, self._choice = choose_layers(model, self.layers)
+        self.measurement = Measurement(
             model,
             tensors,
             self.evaluation,
@@ -195,18 +220,10 @@ class RepresentationRecorder(keras.callbacks.Callback):
             recalibrate=self.batch_norm == "recalibrate",
             seed=self.seed * 100 + PLANES,
         )
-        constants = self.constants(measurement)
-        if self.folder.constants_file.is_file():
-            self.check_constants(constants)
-        else:
-            if self.folder.epochs():
-                raise InputError(
-                    f"{self.folder.records} holds records but no constants.nc. Expected both: "
-                    "restore it, or record into a new folder."
-                )
-            self.folder.write_constants(constants)
-        self.measurement = measurement
-        self.say(f"recording {how}.")
+
+    def announce(self) -> None:
+        """Says what is recorded and what is not."""
+        self.say(f"recording {self._choice}.")
         if self.evaluation.left_out:
             self.say(
                 f"{self.evaluation.left_out} evaluation images are left out: "
