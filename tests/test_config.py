@@ -15,7 +15,7 @@ from repdyn_keras.config import (
     to_toml,
 )
 from repdyn_keras.config.keys import check
-from repdyn_keras.errors import InputError, missing_extra, nearest, unknown
+from repdyn_keras.errors import InputError, nearest, not_installed, unknown
 
 KEYS = [spec.name for spec in dataclasses.fields(Config)]
 
@@ -526,6 +526,12 @@ def test_an_unknown_name_among_many_says_how_many_there_are():
 
 
 def test_a_missing_package_names_the_extra_that_brings_it():
-    error = missing_extra("torch", "torch", "backend = 'torch'")
+    error = not_installed("torch", {"torch": "torch"}, "backend = 'torch'")
     assert isinstance(error, ValueError)
+    assert "backend = 'torch' needs the package 'torch'" in str(error)
     assert "pip install 'repdyn-keras[torch]'" in str(error)
+
+
+def test_a_missing_package_of_the_core_is_named_without_an_extra():
+    said = str(not_installed("jax", {"torch": "torch"}, "backend = 'jax'"))
+    assert said.endswith("pip install jax")

@@ -84,8 +84,9 @@ def test_the_data_is_the_same_on_every_backend():
 
 def test_loading_needs_no_backend():
     code = (
-        "import sys; from repdyn_keras.config import Config; from repdyn_keras.datasets import load;"
-        "load(Config()); print(sorted({'keras','jax','torch','tensorflow'} & set(sys.modules)))"
+        "import sys; from repdyn_keras.config import Config; "
+        "from repdyn_keras.datasets import load; load(Config()); "
+        "print(sorted({'keras','jax','torch','tensorflow'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -31,7 +31,7 @@ def activations(shape, mean=0.0, dtype=np.float32, seed=0):
     return (x + mean).astype(dtype)
 
 
-SHAPES = [(4, 3), (32, 7, 7, 5), (48, 2000)]
+SHAPES = [(32, 7, 7, 5), (48, 2000)]
 
 
 @pytest.mark.parametrize("mean", [0, 30])
@@ -44,7 +44,7 @@ def test_fingerprint_equals_that_of_numpy_in_float64(shape, mean):
     assert np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("shape, mean", [(SHAPES[0], 0), (SHAPES[1], 30), (SHAPES[2], 0)])
+@pytest.mark.parametrize("shape, mean", [(SHAPES[0], 30), (SHAPES[1], 0)])
 def test_norms_are_those_that_death_is_judged_by(shape, mean):
     x = activations(shape, mean)
     found = numpy_of(device.fingerprint(ops.convert_to_tensor(x), shape[0])[1])
@@ -62,8 +62,8 @@ def test_norms_are_those_that_death_is_judged_by(shape, mean):
 @pytest.mark.parametrize("value", [0.0, 0.1, 1000.0])
 def test_a_constant_layer_is_dead_and_a_living_one_is_not(value):
     epsilon = float(np.finfo(np.float32).eps)
-    constant = np.full((32, 50), value, np.float32)
-    norms = numpy_of(device.fingerprint(ops.convert_to_tensor(constant), 32)[1])
+    constant = np.full((48, 2000), value, np.float32)
+    norms = numpy_of(device.fingerprint(ops.convert_to_tensor(constant), 48)[1])
     assert cka.is_dead(norms.astype(np.float64), epsilon)
     living = numpy_of(
         device.fingerprint(ops.convert_to_tensor(activations((32, 50), value)), 32)[1]
@@ -73,17 +73,17 @@ def test_a_constant_layer_is_dead_and_a_living_one_is_not(value):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_activations_are_summed_in_float32(dtype):
-    x = ops.cast(ops.convert_to_tensor(activations((64, 40), 3)), dtype)
+    x = ops.cast(ops.convert_to_tensor(activations((48, 2000), 3)), dtype)
     exact = numpy_of(ops.cast(x, "float32")).astype(np.float64)
-    found = numpy_of(device.fingerprint(x, 64)[0])
+    found = numpy_of(device.fingerprint(x, 48)[0])
     expected = cka.fingerprint(exact)
     assert np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
 
 
 def test_cosine_of_two_device_fingerprints_is_cka():
-    x, y = activations((64, 40), 30, seed=1), activations((64, 40), 30, seed=1)
+    x, y = activations((48, 2000), 30, seed=1), activations((48, 2000), 30, seed=1)
     y = y + np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
-    prints = [numpy_of(device.fingerprint(ops.convert_to_tensor(a), 64)[0]) for a in (x, y)]
+    prints = [numpy_of(device.fingerprint(ops.convert_to_tensor(a), 48)[0]) for a in (x, y)]
     expected = cka.cka(x.astype(np.float64), y.astype(np.float64))
     assert cka.cosines(np.stack(prints))[0, 1] == pytest.approx(expected, abs=1e-5)
     assert 0.05 < expected < 0.95

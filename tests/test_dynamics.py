@@ -550,7 +550,7 @@ def test_analyzing_writes_what_it_returns(tmp_path):
         np.testing.assert_array_equal(read[name].values, found[name].values)
     assert read["regions"].dtype == np.uint8
     for name in ("perfect_fit_epoch", "memorized_share", "synchronization_mean", "title"):
-        assert read.attrs[name] == found.attrs[name]
+        np.testing.assert_equal(read.attrs[name], found.attrs[name])
 
 
 def test_the_same_records_give_the_same_dynamics(folder, dynamics):

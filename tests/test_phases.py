@@ -453,16 +453,16 @@ def borders(labels):
     return np.flatnonzero(np.diff(labels))
 
 
-def rate_of_recovery(kind, count, levels, cases=60):
-    """Share of simulations with the right number of phases and all borders within one record."""
+def recovered(kind, count, levels, cases):
+    """For each simulation, whether the number of phases is right and all borders within one."""
     rng = np.random.default_rng(count)
-    right = 0
+    right = []
     for _ in range(cases):
         gram, truth = sharp_transitions(kind, count, rng.uniform(*levels), rng)
         found = borders(find_phases(gram, EPOCHS).labels)
         wanted = borders(truth)
-        right += len(found) == len(wanted) and np.abs(found - wanted).max() <= 1
-    return right / cases
+        right.append(len(found) == len(wanted) and np.abs(found - wanted).max() <= 1)
+    return right
 
 
 DRIFTS = ["straight", "quarter circle", "half circle", "helix", "wander"]
@@ -472,32 +472,31 @@ DRIFTS = ["straight", "quarter circle", "half circle", "helix", "wander"]
 @pytest.mark.parametrize("kind", DRIFTS)
 def test_even_drift_with_jitter_is_one_phase(kind):
     rng = np.random.default_rng(0)
-    drifts = (scattered(even_drift(kind, rng), rng.uniform(0, 0.2), rng) for _ in range(60))
+    drifts = (scattered(even_drift(kind, rng), rng.uniform(0, 0.2), rng) for _ in range(30))
     phases = [find_phases(gram, EPOCHS).labels.max() for gram in drifts]
     assert np.mean(np.array(phases) == 1) >= RATE
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind, count",
-    [*itertools.product(["equally far apart", "walk"], [2, 3, 4]), ("on one line", 2)],
-)
-def test_sharp_transitions_are_found_where_they_are(kind, count):
-    assert rate_of_recovery(kind, count, (0.02, 0.25)) >= RATE
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_sharp_transitions_are_found_where_they_are(count):
+    levels = (0.02, 0.25)
+    found = recovered("equally far apart", count, levels, 30) + recovered("walk", count, levels, 30)
+    assert np.mean(found) >= RATE
 
 
 @pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="K by the log gap splits slow drift: rates 0.42-0.68")
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_sharp_transitions_with_slow_drift_and_hardly_any_jitter_are_found(count):
-    assert rate_of_recovery("equally far apart", count, (0, 0.01)) >= RATE
+    assert np.mean(recovered("equally far apart", count, (0, 0.01), 20)) >= RATE
 
 
 @pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="looks much like even drift: rates 0.65 (K=3), 0.18 (K=4)")
 @pytest.mark.parametrize("count", [3, 4])
 def test_sharp_transitions_between_evenly_spaced_states_on_one_line_are_found(count):
-    assert rate_of_recovery("on one line", count, (0.02, 0.25)) >= RATE
+    assert np.mean(recovered("on one line", count, (0.02, 0.25), 20)) >= RATE
 
 
 def test_an_even_drift_without_jitter_is_one_phase():

@@ -100,6 +100,8 @@ class Config:
         check_pattern(self.layers)
 
 
+# The largest whole number of TOML.
+LARGEST = 2**63 - 1
 NUMBER_LIST = re.compile(r"[\[(]?\s*-?\d+(\s*,\s*-?\d+)*\s*,?\s*[\])]?")
 KEYS = {spec.name: spec for spec in dataclasses.fields(Config)}
 TYPES = typing.get_type_hints(Config)
@@ -173,10 +175,12 @@ def convert(name: str, value: Any) -> Any:
     if value is None and type(None) in options:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise InputError(f"{name} is out of range. Expected {words_of(name)} up to {LARGEST}.")
     for option in options:
         if option is bool and isinstance(value, bool):
             return value
-        if option is int and is_number and math.isfinite(value) and float(value).is_integer():
+        if option is int and is_number and float(value).is_integer():
             return int(value)
         if option is float and is_number:
             return float(value)

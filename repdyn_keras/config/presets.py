@@ -15,15 +15,15 @@ TRAININGS = {
     ("resnet", "sgd"): {"learning_rate": 0.05, "schedule": "inverse-sqrt", "batch_size": 128},
     ("resnet", "adam"): {"learning_rate": 1e-3, "schedule": "constant", "batch_size": 128},
     ("vit", "sgd"): {"learning_rate": 0.01, "schedule": "inverse-sqrt", "batch_size": 64},
-    ("vit", "adam"): {"learning_rate": 1e-3, "schedule": "constant", "batch_size": 64},
+    ("vit", "adam"): {"learning_rate": 5e-4, "schedule": "constant", "batch_size": 64},
 }
-EPOCHS = {"resnet": 102, "vit": 128}
+EPOCHS = 102
 
 
 def resolve(config: Config) -> Config:
     """The same configuration with every key that was left open filled by its preset."""
     preset = {
-        "epochs": EPOCHS[config.model],
+        "epochs": EPOCHS,
         **NETWORKS[config.model],
         **TRAININGS[config.model, config.optimizer],
     }

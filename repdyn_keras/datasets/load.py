@@ -54,6 +54,8 @@ def load(config: Config) -> Data:
         raise unknown("dataset", config.dataset, ("digits", "synthetic", "npz:FILE"))
     x_train, y_train, x_test, y_test = arrays
     n_classes = int(max(y_train.max(), y_test.max())) + 1
+    if kind == "synthetic":
+        n_classes = config.synthetic_classes
     if n_classes < 2:
         raise InputError(
             f"Dataset {config.dataset!r} has one class. Expected at least 2: labels 0, 1, ..."

@@ -3,13 +3,15 @@
 Images are (n, height, width, channels), labels (n,) int64 from 0.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from repdyn_keras.config import Config
 from repdyn_keras.errors import InputError
+
+# Squares of larger ones overflow float32.
+LARGEST_PIXEL = 1e18
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -27,7 +29,7 @@ def digits(test_share: float, seed: int) -> Arrays:
         raw.images[..., None].astype(np.float32),
         raw.target.astype(np.int64),
         test_size=test_share,
-        random_state=seed,
+        random_state=seed % 2**32,
         stratify=raw.target,
     )
     return x_train, y_train, x_test, y_test
@@ -63,19 +65,25 @@ def npz(path: str) -> Arrays:
     """The arrays x_train, y_train, x_test, y_test of a NumPy archive."""
     names = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as archive:
+        archive = np.load(Path(path).expanduser(), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(
+                f"{path} holds a single array. Expected an archive (.npz) of the arrays "
+                f"{', '.join(names)}, written by numpy.savez."
+            )
+        with archive:
             missing = [name for name in names if name not in archive.files]
             if missing:
                 raise InputError(
                     f"{path} lacks {', '.join(missing)}. Expected the arrays {', '.join(names)}; "
                     f"it holds {', '.join(archive.files) or 'none'}."
                 )
-            arrays = {name: archive[name] for name in names}
+            arrays = {name: np.asarray(archive[name]) for name in names}
     except InputError:
         raise
     except FileNotFoundError:
         raise InputError(f"No file {path}. Expected a NumPy archive (.npz).") from None
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged archives raise whatever their reader raises
         raise InputError(
             f"Cannot read {path}: {error}. Expected a whole NumPy archive (.npz), "
             "written by numpy.savez, of plain number arrays."
@@ -95,13 +103,16 @@ def checked(images: np.ndarray, labels: np.ndarray, split: str, path: str):
     """Images as (n, height, width, channels) and labels as (n,) int64, or InputError."""
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.shape[0] == 0 or not np.issubdtype(images.dtype, np.number):
+    if images.ndim != 4 or images.size == 0 or not is_real(images):
         raise InputError(
             f"{path}: x_{split} is {images.dtype} of shape {images.shape}. "
             "Expected numbers of shape (n, height, width) or (n, height, width, channels)."
         )
-    if not np.isfinite(images).all():
-        raise InputError(f"{path}: x_{split} holds NaN or infinite pixels. Expected finite ones.")
+    if not np.isfinite(images).all() or float(np.abs(images).max()) > LARGEST_PIXEL:
+        raise InputError(
+            f"{path}: x_{split} holds NaN or infinite pixels, or some beyond {LARGEST_PIXEL:g}. "
+            "Expected finite ones."
+        )
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != images.shape[:1]:
@@ -109,11 +120,19 @@ def checked(images: np.ndarray, labels: np.ndarray, split: str, path: str):
             f"{path}: y_{split} has shape {labels.shape} for {len(images)} images. "
             f"Expected one whole number an image, ({len(images)},)."
         )
-    if not np.issubdtype(labels.dtype, np.number) or not np.all(np.mod(labels, 1) == 0):
-        raise InputError(f"{path}: y_{split} holds other than whole numbers, {labels.dtype}.")
+    if not is_real(labels) or not np.isfinite(labels).all() or (np.mod(labels, 1) != 0).any():
+        raise InputError(
+            f"{path}: y_{split} holds other than whole numbers, {labels.dtype}. Expected classes, "
+            "0, 1, ..."
+        )
     if labels.min() < 0 or labels.max() >= 65_535:
         raise InputError(
             f"{path}: labels of y_{split} run from {labels.min()} to {labels.max()}. "
             "Expected 0 to the number of classes - 1."
         )
     return images, labels.astype(np.int64)
+
+
+def is_real(array: np.ndarray) -> bool:
+    """Whether an array holds integers or real floats."""
+    return np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)

@@ -9,6 +9,7 @@ from repdyn_keras.dynamics.paths import path_variables
 from repdyn_keras.dynamics.regions import region_variables
 from repdyn_keras.dynamics.similarities import cka_by_layer
 from repdyn_keras.dynamics.timing import synchronization_mean, timing_variables
+from repdyn_keras.errors import InputError
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder, write_netcdf
 
 # Constants that say what the results are of.
@@ -45,6 +46,8 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     epochs = folder.epochs()
     names = constants["layer"].values.tolist()
     coordinates = {"layer": names, "epoch": epochs, "epoch_other": epochs, "layer_other": names}
+    for epoch in epochs:
+        check_layers(folder, epoch, names)
     progress("similarities")
     cka = cka_by_layer(folder, epochs, len(names))
     variables = {"cka": (("layer", "epoch", "epoch_other"), cka)}
@@ -74,6 +77,16 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         schema_version=SCHEMA_VERSION,
         **{name: constants.attrs[name] for name in DESCRIPTION},
     )
+
+
+def check_layers(folder: RunFolder, epoch: int, names: list[str]) -> None:
+    """Raises InputError unless a record is of the layers that the folder's constants name."""
+    found = folder.recorded_layers(epoch)
+    if found != names:
+        raise InputError(
+            f"{folder.record_file(epoch)} is of another recording: it holds the layers "
+            f"{', '.join(found)}. Expected {', '.join(names)}; set it aside."
+        )
 
 
 def accuracy_variables(folder: RunFolder, epochs: list[int]) -> dict:

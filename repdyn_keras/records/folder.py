@@ -94,6 +94,11 @@ class RunFolder:
         name = "fingerprint"
         return np.stack([read_arrays(self.record_file(e), [name], layers)[name] for e in epochs])
 
+    def recorded_layers(self, epoch: int) -> list[str]:
+        """The names of the layers that an epoch's record holds."""
+        names = read_arrays(self.record_file(epoch), ["layer"])["layer"]
+        return [n.decode() if isinstance(n, bytes) else str(n) for n in names.tolist()]
+
     def recorded_hash(self, epoch: int) -> str:
         """The hash of the weights that an epoch's record was made of."""
         return read_attribute(self.record_file(epoch), "weights_hash")
