@@ -741,6 +741,7 @@ def two_inputs() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(3)(hidden))
 
 
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 @pytest.mark.parametrize(
     ("build", "words"),
     [

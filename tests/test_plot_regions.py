@@ -113,12 +113,12 @@ def test_the_ending_chooses_the_format(plot, tmp_path, name, start):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--layer", "stam"], ["'stam'", "stem"]),
-        (["--layer", "stem", "--layer", "stage9.*"], ["'stage9.*'", "stage1_block1"]),
+        (["--layer", "stam"], ["'stam'", *LAYERS]),
+        (["--layer", "stem", "--layer", "stage9.*"], ["'stage9.*'", *LAYERS]),
         (["--layer", "sta(ge"], ["'sta(ge'", "regular expression", *LAYERS]),
         (["--epoch", "7"], ["epoch 7", "0, 1, 2, 3"]),
         (["--epoch", "1", "--epoch", "-1"], ["epoch -1", "0, 1, 2, 3"]),
-        (["--epoch", "last"], ["last", "epoch"]),
+        (["--epoch", "last"], ["--epoch", "integer"]),
         (["--plane", "99"], ["plane 99", "0, 1, 2"]),
         (["--plane", "0", "--plane", "99"], ["plane 99", "0, 1, 2"]),
         (["--out", "regions.gif"], [".gif", ".png", ".pdf", ".svg"]),
