@@ -4,7 +4,7 @@
 """
 
 import csv
-import functools
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tomli_w
+from filelock import FileLock
 from typer.testing import CliRunner
 
 import repdyn_keras
@@ -62,34 +63,37 @@ ACCURACIES = {
 class TinyRun:
     """A finished run of the command line, and what it said."""
 
-    config_file: Path
     folder: RunFolder
     exit_code: int
     stdout: str
     stderr: str
 
 
-@functools.cache
+def command_run(base: Path, name: str, arguments: list[str]) -> TinyRun:
+    """`repdyn` with these arguments, once for all processes of pytest-xdist."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, said = base / name, base / f"{name}.json"
+    with FileLock(base / f"{name}.lock"):
+        if not said.exists():
+            result = CliRunner().invoke(app, [*arguments, "--out", str(folder)])
+            said.write_text(json.dumps([result.exit_code, result.stdout, result.stderr]))
+    return TinyRun(RunFolder(folder), *json.loads(said.read_text()))
+
+
 def finished_run(base: Path) -> TinyRun:
-    """The one tiny run below `base`."""
+    """The tiny run of a whole test session."""
     config_file = base / "tiny.toml"
     config_file.write_text(tomli_w.dumps(TINY), encoding="utf-8")
-    folder = base / "tiny_run"
-    arguments = ["run", str(config_file), "--backend", BACKEND, "--out", str(folder)]
-    result = CliRunner().invoke(app, arguments)
-    return TinyRun(config_file, RunFolder(folder), result.exit_code, result.stdout, result.stderr)
+    return command_run(base, "tiny_run", ["run", str(config_file), "--backend", BACKEND])
 
 
-@functools.cache
 def repeated_run(base: Path) -> TinyRun:
     """The tiny run once more, from its own `run.toml`, without pictures: they take long."""
     config_file = finished_run(base).folder.config_file
-    folder = base / "repeated_run"
-    arguments = ["run", str(config_file), "--out", str(folder), "--quiet"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("repdyn_keras.figures.draw_all", lambda *args: [])
-        result = CliRunner().invoke(app, arguments)
-    return TinyRun(config_file, RunFolder(folder), result.exit_code, result.stdout, result.stderr)
+        return command_run(base, "repeated_run", ["run", str(config_file), "--quiet"])
 
 
 @pytest.fixture(scope="session")
