@@ -41,8 +41,10 @@ def draw(
         raise unknown("ending of --out", out.suffix, (".png", ".pdf", ".svg"))
     if not out.absolute().parent.is_dir():
         raise InputError(f"No folder {out.absolute().parent}. Expected --out in one that exists.")
-    for number in planes:
-        figure = film_strip(dynamics, plane=number, layers=layers, epochs=epoch or None)
+    figures = [
+        film_strip(dynamics, plane=number, layers=layers, epochs=epoch or None) for number in planes
+    ]
+    for number, figure in zip(planes, figures, strict=True):
         suffix = f"-plane{number}" if len(planes) > 1 else ""
         path = out.with_stem(out.stem + suffix)
         figure.savefig(path, dpi=150)
@@ -61,7 +63,7 @@ def chosen_layers(patterns: list[str], names: list[str]) -> list[str]:
                 f"expression; layers: {', '.join(names)}."
             ) from None
         if not matches:
-            raise unknown("layer", pattern, names)
+            raise InputError(f"Unknown layer {pattern!r}. Expected among: {', '.join(names)}.")
         chosen.update(matches)
     return [name for name in names if name in chosen]
 
@@ -70,7 +72,7 @@ def main() -> None:
     """Runs the program; bad input is one message and exit code 2."""
     try:
         typer.run(draw)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"plot_regions: error: {error}", file=sys.stderr)
         sys.exit(2)
 

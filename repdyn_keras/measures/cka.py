@@ -65,20 +65,16 @@ def cka_matrix(
     """
     if len(representations) == 0:
         raise InputError("No representations came. Expected a sequence of arrays (n, ...).")
-    prints = None
+    prints = []
     for index, x in enumerate(representations):
-        vector = fingerprint(x, batch_size=batch_size, estimator=estimator, name=f"number {index}")
-        if prints is None:
-            n = len(x)
-            prints = np.empty((len(representations), len(vector)), vector.dtype)
-        if len(x) != n:
+        if len(x) != len(representations[0]):
             raise InputError(
-                f"Representation 0 has {n} samples, number {index} has {len(x)}. "
-                "Expected the same samples in the same order."
+                f"Representation 0 has {len(representations[0])} samples, number {index} has "
+                f"{len(x)}. Expected the same samples in the same order."
             )
-        prints = prints.astype(np.result_type(prints, vector), copy=False)
-        prints[index] = vector
-    return cosines(prints)
+        options = {"batch_size": batch_size, "estimator": estimator}
+        prints.append(fingerprint(x, name=f"number {index}", **options))
+    return cosines(np.stack(prints))
 
 
 def fingerprint(
@@ -107,8 +103,8 @@ def fingerprint(
         raise InputError(f"Features have shape {x.shape}. Expected (n, ...) with n samples.")
     floating = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float64)
     epsilon = float(np.finfo(floating).eps)
-    x = x.reshape(len(x), -1).astype(np.promote_types(floating, np.float32), copy=False)
     b = batch_length(len(x), batch_size)
+    x = x.reshape(len(x), -1).astype(np.promote_types(floating, np.float32), copy=False)
     kept = len(x) // b * b
     if kept < len(x):
         warnings.warn(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,8 @@ L2 = 1e-3
 # Solved when the objective is proven to be within this share of its optimum.
 TOLERANCE = 1e-6
 MOST_ITERATIONS = 2000
+# The logit of a class that no image has.
+ABSENT = -1e30
 # Entries of the features from which BLAS threads pay.
 THREADED_SIZE = 1 << 22
 
@@ -66,8 +68,14 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
     """
     if not np.isfinite(features).all():
         raise InputError(f"Features {features.shape} of a probe are not finite. Expected numbers.")
+    present, among = np.unique(labels, return_inverse=True)
     with few_threads(features.size):
-        return solve(features, labels, n_classes, l2)
+        found = solve(features, among, len(present), l2)
+    # The best logit of a class without images is minus infinity: the others are solved alone.
+    kernel = np.zeros((features.shape[1], n_classes), np.float32)
+    bias = np.full(n_classes, ABSENT, np.float32)
+    kernel[:, present], bias[present] = found.kernel, found.bias
+    return replace(found, kernel=kernel, bias=bias)
 
 
 @contextmanager
@@ -134,15 +142,14 @@ def solve(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float) -
         _, value, gradient = latest
         by_kernel = root.T @ gradient[: d * n_classes].reshape(d, n_classes)
         norm = np.sqrt(np.sum(np.square(by_kernel)) + np.sum(np.square(gradient[-n_classes:])))
-        return value, norm, norm**2 / (2 * l2) / value
+        return value, norm, norm**2 / (2 * l2) / max(value, np.finfo(float).tiny)
 
     def stop_when_solved(parameters):
         if certificate(parameters)[2] <= TOLERANCE:
             raise StopIteration
 
-    counts = np.bincount(labels, minlength=n_classes)
     start = np.zeros((d + 1) * n_classes)
-    start[-n_classes:] = np.log(np.maximum(counts, 0.5) / n)
+    start[-n_classes:] = np.log(np.bincount(labels) / n)
     parameters = minimize(
         value_and_gradient,
         start,
