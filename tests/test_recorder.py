@@ -351,6 +351,22 @@ def test_without_labels_only_fingerprints_are_recorded(data, tmp_path, capsys):
     assert set(open_run(tmp_path).dynamics.data_vars) >= {"cka", "phase", "synchronization"}
 
 
+def test_without_labels_of_the_images_there_are_probes_and_no_planes(data, tmp_path, capsys):
+    recorder = RepresentationRecorder(tmp_path, data[0], train=data, **SETTINGS)
+    recorder.record(compiled(small_model()), 0)
+    record = recorder.folder.record(0)
+    assert "probe_accuracy" in record and "regions" not in record
+    assert "no labels of the images came" in capsys.readouterr().out
+    assert "regions" not in open_run(tmp_path).dynamics
+
+
+def test_planes_need_probes(data, tmp_path):
+    x, y = data
+    recorder = RepresentationRecorder(tmp_path, x, images_true_labels=y, **SETTINGS)
+    recorder.record(compiled(small_model()), 0)
+    assert "regions" not in open_run(tmp_path).dynamics
+
+
 def test_dead_and_not_finite_layers_are_named_and_nan(data, tmp_path, capsys):
     x, y = data
     model = compiled(small_model())

@@ -110,7 +110,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
             fitted = Labelled.of(train, "train", true_labels)
             self.probed = fitted.probe_sample(probe_images, seed * 100 + PROBES)
         self.test = None if test is None else Labelled.of(test, "test")
-        if planes and self.evaluation.true is None:
+        self.without_planes = planes > 0 and (self.evaluation.true is None or self.probed is None)
+        if self.without_planes:
             self.planes = 0
         self.measurement: Measurement | None = None
         self.timings: dict[str, float] = {}
@@ -233,6 +234,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
             self.say("no labels came: fingerprints only, no probes and no decision regions.")
         elif self.without_train:
             self.say("no train=(x, y) came: probes are fitted on the evaluation images.")
+        elif self.without_planes:
+            self.say("no labels of the images came: no planes and no decision regions.")
 
     def constants(self, measurement: Measurement):
         """What is the same at every epoch, as an `xarray.Dataset`."""
