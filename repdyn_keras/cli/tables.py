@@ -7,6 +7,7 @@ from rich.table import Table
 
 from repdyn_keras.cli.live import clock
 from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.measures.phases import FEWEST_RECORDS
 
 
 def print_keys() -> None:
@@ -84,6 +85,8 @@ def print_results(run, seconds: float | None = None) -> None:
     if seconds is not None:
         model.add_row("time", f"{seconds:.0f} s")
     console.print(model)
+    if dynamics.sizes["epoch"] < FEWEST_RECORDS:
+        print(f"Fewer than {FEWEST_RECORDS} records: phases were not tested.")
     print("p > 0.05: not distinguished from even drift, hence one phase.")
     print("Written:")
     for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):

@@ -28,7 +28,7 @@ class Probe:
         bias: (classes,) float32.
         objective: mean cross-entropy + L2 / 2 |W|^2 at the solution, W on the scaled features.
         gradient_norm: Euclidean norm of the objective's gradient there.
-        gap: share of the objective by which it may exceed the optimum, at most.
+        gap: share of the objective by which it may exceed the best kernel's at this bias, at most.
     """
 
     kernel: np.ndarray
