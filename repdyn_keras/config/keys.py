@@ -11,16 +11,21 @@ from typing import Any
 from repdyn_keras.errors import InputError, unknown
 
 BACKENDS = ("jax", "tensorflow", "torch")
-DATASETS = ("digits", "synthetic", "npz:FILE")
-MODELS = ("resnet", "vit")
+DATASETS = ("digits", "synthetic", "npz:FILE", "folder:PATH", "tfds:NAME")
+MODELS = ("resnet", "vit", "module:function")
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "inverse-sqrt", "cosine")
+STEMS = ("small", "imagenet")
 BATCH_NORMS = ("moving", "recalibrate")
 
 
-def key(default: Any, help: str, *, choices=None, low=None, high=None, below=None):
-    """A dataclass field with what the checks and `--keys` need to know of it."""
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "below": below}
+def key(default: Any, help: str, *, choices=None, low=None, high=None, below=None, unset="preset"):
+    """A dataclass field with what the checks and `--keys` need to know of it.
+
+    `unset` says what stands for a key that is None.
+    """
+    bounds = {"low": low, "high": high, "below": below}
+    metadata = {"help": help, "choices": choices, "unset": unset, **bounds}
     return field(default=default, metadata=metadata)
 
 
@@ -39,16 +44,30 @@ class Config:
     """
 
     backend: str = key("jax", "Keras backend", choices=BACKENDS)
-    dataset: str = key("digits", "digits, synthetic, or npz:FILE")
-    model: str = key("resnet", "network", choices=MODELS)
+    dataset: str = key("digits", "digits, synthetic, npz:FILE, folder:PATH, or tfds:NAME")
+    model: str = key("resnet", "network: resnet, vit, or module:function")
     optimizer: str = key("sgd", "optimizer", choices=OPTIMIZERS)
     epochs: int | None = key(None, "epochs to train", low=1)
     label_noise: float = key(
         0.2, "share of training labels replaced by another class", low=0, below=1
     )
-    seed: int = key(0, "seed of the split, the noise, the weights, the order of batches", low=0)
+    seed: int = key(0, "seed of the weights and the order of batches", low=0)
+    data_seed: int | None = key(
+        None,
+        "seed of the split, the noise, the images compared and the planes; runs of one data_seed "
+        "can be compared",
+        low=0,
+        unset="seed",
+    )
 
-    test_share: float = key(0.2, "share of images kept for testing (digits)", low=0.01, high=0.9)
+    data_dir: str | None = key(None, "folder of prepared TFDS data sets", unset="that of TFDS")
+    download: bool = key(False, "download a TFDS data set that is not on disk")
+    image_size: int | None = key(
+        None, "side of the images of folder and tfds, in pixels", low=1, unset="their own"
+    )
+    test_share: float = key(
+        0.2, "share of images kept for testing where a data set has no split", low=0.01, high=0.9
+    )
     augment: bool = key(False, "random crops (padding 1/8 of the side) and horizontal flips")
     synthetic_train: int = key(2048, "training images of synthetic", low=8)
     synthetic_test: int = key(512, "test images of synthetic", low=1)
@@ -56,10 +75,14 @@ class Config:
     synthetic_channels: int = key(3, "channels of synthetic", low=1)
     synthetic_classes: int = key(10, "classes of synthetic", low=2)
 
+    preset: str | None = key(
+        None, "sizes of a network by name, such as resnet34 or vit-s16", unset="small images"
+    )
     width: int | None = key(
         None, "width: channels of the ResNet's first stage, features of a ViT token", low=1
     )
-    blocks: tuple[int, ...] = key((2, 2, 2, 2), "blocks of each ResNet stage", low=1)
+    blocks: tuple[int, ...] | None = key(None, "blocks of each ResNet stage", low=1)
+    stem: str | None = key(None, "first layers of the ResNet", choices=STEMS)
     patch: int | None = key(None, "side of a ViT patch in pixels", low=1)
     depth: int | None = key(None, "encoder blocks of the ViT", low=1)
     heads: int | None = key(None, "attention heads of the ViT", low=1)
@@ -75,7 +98,9 @@ class Config:
     record_epochs: str | tuple[int, ...] = key(
         "log", "epochs to record: log (0, round(2^(i/6)), the last) or a list", low=0
     )
-    layers: str | None = key(None, "regular expression of layer names to record; none: every block")
+    layers: str | None = key(
+        None, "regular expression of layer names to record", unset="every block"
+    )
     pooling: str | int = key(
         "mean", "features of a probe: mean, flatten, or the side of a grid", low=1
     )
@@ -96,8 +121,6 @@ class Config:
             raise unknown("pooling", self.pooling, ("mean", "flatten"), "Or a whole number.")
         if isinstance(self.record_epochs, str) and self.record_epochs != "log":
             raise unknown("record_epochs", self.record_epochs, ("log",), "Or a list of epochs.")
-        check_dataset_name(self.dataset)
-        check_pattern(self.layers)
 
 
 # The largest whole number of TOML.
@@ -109,23 +132,41 @@ TYPES = typing.get_type_hints(Config)
 
 def check_dataset_name(name: str) -> None:
     """Raises InputError unless `name` has the form of a known data set."""
-    kind, _, rest = name.partition(":")
-    if kind == "npz":
-        if not rest:
-            raise InputError("Dataset 'npz:' names no file. Expected npz:FILE, such as npz:my.npz.")
-    elif name not in DATASETS:
-        raise unknown("dataset", name, DATASETS)
+    kind, colon, rest = name.partition(":")
+    forms = {form.partition(":")[0]: form for form in DATASETS if ":" in form}
+    if kind not in forms:
+        if name not in DATASETS:
+            raise unknown("dataset", name, DATASETS)
+    elif not rest:
+        raise InputError(f"Dataset {name!r} names no data. Expected {forms[kind]}.")
 
 
-def check_pattern(pattern: str | None) -> None:
+def check_model_name(name: str) -> None:
+    """Raises InputError unless `name` is a network's or has the form module:function."""
+    if ":" in name:
+        module, _, function = name.partition(":")
+        if all(part.isidentifier() for part in [*module.split("."), function]):
+            return
+        raise InputError(
+            f"model = {name!r} is no module:function. Expected such as 'my_models:build', for the "
+            "function build in my_models.py."
+        )
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+
+
+def check_pattern(pattern: str) -> None:
     """Raises InputError unless `pattern` is a regular expression."""
     try:
-        re.compile(pattern or "")
+        re.compile(pattern)
     except re.error as error:
         raise InputError(
             f"layers={pattern!r} is not a regular expression: {error}. "
             "Expected one such as 'stage4.*' or 'block0[1-3]'."
         ) from None
+
+
+FORMS = {"dataset": check_dataset_name, "model": check_model_name, "layers": check_pattern}
 
 
 def check(name: str, value: Any) -> Any:
@@ -138,6 +179,8 @@ def check(name: str, value: Any) -> Any:
         return None
     if meta["choices"] and value not in meta["choices"]:
         raise unknown(name, value, meta["choices"])
+    if name in FORMS:
+        FORMS[name](value)
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, str | bool):
             continue
@@ -231,10 +274,10 @@ def parse_value(name: str, text: str) -> Any:
 
 
 def describe_keys() -> list[tuple[str, str, str]]:
-    """Every key with its default ("preset" where the preset decides) and its meaning."""
+    """Every key with its default (in brackets what stands for none) and its meaning."""
     rows = []
     for name, spec in KEYS.items():
-        default = "preset" if spec.default is None and name != "layers" else spec.default
+        default = f"({spec.metadata['unset']})" if spec.default is None else spec.default
         if isinstance(default, tuple):
             default = ",".join(map(str, default))
         choices = spec.metadata["choices"]

@@ -38,16 +38,18 @@ class Data:
 def load(config: Config) -> Data:
     """The data set that `config` names.
 
-    The split and the noise depend on `config.seed` alone, never on the backend.
+    The split and the noise depend on `config.data_seed` alone (`config.seed` where it is None),
+    never on the backend.
 
     Raises:
         InputError: unknown name, unreadable file, or arrays that do not fit together.
     """
+    seed = config.seed if config.data_seed is None else config.data_seed
     kind, _, rest = config.dataset.partition(":")
     if kind == "digits":
-        arrays = digits(config.test_share, config.seed + SPLIT)
+        arrays = digits(config.test_share, seed + SPLIT)
     elif kind == "synthetic":
-        arrays = synthetic(config, config.seed + SPLIT)
+        arrays = synthetic(config, seed + SPLIT)
     elif kind == "npz":
         arrays = npz(rest)
     else:
@@ -61,7 +63,7 @@ def load(config: Config) -> Data:
             f"Dataset {config.dataset!r} has one class. Expected at least 2: labels 0, 1, ..."
         )
     mean, deviation = pixel_moments(x_train)
-    given = with_label_noise(y_train, config.label_noise, n_classes, config.seed + NOISE)
+    given = with_label_noise(y_train, config.label_noise, n_classes, seed + NOISE)
     return Data(
         x_train=standardize(x_train, mean, deviation),
         y_train=given,

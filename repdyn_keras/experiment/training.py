@@ -60,7 +60,9 @@ class Training:
             metrics=["accuracy"],
         )
         names, _ = choose_layers(self.model, recorded_layers(config))
-        chosen = stratified_order(data.y_train, config.seed * 100 + EVALUATION)[: config.n_eval]
+        chosen = stratified_order(data.y_train, config.data_seed * 100 + EVALUATION)[
+            : config.n_eval
+        ]
         self.plan = plan_run(config, self.model, list(names), data, len(chosen), steps)
         self.recorder = RunRecorder(self, chosen, list(names))
         # What the recorder would refuse is refused before a folder is made.
@@ -108,7 +110,7 @@ class RunRecorder(RepresentationRecorder):
             batch_size=config.cka_batch,
             pooling=config.pooling,
             batch_norm=config.batch_norm,
-            seed=config.seed,
+            seed=config.data_seed,
             probe_images=config.probe_images,
             sample_ids=chosen,
             images_true_labels=data.true_train[chosen],
