@@ -6,8 +6,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from repdyn_keras.figures import style
 from repdyn_keras.figures.curves import learning_curves, probe_curves
+from repdyn_keras.figures.files import save_all
 from repdyn_keras.figures.heatmaps import similarity_heatmap, similarity_heatmaps
 from repdyn_keras.figures.regions import decision_regions, film_strip
 
@@ -39,18 +39,11 @@ def draw_all(
     Returns:
         The files, in the order of drawing.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, draw in _plan(dynamics).items():
-        written.append(_save(draw(), folder / name))
-        if progress is not None:
-            progress(f"drew {written[-1]}")
-    return written
+    return save_all(_plan(dynamics), folder, progress)
 
 
 def _plan(dynamics: xr.Dataset) -> dict[str, Callable]:
-    """File names and what draws them; one figure is in memory at a time."""
+    """File names and what draws them."""
     plan = {}
     if "probe_accuracy" in dynamics:
         plan["learning_curves.png"] = lambda: learning_curves(dynamics).figure
@@ -65,14 +58,3 @@ def _plan(dynamics: xr.Dataset) -> dict[str, Callable]:
                 dynamics, plane
             )
     return plan
-
-
-def _save(figure, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # No software name: the same Dataset gives the same bytes under another matplotlib patch.
-        figure.savefig(temporary, format="png", dpi=style.DPI, metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

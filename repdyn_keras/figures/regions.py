@@ -7,17 +7,16 @@ import xarray as xr
 
 from repdyn_keras.figures import style
 from repdyn_keras.figures.choose import pick_epoch, pick_layer, pick_plane, require
+from repdyn_keras.figures.maps import class_handles, class_legend, draw_discs, draw_map
 from repdyn_keras.figures.panels import axes_or_new, heading, heading_height, new_figure, place
 from repdyn_keras.figures.thumbnails import draw_key
-
-MOST_IN_LEGEND = 20
 
 
 def decision_regions(dynamics: xr.Dataset, layer: str, epoch: int, plane: int = 0, ax=None):
     """The class that a layer's probe gives to each point of a plane through three images.
 
-    A disc stands at each image's place, with the number and in the colour of its true class: a
-    disc that melts into its surroundings is classified correctly.
+    A disc stands at each image's place, in the colour of its true class and with its number where
+    the classes have no names: a disc that melts into its surroundings is classified correctly.
 
     Args:
         dynamics: holds `regions` (layer, epoch, plane, row, column), `plane_position` and
@@ -39,14 +38,11 @@ def decision_regions(dynamics: xr.Dataset, layer: str, epoch: int, plane: int = 
     }
     classes = regions.isel(at).values
     ax = axes_or_new(ax, 6.4, 5.6)
-    _draw_map(ax, classes)
+    draw_map(ax, classes)
     position = dynamics["plane_position"].values[at["plane"]]
     labels = dynamics["plane_label"].values[at["plane"]]
-    _draw_discs(ax, position, labels, size=17)
-    for (row, column), label in zip(position, labels, strict=True):
-        ink = style.ink_on(style.class_color(int(label)))
-        text = {"ha": "center", "va": "center_baseline", "size": 9, "weight": "bold"}
-        ax.text(column, row, str(int(label)), color=ink, zorder=5, **text)
+    numbers = not style.has_class_names(dynamics)
+    draw_discs(ax, position, labels, size=17, numbers=numbers)
     who = "the network" if str(layer) == "output" else f"a linear probe on {layer}"
     ax.set_title(
         f"Class given by {who} at epoch {epoch}",
@@ -57,13 +53,7 @@ def decision_regions(dynamics: xr.Dataset, layer: str, epoch: int, plane: int = 
     ax.set_xlabel(
         f"plane {plane} through three images (discs: their true classes)", size=style.LABEL
     )
-    ax.legend(
-        handles=_class_handles(classes, labels),
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
-        frameon=False,
-        fontsize=style.SMALL,
-    )
+    class_legend(ax, class_handles(dynamics, classes, labels), bbox_to_anchor=(1.01, 1.0))
     return ax
 
 
@@ -104,7 +94,7 @@ def film_strip(
     labels = dynamics["plane_label"].values[plane_at]
     maps = regions.isel(layer=rows, epoch=columns).transpose("layer", "epoch", "row", "column")
     maps = maps.values
-    handles = _class_handles(maps, labels)
+    handles = class_handles(dynamics, maps, labels)
 
     title = "Decision regions of each layer over training"
     explained = (
@@ -126,8 +116,8 @@ def film_strip(
         for column, epoch_at in enumerate(columns):
             x = side + name_width + column * (size + gap)
             ax = place(figure, x, top + row * (size + gap), size, size)
-            _draw_map(ax, maps[row, column])
-            _draw_discs(ax, position, labels, size=4.6)
+            draw_map(ax, maps[row, column])
+            draw_discs(ax, position, labels, size=4.6)
             if row == 0:
                 ax.set_title(int(dynamics["epoch"].values[epoch_at]), size=style.SMALL, pad=4)
             if column == 0:
@@ -147,12 +137,10 @@ def film_strip(
         ha="right",
     )
     draw_key(figure, dynamics, plane_at, 0.2, top, key)
-    figure.legend(
-        handles=handles,
-        loc="upper left",
+    class_legend(
+        figure,
+        handles,
         bbox_to_anchor=(0.12 / width, 1 - legend_top / height),
-        frameon=False,
-        fontsize=style.SMALL,
         title="colour: class given to\neach point of the plane",
         title_fontsize=style.SMALL,
         alignment="left",
@@ -160,44 +148,3 @@ def film_strip(
     figure.text(0.2 / width, 1 - (top - 0.08) / height, "the three images", size=style.SMALL)
     heading(figure, title, subtitle)
     return figure
-
-
-def _draw_map(ax, classes: np.ndarray) -> None:
-    rows, columns = classes.shape
-    image = style.class_image(classes)
-    ax.imshow(image, origin="lower", interpolation="nearest", zorder=1)
-    if (image[..., 3] == 0).any():
-        style.hatch_undefined(ax, columns, rows)
-    # The images stand inside the grid; the limits must not follow their discs.
-    ax.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5), xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(color="#888888", linewidth=0.5)
-
-
-def _draw_discs(ax, position: np.ndarray, labels: np.ndarray, size: float) -> None:
-    """Discs in the colours of the true classes, rimmed white and dark to be seen on any map."""
-    x, y = position[:, 1], position[:, 0]
-    colors = [style.class_color(int(label)) for label in labels]
-    ax.scatter(x, y, s=(size + 2.6) ** 2, color=style.INK, linewidth=0, zorder=3, clip_on=False)
-    ax.scatter(
-        x, y, s=size**2, color=colors, edgecolor="white", linewidth=1.1, zorder=4, clip_on=False
-    )
-
-
-def _class_handles(classes: np.ndarray, corners: np.ndarray) -> list:
-    """Legend entries of the classes in sight: all, or the corners' and the most frequent."""
-    from matplotlib.patches import Patch
-
-    undefined = np.iinfo(classes.dtype).max
-    values, counts = np.unique(classes, return_counts=True)
-    area = dict.fromkeys((int(label) for label in corners), 0)
-    area |= {int(v): int(n) for v, n in zip(values, counts, strict=True) if v != undefined}
-    own = {int(label) for label in corners}
-    ranked = sorted(area, key=lambda index: (index not in own, -area[index]))
-    shown, left_out = sorted(ranked[:MOST_IN_LEGEND]), len(ranked) - MOST_IN_LEGEND
-    handles = [Patch(color=style.class_color(index), label=f"class {index}") for index in shown]
-    if left_out > 0:
-        handles.append(Patch(color="none", label=f"and {left_out} more, less frequent"))
-    if undefined in values:
-        handles.append(Patch(label="undefined", **style.undefined_look()))
-    return handles

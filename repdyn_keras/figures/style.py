@@ -78,6 +78,34 @@ def class_color(index: int) -> tuple[float, float, float]:
         chroma *= 0.9
 
 
+def class_name(dynamics: xr.Dataset, index: int, most: int = 18) -> str:
+    """What a class is called: its name in the attribute `class_names`, or its number.
+
+    Args:
+        dynamics: may have the attribute, as any form in which NetCDF gives back a list of strings.
+        index: of the class.
+        most: letters; a longer name ends with an ellipsis. Draw it with `parse_math=False`.
+    """
+    names = _class_names(dynamics)
+    name = names[index] if index < len(names) else ""
+    if not name:
+        return f"class {index}"
+    return name if len(name) <= most else name[: most - 1].rstrip() + "…"
+
+
+def has_class_names(dynamics: xr.Dataset) -> bool:
+    """Whether any class has a name."""
+    return any(_class_names(dynamics))
+
+
+def _class_names(dynamics: xr.Dataset) -> list[str]:
+    # h5netcdf gives a list of one string back as a string, and an empty one as an array of floats.
+    names = dynamics.attrs.get("class_names")
+    names = [] if names is None else np.ravel(np.asarray(names, dtype=object)).tolist()
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    return [" ".join(name.split()) for name in names]
+
+
 def class_image(classes: np.ndarray) -> np.ndarray:
     """Colours of a map of class indices; the dtype's maximum, "undefined", is left transparent.
 

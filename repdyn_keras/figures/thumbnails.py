@@ -8,6 +8,8 @@ from repdyn_keras.figures.panels import place
 
 THUMBNAIL = 0.60
 CAPTION = 0.17
+# Of a caption, so that those of neighbours do not meet.
+MOST_LETTERS = 10
 
 
 def displayable(image: np.ndarray) -> np.ndarray:
@@ -52,19 +54,23 @@ def draw_key(figure, dynamics: xr.Dataset, plane: int, left: float, top: float, 
     pictures = plane_pictures(dynamics, plane)
     for corner, (x, y) in enumerate(corners):
         label = int(dynamics["plane_label"].values[plane, corner])
+        caption = style.class_name(dynamics, label, MOST_LETTERS)
         color = style.class_color(label)
         picture = place(figure, left + x, top + y, THUMBNAIL, THUMBNAIL)
         picture.set(xticks=[], yticks=[])
-        picture.set_label(f"image of class {label}")
+        picture.set_label(f"image of {style.class_name(dynamics, label)}")
         if pictures is None:
             picture.patch.set_facecolor(color)
-            at = {"transform": picture.transAxes, "ha": "center", "va": "center"}
-            picture.text(0.5, 0.5, str(label), size=14, color=style.ink_on(color), **at)
+            if not style.has_class_names(dynamics):
+                at = {"transform": picture.transAxes, "ha": "center", "va": "center"}
+                picture.text(0.5, 0.5, str(label), size=14, color=style.ink_on(color), **at)
         else:
             picture.imshow(pictures[corner], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         for spine in picture.spines.values():
             spine.set(color=color, linewidth=2.6)
-        picture.set_xlabel(f"class {label}", size=style.SMALL, labelpad=2.5, color=style.INK)
+        picture.set_xlabel(
+            caption, size=style.SMALL, labelpad=2.5, color=style.INK, parse_math=False
+        )
     return square
 
 
@@ -75,7 +81,7 @@ def _apart(corners: np.ndarray, size: float) -> np.ndarray:
         corners: (3, 2) x and y in inches.
         size: of the square that holds them.
     """
-    wide, high = THUMBNAIL + 0.1, THUMBNAIL + CAPTION + 0.1
+    wide, high = THUMBNAIL + 0.16, THUMBNAIL + CAPTION + 0.1
     low = 0.06
     corners = np.clip(corners, low, [size - THUMBNAIL - low, size - THUMBNAIL - CAPTION - low])
     for first, second in ((0, 1), (0, 2), (1, 2)):
