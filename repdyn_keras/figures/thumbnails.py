@@ -9,7 +9,7 @@ from repdyn_keras.figures.panels import place
 THUMBNAIL = 0.60
 CAPTION = 0.17
 # Of a caption, so that those of neighbours do not meet.
-MOST_LETTERS = 10
+MOST_LETTERS = 11
 
 
 def displayable(image: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def _apart(corners: np.ndarray, size: float) -> np.ndarray:
         corners: (3, 2) x and y in inches.
         size: of the square that holds them.
     """
-    wide, high = THUMBNAIL + 0.16, THUMBNAIL + CAPTION + 0.1
+    wide, high = THUMBNAIL + 0.1, THUMBNAIL + CAPTION + 0.1
     low = 0.06
     corners = np.clip(corners, low, [size - THUMBNAIL - low, size - THUMBNAIL - CAPTION - low])
     for first, second in ((0, 1), (0, 2), (1, 2)):
