@@ -469,12 +469,12 @@ def two_outputs_model():
         (small_model, {"layers": "block("}, "not a regular expression"),
         (small_model, {"layers": []}, "at least one name"),
         (small_model, {"layers": ["head"]}, "is the model's own output"),
-        (nested_model, {"layers": ["deep"]}, "'deep' sits inside the nested model 'inner'"),
-        (nested_model, {"layers": "deep"}, "'deep' sits inside the nested model 'inner'"),
+        (nested_model, {"layers": ["deep"]}, "'deep' lies inside a nested model of .* whole name: inner/deep"),
+        (nested_model, {"layers": "deep"}, "'deep' lies inside a nested model of .* whole name: inner/deep"),
         (Subclassed, {}, "is subclassed"),
         (lambda: keras.Sequential([layers.Flatten(), layers.Dense(10)]), {}, "is not built"),
         (hidden_output_model, {}, "hidden layer of .* is called 'output'"),
-        (two_outputs_model, {}, "1 inputs and 2 outputs"),
+        (two_outputs_model, {}, "has 2 outputs: .*Expected the name"),
     ],
 )
 def test_a_model_that_cannot_be_recorded_is_refused(data, tmp_path, make, options, message):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from repdyn_keras.datasets import Data
+from repdyn_keras.recording.passes import is_seed_state
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -94,8 +95,3 @@ class EpochSeeds(keras.callbacks.Callback):
             import torch
 
             torch.manual_seed(int(states.generate_state(1)[0]))
-
-
-def is_seed_state(variable) -> bool:
-    """Whether a variable is the state of a `keras.random.SeedGenerator`."""
-    return variable.name == "seed_generator_state"

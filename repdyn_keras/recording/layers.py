@@ -6,102 +6,74 @@ from collections.abc import Iterable
 import keras
 
 from repdyn_keras.errors import InputError, nearest, unknown
+from repdyn_keras.recording.graph import (
+    INSIDE,
+    check_model,
+    is_nested,
+    output_of,
+    reached,
+    recordable,
+)
+from repdyn_keras.recording.heads import Head, find_head
 
 OUTPUT = "output"
 FEWEST_ADDS = 3
 
 
-def recordable_layers(model: keras.Model) -> dict:
+def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
     """Name and output tensor of every hidden layer that can be recorded, in the model's order.
 
-    Those are the layers of a functional or Sequential model that put out one float tensor, except
-    the one whose tensor is the model's output.
+    Those are the layers that put out one float tensor, except the one whose tensor is the
+    recorded output. Layers inside a nested functional or Sequential model are called
+    `nested/layer`.
+
+    Args:
+        model: a built functional or Sequential model.
+        head: its recorded output; None for a model with a single one.
 
     Raises:
-        InputError: the model is not built, subclassed, has several inputs or outputs, or calls a
-            hidden layer `output`, the name that its own output is recorded under.
+        InputError: the model is not built, subclassed, has several inputs, or several outputs
+            and no `head`, or calls a hidden layer `output`, the name that its own output is
+            recorded under.
     """
     check_model(model)
+    head = head or find_head(model)
     tensors = {}
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
+    for name, _, tensor in recordable(model):
+        if tensor is head.tensor:
             continue
-        tensor = output_of(layer, model)
-        if tensor is None or tensor is model.outputs[0]:
-            continue
-        if layer.name == OUTPUT:
+        if name == OUTPUT:
             raise InputError(
                 f"A hidden layer of {model.name!r} is called {OUTPUT!r}, the name under which the "
                 "network's own output is recorded. Expected another name: rename that layer."
             )
-        tensors[layer.name] = tensor
+        tensors[name] = tensor
     return tensors
 
 
-def check_model(model: keras.Model) -> None:
-    """Raises InputError unless the layers of this model can be reached."""
-    if not isinstance(model, keras.Model):
-        raise InputError(
-            f"A {type(model).__name__} came. Expected a keras.Model, functional or Sequential."
-        )
-    if not isinstance(model, keras.Sequential) and graph_of(model) is None:
-        raise InputError(
-            f"The model {model.name!r} is subclassed ({type(model).__name__}): the tensors inside "
-            "its call() cannot be reached. Expected a functional or Sequential model: build it "
-            "with keras.Model(inputs, outputs)."
-        )
-    if graph_of(model) is None:
-        raise InputError(
-            f"The model {model.name!r} is not built. Expected one with a known input shape: begin "
-            "it with keras.Input(shape), or call model.build((None, ...)) first."
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise InputError(
-            f"The model {model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} "
-            "outputs. Expected one of each."
-        )
-
-
-def graph_of(model: keras.Model):
-    """The functional graph of a functional or built Sequential model, else None."""
-    graph = getattr(model, "_functional", model)
-    return graph if hasattr(graph, "_nodes_by_depth") else None
-
-
-def output_of(layer, model: keras.Model):
-    """The float tensor that a layer puts out inside `model`, where it is one, else None."""
-    own = [
-        node.outputs
-        for depth in graph_of(model)._nodes_by_depth.values()
-        for node in depth
-        if node.operation is layer
-    ]
-    if len(own) != 1 or len(own[0]) != 1:
-        return None
-    tensor = own[0][0]
-    return tensor if "float" in tensor.dtype and len(tensor.shape) >= 2 else None
-
-
-def choose_layers(model: keras.Model, layers: str | Iterable[str] | None) -> tuple[dict, str]:
+def choose_layers(
+    model: keras.Model, layers: str | Iterable[str] | None, head: Head | None = None
+) -> tuple[dict, str]:
     """The tensors to record by layer name, and how they were chosen, in words.
 
     Args:
         model: a built functional or Sequential model.
         layers: names; a regular expression that whole names match; or None for the outputs of
             `Add` layers or, where there are fewer than 3, of all layers with weights.
+        head: the recorded output; None for a model with a single one.
 
     Raises:
-        InputError: an unknown name, an expression that matches nothing, a layer inside a nested
-            model, or a model that `recordable_layers` refuses.
+        InputError: an unknown name, an expression that matches nothing, or a model that
+            `recordable_layers` refuses.
     """
-    tensors = recordable_layers(model)
+    check_model(model)
+    head = head or find_head(model)
+    tensors = recordable_layers(model, head)
     if layers is None:
-        adds = [
-            layer.name
-            for layer in model.layers
-            if isinstance(layer, keras.layers.Add) and layer.name in tensors
-        ]
-        weighted = [layer.name for layer in model.layers if layer.weights and layer.name in tensors]
+        found = [(name, layer) for name, layer, _ in recordable(model) if name in tensors]
+        adds = [name for name, layer in found if isinstance(layer, keras.layers.Add)]
+        # A nested model ends in a layer of its own, which would be recorded twice.
+        weighted = [name for name, layer in found if layer.weights and not is_nested(layer)]
         names = adds if len(adds) >= FEWEST_ADDS else weighted
         how = "outputs of Add layers" if names is adds else "layers with weights"
         if not names:
@@ -127,31 +99,32 @@ def choose_layers(model: keras.Model, layers: str | Iterable[str] | None) -> tup
             raise InputError("layers=[] came. Expected at least one name, or None for a choice.")
         for name in names:
             if name not in tensors:
-                raise missing_layer(model, name, tensors)
-    chosen = {name: tensors[name] for name in tensors if name in names}
-    return chosen, f"{len(chosen)} {how}: {', '.join(chosen)}; and {OUTPUT}"
+                raise missing_layer(model, name, tensors, head)
+    chosen = reached(model, [name for name in tensors if name in names])
+    output = OUTPUT if len(model.outputs) == 1 else f"{OUTPUT} ({head.name})"
+    return chosen, f"{len(chosen)} {how}: {', '.join(chosen)}; and {output}"
 
 
 def no_match(model: keras.Model, pattern: str, tensors: dict) -> InputError:
     """The error for an expression that no whole name matches."""
-    for nested, name in nested_names(model):
-        if re.fullmatch(pattern, name):
-            return inside(nested, name)
+    inside = [name for name in tensors if re.fullmatch(pattern, name.rpartition(INSIDE)[2])]
+    if inside:
+        return inside_nested(model, pattern, inside)
     near = nearest(pattern, tensors)
     return InputError(
         f"No recordable layer of {model.name!r} matches {pattern!r}. Nearest: {', '.join(near)}."
     )
 
 
-def missing_layer(model: keras.Model, name: str, tensors: dict) -> InputError:
+def missing_layer(model: keras.Model, name: str, tensors: dict, head: Head) -> InputError:
     """The error for a name that cannot be recorded: says why."""
-    for nested, inner in nested_names(model):
-        if inner == name:
-            return inside(nested, name)
+    inside = [full for full in tensors if full.rpartition(INSIDE)[2] == name]
+    if inside:
+        return inside_nested(model, name, inside)
     for layer in model.layers:
         if layer.name != name:
             continue
-        if layer.name == OUTPUT or output_of(layer, model) is model.outputs[0]:
+        if layer.name == OUTPUT or output_of(layer, model) is head.tensor:
             return InputError(
                 f"Layer {name!r} is the model's own output, which is always recorded, as "
                 f"{OUTPUT!r}. Expected hidden layers: {', '.join(nearest(name, tensors))}."
@@ -163,20 +136,9 @@ def missing_layer(model: keras.Model, name: str, tensors: dict) -> InputError:
     return unknown("layer", name, tensors)
 
 
-def inside(nested: keras.Model, name: str) -> InputError:
-    """The error for a layer that sits inside a nested model."""
+def inside_nested(model: keras.Model, name: str, full: list[str]) -> InputError:
+    """The error for the bare name of layers inside a nested model."""
+    shown = ", ".join(full[:3]) + (f" and {len(full) - 3} more" if len(full) > 3 else "")
     return InputError(
-        f"Layer {name!r} sits inside the nested model {nested.name!r}, where its tensor cannot be "
-        f"reached. Expected a layer of the outer model: record {nested.name!r} itself, or connect "
-        "the inner model's layers with keras.Model(inner.inputs, ...) instead of calling it."
+        f"{name!r} lies inside a nested model of {model.name!r}. Expected its whole name: {shown}."
     )
-
-
-def nested_names(model: keras.Model) -> list[tuple[keras.Model, str]]:
-    """Every layer inside a nested model, with that model."""
-    found = []
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            found += [(layer, inner.name) for inner in layer.layers]
-            found += nested_names(layer)
-    return found

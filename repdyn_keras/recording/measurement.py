@@ -14,6 +14,7 @@ from repdyn_keras.measures.planes import draw_planes
 from repdyn_keras.measures.probe import solve_probe
 from repdyn_keras.measures.regions import region_dtype
 from repdyn_keras.recording.backend import undisturbed
+from repdyn_keras.recording.heads import Head
 from repdyn_keras.recording.inputs import Evaluation, Labelled
 from repdyn_keras.recording.layers import OUTPUT
 from repdyn_keras.recording.passes import (
@@ -21,6 +22,7 @@ from repdyn_keras.recording.passes import (
     FeaturePass,
     FingerprintPass,
     RegionPass,
+    updated_norms,
 )
 
 SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")
@@ -35,6 +37,7 @@ class Measurement:
     Args:
         model: the model that is trained.
         tensors: hidden layers' tensors by name.
+        head: the recorded output.
         evaluation: the images that are compared.
         probed: the images and given labels that probes are fitted on, or None for no probes.
         test: images and labels that nothing is fitted on, or None.
@@ -50,6 +53,7 @@ class Measurement:
         self,
         model: keras.Model,
         tensors: dict,
+        head: Head,
         evaluation: Evaluation,
         probed: Labelled | None,
         test: Labelled | None,
@@ -63,28 +67,25 @@ class Measurement:
     ):
         self.model = model
         self.names = [*tensors, OUTPUT]
+        self.head = head
         self.evaluation = evaluation
         self.probed = probed
         self.test = test
         self.resolution = resolution
         self.recalibrate = recalibrate
         self.timings: dict[str, float] = {}
-        outputs = [*tensors.values(), model.outputs[0]]
+        outputs = [*tensors.values(), head.tensor]
         self.epsilons = [float(keras_epsilon(tensor.dtype)) for tensor in outputs]
         layers = keras.Model(model.inputs[0], outputs, name="recorded_layers")
-        self.n_classes = int(model.outputs[0].shape[-1])
+        self.n_classes = head.classes
         self.check_data()
         self.widths = self.probe_widths(layers, pooling)
         self.fingerprint_pass = FingerprintPass(layers, evaluation.batch)
-        self.feature_pass = FeaturePass(layers, pooling)
-        self.norms = [
-            layer
-            for layer in model._flatten_layers()
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-        ]
+        self.feature_pass = FeaturePass(layers, pooling, head)
+        self.norms = updated_norms(model) if probed is not None else []
         self.statistics_pass = None
-        if self.norms and probed is not None:
-            self.statistics_pass = BatchStatisticsPass(model, self.norms)
+        if self.norms:
+            self.statistics_pass = BatchStatisticsPass(model, self.norms, head)
         self.planes, self.plane_samples, self.region_pass = [], np.zeros((0, 3), int), None
         if planes:
             self.plane_samples, self.planes = draw_planes(
@@ -94,7 +95,7 @@ class Measurement:
                 layers,
                 pooling,
                 self.widths,
-                self.n_classes,
+                head,
                 self.planes,
                 region_dtype(self.n_classes),
             )
@@ -123,6 +124,12 @@ class Measurement:
             "train labels": None if self.probed is None else self.probed.y,
             "test labels": None if self.test is None else self.test.y,
         }
+        if not self.n_classes and any(y is not None for y in labels.values()):
+            raise InputError(
+                f"Labels came, and the output {self.head.name!r} of the model has shape "
+                f"{shape_words(self.head.tensor.shape[1:])}. Expected one number a class, or no "
+                "labels: then fingerprints alone are recorded."
+            )
         for name, y in labels.items():
             if y is not None and y.max() >= self.n_classes:
                 raise InputError(
@@ -132,6 +139,14 @@ class Measurement:
 
     def probe_widths(self, layers: keras.Model, pooling) -> list[int]:
         """Number of features of each hidden layer's probe."""
+        if self.probed is None:
+            return []
+        for name, tensor in zip(self.names, layers.outputs[:-1], strict=False):
+            if pooling != "mean" and None in tensor.shape[1:] or tensor.shape[-1] is None:
+                raise InputError(
+                    f"Layer {name!r} puts out {shape_words(tensor.shape[1:])}, of no fixed size. "
+                    f"Expected one for pooling={pooling!r}; pooling='mean' averages positions."
+                )
         return [int(device.pooled(tensor, pooling).shape[-1]) for tensor in layers.outputs[:-1]]
 
     def measure(self) -> dict[str, tuple]:

@@ -10,6 +10,7 @@ from keras import ops
 
 from repdyn_keras.measures import device
 from repdyn_keras.measures.regions import undefined_class
+from repdyn_keras.recording.heads import Head
 
 
 class Pass(keras.Model):
@@ -41,15 +42,22 @@ class FingerprintPass(Pass):
 
 
 class FeaturePass(Pass):
-    """Images (b, ...) to each hidden layer's pooled features and the output (b, classes)."""
+    """Images (b, ...) to each hidden layer's pooled features and the output's scores (b, classes).
 
-    def __init__(self, layers: keras.Model, pooling: str | int):
+    Args:
+        layers: keras.Model from the images to the list of the layers' tensors.
+        pooling: features of a probe.
+        head: the output, the last of the tensors.
+    """
+
+    def __init__(self, layers: keras.Model, pooling: str | int, head: Head):
         super().__init__(layers, "feature_pass")
         self.pooling = pooling
+        self.head = head
 
     def call(self, images):
         *hidden, output = self.activations(images)
-        return [*(device.pooled(x, self.pooling) for x in hidden), ops.cast(output, "float32")]
+        return [*(device.pooled(x, self.pooling) for x in hidden), self.head.scores(output)]
 
 
 class RegionPass(Pass):
@@ -62,14 +70,15 @@ class RegionPass(Pass):
         layers: keras.Model from the images to the list of the layers' tensors.
         pooling: features of a probe.
         widths: number of features of each hidden layer's probe.
-        n_classes: number of classes.
+        head: the output, the last of the tensors.
         planes: the planes, `measures.planes.Plane`.
         dtype: dtype of the class indices.
     """
 
-    def __init__(self, layers, pooling, widths, n_classes, planes, dtype):
+    def __init__(self, layers, pooling, widths, head, planes, dtype):
         super().__init__(layers, "region_pass")
         self.pooling = pooling
+        self.head = head
         self.region_dtype = dtype
         self.image_shape = tuple(layers.inputs[0].shape[1:])
 
@@ -80,9 +89,9 @@ class RegionPass(Pass):
         self.origins = constant((len(planes), d), "origins")
         self.axes = constant((len(planes), 2, d), "axes")
         self.kernels = [
-            constant((width, n_classes), f"kernel_{i}") for i, width in enumerate(widths)
+            constant((width, head.classes), f"kernel_{i}") for i, width in enumerate(widths)
         ]
-        self.biases = [constant((n_classes,), f"bias_{i}") for i in range(len(widths))]
+        self.biases = [constant((head.classes,), f"bias_{i}") for i in range(len(widths))]
         self.origins.assign(np.stack([plane.origin for plane in planes]).astype("float32"))
         self.axes.assign(np.stack([plane.axes for plane in planes]).astype("float32"))
 
@@ -103,27 +112,30 @@ class RegionPass(Pass):
             device.class_index(ops.matmul(device.pooled(x, self.pooling), kernel) + bias, undefined)
             for x, kernel, bias in zip(hidden, self.kernels, self.biases, strict=True)
         ]
-        classes.append(device.class_index(ops.cast(output, "float32"), undefined))
+        classes.append(device.class_index(self.head.scores(output), undefined))
         narrow = "uint8" if self.region_dtype == np.uint8 else "int32"
         return ops.cast(ops.stack(classes, axis=1), narrow)
 
 
 class BatchStatisticsPass(keras.Model):
-    """Images (b, ...) to the output in training mode and every BatchNormalization's moments.
+    """Images (b, ...) to the scores in training mode and every BatchNormalization's moments.
 
     The model is called as the training calls it, batch statistics and dropout included; what it
     would write to its variables is returned instead. Moving statistics enter as 0, so that each
-    update is (1 - momentum) times the batch's own moment.
+    update is (1 - momentum) times the batch's own moment. Dropout draws the same in every call,
+    whatever the training has drawn.
 
     Args:
         model: the model that is trained.
-        norms: its BatchNormalization layers that are trained.
+        norms: its BatchNormalization layers that its training updates, see `updated_norms`.
+        head: the output whose scores are returned.
     """
 
-    def __init__(self, model: keras.Model, norms: list):
+    def __init__(self, model: keras.Model, norms: list, head: Head):
         super().__init__(name="batch_statistics_pass", dtype="float32")
         self.trained = model
         self.norms = norms
+        self.head = head
         self.built = True
 
     def call(self, images):
@@ -131,10 +143,9 @@ class BatchStatisticsPass(keras.Model):
         for norm in self.norms:
             shares[id(norm.moving_mean)] = shares[id(norm.moving_variance)] = 1 - norm.momentum
         free = self.trained.non_trainable_variables
-        given = [ops.zeros_like(v.value) if id(v) in shares else v.value for v in free]
         output, updated = self.trained.stateless_call(
             [v.value for v in self.trained.trainable_variables],
-            given,
+            [self.given(place, v, shares) for place, v in enumerate(free)],
             ops.cast(images, self.trained.inputs[0].dtype),
             training=True,
         )
@@ -144,4 +155,57 @@ class BatchStatisticsPass(keras.Model):
             if id(v) in shares
         }
         moments = [(batch[id(n.moving_mean)], batch[id(n.moving_variance)]) for n in self.norms]
-        return ops.cast(output, "float32"), moments
+        return self.head.scores(keras.tree.flatten(output)[self.head.index]), moments
+
+    def given(self, place: int, variable, shares: dict):
+        """What a variable that is not trained holds when the call begins."""
+        if is_seed_state(variable):
+            return ops.convert_to_tensor(np.array([0, place]), dtype=variable.dtype)
+        return ops.zeros_like(variable.value) if id(variable) in shares else variable.value
+
+
+def is_seed_state(variable) -> bool:
+    """Whether a variable is the state of a `keras.random.SeedGenerator`."""
+    return variable.name == "seed_generator_state"
+
+
+def updated_norms(model: keras.Model) -> list:
+    """The BatchNormalization layers whose moving statistics a step of training changes.
+
+    Those that are frozen, or called with `training=False` as in a backbone that is fine-tuned,
+    are not among them. Found by tracing one call; nothing is computed and nothing changes.
+    """
+    norms = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    if not norms:
+        return []
+    trace = TracedCall(model, norms)
+    images = model.inputs[0]
+    shape = [2, *(side or 32 for side in images.shape[1:])]
+    trace(keras.KerasTensor(shape, dtype=images.dtype))
+    return trace.updated
+
+
+class TracedCall(keras.Operation):
+    """Notes which BatchNormalization layers are updated by a call in training mode.
+
+    Attributes:
+        updated: those layers, after a symbolic call.
+    """
+
+    def __init__(self, model: keras.Model, norms: list):
+        super().__init__(name="traced_call")
+        self.model = model
+        self.norms = norms
+        self.updated: list = []
+
+    def call(self, images):
+        with keras.StatelessScope() as scope:
+            output = self.model(images, training=True)
+        self.updated = [
+            norm for norm in self.norms if scope.get_current_value(norm.moving_mean) is not None
+        ]
+        return output

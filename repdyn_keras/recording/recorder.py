@@ -7,9 +7,11 @@ import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.recording.graph import check_model, takes_numbers
+from repdyn_keras.recording.heads import find_head
 from repdyn_keras.recording.identity import arrays_hash, weights_hash
 from repdyn_keras.recording.inputs import Evaluation, Labelled
-from repdyn_keras.recording.layers import choose_layers
+from repdyn_keras.recording.layers import OUTPUT, choose_layers
 from repdyn_keras.recording.measurement import SUBSETS, Measurement
 from repdyn_keras.recording.schedule import Schedule
 from repdyn_keras.records import RunFolder
@@ -38,7 +40,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
         labels: (n,) integers or (n, classes) one-hot, as the network is given them; without them
             only fingerprints are recorded.
         layers: names; a regular expression; or None for the outputs of `Add` layers or, where
-            there are fewer than 3, of every layer with weights.
+            there are fewer than 3, of every layer with weights. A layer inside a nested model is
+            called `nested/layer`.
         epochs: "log" for 0, the distinct round(2^(i/6)) and the last; a whole number k for every
             k-th; or a list. Epoch e is the state after e epochs.
         train: (x, y) that the probes are fitted on; None takes `images` and `labels`.
@@ -56,6 +59,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         sample_ids: (n,) ids of `images`; None numbers them.
         images_true_labels: (n,) labels of `images` before noise, by which the corners of a plane
             differ; None takes `labels`.
+        output: which output is recorded as `output`, by the name of its layer or its key; None
+            for a model with one. Labels are of this output.
+        class_names: names of the classes, for pictures.
 
     Raises:
         InputError: arrays that do not fit together, when it is made; a model or layer that cannot
@@ -87,12 +93,16 @@ class RepresentationRecorder(keras.callbacks.Callback):
         probe_images: int = 10_000,
         sample_ids=None,
         images_true_labels=None,
+        output: str | None = None,
+        class_names: Iterable[str] | None = None,
     ):
         super().__init__()
         check_settings(planes, resolution, margin, pooling, batch_norm, probe_images)
         self.folder = RunFolder(folder)
         self.schedule = Schedule(epochs)
         self.layers = layers
+        self.output = output
+        self.class_names = [] if class_names is None else [str(name) for name in class_names]
         self.planes = planes
         self.resolution = resolution
         self.margin = margin
@@ -207,14 +217,18 @@ class RepresentationRecorder(keras.callbacks.Callback):
                     f"({self.measurement.model.name!r}). Expected one recorder a model."
                 )
             return
-        tensors, self._choice = choose_layers(model, self.layers)
+        check_model(model)
+        head = find_head(model, self.output)
+        tensors, self._choice = choose_layers(model, self.layers, head)
+        self.between_inputs = takes_numbers(model)
         self.measurement = Measurement(
             model,
             tensors,
+            head,
             self.evaluation,
             self.probed,
             self.test,
-            planes=self.planes,
+            planes=self.planes if self.between_inputs else 0,
             resolution=self.resolution,
             margin=self.margin,
             pooling=self.pooling,
@@ -236,6 +250,17 @@ class RepresentationRecorder(keras.callbacks.Callback):
             self.say("no train=(x, y) came: probes are fitted on the evaluation images.")
         elif self.without_planes:
             self.say("no labels of the images came: no planes and no decision regions.")
+        elif self.planes and not self.between_inputs:
+            self.say(
+                "the model takes whole numbers, such as words': points between two inputs are "
+                "none, hence no planes and no decision regions."
+            )
+        head = self.measurement.head
+        if self.probed is not None and head.is_single:
+            self.say(
+                f"{OUTPUT} is one unit ({head.activation}): class 1 above {head.threshold:g}, "
+                "else class 0."
+            )
 
     def constants(self, measurement: Measurement):
         """What is the same at every epoch, as an `xarray.Dataset`."""
@@ -263,6 +288,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
                     evaluation.x[corners].astype(np.float32),
                 ),
             }
+        if self.class_names:
+            variables["class_name"] = (("class",), np.array(self.class_names))
         if self.probed is not None:
             variables["probe_width"] = (("hidden",), np.array(measurement.widths))
         return xarray.Dataset(
