@@ -118,7 +118,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self.probed = None
         if train is not None:
             fitted = Labelled.of(train, "train", true_labels)
-            self.probed = fitted.probe_sample(probe_images, seed * 100 + PROBES)
+            self.probed = self.choose_probed(fitted, probe_images)
         self.test = None if test is None else Labelled.of(test, "test")
         self.without_planes = planes > 0 and (self.evaluation.true is None or self.probed is None)
         if self.without_planes:
@@ -129,6 +129,10 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self._choice = ""
         self._prepared = False
         self._warned: set[str] = set()
+
+    def choose_probed(self, train: Labelled, most: int) -> Labelled:
+        """The training images that the probes are fitted on, `most` at most."""
+        return train.probe_sample(most, self.seed * 100 + PROBES)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._last_epoch is None:
@@ -246,9 +250,10 @@ class RepresentationRecorder(keras.callbacks.Callback):
             )
         if self.probed is None:
             self.say("no labels came: fingerprints only, no probes and no decision regions.")
-        elif self.without_train:
+            return
+        if self.without_train:
             self.say("no train=(x, y) came: probes are fitted on the evaluation images.")
-        elif self.without_planes:
+        if self.without_planes:
             self.say("no labels of the images came: no planes and no decision regions.")
         elif self.planes and not self.between_inputs:
             self.say(
@@ -256,7 +261,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
                 "none, hence no planes and no decision regions."
             )
         head = self.measurement.head
-        if self.probed is not None and head.is_single:
+        if head.is_single:
             self.say(
                 f"{OUTPUT} is one unit ({head.activation}): class 1 above {head.threshold:g}, "
                 "else class 0."
