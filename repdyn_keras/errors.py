@@ -3,6 +3,14 @@
 import difflib
 from collections.abc import Iterable
 
+# The extras that bring what the core does not, by package.
+EXTRAS = {
+    "tensorflow": "tensorflow",
+    "torch": "torch",
+    "tensorflow_datasets": "tfds",
+    "ray": "ray",
+}
+
 
 class InputError(ValueError):
     """Input that cannot be used: says what was expected, what came, and how to mend it.

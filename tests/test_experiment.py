@@ -358,8 +358,8 @@ def test_accuracies_are_those_of_the_kept_weights(tiny_run, data):
     config = resolve(Config(**load_config(tiny_run.folder.config_file)))
     model = build_model(config, (8, 8, 1), 4)
     model.load_weights(tiny_run.folder.weights / "epoch-000003.weights.h5")
-    given = model.predict_on_batch(data.x_train).argmax(axis=1)
-    tested = model.predict_on_batch(data.x_test).argmax(axis=1)
+    given = model.predict_on_batch(data.x_train[:]).argmax(axis=1)
+    tested = model.predict_on_batch(data.x_test[:]).argmax(axis=1)
     wrong = data.y_train != data.true_train
     last = rows(tiny_run.folder.history_file)[-1]
     expected = {

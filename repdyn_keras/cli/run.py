@@ -8,6 +8,8 @@ import typer
 
 from repdyn_keras.errors import InputError
 
+DATASET_HELP = "digits, synthetic, npz:FILE, folder:PATH (class folders) or tfds:NAME."
+
 
 def command(
     source: Annotated[
@@ -19,7 +21,13 @@ def command(
     ] = None,
     model: Annotated[str | None, typer.Option(help="resnet or vit.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="sgd or adam.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="digits, synthetic or npz:FILE.")] = None,
+    dataset: Annotated[str | None, typer.Option(help=DATASET_HELP)] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of prepared TFDS data sets.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download a TFDS data set that is not on disk.")
+    ] = False,
     epochs: Annotated[str | None, typer.Option(metavar="N", help="Epochs to train.")] = None,
     label_noise: Annotated[
         str | None, typer.Option(metavar="SHARE", help="Share of wrong training labels.")
@@ -54,6 +62,8 @@ def command(
         "model": model,
         "optimizer": optimizer,
         "dataset": dataset,
+        "data_dir": data_dir,
+        "download": "true" if download else None,
         "epochs": epochs,
         "label_noise": label_noise,
         "seed": seed,

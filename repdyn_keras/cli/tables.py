@@ -37,6 +37,9 @@ class PlanPrinter(Watcher):
         table.add_row("time", f"about {clock(plan.seconds)}, without probes and pictures")
         Console().print(table)
 
+    def said(self, text):
+        Console().print(text, highlight=False, markup=False, soft_wrap=True)
+
 
 def print_layers(model, tensors: dict, chosen: set[str]) -> None:
     """The layers that can be recorded, with their shapes."""

@@ -60,6 +60,7 @@ def plan_run(config: Config, model, layers: list[str], data, n_eval: int, steps:
     record = len(names) * (4 * (kept // batch) * batch * (batch - 1) // 2 + points)
     weights = 4 * model.count_params() if config.keep_weights else 0
     probed = min(config.probe_images, len(data.x_train))
+    tested = min(config.probe_images, len(data.x_test))
     batch_norm = any(type(layer).__name__ == "BatchNormalization" for layer in model.layers)
     return Plan(
         epochs=epochs,
@@ -69,8 +70,7 @@ def plan_run(config: Config, model, layers: list[str], data, n_eval: int, steps:
         images=(len(data.x_train), kept, len(data.x_test)),
         disk_bytes=len(epochs) * (record + weights),
         images_trained=config.epochs * steps * min(config.batch_size, len(data.x_train)),
-        images_recorded=len(epochs)
-        * (kept + probed * (1 + batch_norm) + len(data.x_test) + points),
+        images_recorded=len(epochs) * (kept + probed * (1 + batch_norm) + tested + points),
     )
 
 

@@ -1,23 +1,17 @@
 """One configured training from its data to its dynamics."""
 
 import os
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 from repdyn_keras.config import Config, load_config, resolve, to_toml
-from repdyn_keras.errors import InputError, not_installed
+from repdyn_keras.errors import EXTRAS, InputError, not_installed
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import write_text
 
-# The extras that bring what the core does not.
-EXTRAS = {
-    "tensorflow": "tensorflow",
-    "torch": "torch",
-    "tensorflow_datasets": "tfds",
-    "ray": "ray",
-}
 PACKAGES = ("repdyn-keras", "keras", "numpy", "jax", "tensorflow", "torch")
 
 
@@ -58,6 +52,7 @@ def run(
     if dry_run:
         plan = training.timed_plan()
         watcher.started(folder, config, plan)
+        training.say_notes()
         return plan
     try:
         folder.path.mkdir(parents=True)
@@ -68,6 +63,7 @@ def run(
         ) from None
     write_text(folder.config_file, to_toml(config, versions()))
     watcher.started(folder, config, training.plan)
+    training.say_notes()
     training.fit()
 
     from repdyn_keras.dynamics import analyze, open_run
@@ -101,6 +97,10 @@ def choose_folder(config: Config, out: str | Path | None) -> Path:
     dataset = config.dataset
     if dataset.startswith("npz:"):
         dataset = Path(dataset[4:]).stem or "npz"
+    elif dataset.startswith("folder:"):
+        dataset = Path(dataset[7:]).expanduser().resolve().name or "folder"
+    elif dataset.startswith("tfds:"):
+        dataset = re.sub(r"[^\w.]+", "-", dataset[5:])
     base = Path("runs") / f"{dataset}-{config.model}-{config.optimizer}-s{config.seed}"
     path, number = base, 1
     while path.exists():

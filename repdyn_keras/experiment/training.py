@@ -1,25 +1,28 @@
 """The training of a run, recorded."""
 
-import sys
 import time
 
 import keras
+import numpy as np
 
 from repdyn_keras.config import Config
-from repdyn_keras.datasets import load
+from repdyn_keras.datasets import keep_tensorflow_off_gpus, load
 from repdyn_keras.experiment.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.plan import Plan, plan_run, timed
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.measures.sampling import stratified_order
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.recording import RepresentationRecorder
+from repdyn_keras.recording.inputs import Labelled
 from repdyn_keras.recording.layers import choose_layers
 from repdyn_keras.recording.measurement import SUBSETS
+from repdyn_keras.recording.recorder import PROBES
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import whole_file
 from repdyn_keras.records.tables import TableFile
 
-EVALUATION = 21
+# Purposes that seeds are derived for.
+EVALUATION, TEST = 21, 22
 ACCURACIES = {
     "train_accuracy": "train",
     "clean_accuracy": "clean",
@@ -72,6 +75,16 @@ class Training:
         """The plan with the time it takes, by forward passes timed now."""
         return timed(self.plan, self.model, self.data.x_train[: self.config.cka_batch])
 
+    def say_notes(self) -> None:
+        """Tells the watcher what was done to the data."""
+        for note in self.data.notes:
+            self.watcher.said(note)
+        tested, most = len(self.data.x_test), self.config.probe_images
+        if tested > most:
+            self.watcher.said(
+                f"test accuracies go by {most} of the {tested} test images (probe_images)."
+            )
+
     def fit(self) -> None:
         """Trains and records."""
         self.recorder.start()
@@ -95,15 +108,22 @@ class RunRecorder(RepresentationRecorder):
 
     def __init__(self, training: Training, chosen, layers: list[str]):
         config, data = training.config, training.data
+        # The recorder holds what it is given: never the whole data set.
+        fitted = stratified_order(data.y_train, config.data_seed * 100 + PROBES)
+        fitted = fitted[: config.probe_images]
+        tested = np.arange(len(data.x_test))
+        if len(tested) > config.probe_images:
+            tested = stratified_order(data.y_test, config.data_seed * 100 + TEST)
+            tested = tested[: config.probe_images]
         super().__init__(
             training.folder.path,
             data.x_train[chosen],
             data.y_train[chosen],
             layers=layers,
             epochs=config.record_epochs,
-            train=(data.x_train, data.y_train),
-            true_labels=data.true_train,
-            test=(data.x_test, data.y_test),
+            train=(data.x_train[fitted], data.y_train[fitted]),
+            true_labels=data.true_train[fitted],
+            test=(data.x_test[tested], data.y_test[tested]),
             planes=config.planes,
             resolution=config.resolution,
             margin=config.margin,
@@ -114,6 +134,7 @@ class RunRecorder(RepresentationRecorder):
             probe_images=config.probe_images,
             sample_ids=chosen,
             images_true_labels=data.true_train[chosen],
+            class_names=data.class_names,
         )
         self.watcher = training.watcher
         self.keep_weights = config.keep_weights
@@ -122,14 +143,17 @@ class RunRecorder(RepresentationRecorder):
         self._row: dict[str, object] = {}
         self._clock = 0.0
 
+    def choose_probed(self, train: Labelled, most: int) -> Labelled:
+        """All of them: they were chosen, in their order, before they were read."""
+        return train
+
     def start(self) -> None:
         """Before the first epoch."""
         self._row = {"epoch": 0}
 
     def on_train_begin(self, logs=None):
-        # `fit` imports TensorFlow where it is installed, and TensorFlow takes all GPU memory.
-        if "tensorflow" in sys.modules and keras.backend.backend() != "tensorflow":
-            sys.modules["tensorflow"].config.set_visible_devices([], "GPU")
+        # `fit` imports TensorFlow where it is installed.
+        keep_tensorflow_off_gpus(keras.backend.backend())
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)

@@ -1,0 +1,112 @@
+"""One encoded image as upright bytes, grey or RGB."""
+
+import io
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+GREY_MODES = ("1", "L", "LA")
+COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+PALETTE_MODES = ("P", "PA")
+# What is said of an image besides its size.
+GREY, ALPHA, DEEP = "grey", "alpha", "16 bits"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image as it lies on disk: its name for messages, its file or its bytes, and its class."""
+
+    name: str
+    data: str | bytes
+    label: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """The shape that images are brought to.
+
+    Attributes:
+        height, width: in pixels.
+        channels: 1 or 3.
+        any_size: whether images of other sizes are cropped and resized; else they do not fit.
+        any_colour: whether images in colour are made grey for one channel; else they do not fit.
+    """
+
+    height: int
+    width: int
+    channels: int
+    any_size: bool
+    any_colour: bool
+
+
+class OtherForm(Exception):
+    """An image that is whole, but of another size than the form, or in colour where it is grey."""
+
+
+@contextmanager
+def opened(data: str | bytes):
+    """The image of a file or of a file's bytes, upright as its EXIF says."""
+    with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+        if image.info.get("exif"):
+            yield ImageOps.exif_transpose(image)
+        else:
+            yield image
+
+
+def decoded(data: str | bytes) -> tuple[Image.Image, tuple[str, ...]]:
+    """An image of mode L or RGB, and which of GREY, ALPHA and DEEP it was.
+
+    Alpha is dropped. 16 bits become 8 by division, where Pillow's own conversion would clip them.
+
+    Raises:
+        Exception: whatever Pillow raises of a damaged image; ValueError of a mode without 8 or 16
+            bits a channel.
+    """
+    with opened(data) as image:
+        image.load()
+        has_alpha = image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
+        kinds = (ALPHA,) if has_alpha else ()
+        if is_deep(image):
+            wide = np.asarray(image).astype(np.uint32)
+            return Image.fromarray(((wide + 128) // 257).astype(np.uint8)), (*kinds, GREY, DEEP)
+        if image.mode in GREY_MODES:
+            return image.convert("L"), (*kinds, GREY)
+        if image.mode in PALETTE_MODES:
+            colour = image.convert("RGBA").convert("RGB")
+            return (colour.convert("L"), (*kinds, GREY)) if is_grey(image) else (colour, kinds)
+        if image.mode in COLOUR_MODES:
+            return image.convert("RGB"), kinds
+        raise ValueError(f"pixels of mode {image.mode}, not of 8 or 16 bits")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image is grey of 16 bits; some versions of Pillow open such a PNG as mode I."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether an image is grey by its mode or by all colours of its palette."""
+    if image.mode in PALETTE_MODES:
+        palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in GREY_MODES or is_deep(image)
+
+
+def in_form(data: str | bytes, form: Form) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
+    """Pixels (height, width, channels), the size (width, height) that they had, and its kinds.
+
+    Raises:
+        OtherForm: it does not fit.
+        Exception: as `decoded`.
+    """
+    image, kinds = decoded(data)
+    size, wanted = image.size, (form.width, form.height)
+    grey_only = form.channels == 1 and not form.any_colour
+    if (size != wanted and not form.any_size) or (grey_only and image.mode != "L"):
+        raise OtherForm
+    image = image.convert("L" if form.channels == 1 else "RGB")
+    if size != wanted:
+        image = ImageOps.fit(image, wanted)
+    return np.asarray(image).reshape(form.height, form.width, form.channels), size, kinds

@@ -1,0 +1,15 @@
+"""TensorFlow beside another backend: only to read, never on a GPU."""
+
+import sys
+
+
+def keep_tensorflow_off_gpus(backend: str) -> None:
+    """Hides the GPUs from TensorFlow where it is loaded beside another backend.
+
+    Its first operation would take all their memory otherwise.
+
+    Args:
+        backend: the backend that Keras runs on.
+    """
+    if backend != "tensorflow" and "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].config.set_visible_devices([], "GPU")
