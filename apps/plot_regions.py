@@ -2,8 +2,10 @@
 
     python apps/plot_regions.py runs/digits-resnet-sgd-s0 --layer 'stage4.*' --layer output \\
         --epoch 0 --epoch 10 --epoch 102 --plane 3 --out regions.png
+    python apps/plot_regions.py runs/digits-resnet-sgd-s0 --layer output --animate
 
-Needs no backend. Layers are rows, epochs columns, one picture a plane.
+Needs no backend. Layers are rows, epochs columns, one picture a plane; with --animate an animation
+of all recorded epochs.
 """
 
 import re
@@ -14,6 +16,8 @@ from typing import Annotated
 import typer
 
 from repdyn_keras.errors import InputError, unknown
+
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def draw(
@@ -26,29 +30,55 @@ def draw(
     ] = None,
     plane: Annotated[list[int] | None, typer.Option(help="Plane; repeatable.")] = None,
     out: Annotated[
-        Path, typer.Option(help="PNG, PDF or SVG; with several planes, -planeN is added.")
-    ] = Path("regions.png"),
+        Path | None,
+        typer.Option(
+            help="PNG, PDF or SVG, with --animate GIF; with several planes, -planeN is added. "
+            "Default regions.png or regions.gif.",
+            show_default=False,
+        ),
+    ] = None,
+    animate: Annotated[
+        bool, typer.Option("--animate", help="A GIF with a frame for each recorded epoch.")
+    ] = False,
 ) -> None:
     """Draw decision regions of chosen layers, epochs and planes of a recorded run."""
     from repdyn_keras import open_run
-    from repdyn_keras.figures import film_strip
+    from repdyn_keras.figures import animate_regions, film_strip
+    from repdyn_keras.figures.choose import pick_plane, require
 
+    out = out or Path("regions.gif" if animate else "regions.png")
+    check_output(out, animate)
+    if animate and epoch:
+        raise InputError("--epoch came with --animate, which shows every recorded epoch. Drop one.")
     dynamics = open_run(run).dynamics
     names = dynamics["layer"].values.tolist()
     layers = chosen_layers(layer, names) if layer else None
     planes = plane or [0]
-    if out.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise unknown("ending of --out", out.suffix, (".png", ".pdf", ".svg"))
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"No folder {out.absolute().parent}. Expected --out in one that exists.")
-    figures = [
-        film_strip(dynamics, plane=number, layers=layers, epochs=epoch or None) for number in planes
-    ]
-    for number, figure in zip(planes, figures, strict=True):
-        suffix = f"-plane{number}" if len(planes) > 1 else ""
-        path = out.with_stem(out.stem + suffix)
+    require(dynamics, "regions")
+    for number in planes:
+        pick_plane(dynamics, number)
+    paths = [out.with_stem(f"{out.stem}-plane{number}") for number in planes]
+    paths = paths if len(planes) > 1 else [out]
+    if animate:
+        for number, path in zip(planes, paths, strict=True):
+            print(animate_regions(dynamics, layers, number, path))
+        return
+    figures = [film_strip(dynamics, number, layers, epoch or None) for number in planes]
+    for figure, path in zip(figures, paths, strict=True):
         figure.savefig(path, dpi=150)
         print(path)
+
+
+def check_output(out: Path, animate: bool) -> None:
+    """Raises InputError unless a file of this name can be written."""
+    ending = out.suffix.lower()
+    if animate and ending != ".gif":
+        raise unknown("ending of --out with --animate", out.suffix, [".gif"])
+    if not animate and ending not in PICTURES:
+        hint = "For an animation, .gif, add --animate." if ending == ".gif" else ""
+        raise unknown("ending of --out", out.suffix, PICTURES, hint)
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"No folder {out.absolute().parent}. Expected --out in one that exists.")
 
 
 def chosen_layers(patterns: list[str], names: list[str]) -> list[str]:

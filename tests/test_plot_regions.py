@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from test_experiment import LAYERS, TinyRun, finished_run
 
 PROGRAM = Path(__file__).parents[1] / "apps" / "plot_regions.py"
@@ -121,7 +122,13 @@ def test_the_ending_chooses_the_format(plot, tmp_path, name, start):
         (["--epoch", "last"], ["--epoch", "integer"]),
         (["--plane", "99"], ["plane 99", "0, 1, 2"]),
         (["--plane", "0", "--plane", "99"], ["plane 99", "0, 1, 2"]),
-        (["--out", "regions.gif"], [".gif", ".png", ".pdf", ".svg"]),
+        (["--out", "regions.gif"], [".gif", ".png", ".pdf", ".svg", "--animate"]),
+        (["--animate", "--out", "regions.png"], [".png", ".gif", "--animate"]),
+        (["--animate", "--out", "regions"], [".gif"]),
+        (["--animate", "--out", "nowhere/regions.gif"], ["nowhere"]),
+        (["--animate", "--epoch", "1"], ["--epoch", "--animate", "every recorded epoch"]),
+        (["--animate", "--layer", "stam"], ["'stam'", *LAYERS]),
+        (["--animate", "--plane", "0", "--plane", "99"], ["plane 99", "0, 1, 2"]),
         (["--out", "regions"], [".png", ".pdf", ".svg"]),
         (["--out", "nowhere/regions.png"], ["nowhere"]),
         (["--layr", "stem"], ["--layr"]),
@@ -129,6 +136,23 @@ def test_the_ending_chooses_the_format(plot, tmp_path, name, start):
 )
 def test_what_does_not_exist_is_refused_with_what_does(plot, tmp_path, options, words):
     assert_refused(plot(*options), words, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ([], ["regions.gif"]),
+        (["--out", "r.GIF"], ["r.GIF"]),
+        (["--plane", 0, "--plane", 2], ["regions-plane0.gif", "regions-plane2.gif"]),
+    ],
+)
+def test_an_animation_has_a_frame_for_each_recorded_epoch(plot, tmp_path, options, names):
+    code, out, err = plot("--layer", "stem", "--animate", *options)
+    assert (code, out.split()) == (0, names), err
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names:
+        with Image.open(tmp_path / name) as animation:
+            assert (animation.format, animation.n_frames) == ("GIF", 4)
 
 
 def test_what_is_no_run_is_refused(plot, tmp_path):
@@ -153,7 +177,8 @@ def test_a_run_without_planes_is_refused(plot, tiny_run, tmp_path_factory, tmp_p
     dynamics = read_netcdf(tiny_run.folder.dynamics_file)
     dropped = [name for name in dynamics if "region" in name or name.startswith("plane_")]
     write_netcdf(dynamics.drop_vars([*dropped, "fragments"]), without.dynamics_file)
-    assert_refused(plot(run=without.path), ["regions", "planes"], tmp_path)
+    for options in ([], ["--animate"]):
+        assert_refused(plot(*options, run=without.path), ["regions", "planes"], tmp_path)
 
 
 def test_the_program_runs_by_itself_and_needs_no_backend(tiny_run, tmp_path):

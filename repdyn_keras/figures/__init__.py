@@ -6,12 +6,14 @@ from pathlib import Path
 
 import xarray as xr
 
+from repdyn_keras.figures.animation import animate_regions
 from repdyn_keras.figures.curves import learning_curves, probe_curves
 from repdyn_keras.figures.files import save_all
 from repdyn_keras.figures.heatmaps import similarity_heatmap, similarity_heatmaps
 from repdyn_keras.figures.regions import decision_regions, film_strip
 
 __all__ = [
+    "animate_regions",
     "decision_regions",
     "draw_all",
     "film_strip",

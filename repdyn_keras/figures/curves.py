@@ -5,10 +5,8 @@ import xarray as xr
 
 from repdyn_keras.figures import style
 from repdyn_keras.figures.choose import pick_layer, require
-from repdyn_keras.figures.epochs import label_axis, log_position, most_labels
+from repdyn_keras.figures.epochs import EPOCH_AXIS, label_axis, log_position, most_labels
 from repdyn_keras.figures.panels import axes_or_new, panel_grid, quiet_frame
-
-EPOCH_AXIS = "epoch (axis: log2(1 + epoch); 0 = before training)"
 
 
 def learning_curves(dynamics: xr.Dataset, ax=None):

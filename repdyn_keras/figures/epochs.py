@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+EPOCH_AXIS = "epoch (axis: log2(1 + epoch); 0 = before training)"
+
 
 def log_position(epochs: np.ndarray) -> np.ndarray:
     """log2(1 + epoch): the axis on which the default schedule of records is nearly even."""

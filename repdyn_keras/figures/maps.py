@@ -1,11 +1,14 @@
-"""Pieces of a picture of decision regions: the map, its discs and the classes' legend."""
+"""Pieces of a picture of decision regions: the map, its discs, and what explains them."""
 
 import numpy as np
 import xarray as xr
 
 from repdyn_keras.figures import style
+from repdyn_keras.figures.thumbnails import draw_key
 
 MOST_IN_LEGEND = 20
+# Inches: the column at the left that explains maps, and the square in it.
+SIDE, KEY = 2.45, 2.0
 
 
 def draw_map(ax, classes: np.ndarray, hatch: bool | None = None):
@@ -102,3 +105,31 @@ def class_legend(owner, handles: list, **look):
     for text, handle in zip(legend.get_texts(), handles, strict=True):
         text.set(text=handle.get_label(), parse_math=False)
     return legend
+
+
+def side_height(handles: list) -> float:
+    """Inches that `draw_side` takes downwards with so many legend entries."""
+    return KEY + 0.95 + 0.185 * len(handles)
+
+
+def draw_side(figure, dynamics: xr.Dataset, plane: int, handles: list, top: float) -> None:
+    """Draw the three images of a plane and the classes' legend at the left edge of a figure.
+
+    Args:
+        figure: to draw into.
+        dynamics: holds `plane_position`, `plane_label` and perhaps `plane_image`.
+        plane: its place along the dimension.
+        handles: of `class_handles`.
+        top: inches from the upper edge.
+    """
+    width, height = figure.get_size_inches()
+    draw_key(figure, dynamics, plane, 0.2, top, KEY)
+    class_legend(
+        figure,
+        handles,
+        bbox_to_anchor=(0.12 / width, 1 - (top + KEY + 0.35) / height),
+        title="colour: class given to\neach point of the plane",
+        title_fontsize=style.SMALL,
+        alignment="left",
+    )
+    figure.text(0.2 / width, 1 - (top - 0.08) / height, "the three images", size=style.SMALL)

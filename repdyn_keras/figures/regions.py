@@ -7,9 +7,16 @@ import xarray as xr
 
 from repdyn_keras.figures import style
 from repdyn_keras.figures.choose import pick_epoch, pick_layer, pick_plane, require
-from repdyn_keras.figures.maps import class_handles, class_legend, draw_discs, draw_map
+from repdyn_keras.figures.maps import (
+    SIDE,
+    class_handles,
+    class_legend,
+    draw_discs,
+    draw_map,
+    draw_side,
+    side_height,
+)
 from repdyn_keras.figures.panels import axes_or_new, heading, heading_height, new_figure, place
-from repdyn_keras.figures.thumbnails import draw_key
 
 
 def decision_regions(dynamics: xr.Dataset, layer: str, epoch: int, plane: int = 0, ax=None):
@@ -103,18 +110,17 @@ def film_strip(
         "rows: the class that a linear probe on the layer gives; output: the network's own class",
     )
     subtitle = " · ".join(part for part in (style.run_title(dynamics), *explained) if part)
-    side, gap, key = 2.45, 0.07, 2.0
+    gap = 0.07
     name_width = 0.075 * max(len(name) for name in names) + 0.25
-    size = (style.WIDTH - side - name_width - 0.2) / len(columns) - gap
+    size = (style.WIDTH - SIDE - name_width - 0.2) / len(columns) - gap
     size = float(np.clip(size, 0.6, min(1.9, max(0.9, 12 / len(rows)))))
-    width = max(7.0, side + name_width + len(columns) * (size + gap) + 0.2)
+    width = max(7.0, SIDE + name_width + len(columns) * (size + gap) + 0.2)
     top = heading_height(width, title, subtitle) + 0.45
-    legend_top = top + key + 0.35
-    height = max(top + len(rows) * (size + gap) + 0.3, legend_top + 0.185 * len(handles) + 0.6)
+    height = max(top + len(rows) * (size + gap) + 0.3, top + side_height(handles))
     figure = new_figure(width, height)
     for row, name in enumerate(names):
         for column, epoch_at in enumerate(columns):
-            x = side + name_width + column * (size + gap)
+            x = SIDE + name_width + column * (size + gap)
             ax = place(figure, x, top + row * (size + gap), size, size)
             draw_map(ax, maps[row, column])
             draw_discs(ax, position, labels, size=4.6)
@@ -130,21 +136,12 @@ def film_strip(
                     parse_math=False,
                 )
     figure.text(
-        (side + name_width - 0.08) / width,
+        (SIDE + name_width - 0.08) / width,
         1 - (top - 0.06) / height,
         "epoch",
         size=style.SMALL,
         ha="right",
     )
-    draw_key(figure, dynamics, plane_at, 0.2, top, key)
-    class_legend(
-        figure,
-        handles,
-        bbox_to_anchor=(0.12 / width, 1 - legend_top / height),
-        title="colour: class given to\neach point of the plane",
-        title_fontsize=style.SMALL,
-        alignment="left",
-    )
-    figure.text(0.2 / width, 1 - (top - 0.08) / height, "the three images", size=style.SMALL)
+    draw_side(figure, dynamics, plane_at, handles, top)
     heading(figure, title, subtitle)
     return figure
