@@ -25,8 +25,8 @@ from repdyn_keras.figures import (
     similarity_heatmaps,
     style,
 )
+from repdyn_keras.figures.cells import color_range
 from repdyn_keras.figures.epochs import log_position, thinned
-from repdyn_keras.figures.heatmaps import color_range
 from repdyn_keras.figures.thumbnails import displayable
 
 EPOCHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, 20, 23, 25, 29, 32, 36, 40, 45)

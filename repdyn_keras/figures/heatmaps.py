@@ -7,9 +7,20 @@ import xarray as xr
 
 from repdyn_keras.errors import unknown
 from repdyn_keras.figures import style
+from repdyn_keras.figures.cells import (
+    color_range,
+    draw_cells,
+    extend,
+    label_bar,
+    label_epochs,
+    mark_across,
+    mark_upwards,
+    place_bar,
+    place_legend,
+    triangle_look,
+)
 from repdyn_keras.figures.choose import pick_layer, require
-from repdyn_keras.figures.epochs import label_axis, most_labels, row_position
-from repdyn_keras.figures.panels import axes_or_new, panel_grid, place
+from repdyn_keras.figures.panels import axes_or_new, panel_grid
 
 SIGNIFICANT = 0.05
 
@@ -80,28 +91,14 @@ def similarity_heatmap(
     alone = ax is None
     ax = axes_or_new(ax, 7.0, 6.0)
     epochs = dynamics["epoch"].values
-    image = ax.imshow(
-        np.ma.masked_invalid(values),
-        origin="lower",
-        cmap=style.SIMILARITY_MAP,
-        vmin=low,
-        vmax=high,
-        interpolation="nearest",
-        zorder=1,
-    )
-    if np.isnan(values).any():
-        style.hatch_undefined(ax, len(epochs), len(epochs))
-    box = ax.get_position()
-    across, _ = ax.figure.get_size_inches()
-    most = most_labels(epochs, box.width * across, style.SMALL)
-    for axis in (ax.xaxis, ax.yaxis):
-        label_axis(axis, np.arange(len(epochs)), epochs, most)
-    ax.tick_params(which="major", length=3, labelsize=style.SMALL)
-    ax.tick_params(which="minor", length=1.5, color=style.FAINT)
+    image = draw_cells(ax, values, low, high)
+    label_epochs(ax, epochs, epochs)
     found = _phases(dynamics, variable, layer)
     if found is not None:
         _draw_borders(ax, found)
-    _mark_perfect_fit(ax, dynamics, epochs)
+    fit = style.perfect_fit_epoch(dynamics)
+    mark_across(ax, epochs, fit)
+    mark_upwards(ax, epochs, fit)
     title = layer if found is None else f"{layer}\n{found.text}"
     ax.set_title(
         title, size=style.PANEL_TITLE, loc="left", pad=8, linespacing=1.2, parse_math=False
@@ -109,8 +106,8 @@ def similarity_heatmap(
     if alone:
         ax.set_xlabel("epoch", size=style.LABEL)
         ax.set_ylabel("epoch", size=style.LABEL)
-        bar = ax.figure.colorbar(image, ax=ax, extend=_extend(values, low))
-        _label_bar(bar, variable)
+        bar = ax.figure.colorbar(image, ax=ax, extend=extend(values, low))
+        label_bar(bar, WORDS[variable].scale)
     return ax
 
 
@@ -149,21 +146,8 @@ def similarity_heatmaps(dynamics: xr.Dataset, variable: str):
     label = "epoch (recorded epochs only, one cell each; 0 = before training)"
     figure.supxlabel(label, size=style.LABEL, y=(0.2 + 0.21 * legend_rows) / down, va="bottom")
     figure.supylabel("epoch", size=style.LABEL, x=0.12 / across)
-    first = axes[0].get_position()
-    length = first.height * down if len(layers) <= 4 else 4.2
-    bar_axes = place(figure, across - 1.17, (1 - first.y1) * down, 0.18, length)
-    bar = figure.colorbar(axes[0].images[0], cax=bar_axes, extend=_extend(values.values, low))
-    _label_bar(bar, variable)
-    if handles:
-        figure.legend(
-            handles=handles,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.08 / down),
-            ncols=legend_columns,
-            frameon=False,
-            fontsize=style.SMALL,
-            handlelength=2.6,
-        )
+    place_bar(figure, axes, values.values, words.scale)
+    place_legend(figure, handles, legend_columns)
     return figure
 
 
@@ -171,18 +155,6 @@ def _similarity(dynamics: xr.Dataset, variable: str) -> xr.DataArray:
     if variable not in WORDS:
         raise unknown("similarity between epochs", variable, WORDS)
     return require(dynamics, variable)
-
-
-def color_range(values: np.ndarray) -> tuple[float, float]:
-    """Ends of a colour scale that holds similarities: a round number below the least, and 1.
-
-    Slightly negative values, the scatter of an unbiased estimate around 0, do not widen it.
-    """
-    finite = values[np.isfinite(values)]
-    least = float(finite.min()) if finite.size else 0.0
-    if -0.1 < least < 0:
-        return 0.0, 1.0
-    return min(0.9, float(np.floor(least * 10 + 1e-9) / 10)), 1.0
 
 
 @dataclass(frozen=True)
@@ -254,27 +226,6 @@ def _draw_borders(ax, found: _Found) -> None:
             ax.add_line(line)
 
 
-def _mark_perfect_fit(ax, dynamics: xr.Dataset, epochs: np.ndarray) -> None:
-    fit = style.perfect_fit_epoch(dynamics)
-    if fit is None or not epochs[0] <= fit <= epochs[-1]:
-        return
-    at = row_position(epochs, fit)
-    look = {"color": style.INK, "clip_on": False, "linestyle": "none", "markersize": 5.0}
-    ax.plot(at, 1.018, marker="v", transform=ax.get_xaxis_transform(), gid="perfect fit", **look)
-    ax.plot(1.018, at, marker="<", transform=ax.get_yaxis_transform(), gid="perfect fit", **look)
-
-
-def _extend(values: np.ndarray, low: float) -> str:
-    return "min" if np.nanmin(values, initial=np.inf) < low else "neither"
-
-
-def _label_bar(bar, variable: str) -> None:
-    bar.set_label(WORDS[variable].scale, size=style.LABEL)
-    bar.ax.yaxis.labelpad = 8
-    bar.ax.tick_params(labelsize=style.SMALL)
-    bar.outline.set_visible(False)
-
-
 def _legend_handles(dynamics: xr.Dataset, variable: str, any_undefined: bool) -> list:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -291,8 +242,7 @@ def _legend_handles(dynamics: xr.Dataset, variable: str, any_undefined: bool) ->
     fit = style.perfect_fit_epoch(dynamics)
     if fit is not None:
         label = f"perfect fit of the given labels: epoch {fit:g}"
-        look = {"marker": "v", "linestyle": "none", "color": style.INK, "markersize": 5.0}
-        handles.append(Line2D([], [], label=label, **look))
+        handles.append(Line2D([], [], label=label, **triangle_look()))
     if any_undefined:
         handles.append(Patch(label="undefined (dead layer)", **style.undefined_look()))
     return handles
