@@ -60,11 +60,7 @@ def tfds(config: Config, name: str, seed: int) -> Raw:
 
 def require(package: str, purpose: str) -> None:
     """Raises InputError unless a package can be imported."""
-    try:
-        found = importlib.util.find_spec(package)
-    except ValueError:  # sys.modules holds None in its place
-        found = None
-    if found is None:
+    if importlib.util.find_spec(package) is None:
         raise not_installed(package, EXTRAS, purpose)
 
 
