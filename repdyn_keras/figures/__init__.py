@@ -1,4 +1,4 @@
-"""Pictures of a run, made from its Dataset alone."""
+"""Pictures of a run, or of a comparison of two, made from its Dataset alone."""
 
 import os
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from repdyn_keras.figures.animation import animate_regions
+from repdyn_keras.figures.comparison import draw_comparison, epoch_comparison, layer_comparison
 from repdyn_keras.figures.curves import learning_curves, probe_curves
 from repdyn_keras.figures.files import save_all
 from repdyn_keras.figures.heatmaps import similarity_heatmap, similarity_heatmaps
@@ -16,7 +17,10 @@ __all__ = [
     "animate_regions",
     "decision_regions",
     "draw_all",
+    "draw_comparison",
+    "epoch_comparison",
     "film_strip",
+    "layer_comparison",
     "learning_curves",
     "probe_curves",
     "similarity_heatmap",

@@ -54,8 +54,11 @@ def label_epochs(ax, across: np.ndarray, upwards: np.ndarray) -> None:
         ax: Axes of the cells.
         across, upwards: (column,) and (row,) epochs.
     """
-    inches = ax.get_position().width * ax.figure.get_size_inches()[0]
-    for axis, epochs in ((ax.xaxis, across), (ax.yaxis, upwards)):
+    box, (width, height) = ax.get_position(), ax.figure.get_size_inches()
+    for axis, epochs, inches in (
+        (ax.xaxis, across, box.width * width),
+        (ax.yaxis, upwards, box.height * height),
+    ):
         label_axis(axis, np.arange(len(epochs)), epochs, most_labels(epochs, inches, style.SMALL))
     ax.tick_params(which="major", length=3, labelsize=style.SMALL)
     ax.tick_params(which="minor", length=1.5, color=style.FAINT)

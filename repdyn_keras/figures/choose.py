@@ -7,16 +7,17 @@ import xarray as xr
 
 from repdyn_keras.errors import InputError, unknown
 
+NO_REGIONS = "Region variables exist only where planes were recorded (planes > 0)."
 
-def require(dynamics: xr.Dataset, variable: str) -> xr.DataArray:
+
+def require(dynamics: xr.Dataset, variable: str, hint: str = NO_REGIONS) -> xr.DataArray:
     """A variable of the Dataset.
 
     Raises:
-        InputError: it is absent; says why regions usually are.
+        InputError: it is absent; ends with the hint, by default why regions usually are.
     """
     if variable in dynamics:
         return dynamics[variable]
-    hint = "Region variables exist only where planes were recorded (planes > 0)."
     raise unknown("variable", variable, map(str, dynamics.data_vars), hint)
 
 

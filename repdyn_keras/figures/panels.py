@@ -40,6 +40,8 @@ def panel_grid(
     subtitle: str,
     *,
     aspect: float,
+    columns: int | None = None,
+    left: float = 0.75,
     right: float = 0.25,
     bottom: float = 1.2,
     row_gap: float = 0.5,
@@ -50,15 +52,16 @@ def panel_grid(
         count: number of panels.
         title, subtitle: the heading.
         aspect: height of a panel over its width.
-        right, bottom: inches kept free, for a colour bar and a legend.
+        columns: panels side by side; None: as many as look well, 4 at most.
+        left, right, bottom: inches kept free, for tick labels, a colour bar and a legend.
         row_gap: inches between rows, for the panels' titles.
 
     Returns:
         The Figure and the list of its `count` Axes. Only the outer ones carry tick labels.
     """
-    columns = {5: 3, 6: 3, 9: 3}.get(count, min(count, 4))
+    columns = columns or {5: 3, 6: 3, 9: 3}.get(count, min(count, 4))
     rows = math.ceil(count / columns)
-    left, column_gap = 0.75, 0.22
+    column_gap = 0.22
     free = style.WIDTH - left - right - (columns - 1) * column_gap
     across = min(4.6, free / columns)
     down = across * aspect

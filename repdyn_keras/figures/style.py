@@ -159,7 +159,11 @@ def run_title(dynamics: xr.Dataset) -> str:
 
 def perfect_fit_epoch(dynamics: xr.Dataset) -> float | None:
     """The epoch of perfect fit, or None where it was not reached."""
-    epoch = dynamics.attrs.get("perfect_fit_epoch")
+    return reached(dynamics.attrs.get("perfect_fit_epoch"))
+
+
+def reached(epoch: float | None) -> float | None:
+    """An epoch at which something happened, or None where it is absent or NaN: it did not."""
     return float(epoch) if epoch is not None and np.isfinite(epoch) else None
 
 
