@@ -11,7 +11,9 @@ _HOMES = {
     "RepresentationRecorder": "repdyn_keras.recording",
     "cka": "repdyn_keras.measures.cka",
     "cka_matrix": "repdyn_keras.measures.cka",
+    "compare": "repdyn_keras.dynamics",
     "open_run": "repdyn_keras.dynamics",
+    "record": "repdyn_keras.experiment",
     "run": "repdyn_keras.experiment",
 }
 

@@ -836,7 +836,7 @@ def test_the_option_sets_the_backend_that_keras_will_start_on():
     """KERAS_BACKEND of the environment names another one, and keras is not imported yet."""
     other = next(name for name in ("jax", "torch") if name != BACKEND)
     code = (
-        "import os, sys; from repdyn_keras.experiment.run import use_backend; "
+        "import os, sys; from repdyn_keras.experiment.backends import use_backend; "
         f"use_backend({other!r}); print(os.environ['KERAS_BACKEND'], 'keras' in sys.modules)"
     )
     result = subprocess.run(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from repdyn_keras.cli import analyze, doctor, layers, report, run
+from repdyn_keras.cli import analyze, compare, doctor, layers, record, report, run
 from repdyn_keras.errors import InputError
 
 BAD_INPUT = 2
@@ -67,6 +67,8 @@ app = typer.Typer(
 )
 app.command("run")(run.command)
 app.command("analyze")(analyze.command)
+app.command("record")(record.command)
+app.command("compare")(compare.command)
 app.command("report")(report.command)
 app.command("layers")(layers.command)
 app.command("doctor")(doctor.command)

@@ -29,7 +29,7 @@ def machine() -> list[tuple[str, bool, str]]:
     from importlib import metadata
 
     from repdyn_keras.errors import EXTRAS, install_command
-    from repdyn_keras.experiment.run import is_installed
+    from repdyn_keras.experiment.backends import is_installed
 
     rows = [("python", True, platform.python_version()), ("cores", True, str(os.cpu_count()))]
     for module in ("keras", "jax", *EXTRAS):

@@ -1,56 +1,41 @@
 """`repdyn layers`: the names that can be recorded."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError, unknown
-
-MODELS = ("resnet", "vit")
-
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="resnet, vit or FILE.keras.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="resnet, vit, module:function or FILE.keras."),
+    ],
     backend: Annotated[str, typer.Option(help="jax, tensorflow or torch.")] = "",
+    output: Annotated[
+        str | None, typer.Option(help="The output that is recorded, of a network with several.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key, such as preset; repeatable."),
+    ] = None,
 ) -> None:
     """List the layers of a network that can be recorded."""
-    import os
-
+    from repdyn_keras.cli.collect import collect
     from repdyn_keras.cli.tables import print_layers
     from repdyn_keras.config import Config, resolve
-    from repdyn_keras.experiment.run import use_backend
+    from repdyn_keras.experiment.backends import use_backend
 
-    backend = backend or os.environ.get("KERAS_BACKEND") or "jax"
-    if model in MODELS:
-        config = resolve(Config(model=model, backend=backend))
-        use_backend(backend)
-        from repdyn_keras.models import build_model, recorded_layers
-
-        network = build_model(config, (8, 8, 1), 10)
-        wanted = recorded_layers(config)
-    elif model.endswith(".keras"):
-        Config(backend=backend)
-        use_backend(backend)
-        network, wanted = load_network(Path(model)), None
-    else:
-        raise unknown("model", model, (*MODELS, "FILE.keras"))
+    named = {"model": model, "backend": backend or None, "output": output}
+    config = resolve(Config(**collect({}, named, set_ or [])))
+    use_backend(config.backend)
+    from repdyn_keras.models import build_model, recorded_layers
+    from repdyn_keras.recording.graph import check_model
+    from repdyn_keras.recording.heads import find_head
     from repdyn_keras.recording.layers import choose_layers, recordable_layers
 
-    chosen, _ = choose_layers(network, wanted)
-    print_layers(network, recordable_layers(network), set(chosen))
-
-
-def load_network(path: Path):
-    """The network of a `.keras` file, loaded in safe mode."""
-    import keras
-
-    if not path.is_file():
-        raise InputError(f"No file {path}. Expected a model saved by model.save('NAME.keras').")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # damaged archives raise whatever their reader raises
-        raise InputError(
-            f"Cannot load {path} ({type(error).__name__}). Expected a whole model saved by "
-            "model.save('NAME.keras'), without custom code."
-        ) from error
+    side = config.image_size or (config.patch or 1) * 8
+    network = build_model(config, (side, side, 3), 10)
+    check_model(network)
+    head = find_head(network, config.output)
+    chosen, _ = choose_layers(network, recorded_layers(config), head)
+    print_layers(network, recordable_layers(network, head), set(chosen), head.tensor)

@@ -1,6 +1,5 @@
 """`repdyn run`: one training, recorded, analyzed and drawn."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,9 @@ def command(
     backend: Annotated[
         str | None, typer.Option(help="jax, tensorflow or torch (or set KERAS_BACKEND).")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="resnet or vit.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="resnet, vit, module:function or FILE.keras.")
+    ] = None,
     optimizer: Annotated[str | None, typer.Option(help="sgd or adam.")] = None,
     dataset: Annotated[str | None, typer.Option(help=DATASET_HELP)] = None,
     data_dir: Annotated[
@@ -68,11 +69,11 @@ def command(
         "label_noise": label_noise,
         "seed": seed,
     }
-    values = collect(source, named, set_ or [], resume)
+    from repdyn_keras.cli.collect import collect
     from repdyn_keras.config import Config
     from repdyn_keras.experiment import run
 
-    config = Config(**values)
+    config = Config(**collect(configuration(source, resume), named, set_ or []))
     if dry_run:
         from repdyn_keras.cli.tables import PlanPrinter
 
@@ -89,31 +90,20 @@ def command(
     print_results(finished, progress.seconds)
 
 
-def collect(source: str | None, named: dict, pairs: list[str], resume: bool) -> dict:
-    """The keys that the user set, by order of precedence."""
-    from repdyn_keras.config import load_config, parse_value
+def configuration(source: str | None, resume: bool) -> dict:
+    """The keys of the configuration file, where there is one."""
+    from repdyn_keras.config import load_config
 
-    values: dict = {}
-    if os.environ.get("KERAS_BACKEND"):
-        values["backend"] = os.environ["KERAS_BACKEND"]
     if resume:
         raise InputError(
             "--resume is not possible yet: nothing was changed. Expected a new run; "
             "`repdyn analyze RUN` works on what an interrupted one has recorded."
         )
-    if source is not None:
-        if Path(source).is_dir():
-            raise InputError(
-                f"{source} is a folder, and runs are not continued yet: nothing was changed. "
-                f"Expected a TOML file; {Path(source) / 'run.toml'} repeats that run."
-            )
-        values |= load_config(source)
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise InputError(f"--set {pair!r} came. Expected --set key=value, such as width=16.")
-        values[name.strip()] = parse_value(name.strip(), text)
-    for name, text in named.items():
-        if text is not None:
-            values[name] = parse_value(name, text)
-    return values
+    if source is None:
+        return {}
+    if Path(source).is_dir():
+        raise InputError(
+            f"{source} is a folder, and runs are not continued yet: nothing was changed. "
+            f"Expected a TOML file; {Path(source) / 'run.toml'} repeats that run."
+        )
+    return load_config(source)

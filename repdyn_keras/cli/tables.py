@@ -41,14 +41,57 @@ class PlanPrinter(Watcher):
         Console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_layers(model, tensors: dict, chosen: set[str]) -> None:
+class ReplayPrinter(Watcher):
+    """Prints what recording checkpoints has to say, and each file as it is recorded."""
+
+    def said(self, text):
+        Console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def replayed(self, epoch, path):
+        self.said(f"epoch {epoch}: {path.name}")
+
+
+def print_layers(model, tensors: dict, chosen: set[str], output) -> None:
     """The layers that can be recorded, with their shapes."""
     table = Table("layer", "output of one image", "recorded by default", title=model.name)
     for name, tensor in tensors.items():
-        shape = " x ".join(map(str, tensor.shape[1:]))
-        table.add_row(name, shape, "yes" if name in chosen else "")
-    table.add_row("output", " x ".join(map(str, model.outputs[0].shape[1:])), "always")
+        table.add_row(escape(name), sides(tensor), "yes" if name in chosen else "")
+    table.add_row("output", sides(output), "always")
     Console().print(table)
+
+
+def sides(tensor) -> str:
+    """The shape of one image's part of a tensor."""
+    return " x ".join("any" if side is None else str(side) for side in tensor.shape[1:])
+
+
+def print_comparison(comparison) -> None:
+    """For each layer of the first run: the same layer of the other, and the nearest one."""
+    console = Console()
+    title_a, title_b = comparison.attrs["title_a"], comparison.attrs["title_b"]
+    others = [str(name) for name in comparison["layer_b"].values]
+    for moment in range(comparison.sizes["moment"]):
+        here = comparison.isel(moment=moment)
+        cka, spread = here["cka_layers"].values, here["cka_layers_null"].values
+        table = Table(
+            title=escape(
+                f"{title_a}, epoch {int(here['epoch_a'])}, and {title_b}, "
+                f"epoch {int(here['epoch_b'])}"
+            ),
+            caption=f"CKA; unrelated layers: 0 +- {np.nanmean(spread):.4f}",
+        )
+        table.add_column("layer", no_wrap=True)
+        table.add_column("same layer", justify="right")
+        table.add_column("nearest layer of the other", no_wrap=True)
+        table.add_column("CKA", justify="right")
+        for row, name in enumerate(map(str, comparison["layer_a"].values)):
+            same = number(cka[row, others.index(name)]) if name in others else ""
+            if np.isnan(cka[row]).all():
+                table.add_row(escape(name), same, "", "-")
+                continue
+            best = int(np.nanargmax(cka[row]))
+            table.add_row(escape(name), same, escape(others[best]), number(cka[row, best]))
+        console.print(table)
 
 
 def print_checks(rows: list[tuple[str, bool, str]]) -> None:

@@ -12,9 +12,10 @@ from repdyn_keras.errors import InputError, unknown
 
 BACKENDS = ("jax", "tensorflow", "torch")
 DATASETS = ("digits", "synthetic", "npz:FILE", "folder:PATH", "tfds:NAME")
-MODELS = ("resnet", "vit", "module:function")
+MODELS = ("resnet", "vit", "module:function", "FILE.keras")
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "inverse-sqrt", "cosine")
+SAVED = ".keras"
 STEMS = ("small", "imagenet")
 BATCH_NORMS = ("moving", "recalibrate")
 
@@ -45,7 +46,7 @@ class Config:
 
     backend: str = key("jax", "Keras backend", choices=BACKENDS)
     dataset: str = key("digits", "digits, synthetic, npz:FILE, folder:PATH, or tfds:NAME")
-    model: str = key("resnet", "network: resnet, vit, or module:function")
+    model: str = key("resnet", "network: resnet, vit, module:function, or FILE.keras")
     optimizer: str = key("sgd", "optimizer", choices=OPTIMIZERS)
     epochs: int | None = key(None, "epochs to train", low=1)
     label_noise: float = key(
@@ -104,6 +105,9 @@ class Config:
     pooling: str | int = key(
         "mean", "features of a probe: mean, flatten, or the side of a grid", low=1
     )
+    output: str | None = key(
+        None, "the output that is recorded, of a network with several", unset="the only one"
+    )
     batch_norm: str = key(
         "moving", "moments of BatchNormalization while recording", choices=BATCH_NORMS
     )
@@ -143,6 +147,8 @@ def check_dataset_name(name: str) -> None:
 
 def check_model_name(name: str) -> None:
     """Raises InputError unless `name` is a network's or has the form module:function."""
+    if name.endswith(SAVED):
+        return
     if ":" in name:
         module, _, function = name.partition(":")
         if all(part.isidentifier() for part in [*module.split("."), function]):

@@ -49,7 +49,7 @@ def resolve(config: Config) -> Config:
     Raises:
         InputError: the preset is unknown, or one of another network.
     """
-    own = ":" in config.model
+    own = config.model not in NETWORKS
     preset = {
         "epochs": EPOCHS,
         "data_seed": config.seed,
@@ -64,10 +64,10 @@ def resolve(config: Config) -> Config:
 
 def sizes(config: Config) -> dict:
     """The sizes that the configuration's preset names."""
-    if ":" in config.model:
+    if config.model not in PRESETS:
         raise InputError(
             f"preset = {config.preset!r} came with the network {config.model!r}. Expected none: "
-            "its function decides its sizes."
+            "it has its sizes already."
         )
     of_network = PRESETS[config.model]
     if config.preset not in of_network:

@@ -68,6 +68,8 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     progress("synchronization")
     variables |= timing_variables(cka, epochs)
     dynamics = xarray.Dataset(variables, coords=coordinates)
+    if "class_name" in constants:
+        dynamics.attrs["class_names"] = constants["class_name"].values.tolist()
     fit = perfect_fit_epoch(dynamics)
     return dynamics.assign_attrs(
         title=title(folder),

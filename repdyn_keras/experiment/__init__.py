@@ -1,6 +1,7 @@
 """One configured training, start to end. Importing it imports no backend."""
 
+from repdyn_keras.experiment.record import record
 from repdyn_keras.experiment.run import run
 from repdyn_keras.experiment.watching import Watcher
 
-__all__ = ["Watcher", "run"]
+__all__ = ["Watcher", "record", "run"]

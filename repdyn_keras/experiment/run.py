@@ -1,13 +1,12 @@
 """One configured training from its data to its dynamics."""
 
-import os
-import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 from repdyn_keras.config import Config, load_config, resolve, to_toml
-from repdyn_keras.errors import EXTRAS, InputError, not_installed
+from repdyn_keras.experiment.backends import use_backend
+from repdyn_keras.experiment.folders import choose_folder, make_folder, run_name
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import write_text
@@ -44,7 +43,7 @@ def run(
     """
     watcher = watcher or Watcher()
     config = resolve(as_config(config))
-    folder = RunFolder(choose_folder(config, out))
+    folder = RunFolder(choose_folder(run_name(config), out))
     use_backend(config.backend)
     from repdyn_keras.experiment.training import Training
 
@@ -54,13 +53,7 @@ def run(
         watcher.started(folder, config, plan)
         training.say_notes()
         return plan
-    try:
-        folder.path.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            f"Cannot create the folder {folder.path}: {error.strerror}. Expected a new folder in "
-            "a place that can be written to: --out DIR."
-        ) from None
+    make_folder(folder.path)
     write_text(folder.config_file, to_toml(config, versions()))
     watcher.started(folder, config, training.plan)
     training.say_notes()
@@ -82,55 +75,6 @@ def as_config(config) -> Config:
     if isinstance(config, Config):
         return config
     return Config(**(config if isinstance(config, dict) else load_config(config)))
-
-
-def choose_folder(config: Config, out: str | Path | None) -> Path:
-    """The folder of a new run; raises InputError where `out` exists."""
-    if out is not None:
-        path = Path(out).expanduser()
-        if path.exists():
-            raise InputError(
-                f"{path} exists. Expected a new folder, so that nothing is overwritten: choose "
-                "another --out."
-            )
-        return path
-    dataset = config.dataset
-    if dataset.startswith("npz:"):
-        dataset = Path(dataset[4:]).stem or "npz"
-    elif dataset.startswith("folder:"):
-        dataset = Path(dataset[7:]).expanduser().resolve().name or "folder"
-    elif dataset.startswith("tfds:"):
-        dataset = re.sub(r"[^\w.]+", "-", dataset[5:])
-    base = Path("runs") / f"{dataset}-{config.model}-{config.optimizer}-s{config.seed}"
-    path, number = base, 1
-    while path.exists():
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-    return path
-
-
-def use_backend(backend: str) -> None:
-    """Makes Keras run on `backend`; raises InputError where that is not possible any more."""
-    if "keras" in sys.modules:
-        running = sys.modules["keras"].backend.backend()
-        if running != backend:
-            raise InputError(
-                f"backend = {backend!r} came, but Keras already runs on {running!r} in this "
-                f"process. Expected {running!r}, or KERAS_BACKEND={backend} set before the start."
-            )
-        return
-    if not is_installed(backend):
-        raise not_installed(backend, EXTRAS, f"backend = {backend!r}")
-    os.environ["KERAS_BACKEND"] = backend
-    if backend == "tensorflow":
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-def is_installed(package: str) -> bool:
-    """Whether a package can be imported."""
-    from importlib.util import find_spec
-
-    return find_spec(package) is not None
 
 
 def versions() -> dict[str, str]:

@@ -3,26 +3,22 @@
 import time
 
 import keras
-import numpy as np
 
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import keep_tensorflow_off_gpus, load
 from repdyn_keras.experiment.batches import EpochBatches, EpochSeeds
+from repdyn_keras.experiment.evaluation import ConfiguredRecorder, compared_images, say_notes
 from repdyn_keras.experiment.plan import Plan, plan_run, timed
 from repdyn_keras.experiment.watching import Watcher
-from repdyn_keras.measures.sampling import stratified_order
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
-from repdyn_keras.recording import RepresentationRecorder
-from repdyn_keras.recording.inputs import Labelled
+from repdyn_keras.recording.graph import check_model
+from repdyn_keras.recording.heads import Head, find_head
 from repdyn_keras.recording.layers import choose_layers
 from repdyn_keras.recording.measurement import SUBSETS
-from repdyn_keras.recording.recorder import PROBES
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import whole_file
 from repdyn_keras.records.tables import TableFile
 
-# Purposes that seeds are derived for.
-EVALUATION, TEST = 21, 22
 ACCURACIES = {
     "train_accuracy": "train",
     "clean_accuracy": "clean",
@@ -56,18 +52,16 @@ class Training:
         data = self.data
         self.batches = EpochBatches(data, config.batch_size, config.seed, config.augment)
         self.model = build_model(config, data.x_train.shape[1:], data.n_classes)
+        check_model(self.model)
+        head = find_head(self.model)
         steps = self.batches.num_batches
         self.model.compile(
-            optimizer=build_optimizer(config, steps * config.epochs),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            optimizer=build_optimizer(config, steps * config.epochs), **objective(head)
         )
-        names, _ = choose_layers(self.model, recorded_layers(config))
-        chosen = stratified_order(data.y_train, config.data_seed * 100 + EVALUATION)[
-            : config.n_eval
-        ]
-        self.plan = plan_run(config, self.model, list(names), data, len(chosen), steps)
-        self.recorder = RunRecorder(self, chosen, list(names))
+        names, _ = choose_layers(self.model, recorded_layers(config), head)
+        compared = len(compared_images(config, data))
+        self.plan = plan_run(config, self.model, list(names), data, compared, steps)
+        self.recorder = RunRecorder(self, list(names))
         # What the recorder would refuse is refused before a folder is made.
         self.recorder.build(self.model)
 
@@ -77,13 +71,7 @@ class Training:
 
     def say_notes(self) -> None:
         """Tells the watcher what was done to the data."""
-        for note in self.data.notes:
-            self.watcher.said(note)
-        tested, most = len(self.data.x_test), self.config.probe_images
-        if tested > most:
-            self.watcher.said(
-                f"test accuracies go by {most} of the {tested} test images (probe_images)."
-            )
+        say_notes(self.config, self.data, self.watcher)
 
     def fit(self) -> None:
         """Trains and records."""
@@ -97,55 +85,32 @@ class Training:
         )
 
 
-class RunRecorder(RepresentationRecorder):
+def objective(head: Head) -> dict:
+    """Cross-entropy and accuracy as `compile` takes them, for the network's output."""
+    logits = head.activation not in ("softmax", "sigmoid")
+    if not head.is_single:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+        return {"loss": loss, "metrics": ["accuracy"]}
+    accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=head.threshold)
+    return {"loss": keras.losses.BinaryCrossentropy(from_logits=logits), "metrics": [accuracy]}
+
+
+class RunRecorder(ConfiguredRecorder):
     """The recorder of a run: writes `history.csv` and `timing.csv` beside the records.
 
     Args:
         training: the run's training.
-        chosen: indices of the training images that are compared.
         layers: names of the layers to record.
     """
 
-    def __init__(self, training: Training, chosen, layers: list[str]):
-        config, data = training.config, training.data
-        # The recorder holds what it is given: never the whole data set.
-        fitted = stratified_order(data.y_train, config.data_seed * 100 + PROBES)
-        fitted = fitted[: config.probe_images]
-        tested = np.arange(len(data.x_test))
-        if len(tested) > config.probe_images:
-            tested = stratified_order(data.y_test, config.data_seed * 100 + TEST)
-            tested = tested[: config.probe_images]
-        super().__init__(
-            training.folder.path,
-            data.x_train[chosen],
-            data.y_train[chosen],
-            layers=layers,
-            epochs=config.record_epochs,
-            train=(data.x_train[fitted], data.y_train[fitted]),
-            true_labels=data.true_train[fitted],
-            test=(data.x_test[tested], data.y_test[tested]),
-            planes=config.planes,
-            resolution=config.resolution,
-            margin=config.margin,
-            batch_size=config.cka_batch,
-            pooling=config.pooling,
-            batch_norm=config.batch_norm,
-            seed=config.data_seed,
-            probe_images=config.probe_images,
-            sample_ids=chosen,
-            images_true_labels=data.true_train[chosen],
-            class_names=data.class_names,
-        )
-        self.watcher = training.watcher
+    def __init__(self, training: Training, layers: list[str]):
+        config = training.config
+        super().__init__(config, training.data, training.folder.path, layers, training.watcher)
         self.keep_weights = config.keep_weights
         self.history = TableFile(training.folder.history_file, HISTORY)
         self.timing = TableFile(training.folder.timing_file, ("epoch", "purpose", "seconds"))
         self._row: dict[str, object] = {}
         self._clock = 0.0
-
-    def choose_probed(self, train: Labelled, most: int) -> Labelled:
-        """All of them: they were chosen, in their order, before they were read."""
-        return train
 
     def start(self) -> None:
         """Before the first epoch."""
@@ -196,6 +161,3 @@ class RunRecorder(RepresentationRecorder):
         """Writes the row of the epoch that just ended."""
         self.history.append(self._row | accuracies)
         self._row = {}
-
-    def say(self, text):
-        self.watcher.said(text)

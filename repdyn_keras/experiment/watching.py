@@ -13,6 +13,9 @@ class Watcher:
     def recorded(self, epoch: int, accuracies: dict[str, float]) -> None:
         """A state was recorded: accuracies of the network by subset."""
 
+    def replayed(self, epoch: int, path) -> None:
+        """A saved state was recorded: the epoch and its file."""
+
     def said(self, text: str) -> None:
         """Something the user should know."""
 

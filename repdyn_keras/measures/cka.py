@@ -195,6 +195,29 @@ def cosines(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
     return products / np.sqrt(left[:, None] * right[None])
 
 
+def null_deviation(a: np.ndarray, b: np.ndarray, batch: int) -> np.ndarray:
+    """Standard deviation of CKA between representations that are unrelated; its mean is 0.
+
+    Of the null in which the samples of one of them are permuted within each batch: exact, and
+    almost the same whatever the representations.
+
+    Args:
+        a: (m, p) fingerprints, unbiased.
+        b: (k, p) fingerprints of the same samples.
+        batch: samples of a batch.
+
+    Returns:
+        (m, k) float64.
+    """
+    length = batch * (batch - 1) // 2
+    left, right = (
+        np.stack([squared_norms(part) for part in np.split(x, x.shape[1] // length, axis=1)], 1)
+        for x in (a, b)
+    )
+    spread = left @ right.T * 2 / (batch * (batch - 3))
+    return np.sqrt(spread / (left.sum(1)[:, None] * right.sum(1)[None]))
+
+
 def inner_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a @ b.T, summed in float64 over chunks that are multiplied in the arrays' own precision."""
     total = np.zeros((len(a), len(b)))

@@ -3,7 +3,9 @@
 import keras
 
 from repdyn_keras.config import Config
+from repdyn_keras.config.keys import SAVED
 from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.models.own import built_by, loaded
 from repdyn_keras.models.resnet import resnet
 from repdyn_keras.models.schedules import learning_rate
 from repdyn_keras.models.vit import vit
@@ -19,11 +21,21 @@ def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) ->
     """The network of a resolved configuration, its weights drawn from `config.seed`.
 
     Raises:
-        InputError: the network cannot take images of this shape.
+        InputError: the network cannot take images of this shape, or the user's own cannot be
+            loaded or built.
     """
+    if config.model.endswith(SAVED):
+        return loaded(config.model)
+    if ":" in config.model:
+        return built_by(config.model, image_shape, n_classes, config.seed)
     if config.model == "resnet":
         return resnet(
-            image_shape, n_classes, width=config.width, blocks=config.blocks, seed=config.seed
+            image_shape,
+            n_classes,
+            width=config.width,
+            blocks=config.blocks,
+            stem=config.stem,
+            seed=config.seed,
         )
     if config.model == "vit":
         height, width = image_shape[:2]
@@ -49,9 +61,12 @@ def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) ->
     raise unknown("model", config.model, RECORDED)
 
 
-def recorded_layers(config: Config) -> str:
-    """The regular expression of the layers to record: the configured one, or the network's own."""
-    return config.layers or RECORDED[config.model]
+def recorded_layers(config: Config) -> str | None:
+    """The regular expression of the layers to record: the configured one, or the network's own.
+
+    None leaves the choice among a user's layers to the recorder.
+    """
+    return config.layers or RECORDED.get(config.model)
 
 
 def build_optimizer(config: Config, total_steps: int) -> keras.optimizers.Optimizer:

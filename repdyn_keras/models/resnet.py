@@ -15,23 +15,26 @@ def resnet(
     *,
     width: int = 64,
     blocks: tuple[int, ...] = (2, 2, 2, 2),
+    stem: str = "small",
     seed: int = 0,
 ) -> keras.Model:
-    """A pre-activation ResNet of width k; `blocks=(2, 2, 2, 2)` is ResNet-18.
+    """A pre-activation ResNet of width k: `blocks=(2, 2, 2, 2)` is ResNet-18, (3, 4, 6, 3) 34.
 
     Stage i has `blocks[i]` basic blocks of `width * 2**i` channels; every stage but the first
-    halves the image. The stem is one 3 x 3 convolution of stride 1, as is usual for small images.
-    Every block ends in an `Add`, whose output is the block's representation.
+    halves the image. Every block ends in an `Add`, whose output is the block's representation.
 
-    Source: He et al. 2016 (arXiv 1603.05027), in the widths of Nakkiran et al. 2020
-    (arXiv 1912.02292), where k = 64 is the standard network. The momentum of BatchNormalization
-    is this project's choice.
+    Source: He et al. 2016 (arXiv 1603.05027) for the blocks; He et al. 2016 (arXiv 1512.03385),
+    table 1, for their numbers and the ImageNet stem; Nakkiran et al. 2020 (arXiv 1912.02292) for
+    the widths, where k = 64 is the standard network. The momentum of BatchNormalization is this
+    project's choice.
 
     Args:
         input_shape: (height, width, channels) of the images.
         n_classes: number of classes; the output is one logit per class.
         width: channels of the first stage, k.
         blocks: number of blocks of each stage.
+        stem: "small" for one 3 x 3 convolution of stride 1, as is usual for small images, or
+            "imagenet" for a 7 x 7 convolution and a 3 x 3 maximum pooling, each of stride 2.
         seed: seed of all initial weights.
 
     Returns:
@@ -64,7 +67,11 @@ def resnet(
         return layers.Add(name=name)([shortcut, y])
 
     images = keras.Input(input_shape, name="images")
-    x = conv(images, width, 3, 1, "stem")
+    if stem == "imagenet":
+        x = conv(images, width, 7, 2, "stem_conv")
+        x = layers.MaxPooling2D(3, 2, padding="same", name="stem")(x)
+    else:
+        x = conv(images, width, 3, 1, "stem")
     for stage, count in enumerate(blocks):
         for index in range(count):
             stride = 2 if stage > 0 and index == 0 else 1

@@ -51,9 +51,7 @@ def reached(model: keras.Model, names: Iterable[str]) -> dict:
         parts = reached(nested, rests)
         part = keras.Model(nested.inputs[0], list(parts.values()), name=f"{nested_name}_recorded")
         tensors = part(input_of(nested, model), training=False)
-        found |= {
-            f"{nested_name}{INSIDE}{rest}": t for rest, t in zip(parts, tensors, strict=True)
-        }
+        found |= {f"{nested_name}{INSIDE}{rest}": t for rest, t in zip(parts, tensors, strict=True)}
     return {name: found[name] if INSIDE in name else own[name] for name in names}
 
 

@@ -1,0 +1,60 @@
+"""Saved weights, loaded one after the other and recorded."""
+
+from repdyn_keras.config import Config
+from repdyn_keras.datasets import load
+from repdyn_keras.experiment.evaluation import ConfiguredRecorder, say_notes
+from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.models import build_model, recorded_layers
+from repdyn_keras.recording.checkpoints import Checkpoints, WeightLoader
+from repdyn_keras.records import RunFolder
+
+
+class Replay:
+    """Checkpoints, ready to be recorded.
+
+    Args:
+        config: a resolved configuration.
+        checkpoints: the files.
+        folder: the run folder, made before `record`.
+        watcher: is told what happens.
+
+    Raises:
+        InputError: the data, the network or a checkpoint cannot be used.
+    """
+
+    def __init__(
+        self, config: Config, checkpoints: Checkpoints, folder: RunFolder, watcher: Watcher
+    ):
+        self.checkpoints = checkpoints
+        self.watcher = watcher
+        data = load(config)
+        self.model = build_model(config, data.x_train.shape[1:], data.n_classes)
+        self.recorder = ConfiguredRecorder(
+            config, data, folder.path, recorded_layers(config), watcher
+        )
+        self.recorder.build(self.model)
+        self.loader = WeightLoader(self.model)
+        for path in checkpoints.files.values():
+            self.loader.check(path)
+        say_notes(config, data, watcher)
+        self.say_which()
+
+    def say_which(self) -> None:
+        """Says which epochs there are, which are missing, and which files are left out."""
+        names = self.checkpoints.ignored
+        if names:
+            more = " ..." if len(names) > 5 else ""
+            self.watcher.said(f"no epoch in the names of {', '.join(names[:5])}{more}: left out.")
+        epochs = list(self.checkpoints.files)
+        missing = epochs[-1] - epochs[0] + 1 - len(epochs)
+        gaps = f", {missing} epochs between them without one" if missing else ""
+        self.watcher.said(f"{len(epochs)} checkpoints of epochs {epochs[0]} to {epochs[-1]}{gaps}.")
+        if epochs[0] != 0:
+            self.watcher.said("epoch 0, the initialization, is not among them.")
+
+    def record(self) -> None:
+        """Records every checkpoint as the callback would have recorded that epoch."""
+        for epoch, path in self.checkpoints.files.items():
+            self.loader.load(path)
+            self.recorder.record(self.model, epoch)
+            self.watcher.replayed(epoch, path)

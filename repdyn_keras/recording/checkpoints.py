@@ -1,0 +1,192 @@
+"""Saved weights of a training that is over: which file is which epoch, and how they are loaded."""
+
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from repdyn_keras.errors import InputError
+
+ENDINGS = (".weights.h5", ".keras")
+EPOCH = re.compile(r"epoch[-_= ]?(\d+)", re.IGNORECASE)
+NUMBER = re.compile(r"\d+\.\d+|\d+")
+WEIGHTS_IN_ARCHIVE = "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a folder.
+
+    Attributes:
+        files: file by epoch, ascending.
+        ignored: names of files with a checkpoint's ending whose names hold no epoch.
+    """
+
+    files: dict[int, Path]
+    ignored: list[str]
+
+
+def find_checkpoints(folder: str | Path) -> Checkpoints:
+    """The files of saved weights in a folder, one an epoch, by the epochs in their names.
+
+    The epoch is the number after the word "epoch"; where the names lack it, the first whole number
+    that differs between the files, as in `resnet18-007-0.53.keras`. A number counts the epochs
+    that had been trained, as Keras's `ModelCheckpoint` counts in `{epoch}`.
+
+    Raises:
+        InputError: no such folder, no checkpoints in it, or two for one epoch.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"No folder {folder}. Expected one with a file of saved weights an epoch: "
+            "epoch-000.weights.h5, epoch-001.weights.h5, ... or .keras."
+        )
+    names = sorted(
+        file.name
+        for file in folder.iterdir()
+        if file.name.endswith(ENDINGS) and not file.name.startswith(".") and file.is_file()
+    )
+    epochs = epochs_of(names)
+    if not epochs:
+        found = (
+            f"the {len(names)} there have none, such as {names[0]}" if names else "none is there"
+        )
+        raise InputError(
+            f"{folder} holds no checkpoints: {found}. Expected files ending in .weights.h5 or "
+            ".keras with the epoch in their names, such as epoch-012.weights.h5."
+        )
+    files: dict[int, Path] = {}
+    for name, epoch in sorted(epochs.items(), key=lambda item: (item[1], item[0])):
+        if epoch in files:
+            raise InputError(
+                f"Two checkpoints of epoch {epoch} in {folder}: {files[epoch].name} and {name}. "
+                "Expected one an epoch: move the other away."
+            )
+        files[epoch] = folder / name
+    return Checkpoints(files, [name for name in names if name not in epochs])
+
+
+def epochs_of(names: list[str]) -> dict[str, int]:
+    """The epochs in file names; names without one are left out."""
+    stems = {}
+    for name in names:
+        ending = next(e for e in ENDINGS if name.endswith(e))
+        stems[name] = name.removesuffix(ending)
+    said = {name: EPOCH.search(stem) for name, stem in stems.items()}
+    if any(said.values()):
+        return {name: int(match[1]) for name, match in said.items() if match}
+    numbers = {
+        name: [int(n) for n in NUMBER.findall(stem) if "." not in n] for name, stem in stems.items()
+    }
+    numbers = {name: found for name, found in numbers.items() if found}
+    if not numbers:
+        return {}
+    places = range(min(len(found) for found in numbers.values()))
+    differing = [len({found[place] for found in numbers.values()}) for place in places]
+    place = differing.index(max(differing))
+    return {name: found[place] for name, found in numbers.items()}
+
+
+class WeightLoader:
+    """Loads checkpoints into one model, each checked against it first; runs none of their code.
+
+    Args:
+        model: a built model.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "own.weights.h5"
+            model.save_weights(path)
+            self.own = stored_shapes(path)
+
+    def check(self, path: Path) -> None:
+        """Raises InputError where a file is damaged, or does not fit the model: names the layer."""
+        self.compare(path, stored_shapes(path))
+
+    def load(self, path: Path) -> None:
+        """Sets the model's weights to those of a file; raises InputError as `check` does."""
+        self.check(path)
+        try:
+            self.model.load_weights(path)
+        except Exception as error:  # whatever Keras's reader raises
+            raise damaged(path, error) from None
+
+    def compare(self, path: Path, found: dict) -> None:
+        """Raises InputError at the first layer whose variables differ from the model's."""
+        for place, (layer, shapes) in self.own.items():
+            if place not in found:
+                raise InputError(
+                    f"{path} does not fit the model {self.model.name!r}: it holds nothing for the "
+                    f"layer {layer!r}, whose variables have shapes {listed(shapes)}. Expected "
+                    "weights of this very model."
+                )
+            if found[place][1] != shapes:
+                raise InputError(
+                    f"{path} does not fit the model {self.model.name!r}: for the layer {layer!r} "
+                    f"it holds shapes {listed(found[place][1])}. Expected {listed(shapes)}."
+                )
+        extra = [layer for place, (layer, _) in found.items() if place not in self.own]
+        if extra:
+            raise InputError(
+                f"{path} does not fit the model {self.model.name!r}: it holds weights of layers "
+                f"that the model lacks: {', '.join(extra[:5])}. Expected weights of this very "
+                "model."
+            )
+
+
+def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
+    """Layer name and shapes of variables by place in a file of weights, the optimizer's left out.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    import h5py
+
+    found: dict[str, tuple[str, list]] = {}
+
+    def note(name, item):
+        if not isinstance(item, h5py.Dataset) or name.startswith("optimizer/"):
+            return
+        place = name.rpartition("/")[0]
+        layer = item.parent.attrs.get("name", place.removesuffix("/vars"))
+        found.setdefault(place, (str(layer), []))[1].append(tuple(item.shape))
+
+    try:
+        with opened(path) as source, h5py.File(source, "r") as file:
+            file.visititems(note)
+    except Exception as error:  # h5py and zipfile raise OSError, KeyError, BadZipFile and more
+        raise damaged(path, error) from None
+    return found
+
+
+@contextmanager
+def opened(path: Path) -> Iterator:
+    """What h5py opens for a file of weights, or for those in a `.keras` archive."""
+    if not path.name.endswith(".keras"):
+        yield path
+        return
+    with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS_IN_ARCHIVE) as weights:
+        yield weights
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """The error for a checkpoint that cannot be read."""
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+    return InputError(
+        f"{path} cannot be read ({type(error).__name__}: {reason}): it is damaged, half-written, "
+        "or no file of Keras weights. Expected one written by save_weights or model.save; move it "
+        "away to record the others."
+    )
+
+
+def listed(shapes: list[tuple[int, ...]]) -> str:
+    """Shapes as people write them."""
+    return ", ".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
