@@ -404,3 +404,38 @@ def test_a_set_is_prepared_where_it_is_missing_and_asked_for(tmp_path, offline):
     for field in dataclasses.fields(data):
         one, other = (getattr(each, field.name) for each in (data, again))
         assert np.array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_a_runs_folder_is_named_after_its_set(data_dir, tmp_path, monkeypatch):
+    import keras
+
+    from repdyn_keras import run
+    from repdyn_keras.experiment.watching import Watcher
+
+    started, heard = [], []
+
+    class Listener(Watcher):
+        def started(self, folder, config, plan):
+            started.append(folder.path.name)
+
+        def said(self, text):
+            heard.append(text)
+
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "backend": keras.backend.backend(),
+        "dataset": "tfds:choices/small:1.0.0",
+        "data_dir": str(data_dir),
+        "width": 2,
+        "batch_size": 8,
+        "n_eval": 8,
+        "cka_batch": 8,
+        "planes": 0,
+        "probe_images": 10,
+    }
+    run(config, watcher=Listener(), dry_run=True)
+    assert started == ["choices-small-1.0.0-resnet-sgd-s0"]
+    assert any("test is used" in text for text in heard)
+    assert any("10 of the 12 test images" in text for text in heard)
+    assert list(tmp_path.iterdir()) == []

@@ -72,13 +72,18 @@ def decoded(data: str | bytes) -> tuple[Image.Image, tuple[str, ...]]:
             wide = np.asarray(image).astype(np.uint32)
             return Image.fromarray(((wide + 128) // 257).astype(np.uint8)), (*kinds, GREY, DEEP)
         if image.mode in GREY_MODES:
-            return image.convert("L"), (*kinds, GREY)
+            return converted(image, "L"), (*kinds, GREY)
         if image.mode in PALETTE_MODES:
             colour = image.convert("RGBA").convert("RGB")
             return (colour.convert("L"), (*kinds, GREY)) if is_grey(image) else (colour, kinds)
         if image.mode in COLOUR_MODES:
-            return image.convert("RGB"), kinds
+            return converted(image, "RGB"), kinds
         raise ValueError(f"pixels of mode {image.mode}, not of 8 or 16 bits")
+
+
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    """The image in a mode; itself, not a copy, where it is in that."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -106,7 +111,7 @@ def in_form(data: str | bytes, form: Form) -> tuple[np.ndarray, tuple[int, int],
     grey_only = form.channels == 1 and not form.any_colour
     if (size != wanted and not form.any_size) or (grey_only and image.mode != "L"):
         raise OtherForm
-    image = image.convert("L" if form.channels == 1 else "RGB")
+    image = converted(image, "L" if form.channels == 1 else "RGB")
     if size != wanted:
         image = ImageOps.fit(image, wanted)
     return np.asarray(image).reshape(form.height, form.width, form.channels), size, kinds

@@ -61,10 +61,10 @@ class FilePixels:
             return self[rows[None]][0]
         images = np.empty((len(rows), *self.shape[1:]), self.dtype)
         # Neighbours in the file are read at once.
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        starts = [0, *breaks.tolist()] if len(rows) else []
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            self.read_into(images[start:stop], int(rows[start]))
+        breaks = (np.flatnonzero(np.diff(rows) != 1) + 1).tolist()
+        for start, stop in zip([0, *breaks], [*breaks, len(rows)], strict=True):
+            if start < stop:
+                self.read_into(images[start:stop], int(rows[start]))
         return images
 
     def read_into(self, images: np.ndarray, row: int) -> None:

@@ -1,8 +1,10 @@
 """A TFDS data set, read from its files without its code and without the network."""
 
+import contextlib
 import functools
 import importlib.util
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,10 +87,12 @@ def download(name: str, data_dir: Path, backend: str) -> None:
     array_record = importlib.util.find_spec("array_record") is not None
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir, try_gcs=False)
-        builder.download_and_prepare(
-            download_config=tensorflow_datasets.download.DownloadConfig(try_download_gcs=False),
-            file_format="array_record" if array_record else None,
-        )
+        # TFDS prints its progress where a run prints its results.
+        with contextlib.redirect_stdout(sys.stderr):
+            builder.download_and_prepare(
+                download_config=tensorflow_datasets.download.DownloadConfig(try_download_gcs=False),
+                file_format="array_record" if array_record else None,
+            )
     except Exception as error:  # any error of any data set's own code
         raise InputError(
             f"tfds:{name} could not be downloaded and prepared in {data_dir}: {reason(error)}. "
@@ -124,12 +128,12 @@ def keys_of(builder, where: str) -> tuple[str, str]:
         raise InputError(
             f"{where} has no images for classification: {image!r} is "
             f"{describe(found[image])}. Expected an Image of 8 or 16 bits, as one of "
-            f"its features {', '.join(features)}."
+            f"its features {', '.join(sorted(features))}."
         )
     if not isinstance(found[label], kinds.ClassLabel):
         raise InputError(
             f"{where} has no classes: {label!r} is {describe(found[label])}. Expected a "
-            f"ClassLabel, as one of its features {', '.join(features)}."
+            f"ClassLabel, as one of its features {', '.join(sorted(features))}."
         )
     return image, label
 
