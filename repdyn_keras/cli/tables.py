@@ -68,21 +68,19 @@ def sides(tensor) -> str:
 def print_comparison(comparison) -> None:
     """For each layer of the first run: the same layer of the other, and the nearest one."""
     console = Console()
-    title_a, title_b = comparison.attrs["title_a"], comparison.attrs["title_b"]
+    for run in "ab":
+        console.print(f"{run.upper()}: {comparison.attrs[f'title_{run}']}", markup=False)
     others = [str(name) for name in comparison["layer_b"].values]
     for moment in range(comparison.sizes["moment"]):
         here = comparison.isel(moment=moment)
         cka, spread = here["cka_layers"].values, here["cka_layers_null"].values
         table = Table(
-            title=escape(
-                f"{title_a}, epoch {int(here['epoch_a'])}, and {title_b}, "
-                f"epoch {int(here['epoch_b'])}"
-            ),
+            title=f"A at epoch {int(here['epoch_a'])}, B at epoch {int(here['epoch_b'])}",
             caption=f"CKA; unrelated layers: 0 +- {np.nanmean(spread):.4f}",
         )
-        table.add_column("layer", no_wrap=True)
-        table.add_column("same layer", justify="right")
-        table.add_column("nearest layer of the other", no_wrap=True)
+        table.add_column("layer of A", no_wrap=True)
+        table.add_column("same name in B", justify="right")
+        table.add_column("nearest layer of B", no_wrap=True)
         table.add_column("CKA", justify="right")
         for row, name in enumerate(map(str, comparison["layer_a"].values)):
             same = number(cka[row, others.index(name)]) if name in others else ""

@@ -54,9 +54,9 @@ def find_checkpoints(folder: str | Path) -> Checkpoints:
     )
     epochs = epochs_of(names)
     if not epochs:
-        found = (
-            f"the {len(names)} there have none, such as {names[0]}" if names else "none is there"
-        )
+        found = "no such file"
+        if names:
+            found = f"no number in the names of its {len(names)} files, such as {names[0]}"
         raise InputError(
             f"{folder} holds no checkpoints: {found}. Expected files ending in .weights.h5 or "
             ".keras with the epoch in their names, such as epoch-012.weights.h5."
@@ -105,7 +105,10 @@ class WeightLoader:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "own.weights.h5"
             model.save_weights(path)
-            self.own = stored_shapes(path)
+            stored = stored_shapes(path)
+        order = [layer.name for layer in model._flatten_layers()]
+        places = sorted(stored, key=lambda place: place_in(order, stored[place][0]))
+        self.own = {place: stored[place] for place in places}
 
     def check(self, path: Path) -> None:
         """Raises InputError where a file is damaged, or does not fit the model: names the layer."""
@@ -140,6 +143,11 @@ class WeightLoader:
                 f"that the model lacks: {', '.join(extra[:5])}. Expected weights of this very "
                 "model."
             )
+
+
+def place_in(order: list[str], layer: str) -> int:
+    """Where a layer stands in the model; behind all where it is none of its own."""
+    return order.index(layer) if layer in order else len(order)
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
