@@ -504,7 +504,7 @@ def test_a_folder_is_trained_on_from_its_files_to_its_dynamics(tmp_path, monkeyp
             "dataset": f"folder:{tmp_path / 'set'}",
             "model": "resnet",
             "width": 2,
-            "blocks": (1, 1, 1, 1),
+            "blocks": (1,),
             "batch_size": 16,
             "probe_images": 20,
             "image_size": 8,

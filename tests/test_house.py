@@ -45,7 +45,7 @@ KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}
 # Files that import keras inside a function, once the backend has been chosen.
 KERAS_INSIDE = {"cli/layers.py"}
-BACKEND_FILES = {"recording/backend.py", "experiment/batches.py"}
+BACKEND_FILES = {"datasets/devices.py", "recording/backend.py", "experiment/batches.py"}
 LONGEST = 420
 
 

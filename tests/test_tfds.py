@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from repdyn_keras.config import Config
-from repdyn_keras.datasets import load
+from repdyn_keras.datasets import keep_tensorflow_off_gpus, load
 from repdyn_keras.datasets.prepared import find_prepared, list_prepared
 from repdyn_keras.errors import InputError
 
@@ -366,6 +366,16 @@ def test_tensorflow_beside_another_backend_sees_no_gpu(data_dir, monkeypatch):
     assert calls == []
 
 
+def test_tensorflow_that_has_run_before_keeps_its_devices(monkeypatch):
+    import tensorflow as tf
+
+    def refuse(*arguments):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", refuse)
+    keep_tensorflow_off_gpus("jax")
+
+
 def test_a_download_that_fails_is_an_input_error(tmp_path, offline):
     with pytest.raises(InputError, match="tfds:nosuchset could not be downloaded"):
         loaded(tmp_path, "nosuchset", download=True)
@@ -428,6 +438,7 @@ def test_a_runs_folder_is_named_after_its_set(data_dir, tmp_path, monkeypatch):
         "dataset": "tfds:choices/small:1.0.0",
         "data_dir": str(data_dir),
         "width": 2,
+        "blocks": (1,),
         "batch_size": 8,
         "n_eval": 8,
         "cka_batch": 8,
@@ -439,3 +450,23 @@ def test_a_runs_folder_is_named_after_its_set(data_dir, tmp_path, monkeypatch):
     assert any("test is used" in text for text in heard)
     assert any("10 of the 12 test images" in text for text in heard)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_takes_the_folder_of_sets_and_the_download(monkeypatch):
+    from typer.testing import CliRunner
+
+    from repdyn_keras.cli import app
+
+    configs = []
+
+    def instead(config, **options):
+        configs.append(config)
+        raise InputError("nothing is trained")
+
+    monkeypatch.setattr("repdyn_keras.experiment.run", instead)
+    given = ["run", "--quiet", "--dataset", "tfds:mnist/x:1.0.0", "--data-dir", "sets"]
+    for more in ([], ["--download"]):
+        CliRunner().invoke(app, [*given, *more])
+    assert [config.dataset for config in configs] == ["tfds:mnist/x:1.0.0"] * 2
+    assert [config.data_dir for config in configs] == ["sets"] * 2
+    assert [config.download for config in configs] == [False, True]

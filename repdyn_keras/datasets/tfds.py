@@ -10,7 +10,7 @@ from pathlib import Path
 
 from repdyn_keras.config import Config
 from repdyn_keras.datasets.decoding import Encoded
-from repdyn_keras.datasets.devices import keep_tensorflow_off_gpus
+from repdyn_keras.datasets.devices import load_tensorflow
 from repdyn_keras.datasets.prepared import default_data_dir, find_prepared, missing
 from repdyn_keras.datasets.raw import Raw
 from repdyn_keras.datasets.reading import read_images, reason
@@ -236,9 +236,3 @@ def in_sequence(builder, split: str, image: str, label: str, backend: str):
 def as_bytes(data) -> bytes:
     """Encoded bytes, however the reader wraps them."""
     return data if isinstance(data, bytes) else bytes(data.item())
-
-
-def load_tensorflow(backend: str) -> None:
-    """Imports TensorFlow, away from the GPUs where Keras runs on another backend."""
-    importlib.import_module("tensorflow")
-    keep_tensorflow_off_gpus(backend)
