@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from repdyn_keras.cli.run import collect
+from repdyn_keras.cli.collect import collect
 from repdyn_keras.config import (
     Config,
     describe_keys,
@@ -413,8 +413,8 @@ def no_backend(monkeypatch):
 
 @pytest.mark.usefixtures("no_backend")
 def test_options_win_over_set_over_the_file_over_defaults(tmp_path):
-    path = str(written(tmp_path, 'seed = 1\nepochs = 11\nmodel = "vit"\n'))
-    found = collect(path, {"seed": "3", "epochs": None}, ["seed=2", "epochs=12"], False)
+    file = load_config(written(tmp_path, 'seed = 1\nepochs = 11\nmodel = "vit"\n'))
+    found = collect(file, {"seed": "3", "epochs": None}, ["seed=2", "epochs=12"])
     assert found == {"seed": 3, "epochs": 12, "model": "vit"}
     config = Config(**found)
     assert (config.seed, config.epochs, config.model, config.optimizer) == (3, 12, "vit", "sgd")
@@ -433,24 +433,24 @@ def test_the_environment_decides_the_backend_where_nothing_else_does(
     tmp_path, monkeypatch, option, pairs, file, expected
 ):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    found = collect(str(written(tmp_path, file)), {"backend": option}, pairs, False)
+    found = collect(load_config(written(tmp_path, file)), {"backend": option}, pairs)
     assert found["backend"] == expected
 
 
 @pytest.mark.usefixtures("no_backend")
 def test_nothing_set_is_nothing_collected():
-    assert collect(None, {"epochs": None, "seed": None}, [], False) == {}
+    assert collect({}, {"epochs": None, "seed": None}, []) == {}
 
 
 @pytest.mark.usefixtures("no_backend")
 def test_a_later_set_wins_and_may_hold_an_equals_sign():
-    found = collect(None, {}, ["seed=1", "seed = 5", "dataset=npz:a=b.npz"], False)
+    found = collect({}, {}, ["seed=1", "seed = 5", "dataset=npz:a=b.npz"])
     assert found == {"seed": 5, "dataset": "npz:a=b.npz"}
 
 
 @pytest.mark.parametrize("pair", ["epochs", "", "epochs:3"])
 def test_a_set_without_a_value_is_refused(pair):
-    assert "key=value" in message(collect, None, {}, [pair], False)
+    assert "key=value" in message(collect, {}, {}, [pair])
 
 
 @pytest.mark.parametrize("model", ["resnet", "vit"])

@@ -12,7 +12,6 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.models.resnet import resnet
 from repdyn_keras.models.schedules import InverseSquareRoot, learning_rate
-from repdyn_keras.models.vit import vit
 from repdyn_keras.recording.layers import choose_layers
 
 SMALL = {
@@ -101,10 +100,70 @@ def test_only_the_first_block_of_a_later_stage_halves_the_image(undrawn):
 
 
 @pytest.mark.slow
-def test_vit_base_has_as_many_weights_as_the_paper_says(undrawn):
-    # Dosovitskiy et al. 2021, Table 1: 86M; the exact number is that of the published ViT-B/16.
-    model = vit((224, 224, 3), 1000, patch=16, width=768, depth=12, heads=12)
-    assert model.count_params() == 86_567_656
+@pytest.mark.parametrize(
+    ("preset", "weights"),
+    [("vit-ti16", 5_717_416), ("vit-s16", 22_050_664), ("vit-b16", 86_567_656)],
+)
+def test_presets_of_the_vit_have_as_many_weights_as_the_published_networks(
+    undrawn, preset, weights
+):
+    config = resolve(Config(model="vit", preset=preset))
+    assert build_model(config, (224, 224, 3), 1000).count_params() == weights
+
+
+def test_the_smallest_vit_has_one_block_of_width_32(undrawn):
+    config = resolve(Config(model="vit", preset="vit-mu16"))
+    model = build_model(config, (32, 32, 3), 10)
+    chosen, _ = choose_layers(model, recorded_layers(config))
+    assert list(chosen) == ["patch_embedding", "block01", "class_token"]
+    assert chosen["block01"].shape == (None, 5, 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    # The published networks' weights, less those of their BatchNormalization: they normalize
+    # after the convolutions, ours before.
+    ("preset", "convolutions"),
+    [("resnet18", 11_689_512 - 513_000 - 9_600), ("resnet34", 21_797_672 - 513_000 - 17_024)],
+)
+def test_presets_of_the_resnet_have_the_published_convolutions(undrawn, preset, convolutions):
+    config = resolve(Config(model="resnet", preset=preset))
+    model = build_model(config, (224, 224, 3), 1000)
+    kernels = [
+        int(np.prod(layer.kernel.shape))
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    ]
+    assert sum(kernels) == convolutions
+    assert model.get_layer("output").count_params() == 513_000
+    assert model.get_layer("stem").output.shape == (None, 56, 56, 64)
+    assert model.get_layer("stage4_block1").output.shape == (None, 7, 7, 512)
+
+
+def test_resnet34_has_as_many_blocks_as_its_table_says(undrawn):
+    config = resolve(Config(model="resnet", preset="resnet34-cifar", width=1))
+    chosen, _ = choose_layers(build_model(config, (32, 32, 3), 10), recorded_layers(config))
+    blocks = [f"stage{s}_block{b + 1}" for s, n in enumerate((3, 4, 6, 3), 1) for b in range(n)]
+    assert list(chosen) == ["stem", *blocks, "pooled"]
+    assert chosen["stem"].shape == (None, 32, 32, 1)
+
+
+def test_what_is_set_wins_over_its_preset():
+    config = resolve(Config(model="vit", preset="vit-s16", depth=2, patch=4))
+    assert (config.width, config.depth, config.heads, config.patch) == (384, 2, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "vit", "preset": "resnet34"}, "Unknown preset of vit 'resnet34'.*vit-ti16"),
+        ({"model": "resnet", "preset": "resnet43"}, "Unknown preset of resnet .*resnet34"),
+        ({"model": "mine:build", "preset": "resnet34"}, "came with the network 'mine:build'"),
+    ],
+)
+def test_a_preset_of_another_network_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        resolve(Config(**options))
 
 
 @pytest.mark.slow
