@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from repdyn_keras.datasets.prepared import find_prepared, list_prepared
 from repdyn_keras.errors import InputError
 
 pytest.importorskip("tensorflow_datasets")
+# Preparing the sets takes it, reading some of them does not.
+pytestmark = pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs tensorflow")
 
 # Makes every data set of these tests, in a process of its own: their code is not importable here.
 MAKER = """
