@@ -247,6 +247,23 @@ def test_a_layer_of_no_fixed_size_cannot_be_flattened(tmp_path):
         recorded(tmp_path, model, x, y, layers=["words"], pooling="flatten")
 
 
+def test_additions_are_recorded_however_they_are_written(tmp_path):
+    images = keras.Input((8,))
+    z = layers.Dense(6, name="first")(images)
+    for index in range(3):
+        z = z + layers.Dense(6, name=f"step{index}")(z)
+        z = keras.ops.add(z, 0.5)
+    model = keras.Model(images, layers.Dense(4)(z))
+    x, y = pictures(32, (8,))
+    recorder, record = recorded(tmp_path, model, x, y)
+    names = record["layer"].values.tolist()
+    assert len(names) == 4
+    tensors = recordable_layers(model)
+    # Additions of a constant are none of two tensors.
+    assert len(tensors) == 7
+    check_against_features(recorder, record, {name: tensors[name] for name in names[:-1]})
+
+
 # --- nested models and fine-tuning --------------------------------------------------------------
 
 
@@ -431,6 +448,8 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_recording_leaves_the_training_alone_however_the_data_comes(tmp_path, form):
+    if form == "steps_per_execution" and BACKEND == "torch":
+        pytest.skip("Keras runs one step at a time on torch")
     x, y = pictures(48, (8, 8, 1))
     results = []
     for callbacks in ([], [RepresentationRecorder(tmp_path, x, y, **SETTINGS)]):
@@ -452,9 +471,9 @@ def test_recording_leaves_the_training_alone_however_the_data_comes(tmp_path, fo
 def test_the_backbones_of_keras_hub_are_recorded_by_their_names(tmp_path):
     hub = pytest.importorskip("keras_hub")
     small = hub.models.ResNetBackbone(
-        input_conv_filters=[8],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
-        stackwise_num_filters=[8, 8, 8],
+        stackwise_num_filters=[64, 64, 64],
         stackwise_num_blocks=[1, 1, 1],
         stackwise_num_strides=[1, 2, 2],
         block_type="basic_block",
@@ -462,7 +481,22 @@ def test_the_backbones_of_keras_hub_are_recorded_by_their_names(tmp_path):
         image_shape=(16, 16, 3),
     )
     classifier = hub.models.ImageClassifier(backbone=small, num_classes=4)
-    assert sum("add" in name for name in recordable_layers(classifier)) >= 3
     x, y = pictures(16, (16, 16, 3))
-    _, record = recorded(tmp_path, classifier, x, y)
-    assert int(record["finite"].sum()) == record.sizes["layer"]
+    _, record = recorded(tmp_path / "resnet", classifier, x, y)
+    blocks = [f"{small.name}/stack{i}_block0_out" for i in range(3)]
+    assert record["layer"].values.tolist() == [*blocks, "output"]
+    assert int(record["finite"].sum()) == 4
+    tiny = hub.models.ViTBackbone(
+        image_shape=(16, 16, 3),
+        patch_size=(4, 4),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        mlp_dim=16,
+    )
+    _, record = recorded(
+        tmp_path / "vit", hub.models.ViTImageClassifier(backbone=tiny, num_classes=4), x, y
+    )
+    # Its blocks lie inside one composite layer, where nobody can reach them.
+    parts = [f"{tiny.name}/vit_patching_and_embedding", f"{tiny.name}/vit_encoder"]
+    assert record["layer"].values.tolist() == [*parts, "output"]

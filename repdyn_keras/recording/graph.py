@@ -16,12 +16,15 @@ INSIDE = "/"
 def recordable(model: keras.Model) -> Iterator[tuple[str, object, object]]:
     """Name, layer and tensor of everything in a built model that can be recorded, in its order.
 
-    Those are the layers that put out one float tensor (batch, ...). A layer inside a nested
-    functional or Sequential model is called `nested/layer`, and stands before the nested model
-    itself; its tensor is that of the nested model alone until `reached` connects it.
+    Those are the layers that put out one float tensor (batch, ...), and additions of two tensors
+    written `x + y`. A layer inside a nested functional or Sequential model is called
+    `nested/layer`, and stands before the nested model itself; its tensor is that of the nested
+    model alone until `reached` connects it.
     """
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
+    for layer in graph_of(model).operations:
+        if isinstance(layer, keras.layers.InputLayer) or not (
+            isinstance(layer, keras.layers.Layer) or is_addition(layer, model)
+        ):
             continue
         tensor = output_of(layer, model)
         if is_nested(layer) and input_of(layer, model) is not None:
@@ -59,6 +62,16 @@ def graph_of(model: keras.Model):
     """The functional graph of a functional or built Sequential model, else None."""
     graph = getattr(model, "_functional", model)
     return graph if hasattr(graph, "_nodes_by_depth") else None
+
+
+def is_addition(operation, model: keras.Model) -> bool:
+    """Whether this is an `Add` layer, or `x + y` of two tensors of one shape."""
+    if isinstance(operation, keras.layers.Layer) or type(operation).__name__ != "Add":
+        return isinstance(operation, keras.layers.Add)
+    node = node_of(operation, model)
+    return node is not None and len({tuple(t.shape) for t in node.input_tensors}) == 1 < len(
+        node.input_tensors
+    )
 
 
 def is_nested(layer) -> bool:

@@ -59,7 +59,8 @@ def choose_layers(
     Args:
         model: a built functional or Sequential model.
         layers: names; a regular expression that whole names match; or None for the outputs of
-            `Add` layers or, where there are fewer than 3, of all layers with weights.
+            additions, `Add` layers or `x + y`, and where there are fewer than 3, of all layers
+            with weights.
         head: the recorded output; None for a model with a single one.
 
     Raises:
@@ -71,11 +72,18 @@ def choose_layers(
     tensors = recordable_layers(model, head)
     if layers is None:
         found = [(name, layer) for name, layer, _ in recordable(model) if name in tensors]
-        adds = [name for name, layer in found if isinstance(layer, keras.layers.Add)]
+        # What is no layer is an addition that was written x + y.
+        adds = [
+            name
+            for name, layer in found
+            if isinstance(layer, keras.layers.Add) or not isinstance(layer, keras.layers.Layer)
+        ]
         # A nested model ends in a layer of its own, which would be recorded twice.
-        weighted = [name for name, layer in found if layer.weights and not is_nested(layer)]
+        weighted = [
+            name for name, layer in found if getattr(layer, "weights", ()) and not is_nested(layer)
+        ]
         names = adds if len(adds) >= FEWEST_ADDS else weighted
-        how = "outputs of Add layers" if names is adds else "layers with weights"
+        how = "additions" if names is adds else "layers with weights"
         if not names:
             raise InputError(
                 f"The model {model.name!r} has no hidden layer with weights. Expected at least "

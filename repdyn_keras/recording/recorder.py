@@ -39,9 +39,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
             n is cut to a multiple of `batch_size`.
         labels: (n,) integers or (n, classes) one-hot, as the network is given them; without them
             only fingerprints are recorded.
-        layers: names; a regular expression; or None for the outputs of `Add` layers or, where
-            there are fewer than 3, of every layer with weights. A layer inside a nested model is
-            called `nested/layer`.
+        layers: names; a regular expression; or None for the outputs of additions, `Add` layers
+            or `x + y`, and where there are fewer than 3, of every layer with weights. A layer
+            inside a nested model is called `nested/layer`.
         epochs: "log" for 0, the distinct round(2^(i/6)) and the last; a whole number k for every
             k-th; or a list. Epoch e is the state after e epochs.
         train: (x, y) that the probes are fitted on; None takes `images` and `labels`.

@@ -1,0 +1,98 @@
+"""Records a training that is over, from the weights that it saved, with images of one's own.
+
+    python apps/from_checkpoints.py --out runs/from-checkpoints
+
+Trains a small network on digits with Keras's `ModelCheckpoint` and with the recorder beside it,
+then forgets the training and records its files again, in another order. The two recordings are
+compared array for array. Where the images come from a data set that repdyn knows, the command
+`repdyn record FOLDER --model ... --dataset ...` does the same without a program.
+KERAS_BACKEND chooses the backend, jax by default.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import typer
+from sklearn.datasets import load_digits
+
+from repdyn_keras.errors import InputError
+
+EPOCHS = 8
+
+
+def network():
+    """A small network with dropout, as the training and the recording both build it."""
+    import keras
+    from keras import layers
+
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(16, 3, activation="relu", name="early"),
+            layers.Conv2D(32, 3, activation="relu", name="late"),
+            layers.Flatten(),
+            layers.Dropout(0.3),
+            layers.Dense(64, activation="relu", name="hidden"),
+            layers.Dense(10, name="logits"),
+        ]
+    )
+
+
+def replay(
+    out: Annotated[Path, typer.Option(help="Folder for weights and records.")] = Path(
+        "runs/from-checkpoints"
+    ),
+) -> None:
+    """Train with checkpoints, record them afterwards, and compare with the callback's records."""
+    if out.exists():
+        raise InputError(f"{out} exists. Expected a new folder: --out DIR.")
+    import keras
+
+    from repdyn_keras import RepresentationRecorder, open_run
+    from repdyn_keras.recording.checkpoints import WeightLoader, find_checkpoints
+
+    keras.utils.set_random_seed(0)
+    digits = load_digits()
+    x, y = (digits.images[..., None] / 8 - 1).astype("float32"), digits.target
+    settings = {"train": (x[:1400], y[:1400]), "test": (x[1400:], y[1400:]), "epochs": 1}
+    weights = out / "weights"
+    weights.mkdir(parents=True)
+
+    model = network()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    during = RepresentationRecorder(out / "during", x[:1024], y[:1024], **settings)
+    save = keras.callbacks.ModelCheckpoint(
+        weights / "epoch-{epoch:03d}.weights.h5", save_weights_only=True
+    )
+    model.save_weights(weights / "epoch-000.weights.h5")
+    model.fit(x[:1400], y[:1400], epochs=EPOCHS, verbose=0, callbacks=[during, save])
+
+    after = RepresentationRecorder(out / "after", x[:1024], y[:1024], **settings)
+    again = network()
+    loader = WeightLoader(again)
+    for epoch, file in reversed(find_checkpoints(weights).files.items()):
+        loader.load(file)
+        after.record(again, epoch)
+
+    folders = open_run(out / "during").folder, open_run(out / "after").folder
+    for epoch in folders[0].epochs():
+        same = folders[0].record(epoch).identical(folders[1].record(epoch))
+        print(f"epoch {epoch}: {'identical' if same else 'DIFFERENT'}")
+    print(f"\nrepdyn analyze {out / 'after'}   # dynamics.nc and a table")
+
+
+def main() -> None:
+    """Runs the program; bad input is one message and exit code 2."""
+    try:
+        typer.run(replay)
+    except (InputError, OSError) as error:
+        print(f"from_checkpoints: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
