@@ -66,7 +66,7 @@ def finetune(
 
     from repdyn_keras import RepresentationRecorder, open_run
     from repdyn_keras.dynamics import analyze
-    from repdyn_keras.figures import draw_all
+    from repdyn_keras.figures import similarity_heatmaps
 
     keras.utils.set_random_seed(0)
     digits = load_digits()
@@ -82,9 +82,10 @@ def finetune(
         x[:512],
         y[:512],
         layers=["body/stem", "body/block1", "body/block2", "body/block3", "body"],
-        epochs=range(FROZEN + FREE + 1),
+        epochs=2,
         train=(x[:700], y[:700]),
         test=(x[700:], y[700:]),
+        planes=4,
         batch_size=128,
         class_names=["five", "six", "seven", "eight", "nine"],
     )
@@ -103,8 +104,8 @@ def finetune(
         similar = cka.sel(layer=layer, epoch_other=[FROZEN, FROZEN + FREE]).values
         probe = dynamics["probe_accuracy"].sel(layer=layer, subset="test").values[[0, -1]]
         print(f"{layer:12} " + " ".join(f"{value:7.3f}" for value in (*similar, *probe)))
-    pictures = draw_all(dynamics, run.folder.figures)
-    print(f"\n{len(pictures)} pictures in {run.folder.figures}")
+    similarity_heatmaps(dynamics, "cka").savefig(out / "cka.png")
+    print(f"\n{out / 'cka.png'}")
 
 
 def main() -> None:

@@ -38,8 +38,10 @@ def check_against_features(recorder, record, tensors, tolerance=1e-4):
     """The stored fingerprints are those of the tensors, computed apart in float64."""
     model = recorder.measurement.model
     x = recorder.evaluation.x
-    for name, tensor in tensors.items():
-        features = keras.Model(model.inputs[0], tensor).predict(x, verbose=0)
+    together = keras.Model(model.inputs[0], list(tensors.values()))
+    for name, features in zip(
+        tensors, keras.tree.flatten(together.predict(x, verbose=0)), strict=True
+    ):
         wanted = fingerprint(np.asarray(features, np.float64), batch_size=recorder.evaluation.batch)
         found = record["fingerprint"].sel(layer=name).values
         cosine = found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted)
@@ -64,7 +66,9 @@ def test_keras_applications(name, tmp_path):
     model = build(weights=None, input_shape=(32, 32, 3), classes=4)
     x, y = pictures(8)
     before = weights_of(model)
-    recorder, record = recorded(tmp_path, model, 127 * (x + 1), y)
+    # Once with regions, too: every pass is compiled for minutes of the three backends.
+    planes = 2 if name == "MobileNetV3Small" else 0
+    recorder, record = recorded(tmp_path, model, 127 * (x + 1), y, planes=planes)
     chosen = record["layer"].values.tolist()
     first, last = APPLICATIONS[name]
     assert {first, last} <= set(chosen)
@@ -72,7 +76,7 @@ def test_keras_applications(name, tmp_path):
     check_against_features(recorder, record, tensors)
     assert int(record["finite"].sum()) == len(chosen)
     assert record["probe_accuracy"].sel(layer=last).values[0] == 1
-    assert record["regions"].shape == (len(chosen), 2, 4, 4)
+    assert not planes or record["regions"].shape == (len(chosen), 2, 4, 4)
     assert same_arrays(before, weights_of(model))
 
 
@@ -270,13 +274,14 @@ def test_additions_are_recorded_however_they_are_written(tmp_path):
 def backbone(seed=1, dropout=0.0):
     init = iter(keras.initializers.GlorotUniform(seed=seed * 100 + i) for i in range(9))
     images = keras.Input((8, 8, 1), name="pictures")
-    z = layers.Conv2D(4, 3, padding="same", kernel_initializer=next(init), name="conv")(images)
+    z = layers.Flatten()(images)
+    z = layers.Dense(6, kernel_initializer=next(init), name="first")(z)
     for index in range(3):
         y = layers.BatchNormalization(name=f"norm{index}")(z)
-        y = layers.Conv2D(4, 3, padding="same", kernel_initializer=next(init))(y)
+        y = layers.Dense(6, activation="relu", kernel_initializer=next(init))(y)
         y = layers.Dropout(dropout, seed=7)(y)
         z = layers.Add(name=f"block{index}")([z, y])
-    return keras.Model(images, layers.GlobalAveragePooling2D(name="pool")(z), name="backbone")
+    return keras.Model(images, layers.ReLU(name="last")(z), name="backbone")
 
 
 def fine_tuned(trainable, **call):
@@ -303,7 +308,7 @@ def test_layers_inside_a_nested_model_are_recorded_by_their_whole_names(tmp_path
         assert record["fingerprint"].sel(layer=name).values == pytest.approx(wanted, rel=1e-3)
     # Nothing was left behind in the model: a layer with a second node would refuse this.
     assert body.get_layer("block1").output is not None
-    assert model.get_layer("backbone").output.shape == (None, 4)
+    assert model.get_layer("backbone").output.shape == (None, 6)
 
 
 def test_layers_of_models_nested_twice_and_of_nested_sequentials(tmp_path):
@@ -336,7 +341,7 @@ def test_a_model_that_ends_in_a_nested_one_does_not_record_its_output_twice():
     model = keras.Model(images, backbone()(layers.Identity(name="same")(images)))
     names = list(recordable_layers(model))
     assert "backbone/block2" in names
-    assert "backbone/pool" not in names
+    assert "backbone/last" not in names
     assert "backbone" not in names
 
 

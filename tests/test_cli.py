@@ -24,7 +24,7 @@ from repdyn_keras.cli import app
 from repdyn_keras.config import Config, load_config, resolve
 from repdyn_keras.records import RunFolder, read_netcdf
 
-COMMANDS = ("run", "analyze", "report", "layers", "doctor")
+COMMANDS = ("run", "analyze", "record", "compare", "report", "layers", "doctor")
 PICTURES = {
     "learning_curves.png",
     "probe_curves.png",
@@ -210,7 +210,13 @@ def test_run_toml_is_the_whole_resolved_configuration(tiny_run):
     written = load_config(tiny_run.folder.config_file)
     assert Config(**written) == resolve(Config(**TINY, backend=BACKEND))
     keys = {key.name for key in dataclasses.fields(Config)}
-    assert set(written) >= keys - {"layers", "patch", "depth", "heads"}
+    unset = {
+        key.name
+        for key in dataclasses.fields(Config)
+        if getattr(resolve(Config()), key.name) is None
+    }
+    assert set(written) == keys - unset
+    assert {"epochs", "width", "blocks", "data_seed", "learning_rate"} <= set(written)
     text = tiny_run.folder.config_file.read_text(encoding="utf-8")
     assert str(tiny_run.folder.path) not in text
     assert f'keras = "{keras.__version__}"' in text
@@ -490,9 +496,11 @@ def test_an_interrupted_run_ends_with_code_130_and_one_line(place, monkeypatch):
 
 BAD_VALUES = {
     "model": (["--model", "resnett"], ["model", "resnett", "resnet"]),
-    "model of the contract's later issues": (["--model", "module:f"], ["model", "resnet, vit"]),
+    "no module": (["--model", "no_such_module:f"], ["No module", "no_such_module.py"]),
+    "no function": (["--model", "json:lods"], ["function of json", "lods", "loads"]),
+    "no file of a model": (["--model", "none.keras"], ["No file none.keras", "model.save"]),
     "data set": (["--dataset", "digitz"], ["dataset", "digitz", "digits"]),
-    "data set later": (["--dataset", "folder:x"], ["dataset", "digits", "npz:FILE"]),
+    "no folder": (["--dataset", "folder:x"], ["x does not exist", "PATH/CLASS/IMAGE"]),
     "backend": (["--backend", "jaxx"], ["backend", "jaxx", "jax"]),
     "optimizer": (["--optimizer", "sdg"], ["optimizer", "sdg", "sgd"]),
     "key": (["--set", "widht=3"], ["key", "widht", "width", "--keys"]),
@@ -748,7 +756,7 @@ def two_inputs() -> keras.Model:
         (subclassed, ["subclassed", "functional or Sequential"]),
         (unbuilt, ["not built", "keras.Input"]),
         (with_hidden_output, ["hidden layer", "'output'", "rename"]),
-        (two_inputs, ["2 inputs", "one of each"]),
+        (two_inputs, ["2 inputs", "Expected one"]),
     ],
 )
 def test_layers_refuses_models_that_cannot_be_recorded(tmp_path, build, words):

@@ -43,8 +43,6 @@ ROOMS["cli"] = set(ROOMS) | {"__version__"}
 BACKENDS = {"jax", "tensorflow", "torch"}
 KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}
-# Files that import keras inside a function, once the backend has been chosen.
-KERAS_INSIDE = {"cli/layers.py"}
 BACKEND_FILES = {"datasets/devices.py", "recording/backend.py", "experiment/batches.py"}
 LONGEST = 420
 
@@ -111,7 +109,7 @@ def test_only_rooms_that_run_the_network_import_keras(module):
     if room_of(module) in KERAS_ROOMS or module in KERAS_FILES:
         return
     assert not at_top
-    assert not uses or module in KERAS_INSIDE
+    assert not uses
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -47,7 +47,7 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     names = constants["layer"].values.tolist()
     coordinates = {"layer": names, "epoch": epochs, "epoch_other": epochs, "layer_other": names}
     for epoch in epochs:
-        check_layers(folder, epoch, names)
+        check_record(folder, epoch, names, constants.attrs["images_hash"])
     progress("similarities")
     cka = cka_by_layer(folder, epochs, len(names))
     variables = {"cka": (("layer", "epoch", "epoch_other"), cka)}
@@ -81,13 +81,18 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     )
 
 
-def check_layers(folder: RunFolder, epoch: int, names: list[str]) -> None:
-    """Raises InputError unless a record is of the layers that the folder's constants name."""
+def check_record(folder: RunFolder, epoch: int, names: list[str], images: str) -> None:
+    """Raises InputError unless a record is of the layers and images of the folder's constants."""
     found = folder.recorded_layers(epoch)
     if found != names:
         raise InputError(
             f"{folder.record_file(epoch)} is of another recording: it holds the layers "
             f"{', '.join(found)}. Expected {', '.join(names)}; set it aside."
+        )
+    if folder.recorded_images(epoch) != images:
+        raise InputError(
+            f"{folder.record_file(epoch)} is of another recording: its images are not those of "
+            f"{folder.constants_file}. Expected the same; set it aside."
         )
 
 

@@ -56,7 +56,7 @@ def record(
     folder = RunFolder(choose_folder(f"{name}-recorded", out))
     replay = Replay(resolve(Config(**values)), found, folder, watcher)
     if like is not None:
-        constants = replay.recorder.constants(replay.recorder.measurement)
+        constants = replay.recorder.constants()
         check_same_images(constants, RunFolder(like).constants(), str(checkpoints), str(like))
     make_folder(folder.path)
     replay.record()

@@ -6,6 +6,7 @@ import keras
 
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import keep_tensorflow_off_gpus, load
+from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.evaluation import ConfiguredRecorder, compared_images, say_notes
 from repdyn_keras.experiment.plan import Plan, plan_run, timed
@@ -53,6 +54,12 @@ class Training:
         self.batches = EpochBatches(data, config.batch_size, config.seed, config.augment)
         self.model = build_model(config, data.x_train.shape[1:], data.n_classes)
         check_model(self.model)
+        if len(self.model.outputs) != 1:
+            raise InputError(
+                f"The network {config.model!r} has {len(self.model.outputs)} outputs. Expected "
+                "one, which is trained by cross-entropy; for others train it yourself, with "
+                "RepresentationRecorder as a callback."
+            )
         head = find_head(self.model)
         steps = self.batches.num_batches
         self.model.compile(

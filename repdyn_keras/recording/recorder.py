@@ -1,22 +1,24 @@
 """The callback that records every layer while a model trains."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.recording.constants import check_constants, constants_of, hash_of
 from repdyn_keras.recording.graph import check_model, takes_numbers
 from repdyn_keras.recording.heads import find_head
 from repdyn_keras.recording.identity import arrays_hash, weights_hash
 from repdyn_keras.recording.inputs import Evaluation, Labelled
-from repdyn_keras.recording.layers import OUTPUT, choose_layers
-from repdyn_keras.recording.measurement import SUBSETS, Measurement
+from repdyn_keras.recording.layers import choose_layers
+from repdyn_keras.recording.measurement import Measurement
+from repdyn_keras.recording.notices import announcements, warnings_of
 from repdyn_keras.recording.schedule import Schedule
 from repdyn_keras.records import RunFolder
 
-BATCH_NORM_GAP = 0.1
 # Purposes that seeds are derived for.
 ORDER, PROBES, PLANES = 11, 12, 13
 
@@ -134,6 +136,11 @@ class RepresentationRecorder(keras.callbacks.Callback):
         """The training images that the probes are fitted on, `most` at most."""
         return train.probe_sample(most, self.seed * 100 + PROBES)
 
+    @cached_property
+    def images_hash(self) -> str:
+        """The hash by which recordings of the same images are told from others."""
+        return arrays_hash([self.evaluation.x])
+
     def on_epoch_begin(self, epoch, logs=None):
         if self._last_epoch is None:
             self.record(self.model, epoch)
@@ -194,9 +201,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self.build(model)
         if self._prepared:
             return
-        constants = self.constants(self.measurement)
+        constants = self.constants()
         if self.folder.constants_file.is_file():
-            self.check_constants(constants)
+            check_constants(self.folder.constants(), constants, self.folder.path)
         else:
             if self.folder.epochs():
                 raise InputError(
@@ -243,92 +250,21 @@ class RepresentationRecorder(keras.callbacks.Callback):
     def announce(self) -> None:
         """Says what is recorded and what is not."""
         self.say(f"recording {self._choice}.")
-        if self.evaluation.left_out:
-            self.say(
-                f"{self.evaluation.left_out} evaluation images are left out: "
-                f"{len(self.evaluation.x)} are whole batches of {self.evaluation.batch}."
-            )
-        if self.probed is None:
-            self.say("no labels came: fingerprints only, no probes and no decision regions.")
-            return
-        if self.without_train:
-            self.say("no train=(x, y) came: probes are fitted on the evaluation images.")
-        if self.without_planes:
-            self.say("no labels of the images came: no planes and no decision regions.")
-        elif self.planes and not self.between_inputs:
-            self.say(
-                "the model takes whole numbers, such as words': points between two inputs are "
-                "none, hence no planes and no decision regions."
-            )
-        head = self.measurement.head
-        if head.is_single:
-            self.say(
-                f"{OUTPUT} is one unit ({head.activation}): class 1 above {head.threshold:g}, "
-                "else class 0."
-            )
+        for text in announcements(self):
+            self.say(text)
 
-    def constants(self, measurement: Measurement):
+    def constants(self):
         """What is the same at every epoch, as an `xarray.Dataset`."""
-        import xarray
-
-        evaluation = self.evaluation
-        unknown_label = np.full(len(evaluation.x), -1)
-        variables = {
-            "sample": (("image",), evaluation.ids),
-            "label_given": (("image",), as_stored(evaluation.given, unknown_label)),
-            "label_true": (("image",), as_stored(evaluation.true, unknown_label)),
-            "epsilon": (("layer",), np.array(measurement.epsilons)),
+        attributes = {
+            "margin": float(self.margin),
+            "resolution": self.resolution,
+            "pooling": str(self.pooling),
+            "batch_norm": self.batch_norm,
+            "images_hash": self.images_hash,
+            "probe_images_hash": hash_of(self.probed),
+            "test_images_hash": hash_of(self.test),
         }
-        if measurement.planes:
-            corners = measurement.plane_samples
-            variables |= {
-                "plane_sample": (("plane", "corner"), evaluation.ids[corners]),
-                "plane_label": (("plane", "corner"), evaluation.true[corners]),
-                "plane_position": (
-                    ("plane", "corner", "axis"),
-                    np.stack([p.positions(self.resolution) for p in measurement.planes]),
-                ),
-                "plane_image": (
-                    ("plane", "corner", *axis_names(evaluation.x.ndim - 1)),
-                    evaluation.x[corners].astype(np.float32),
-                ),
-            }
-        if self.class_names:
-            variables["class_name"] = (("class",), np.array(self.class_names))
-        if self.probed is not None:
-            variables["probe_width"] = (("hidden",), np.array(measurement.widths))
-        return xarray.Dataset(
-            variables,
-            coords={"layer": measurement.names, "subset": list(SUBSETS)},
-            attrs={
-                "batch": evaluation.batch,
-                "n_classes": measurement.n_classes,
-                "margin": float(self.margin),
-                "resolution": self.resolution,
-                "pooling": str(self.pooling),
-                "batch_norm": self.batch_norm,
-                "images_hash": arrays_hash([evaluation.x]),
-                "probe_images_hash": hash_of(self.probed),
-                "test_images_hash": hash_of(self.test),
-            },
-        )
-
-    def check_constants(self, constants) -> None:
-        """Raises InputError unless the folder's constants are these."""
-        found = self.folder.constants()
-        found.attrs.pop("schema_version", None)
-        if found.identical(constants):
-            return
-        differing = [
-            name
-            for name in {**constants.variables, **found.variables}
-            if name not in found or name not in constants or not found[name].equals(constants[name])
-        ]
-        differing += [k for k, v in constants.attrs.items() if found.attrs.get(k) != v]
-        raise InputError(
-            f"{self.folder.path} holds another recording: {', '.join(sorted(differing))} differ. "
-            "Expected the same images, layers and settings, or a new folder."
-        )
+        return constants_of(self.measurement, self.class_names, attributes)
 
     def measure(self, epoch: int, state: str):
         """Measures the model and returns the record as an `xarray.Dataset`."""
@@ -338,48 +274,18 @@ class RepresentationRecorder(keras.callbacks.Callback):
         record = xarray.Dataset(
             variables,
             coords={"layer": self.measurement.names},
-            attrs={"epoch": epoch, "weights_hash": state},
+            attrs={"epoch": epoch, "weights_hash": state, "images_hash": self.images_hash},
         )
         self.warn(epoch, record)
         return record
 
     def warn(self, epoch: int, record) -> None:
         """Says which layers are dead or not finite, and when BatchNormalization lags, once each."""
-        for layer, finite, dead in zip(
-            record["layer"].values.tolist(),
-            record["finite"].values,
-            record["dead"].values,
-            strict=True,
-        ):
-            norms = ", ".join(f"{v:.3g}" for v in np.sqrt(record["norm"].sel(layer=layer).values))
-            if not finite:
-                self.warn_once(
-                    f"not finite {layer}",
-                    f"layer {layer!r} puts out NaN or infinite values at epoch {epoch} "
-                    f"(n = {len(self.evaluation.x)}): its similarities are NaN there.",
-                )
-            elif dead:
-                self.warn_once(
-                    f"dead {layer}",
-                    f"layer {layer!r} is constant over the {len(self.evaluation.x)} images at "
-                    f"epoch {epoch} (norms of U, K, x: {norms}): its similarities are NaN there.",
-                )
-        if "accuracy_training" in record and "accuracy_inference" in record:
-            gap = float(record["accuracy_training"] - record["accuracy_inference"])
-            if self.batch_norm == "moving" and abs(gap) > BATCH_NORM_GAP:
-                self.warn_once(
-                    "gap",
-                    f"at epoch {epoch} the accuracy is {float(record['accuracy_training']):.2f} "
-                    f"with batch statistics and {float(record['accuracy_inference']):.2f} with "
-                    "moving ones: BatchNormalization lags, and an early phase may be its own. "
-                    "Compare batch_norm='recalibrate'.",
-                )
-
-    def warn_once(self, key: str, text: str) -> None:
-        """Says something unless it was said of the same thing before."""
-        if key not in self._warned:
-            self._warned.add(key)
-            self.say(f"warning: {text}")
+        n = len(self.evaluation.x)
+        for key, text in warnings_of(record, epoch, n, self.batch_norm == "moving"):
+            if key not in self._warned:
+                self._warned.add(key)
+                self.say(f"warning: {text}")
 
 
 def check_settings(planes, resolution, margin, pooling, batch_norm, probe_images) -> None:
@@ -398,20 +304,3 @@ def check_settings(planes, resolution, margin, pooling, batch_norm, probe_images
         raise unknown("pooling", pooling, ("mean", "flatten"), "Or the side of a grid, from 1.")
     if batch_norm not in ("moving", "recalibrate"):
         raise unknown("batch_norm", batch_norm, ("moving", "recalibrate"))
-
-
-def as_stored(labels: np.ndarray | None, absent: np.ndarray) -> np.ndarray:
-    """Labels, or -1 for each image where there are none."""
-    return absent if labels is None else labels
-
-
-def hash_of(data: Labelled | None) -> str:
-    """Hash of images and labels, empty where there are none."""
-    if data is None:
-        return ""
-    return arrays_hash([data.x, data.y, *([] if data.true is None else [data.true])])
-
-
-def axis_names(count: int) -> tuple[str, ...]:
-    """Names of an image's axes."""
-    return ("height", "width", "channel") if count == 3 else tuple(f"axis{i}" for i in range(count))

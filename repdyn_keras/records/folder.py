@@ -103,6 +103,10 @@ class RunFolder:
         """The hash of the weights that an epoch's record was made of."""
         return read_attribute(self.record_file(epoch), "weights_hash")
 
+    def recorded_images(self, epoch: int) -> str:
+        """The hash of the images that an epoch's record is of."""
+        return read_attribute(self.record_file(epoch), "images_hash")
+
     def write_record(self, epoch: int, dataset) -> None:
         """Writes one epoch's record whole."""
         self.records.mkdir(parents=True, exist_ok=True)
