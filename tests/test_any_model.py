@@ -368,7 +368,7 @@ def test_batch_statistics_are_of_the_norms_that_a_training_step_updates(
         model = keras.Model(body.inputs[0], layers.Dense(4)(Still()(body.outputs[0])))
     x, y = pictures(32, (8, 8, 1))
     before = weights_of(model)
-    found = updated_norms(model)
+    found = updated_norms(model, (8, 8, 1))
     assert same_arrays(before, weights_of(model))
     _, record = recorded(tmp_path, model, x, y, layers=["neck"] if not still else None)
     assert same_arrays(before, weights_of(model))

@@ -244,6 +244,32 @@ def test_a_file_that_names_code_needs_the_command_lines_word(own, tmp_path):
     assert allowed.exit_code == 0, allowed.stderr
 
 
+@pytest.fixture
+def two_headed(tmp_path):
+    """A saved model with two outputs, `digit` and `parity`."""
+    images = keras.Input((8, 8, 1))
+    z = layers.Dense(8, activation="relu", name="late")(layers.Flatten()(images))
+    outputs = [layers.Dense(4, name="digit")(z), layers.Dense(1, name="parity")(z)]
+    folder = tmp_path / "two"
+    folder.mkdir()
+    keras.Model(images, outputs).save(folder / "epoch-0.keras")
+    return folder
+
+
+def test_one_of_two_outputs_of_a_saved_model_is_recorded(two_headed, tmp_path):
+    with pytest.raises(InputError, match="has 2 outputs: digit, parity"):
+        record(two_headed, OWN, out=tmp_path / "out")
+    after = record(two_headed, {**OWN, "output": "digit"}, out=tmp_path / "out")
+    assert after.dynamics["layer"].values.tolist() == ["late", "parity", "output"]
+
+
+def test_a_network_with_two_outputs_is_not_trained(two_headed, tmp_path):
+    from repdyn_keras import run
+
+    with pytest.raises(InputError, match="has 2 outputs. Expected one.*RepresentationRecorder"):
+        run({**OWN, "model": str(two_headed / "epoch-0.keras")}, out=tmp_path / "out")
+
+
 # --- what is refused before anything is written ---------------------------------------------------
 
 

@@ -46,7 +46,7 @@ def run_name(config: Config) -> str:
 
 def plain(text: str) -> str:
     """Text without what a file name should not hold."""
-    return re.sub(r"[^\w.]+", "-", text)
+    return re.sub(r"[^\w.]+", "-", text).strip("-.")
 
 
 def make_folder(path: Path) -> None:

@@ -82,7 +82,7 @@ class Measurement:
         self.widths = self.probe_widths(layers, pooling)
         self.fingerprint_pass = FingerprintPass(layers, evaluation.batch)
         self.feature_pass = FeaturePass(layers, pooling, head)
-        self.norms = updated_norms(model) if probed is not None else []
+        self.norms = [] if probed is None else updated_norms(model, evaluation.x.shape[1:])
         self.statistics_pass = None
         if self.norms:
             self.statistics_pass = BatchStatisticsPass(model, self.norms, head)

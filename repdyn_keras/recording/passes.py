@@ -169,11 +169,15 @@ def is_seed_state(variable) -> bool:
     return variable.name == "seed_generator_state"
 
 
-def updated_norms(model: keras.Model) -> list:
+def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
     """The BatchNormalization layers whose moving statistics a step of training changes.
 
-    Those that are frozen, or called with `training=False` as in a backbone that is fine-tuned,
-    are not among them. Found by tracing one call; nothing is computed and nothing changes.
+    Those that are frozen, or that a layer always calls in inference mode, are not among them.
+    Found by tracing one call; nothing is computed and nothing changes.
+
+    Args:
+        model: a built model.
+        image_shape: the shape of one image.
     """
     norms = [
         layer
@@ -183,9 +187,7 @@ def updated_norms(model: keras.Model) -> list:
     if not norms:
         return []
     trace = TracedCall(model, norms)
-    images = model.inputs[0]
-    shape = [2, *(side or 32 for side in images.shape[1:])]
-    trace(keras.KerasTensor(shape, dtype=images.dtype))
+    trace(keras.KerasTensor((2, *image_shape), dtype=model.inputs[0].dtype))
     return trace.updated
 
 
