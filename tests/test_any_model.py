@@ -1,5 +1,7 @@
 """Models of other people: whatever Keras can train is recorded."""
 
+from collections import OrderedDict
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers
 from repdyn_keras import InputError, RepresentationRecorder, open_run
 from repdyn_keras.measures.cka import fingerprint
 from repdyn_keras.recording import recordable_layers
+from repdyn_keras.recording.heads import find_head
 from repdyn_keras.recording.passes import updated_norms
 
 BACKEND = keras.backend.backend()
@@ -119,6 +122,13 @@ def test_a_key_of_a_dict_of_outputs_names_it_too(tmp_path):
     assert by_key.folder.record(0).drop_attrs().identical(by_name.folder.record(0).drop_attrs())
 
 
+def test_an_ordered_dict_of_outputs_is_known_by_its_keys():
+    images = keras.Input((8,))
+    outputs = OrderedDict(c=layers.Dense(3)(images), a=layers.Dense(2)(images))
+    model = keras.Model(images, outputs)
+    assert {key: find_head(model, key).classes for key in outputs} == {"c": 3, "a": 2}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -170,6 +180,30 @@ def test_a_single_unit_tells_two_classes_apart(tmp_path, activation, capsys):
     assert record["accuracy_inference"].item() == np.mean(guess == y)
     assert recorder.folder.constants().attrs["n_classes"] == 2
     assert f"class 1 above {threshold:g}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("behind", ["Reshape", "hard_sigmoid"])
+def test_a_probability_is_known_behind_what_does_not_change_it(tmp_path, behind, capsys):
+    images = keras.Input((8,))
+    kind = "hard_sigmoid" if behind == "hard_sigmoid" else "sigmoid"
+    z = layers.Dense(1, activation=kind)(layers.Dense(4, name="hidden")(images))
+    model = keras.Model(images, layers.Reshape((1,))(z) if behind == "Reshape" else z)
+    x, y = pictures(32, (8,), classes=2)
+    _, record = recorded(tmp_path, model, x, y, planes=0, layers=["hidden"])
+    guess = model.predict(x, verbose=0)[:, 0] > 0.5
+    assert record["accuracy_inference"].item() == np.mean(guess == y)
+    assert "class 1 above 0.5" in capsys.readouterr().out
+
+
+def test_a_single_unit_of_which_nothing_can_be_told_is_refused(tmp_path):
+    images = keras.Input((8,))
+    z = layers.Dense(4, name="hidden")(images)
+    model = keras.Model(images, layers.Dense(1, activation="relu", name="unit")(z))
+    x, y = pictures(32, (8,), classes=2)
+    with pytest.raises(InputError, match="'unit' is one unit behind 'relu'.*cannot be told"):
+        recorded(tmp_path / "run", model, x, y)
+    _, record = recorded(tmp_path / "none", model, x, None)
+    assert record["layer"].values.tolist() == ["hidden", "output"]
 
 
 def test_labels_for_an_output_that_is_no_row_of_classes_are_refused(tmp_path):
@@ -240,6 +274,44 @@ def test_a_text_classifier_has_no_planes_and_says_so_once(tmp_path, dtype, capsy
     tensors = recordable_layers(model)
     check_against_features(recorder, record, {name: tensors[name] for name in names})
     assert "regions" not in open_run(tmp_path).dynamics
+
+
+@pytest.mark.parametrize("way", ["nested", "layer", "reshaped"])
+def test_words_are_known_wherever_they_are_looked_up(tmp_path, way, capsys):
+    words = keras.Input((6,))
+    embedding = layers.Embedding(50, 4, name="words")
+    if way == "nested":
+        z = keras.Sequential([keras.Input((6,)), embedding, layers.Flatten()])(words)
+    elif way == "layer":
+        z = layers.Flatten()(Looked()(words))
+    else:
+        z = layers.Flatten()(embedding(layers.Reshape((6,))(words)))
+    model = keras.Model(words, layers.Dense(2)(layers.Dense(3, name="late")(z)))
+    x, y = np.random.default_rng(0).integers(0, 50, (32, 6)), np.arange(32) % 2
+    _, record = recorded(tmp_path, model, x, y, layers=["late"])
+    assert "regions" not in record
+    assert "no planes and no decision regions" in capsys.readouterr().out
+
+
+class Looked(layers.Layer):
+    """A layer of one's own that looks words up."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.words = layers.Embedding(50, 4)
+
+    def call(self, x):
+        return self.words(x)
+
+
+def test_images_of_any_size_have_regions(tmp_path):
+    images = keras.Input((None, None, 3))
+    z = layers.Conv2D(4, 3, name="early")(images)
+    z = layers.GlobalAveragePooling2D(name="pooled")(z)
+    x, y = pictures(16, (9, 7, 3))
+    model = keras.Model(images, layers.Dense(4)(z))
+    _, record = recorded(tmp_path, model, x, y)
+    assert record["regions"].shape == (2, 2, 4, 4)
 
 
 def test_a_layer_of_no_fixed_size_cannot_be_flattened(tmp_path):
@@ -354,6 +426,40 @@ class Still(layers.Layer):
 
     def call(self, x):
         return self.norm(x, training=False)
+
+
+def test_the_end_of_a_nested_model_is_recorded_where_another_output_is(tmp_path):
+    body = backbone()
+    images = keras.Input((8, 8, 1))
+    z = body(images)
+    model = keras.Model(images, {"x": layers.Dense(4, name="head")(z), "y": z})
+    tensors = recordable_layers(model, find_head(model, "x"))
+    assert {"backbone/last", "backbone"} <= set(tensors)
+    assert "backbone/last" not in recordable_layers(model, find_head(model, "y"))
+
+
+class OwnCall(keras.Model):
+    """A functional model that computes something else than its graph."""
+
+    def call(self, x):
+        return super().call(x * 0)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_call_of_its_own_hides_a_models_graph(tmp_path, nested):
+    images = keras.Input((8,))
+    model = OwnCall(images, layers.Dense(4, name="inner")(layers.Dense(5, name="deep")(images)))
+    if nested:
+        outer = keras.Input((8,))
+        z = layers.Dense(6, name="outside")(model(outer))
+        assert list(recordable_layers(keras.Model(outer, layers.Dense(4)(z)))) == [
+            model.name,
+            "outside",
+        ]
+        return
+    x, y = pictures(16, (8,))
+    with pytest.raises(InputError, match="has a call\\(\\) of its own \\(OwnCall\\)"):
+        recorded(tmp_path, model, x, y)
 
 
 @pytest.mark.parametrize("still", [True, False])

@@ -66,7 +66,7 @@ def test_checkpoints_come_in_the_order_of_their_epochs(tmp_path):
     [
         (["epoch-3.keras", "epoch-03.weights.h5", "epoch-4.keras"], "Two checkpoints of epoch 3"),
         (["m-3-a.keras", "m-3-b.keras", "m-4-a.keras"], "Two .*: m-3-a.keras and m-3-b.keras"),
-        (["best.keras"], "no number in the names of its 1 files, such as best.keras"),
+        (["best.keras"], "no epoch could be told by the names of its 1, such as best.keras"),
         (["epoch-3.h5", "notes.txt"], "no such file.*epoch-012.weights.h5"),
         ([], "no such file"),
     ],

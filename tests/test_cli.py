@@ -755,7 +755,7 @@ def two_inputs() -> keras.Model:
     [
         (subclassed, ["subclassed", "functional or Sequential"]),
         (unbuilt, ["not built", "keras.Input"]),
-        (with_hidden_output, ["hidden layer", "'output'", "rename"]),
+        (with_hidden_output, ["A layer of", "'output'", "rename"]),
         (two_inputs, ["2 inputs", "Expected one"]),
     ],
 )

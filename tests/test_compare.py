@@ -105,6 +105,8 @@ def test_the_nulls_deviation_is_that_of_permuted_samples():
     [
         ({"epochs": [(0, 4), (7, 0)]}, "no record of epoch 7. Expected one of 0, 1, 2, 3"),
         ({"layers": [("stem", "blok01")]}, "Unknown layer of .*vit 'blok01'. .*block01"),
+        ({"epochs": []}, "No epochs or no layers to compare"),
+        ({"layers": []}, "No epochs or no layers to compare"),
         ({"layers": [("sten", "block01")]}, "Unknown layer of .* 'sten'. .*stem"),
     ],
 )

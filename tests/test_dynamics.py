@@ -130,7 +130,9 @@ def write_run(path, layers=LAYERS, epochs=EPOCHS, *, labels=True, planes=True, b
         folder.write_record(
             epoch,
             xr.Dataset(
-                record, coords={"layer": list(layers)}, attrs={"epoch": epoch, "weights_hash": "00"}
+                record,
+                coords={"layer": list(layers)},
+                attrs={"epoch": epoch, "weights_hash": "00", "images_hash": "ab"},
             ),
         )
     return folder

@@ -10,6 +10,7 @@ from keras import layers
 from test_cli import repdyn
 from test_experiment import BACKEND, TINY, TinyRun, finished_run
 
+import repdyn_keras
 from repdyn_keras import InputError, RepresentationRecorder, open_run, record
 from repdyn_keras.config import Config, load_config, resolve
 from repdyn_keras.datasets import load
@@ -87,7 +88,10 @@ def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
     recorded, whole = RunFolder(out), tiny_run.folder
     assert recorded.epochs() == [2, 3]
     assert all(recorded.record(epoch).identical(whole.record(epoch)) for epoch in (2, 3))
+    # It was not trained by `repdyn run`, and can lend its configuration all the same.
     assert not recorded.config_file.exists()
+    again = record(weights, like=out, out=tmp_path / "again")
+    assert_same_records(again.folder, recorded)
     assert repdyn("doctor", out).exit_code == 0
 
 
@@ -126,7 +130,12 @@ def seeded(seed, **options):
     return build(options["image_shape"], options["n_classes"])
 
 
+def wrapped(*arguments, **options):
+    return returns_nothing(**options)
+
+
 number = 3
+builtin = int
 """
 OWN = {k: v for k, v in TINY.items() if k not in ("width", "blocks")} | {"backend": BACKEND}
 
@@ -152,7 +161,10 @@ def test_a_network_of_the_users_own_is_trained_and_recorded_again(own, tmp_path,
     assert float(history[-1]["loss"]) < float(history[1]["loss"])
     again = run({**OWN, "model": model}, out=tmp_path / "again")
     assert_same_records(trained.folder, again.folder)
-    after = record(trained.folder.weights, like=trained.folder.path, out=tmp_path / "after")
+    weights, like = trained.folder.weights, trained.folder.path
+    with pytest.raises(InputError, match="names code to run"):
+        record(weights, like=like, out=tmp_path / "after")
+    after = record(weights, {"model": model}, like=like, out=tmp_path / "after")
     assert_same_records(after.folder, trained.folder)
 
 
@@ -193,6 +205,8 @@ def test_a_single_sigmoid_unit_is_trained_with_binary_crossentropy(own, tmp_path
         ("returns_nothing", "returned a NoneType. Expected a keras.Model"),
         ("biuld", "Unknown function of .* 'biuld'.*build"),
         ("number", "Unknown function of .* 'number'"),
+        ("wrapped", "returned a NoneType. Expected a keras.Model"),
+        ("builtin", "is no function of Python"),
     ],
 )
 def test_functions_that_build_no_model_are_refused(own, tmp_path, function, message):
@@ -236,7 +250,9 @@ def test_a_file_that_names_code_needs_the_command_lines_word(own, tmp_path):
     config.write_text(f'model = "{own}:build"\n')
     refused = repdyn("run", config, "--dry-run", "--backend", BACKEND)
     assert refused.exit_code == 2
-    assert f"--model {own}:build, if you trust it" in refused.stderr
+    assert f"if you trust it: --model {own}:build" in refused.stderr
+    with pytest.raises(InputError, match="names code to run"):
+        repdyn_keras.run(config, dry_run=True)
     assert own not in sys.modules
     small = [f"--set={k}={v}" for k, v in OWN.items() if k not in ("dataset", "backend")]
     options = ["--dry-run", "--backend", BACKEND, "--dataset", "synthetic", *small]
@@ -268,6 +284,21 @@ def test_a_network_with_two_outputs_is_not_trained(two_headed, tmp_path):
 
     with pytest.raises(InputError, match="has 2 outputs. Expected one.*RepresentationRecorder"):
         run({**OWN, "model": str(two_headed / "epoch-0.keras")}, out=tmp_path / "out")
+
+
+def test_labels_are_as_they_are_read_unless_noise_is_asked_for(checkpoints, tmp_path):
+    folder, config = checkpoints
+    del config["label_noise"]
+    heard = Heard()
+    clean = record(folder, config, out=tmp_path / "clean", watcher=heard).folder.constants()
+    assert np.array_equal(clean["label_given"].values, clean["label_true"].values)
+    assert "synthetic: labels as read; pixels standardized, which the network is given." in (
+        heard.words
+    )
+    options = {**config, "label_noise": 0.4, "standardize": False}
+    noisy = record(folder, options, out=tmp_path / "noisy", watcher=heard).folder.constants()
+    assert not np.array_equal(noisy["label_given"].values, noisy["label_true"].values)
+    assert "synthetic: label noise 0.4; pixels as read, which the network is given." in heard.words
 
 
 # --- what is refused before anything is written ---------------------------------------------------

@@ -473,7 +473,7 @@ def two_outputs_model():
         (nested_model, {"layers": "deep"}, "'deep' lies inside .* whole name: inner/deep"),
         (Subclassed, {}, "is subclassed"),
         (lambda: keras.Sequential([layers.Flatten(), layers.Dense(10)]), {}, "is not built"),
-        (hidden_output_model, {}, "hidden layer of .* is called 'output'"),
+        (hidden_output_model, {}, "A layer of .* is called 'output'"),
         (two_outputs_model, {}, "has 2 outputs: .*Expected the name"),
     ],
 )

@@ -17,26 +17,18 @@ def collect(from_file: dict, named: dict, pairs: list[str]) -> dict:
         InputError: an unknown key or a bad value; or the file names code to run, and the command
             line does not.
     """
-    from repdyn_keras.config import parse_value
+    from repdyn_keras.config import parse_value, with_trust
 
-    values: dict = {}
-    if os.environ.get("KERAS_BACKEND"):
-        values["backend"] = os.environ["KERAS_BACKEND"]
-    values |= from_file
-    set_here = {}
+    given: dict = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
             raise InputError(f"--set {pair!r} came. Expected --set key=value, such as width=16.")
-        set_here[name.strip()] = parse_value(name.strip(), text)
+        given[name.strip()] = parse_value(name.strip(), text)
     for name, text in named.items():
         if text is not None:
-            set_here[name] = parse_value(name, text)
-    values |= set_here
-    # A folder from a stranger runs no code.
-    if ":" in values.get("model", "") and "model" not in set_here:
-        raise InputError(
-            f"The configuration names code to run, model = {values['model']!r}. Expected it on the "
-            f"command line as well: --model {values['model']}, if you trust it."
-        )
+            given[name] = parse_value(name, text)
+    values = with_trust(from_file, given)
+    if "backend" not in values and os.environ.get("KERAS_BACKEND"):
+        values["backend"] = os.environ["KERAS_BACKEND"]
     return values

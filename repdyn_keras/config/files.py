@@ -40,6 +40,21 @@ def load_config(path: str | Path) -> dict[str, Any]:
     return values
 
 
+def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a file under those that the user gives; a stranger's file runs no code.
+
+    Raises:
+        InputError: the file names code to run, and the user does not.
+    """
+    model = from_file.get("model", "")
+    if ":" in model and "model" not in given:
+        raise InputError(
+            f"The configuration names code to run, model = {model!r}. Expected you to name it as "
+            f"well, if you trust it: --model {model}, or model={model!r} in Python."
+        )
+    return {**from_file, **given}
+
+
 def to_toml(config: Config, versions: dict[str, str]) -> str:
     """The whole configuration as TOML text; `load_config` reads it back."""
     import tomli_w

@@ -56,11 +56,14 @@ class Config:
     data_seed: int | None = key(
         None,
         "seed of the split, the noise, the images compared and the planes; runs of one data_seed "
-        "can be compared",
+        "and label_noise can be compared",
         low=0,
         unset="seed",
     )
 
+    standardize: bool = key(
+        True, "pixels less their mean, by their deviation; false leaves them as they are read"
+    )
     data_dir: str | None = key(None, "folder of prepared TFDS data sets", unset="that of TFDS")
     download: bool = key(False, "download a TFDS data set that is not on disk")
     image_size: int | None = key(

@@ -22,12 +22,14 @@ class Data:
     """Images and labels of one run, ready for training.
 
     Attributes:
-        x_train: (n, height, width, channels), standardized by the training images when taken.
+        x_train: (n, height, width, channels), standardized by the training images when taken,
+            unless the configuration leaves them as they are.
         y_train: (n,) int64, the labels that the network is given, noise included.
         true_train: (n,) int64, the labels before noise.
         x_test, y_test: the test images, standardized the same way, and their labels.
         n_classes: number of classes.
-        pixel_mean, pixel_deviation: (channels,) of the training images as they were read.
+        pixel_mean, pixel_deviation: (channels,) of the training images as they were read; 0 and
+            1 where pixels are left as they are.
         class_names: names of the classes; None where they have none.
         notes: what was done to the data that the user should know.
     """
@@ -59,7 +61,9 @@ def load(config: Config) -> Data:
         raise InputError(
             f"Dataset {config.dataset!r} has one class. Expected at least 2: labels 0, 1, ..."
         )
-    mean, deviation = pixel_moments(raw.train, raw.train_rows)
+    mean, deviation = np.zeros(1, np.float32), np.ones(1, np.float32)
+    if config.standardize:
+        mean, deviation = pixel_moments(raw.train, raw.train_rows)
     given = with_label_noise(raw.y_train, config.label_noise, raw.n_classes, seed + NOISE)
     return Data(
         x_train=Images(raw.train, mean, deviation, raw.train_rows),

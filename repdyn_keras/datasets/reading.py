@@ -1,5 +1,6 @@
 """Many encoded images as bytes of one shape, and what was done to them."""
 
+import contextlib
 import os
 import statistics
 from collections import Counter
@@ -82,11 +83,14 @@ def read_images(
         InputError: images that cannot be decoded, or no room for them.
     """
     form = first_form(source, count, where, side, channels)
-    try:
-        pixels, labels, seen = fill(source, count, where, form)
-    except OtherForm:
+    filled = None
+    with contextlib.suppress(OtherForm):
+        filled = fill(source, count, where, form)
+    if filled is None:
+        # The room of the first attempt is free by now.
         form = common_form(source, side, channels)
-        pixels, labels, seen = fill(source, count, where, form)
+        filled = fill(source, count, where, form)
+    pixels, labels, seen = filled
     return Read(pixels, labels, tuple(notes_on(seen, form, channels)))
 
 

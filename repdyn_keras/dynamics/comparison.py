@@ -48,6 +48,11 @@ def compare(
     dynamics = [run.dynamics for run in (a, b)]
     moments = list(epochs) if epochs is not None else usual_moments(dynamics)
     matches = list(layers) if layers is not None else [(n, n) for n in names[0] if n in names[1]]
+    if not moments or not matches:
+        raise InputError(
+            "No epochs or no layers to compare came. Expected at least one pair of each, or None "
+            "for the usual ones."
+        )
     for run, wanted in zip((a, b), zip(*moments, strict=True), strict=True):
         check_epochs(run, wanted)
     for run, known, wanted in zip((a, b), names, zip(*matches, strict=True), strict=True):
@@ -110,7 +115,8 @@ def check_same_images(one, other, name: str, other_name: str) -> None:
         return
     raise InputError(
         f"{name} and {other_name} recorded {what}. Expected the same evaluation images in the "
-        "same batches: record both with one data set, data_seed, n_eval and cka_batch."
+        "same batches: record both with one data set, data_seed, label_noise, n_eval and "
+        "cka_batch."
     )
 
 

@@ -38,6 +38,9 @@ class Replay:
             self.loader.check(path)
         say_notes(config, data, watcher)
         self.say_which()
+        noise = f"label noise {config.label_noise:g}" if config.label_noise else "labels as read"
+        pixels = "standardized" if config.standardize else "as read"
+        watcher.said(f"{config.dataset}: {noise}; pixels {pixels}, which the network is given.")
 
     def say_which(self) -> None:
         """Says which epochs there are, which are missing, and which files are left out."""

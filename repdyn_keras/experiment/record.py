@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from repdyn_keras.config import Config, resolve
+from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
 from repdyn_keras.dynamics import analyze, check_same_images, open_run
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.backends import use_backend
 from repdyn_keras.experiment.folders import choose_folder, make_folder
+from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.atomic import write_text
 
 
 def record(
@@ -28,7 +30,8 @@ def record(
         checkpoints: folder of `.weights.h5` or `.keras` files with the epoch in their names, the
             number of epochs that had been trained.
         config: keys of a configuration: the data set, the network and what is recorded. Without
-            a `model`, `.keras` files bring their own.
+            a `model`, `.keras` files bring their own; without a `label_noise` there is none.
+            The network is given standardized images, unless `standardize` is false.
         like: a run whose `run.toml` gives the keys that `config` lacks, and whose images the
             records must be of.
         out: folder to create; None for `runs/<name of the folder>-recorded`.
@@ -44,7 +47,9 @@ def record(
     watcher = watcher or Watcher()
     values = dict(config or {})
     if like is not None:
-        values = configuration_of(like) | values
+        values = with_trust(configuration_of(like), values)
+    # Nobody's own training had the wrong labels that `repdyn run` adds to show memorization.
+    values.setdefault("label_noise", 0.0)
     use_backend(Config(backend=values.get("backend", "jax")).backend)
     from repdyn_keras.experiment.checkpoints import Replay
     from repdyn_keras.recording.checkpoints import find_checkpoints
@@ -54,11 +59,13 @@ def record(
         values["model"] = saved_model(next(iter(found.files.values())))
     name = Path(checkpoints).expanduser().resolve().name
     folder = RunFolder(choose_folder(f"{name}-recorded", out))
-    replay = Replay(resolve(Config(**values)), found, folder, watcher)
+    settings = resolve(Config(**values))
+    replay = Replay(settings, found, folder, watcher)
     if like is not None:
         constants = replay.recorder.constants()
         check_same_images(constants, RunFolder(like).constants(), str(checkpoints), str(like))
     make_folder(folder.path)
+    write_text(folder.replay_file, to_toml(settings, versions()))
     replay.record()
 
     from repdyn_keras.figures import draw_all
@@ -70,15 +77,16 @@ def record(
 
 
 def configuration_of(run: str | Path) -> dict:
-    """The keys of a run's `run.toml`; raises InputError where it has none."""
+    """The keys of a run's `run.toml` or `record.toml`; raises InputError where it has none."""
     folder = RunFolder(run).require_records()
-    if not folder.config_file.is_file():
-        raise InputError(
-            f"{folder.path} has no run.toml: it was recorded by a callback, and does not say where "
-            "its images come from. Expected a run of `repdyn run`, or --dataset and --set instead "
-            "of --like."
-        )
-    return folder.config()
+    for file in (folder.config_file, folder.replay_file):
+        if file.is_file():
+            return load_config(file)
+    raise InputError(
+        f"{folder.path} has no run.toml: it was recorded by a callback, and does not say where "
+        "its images come from. Expected a run of `repdyn run` or `repdyn record`, or --dataset "
+        "and --set instead of --like."
+    )
 
 
 def saved_model(first: Path) -> str:

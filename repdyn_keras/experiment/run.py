@@ -1,17 +1,14 @@
 """One configured training from its data to its dynamics."""
 
-import sys
-from importlib import metadata
 from pathlib import Path
 
-from repdyn_keras.config import Config, load_config, resolve, to_toml
+from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
 from repdyn_keras.experiment.backends import use_backend
 from repdyn_keras.experiment.folders import choose_folder, make_folder, run_name
+from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import write_text
-
-PACKAGES = ("repdyn-keras", "keras", "numpy", "jax", "tensorflow", "torch")
 
 
 def run(
@@ -74,15 +71,4 @@ def as_config(config) -> Config:
         return Config()
     if isinstance(config, Config):
         return config
-    return Config(**(config if isinstance(config, dict) else load_config(config)))
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that decide a run's numbers."""
-    found = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return Config(**(config if isinstance(config, dict) else with_trust(load_config(config), {})))

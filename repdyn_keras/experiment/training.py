@@ -13,7 +13,7 @@ from repdyn_keras.experiment.plan import Plan, plan_run, timed
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.recording.graph import check_model
-from repdyn_keras.recording.heads import Head, find_head
+from repdyn_keras.recording.heads import SIGMOIDS, Head, find_head
 from repdyn_keras.recording.layers import choose_layers
 from repdyn_keras.recording.measurement import SUBSETS
 from repdyn_keras.records import RunFolder
@@ -61,6 +61,8 @@ class Training:
                 "RepresentationRecorder as a callback."
             )
         head = find_head(self.model)
+        if not head.is_told:
+            watcher.said(f"the output is that of {head.activation}: taken for logits.")
         steps = self.batches.num_batches
         self.model.compile(
             optimizer=build_optimizer(config, steps * config.epochs), **objective(head)
@@ -94,7 +96,7 @@ class Training:
 
 def objective(head: Head) -> dict:
     """Cross-entropy and accuracy as `compile` takes them, for the network's output."""
-    logits = head.activation not in ("softmax", "sigmoid")
+    logits = head.activation not in ("softmax", *SIGMOIDS)
     if not head.is_single:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
         return {"loss": loss, "metrics": ["accuracy"]}

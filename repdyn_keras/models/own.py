@@ -32,9 +32,15 @@ def built_by(name: str, image_shape: tuple[int, ...], n_classes: int, seed: int)
     """
     function = imported(name)
     given = {"image_shape": image_shape, "n_classes": n_classes, "seed": seed}
-    takes = inspect.signature(function).parameters.values()
+    try:
+        takes = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} is no function of Python. Expected one that returns a keras.Model."
+        ) from None
     any_name = any(p.kind is p.VAR_KEYWORD for p in takes)
-    needed = [p.name for p in takes if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in takes if p.default is p.empty and p.kind not in rest]
     strange = [name for name in needed if name not in given]
     if strange:
         raise InputError(

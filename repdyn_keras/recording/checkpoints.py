@@ -56,7 +56,7 @@ def find_checkpoints(folder: str | Path) -> Checkpoints:
     if not epochs:
         found = "no such file"
         if names:
-            found = f"no number in the names of its {len(names)} files, such as {names[0]}"
+            found = f"no epoch could be told by the names of its {len(names)}, such as {names[0]}"
         raise InputError(
             f"{folder} holds no checkpoints: {found}. Expected files ending in .weights.h5 or "
             ".keras with the epoch in their names, such as epoch-012.weights.h5."

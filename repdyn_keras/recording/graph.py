@@ -11,15 +11,22 @@ import keras
 from repdyn_keras.errors import InputError
 
 INSIDE = "/"
+# Layers and operations that leave an input's entries what they are.
+UNCHANGING = ("Identity", "Reshape", "Flatten", "Cast", "Dropout", "Masking")
 
 
-def recordable(model: keras.Model) -> Iterator[tuple[str, object, object]]:
+def recordable(model: keras.Model, end=None) -> Iterator[tuple[str, object, object]]:
     """Name, layer and tensor of everything in a built model that can be recorded, in its order.
 
     Those are the layers that put out one float tensor (batch, ...), and additions of two tensors
     written `x + y`. A layer inside a nested functional or Sequential model is called
     `nested/layer`, and stands before the nested model itself; its tensor is that of the nested
     model alone until `reached` connects it.
+
+    Args:
+        model: a built functional or Sequential model.
+        end: a tensor of the model whose like inside a nested model is left out: the output, which
+            is recorded under a name of its own.
     """
     for layer in graph_of(model).operations:
         if isinstance(layer, keras.layers.InputLayer) or not (
@@ -28,9 +35,9 @@ def recordable(model: keras.Model) -> Iterator[tuple[str, object, object]]:
             continue
         tensor = output_of(layer, model)
         if is_nested(layer) and input_of(layer, model) is not None:
-            ends = {id(t) for t in layer.outputs} if is_output(tensor, model) else set()
-            for name, inner, inside in recordable(layer):
-                if id(inside) not in ends:
+            inner_end = layer.outputs[0] if tensor is not None and tensor is end else None
+            for name, inner, inside in recordable(layer, inner_end):
+                if inside is not inner_end:
                     yield f"{layer.name}{INSIDE}{name}", inner, inside
         if tensor is not None and "float" in tensor.dtype and len(tensor.shape) >= 2:
             yield layer.name, layer, tensor
@@ -40,7 +47,7 @@ def reached(model: keras.Model, names: Iterable[str]) -> dict:
     """The tensors of recordable layers by name, all of them connected to the model's input.
 
     Layers inside a nested model are reached by calling the part of it that leads to them once
-    more on what it was called on; with the same variables, and without a trace in the model.
+    more on what it was called on, with the same variables. The model computes what it did.
     """
     own = {name: tensor for name, _, tensor in recordable(model) if INSIDE not in name}
     inside: dict[str, list[str]] = {}
@@ -76,12 +83,17 @@ def is_addition(operation, model: keras.Model) -> bool:
 
 def is_nested(layer) -> bool:
     """Whether a layer is a model whose inner tensors can be reached: one input, and a graph."""
-    return isinstance(layer, keras.Model) and bool(graph_of(layer)) and len(layer.inputs) == 1
+    return (
+        isinstance(layer, keras.Model)
+        and graph_of(layer) is not None
+        and is_plain(layer)
+        and len(layer.inputs) == 1
+    )
 
 
-def is_output(tensor, model: keras.Model) -> bool:
-    """Whether a tensor is one of the model's outputs."""
-    return any(tensor is output for output in model.outputs)
+def is_plain(model: keras.Model) -> bool:
+    """Whether a model computes its graph: that its call() is Keras's."""
+    return type(model).call.__module__.partition(".")[0] == "keras"
 
 
 def node_of(layer, model: keras.Model):
@@ -119,6 +131,12 @@ def check_model(model: keras.Model) -> None:
             "its call() cannot be reached. Expected a functional or Sequential model: build it "
             "with keras.Model(inputs, outputs)."
         )
+    if not is_plain(model):
+        raise InputError(
+            f"The model {model.name!r} has a call() of its own ({type(model).__name__}), which may "
+            "compute something else than its layers' graph. Expected one without: record the model "
+            "inside, or build it with keras.Model(inputs, outputs)."
+        )
     if graph_of(model) is None:
         raise InputError(
             f"The model {model.name!r} is not built. Expected one with a known input shape: begin "
@@ -133,13 +151,27 @@ def check_model(model: keras.Model) -> None:
 
 def takes_numbers(model: keras.Model) -> bool:
     """Whether points between two inputs are inputs: false for whole numbers, such as words'."""
-    images = model.inputs[0]
-    if "float" not in images.dtype:
-        return False
-    users = [
-        node.operation
-        for depth in graph_of(model)._nodes_by_depth.values()
-        for node in depth
-        if any(tensor is images for tensor in node.input_tensors)
-    ]
-    return not any(isinstance(user, keras.layers.Embedding) for user in users)
+    return "float" in model.inputs[0].dtype and not looked_up(model.inputs[0], model)
+
+
+def looked_up(tensor, model: keras.Model) -> bool:
+    """Whether an `Embedding` looks up the entries of an input, directly or behind no change."""
+    for depth in graph_of(model)._nodes_by_depth.values():
+        for node in depth:
+            if not any(each is tensor for each in node.input_tensors):
+                continue
+            user = node.operation
+            if isinstance(user, keras.layers.Embedding):
+                return True
+            if is_nested(user):
+                found = looked_up(user.inputs[0], user)
+            elif isinstance(user, keras.layers.Layer) and len(tensor.shape) == 2:
+                inside = user._flatten_layers(include_self=False)
+                found = any(isinstance(layer, keras.layers.Embedding) for layer in inside)
+            else:
+                found = False
+            if not found and type(user).__name__ in UNCHANGING:
+                found = any(looked_up(output, model) for output in node.outputs)
+            if found:
+                return True
+    return False

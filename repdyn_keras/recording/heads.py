@@ -6,7 +6,10 @@ import keras
 from keras import ops
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.recording.graph import graph_of, input_of
+from repdyn_keras.recording.graph import UNCHANGING, graph_of, input_of
+
+SIGMOIDS = ("sigmoid", "hard_sigmoid", "hardsigmoid")
+ACTIVATIONS = (*SIGMOIDS, "softmax", "linear", "tanh")
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,8 @@ class Head:
         name: the name of the layer that puts it out.
         index: its place among the model's outputs.
         tensor: its tensor.
-        activation: name of its activation, such as "softmax"; "linear" for logits.
+        activation: name of its activation, such as "softmax"; "linear" for logits; the name of an
+            operation of which this cannot be told.
         classes: number of classes, 2 for a single unit; 0 where the output is not (n, classes).
     """
 
@@ -33,9 +37,14 @@ class Head:
         return self.classes == 2 and self.tensor.shape[-1] == 1
 
     @property
+    def is_told(self) -> bool:
+        """Whether its activation is one of which probabilities and logits can be told."""
+        return self.activation in ACTIVATIONS
+
+    @property
     def threshold(self) -> float:
         """What a single unit must exceed for class 1."""
-        return 0.5 if self.activation == "sigmoid" else 0.0
+        return 0.5 if self.activation in SIGMOIDS else 0.0
 
     def scores(self, output):
         """(batch, classes) float32 scores of an output, the largest at the class it stands for."""
@@ -63,11 +72,11 @@ def find_head(model: keras.Model, output: str | None = None) -> Head:
             "name of the one to record: output=..."
         )
     structure = graph_of(model)._outputs_struct
-    keys = sorted(structure) if isinstance(structure, dict) else []
+    keys = structure if isinstance(structure, dict) else {}
     if output is None:
         index = 0
     elif output in keys:
-        index = keys.index(output)
+        index = next(i for i, tensor in enumerate(model.outputs) if tensor is keys[output])
     elif output in names:
         index = names.index(output)
     else:
@@ -85,12 +94,12 @@ def activation_of(tensor, model: keras.Model) -> str:
         if isinstance(operation, keras.Model) and graph_of(operation) is not None:
             model, tensor = operation, operation.outputs[tensor._keras_history.tensor_index]
             continue
+        kind = type(operation).__name__
         activation = getattr(operation, "activation", None)
-        name = getattr(activation, "__name__", None) or type(operation).__name__.lower()
-        passes = isinstance(operation, keras.layers.Activation) and name == "linear"
-        if not passes and not isinstance(operation, keras.layers.Identity):
-            return name if name in ("sigmoid", "softmax", "tanh") else "linear"
-        before = input_of(operation, model)
+        name = getattr(activation, "__name__", None) or kind
+        passes = kind in UNCHANGING or (kind == "Activation" and name == "linear")
+        before = input_of(operation, model) if passes else None
         if before is None:
-            return "linear"
+            # An operation of keras.ops has its activation for a name.
+            return name.lower() if name.lower() in ACTIVATIONS else name
         tensor = before

@@ -39,13 +39,13 @@ def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
     check_model(model)
     head = head or find_head(model)
     tensors = {}
-    for name, _, tensor in recordable(model):
+    for name, _, tensor in recordable(model, head.tensor):
         if tensor is head.tensor:
             continue
         if name == OUTPUT:
             raise InputError(
-                f"A hidden layer of {model.name!r} is called {OUTPUT!r}, the name under which the "
-                "network's own output is recorded. Expected another name: rename that layer."
+                f"A layer of {model.name!r} is called {OUTPUT!r}, the name under which the model's "
+                f"own output, here {head.name!r}, is recorded. Expected another name: rename it."
             )
         tensors[name] = tensor
     return tensors
@@ -71,7 +71,9 @@ def choose_layers(
     head = head or find_head(model)
     tensors = recordable_layers(model, head)
     if layers is None:
-        found = [(name, layer) for name, layer, _ in recordable(model) if name in tensors]
+        found = [
+            (name, layer) for name, layer, _ in recordable(model, head.tensor) if name in tensors
+        ]
         # What is no layer is an addition that was written x + y.
         adds = [
             name
@@ -87,7 +89,8 @@ def choose_layers(
         if not names:
             raise InputError(
                 f"The model {model.name!r} has no hidden layer with weights. Expected at least "
-                f"one; layers= takes names among: {', '.join(tensors) or 'none'}."
+                "one that is called once; layers= takes names among: "
+                f"{', '.join(tensors) or 'none'}."
             )
     elif isinstance(layers, str):
         try:

@@ -93,6 +93,7 @@ class Measurement:
             )
             self.region_pass = RegionPass(
                 layers,
+                evaluation.x.shape[1:],
                 pooling,
                 self.widths,
                 head,
@@ -124,7 +125,15 @@ class Measurement:
             "train labels": None if self.probed is None else self.probed.y,
             "test labels": None if self.test is None else self.test.y,
         }
-        if not self.n_classes and any(y is not None for y in labels.values()):
+        is_labelled = any(y is not None for y in labels.values())
+        if is_labelled and self.head.is_single and not self.head.is_told:
+            raise InputError(
+                f"The output {self.head.name!r} is one unit behind {self.head.activation!r}: "
+                "whether it is a probability or a logit cannot be told. Expected a Dense(1) with "
+                "the activation sigmoid or none, or no labels: then fingerprints alone are "
+                "recorded."
+            )
+        if is_labelled and not self.n_classes:
             raise InputError(
                 f"Labels came, and the output {self.head.name!r} of the model has shape "
                 f"{shape_words(self.head.tensor.shape[1:])}. Expected one number a class, or no "

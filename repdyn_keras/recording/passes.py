@@ -68,6 +68,7 @@ class RegionPass(Pass):
 
     Args:
         layers: keras.Model from the images to the list of the layers' tensors.
+        image_shape: the shape of one image.
         pooling: features of a probe.
         widths: number of features of each hidden layer's probe.
         head: the output, the last of the tensors.
@@ -75,12 +76,12 @@ class RegionPass(Pass):
         dtype: dtype of the class indices.
     """
 
-    def __init__(self, layers, pooling, widths, head, planes, dtype):
+    def __init__(self, layers, image_shape, pooling, widths, head, planes, dtype):
         super().__init__(layers, "region_pass")
         self.pooling = pooling
         self.head = head
         self.region_dtype = dtype
-        self.image_shape = tuple(layers.inputs[0].shape[1:])
+        self.image_shape = tuple(image_shape)
 
         def constant(shape, name):
             return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
@@ -182,7 +183,9 @@ def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
     norms = [
         layer
         for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and layer.trainable
+        and layer.momentum < 1
     ]
     if not norms:
         return []

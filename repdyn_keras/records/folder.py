@@ -31,6 +31,7 @@ class RunFolder:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.config_file = self.path / "run.toml"
+        self.replay_file = self.path / "record.toml"
         self.history_file = self.path / "history.csv"
         self.timing_file = self.path / "timing.csv"
         self.records = self.path / "records"
