@@ -69,17 +69,18 @@ def test_keras_applications(name, tmp_path):
     model = build(weights=None, input_shape=(32, 32, 3), classes=4)
     x, y = pictures(8)
     before = weights_of(model)
-    # Once with regions, too: every pass is compiled for minutes of the three backends.
-    planes = 2 if name == "MobileNetV3Small" else 0
-    recorder, record = recorded(tmp_path, model, 127 * (x + 1), y, planes=planes)
+    # Where models are compiled, which takes minutes, all passes are for one of them.
+    whole = BACKEND == "torch" or name == "MobileNetV3Small"
+    recorder, record = recorded(tmp_path, model, 127 * (x + 1), y if whole else None)
     chosen = record["layer"].values.tolist()
     first, last = APPLICATIONS[name]
     assert {first, last} <= set(chosen)
     tensors = {layer: recordable_layers(model)[layer] for layer in (first, last)}
     check_against_features(recorder, record, tensors)
     assert int(record["finite"].sum()) == len(chosen)
-    assert record["probe_accuracy"].sel(layer=last).values[0] == 1
-    assert not planes or record["regions"].shape == (len(chosen), 2, 4, 4)
+    if whole:
+        assert record["probe_accuracy"].sel(layer=last).values[0] == 1
+        assert record["regions"].shape == (len(chosen), 2, 4, 4)
     assert same_arrays(before, weights_of(model))
 
 
