@@ -19,6 +19,26 @@ class InputError(ValueError):
     """
 
 
+class StorageError(InputError):
+    """A file that cannot be written: the disk is full, or the place is not to be written to."""
+
+
+class Diverged(ArithmeticError):
+    """A training whose loss or weights are no finite numbers any more."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that a signal ended.
+
+    Attributes:
+        signal: the signal's number.
+    """
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = signal
+
+
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
     """The valid names that look most like `name`; all of them (up to eight) where none does."""
     valid = list(valid)

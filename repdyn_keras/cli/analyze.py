@@ -14,5 +14,6 @@ def command(
     from repdyn_keras.dynamics import analyze, open_run
 
     opened = open_run(run)
-    analyze(opened.folder)
+    with opened.folder.locked():
+        analyze(opened.folder)
     print_results(open_run(run))

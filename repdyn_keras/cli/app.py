@@ -1,5 +1,6 @@
 """The commands, put together, and how they fail."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -7,10 +8,11 @@ import typer
 from typer.core import TyperGroup
 
 from repdyn_keras.cli import analyze, compare, doctor, layers, record, report, run
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import Diverged, InputError, Interrupted
 
-BAD_INPUT = 2
-INTERRUPTED = 130
+FAILED, BAD_INPUT = 1, 2
+# What shells add to the number of the signal that ended a command.
+SIGNALLED = 128
 # Typer brings its own copy of click in some versions and click itself in others.
 USAGE_ERRORS = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -21,9 +23,12 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
+        except Interrupted as stop:
+            print(f"repdyn: {stop}", file=sys.stderr)
+            raise typer.Exit(SIGNALLED + stop.signal) from None
         except KeyboardInterrupt:
-            print("repdyn: interrupted; what was recorded stays.", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
+            print("repdyn: interrupted; what was written is whole.", file=sys.stderr)
+            raise typer.Exit(SIGNALLED + signal.SIGINT) from None
 
     def main(self, *args, **kwargs):
         kwargs["standalone_mode"] = False
@@ -31,6 +36,8 @@ class Commands(TyperGroup):
             code = super().main(*args, **kwargs)
         except InputError as error:
             fail(str(error))
+        except Diverged as error:
+            fail(str(error), FAILED)
         except USAGE_ERRORS as error:
             message = error.format_message()
             if not message:  # no command was given, and the help has been shown
@@ -42,10 +49,10 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def fail(message: str) -> None:
-    """Prints one message and exits with the code of bad input."""
+def fail(message: str, code: int = BAD_INPUT) -> None:
+    """Prints one message and exits, with the code of bad input where none is given."""
     print(f"repdyn: error: {message}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(code)
 
 
 def show_version(wanted: bool) -> None:

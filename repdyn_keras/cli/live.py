@@ -65,6 +65,10 @@ class LiveProgress(Watcher):
         )
         self.lap()
 
+    def resumed(self, epoch):
+        self._epoch = epoch
+        self.said(f"going on from the checkpoint of epoch {epoch}")
+
     def epoch_ended(self, epoch, logs):
         self._training.append(self.lap())
         self._epoch = epoch

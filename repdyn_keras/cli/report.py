@@ -14,5 +14,7 @@ def command(
     from repdyn_keras.figures import draw_all
 
     opened = open_run(run)
-    for path in draw_all(opened.dynamics, opened.folder.figures):
-        print(path)
+    folder = opened.folder
+    with folder.locked():
+        for path in draw_all(opened.dynamics, folder.figures, write=folder.write):
+            print(path)

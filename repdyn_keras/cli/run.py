@@ -13,7 +13,10 @@ DATASET_HELP = "digits, synthetic, npz:FILE, folder:PATH (class folders) or tfds
 def command(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[CONFIG.toml]", help="Configuration, such as a run's run.toml."),
+        typer.Argument(
+            metavar="[CONFIG.toml|RUN]",
+            help="Configuration, such as a run's run.toml; with --resume the folder of a run.",
+        ),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="jax, tensorflow or torch (or set KERAS_BACKEND).")
@@ -38,7 +41,11 @@ def command(
         str | None, typer.Option(metavar="DIR", help="New folder; default runs/<what it is>.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a run (not possible yet).")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in RUN or --out from its last checkpoint; --epochs may grow.",
+        ),
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key; repeatable.")
@@ -73,37 +80,55 @@ def command(
     from repdyn_keras.config import Config
     from repdyn_keras.experiment import run
 
-    config = Config(**collect(configuration(source, resume), named, set_ or []))
+    out = folder_of(source, out, resume)
+    config = Config(**collect(configuration(source, out, resume), named, set_ or []))
     if dry_run:
         from repdyn_keras.cli.tables import PlanPrinter
 
-        run(config, out=out, watcher=PlanPrinter(), dry_run=True)
+        run(config, out=out, watcher=PlanPrinter(), dry_run=True, resume=resume)
         return
     if quiet:
-        print(run(config, out=out).folder.path)
+        print(run(config, out=out, resume=resume).folder.path)
         return
     from repdyn_keras.cli.live import LiveProgress
     from repdyn_keras.cli.tables import print_results
 
     with LiveProgress() as progress:
-        finished = run(config, out=out, watcher=progress)
+        finished = run(config, out=out, watcher=progress, resume=resume)
     print_results(finished, progress.seconds)
 
 
-def configuration(source: str | None, resume: bool) -> dict:
-    """The keys of the configuration file, where there is one."""
-    from repdyn_keras.config import load_config
+def folder_of(source: str | None, out: str | None, resume: bool) -> str | None:
+    """The folder that a run goes to, or goes on in; None lets `run` choose.
 
-    if resume:
+    Raises:
+        InputError: a folder came without --resume, or --resume without one.
+    """
+    is_folder = source is not None and Path(source).is_dir()
+    if is_folder and not resume:
         raise InputError(
-            "--resume is not possible yet: nothing was changed. Expected a new run; "
-            "`repdyn analyze RUN` works on what an interrupted one has recorded."
+            f"{source} is a folder. Expected a TOML file, such as {Path(source) / 'run.toml'}, "
+            "which repeats that run; or --resume, which goes on with it."
         )
-    if source is None:
-        return {}
-    if Path(source).is_dir():
+    if not resume:
+        return out
+    if is_folder and out is not None:
+        raise InputError(f"{source} and --out {out} came with --resume. Expected one folder.")
+    if not is_folder and out is None:
+        missing = "nothing" if source is None else f"{source}, which is no folder,"
         raise InputError(
-            f"{source} is a folder, and runs are not continued yet: nothing was changed. "
-            f"Expected a TOML file; {Path(source) / 'run.toml'} repeats that run."
+            f"--resume came with {missing}. Expected the folder of a run: repdyn run RUN --resume, "
+            "or --out RUN."
         )
-    return load_config(source)
+    return source if is_folder else out
+
+
+def configuration(source: str | None, out: str | None, resume: bool) -> dict:
+    """The keys that the options are laid over: of the run that goes on, or of a file."""
+    from repdyn_keras.config import load_config
+    from repdyn_keras.records import RunFolder
+
+    is_file = source is not None and not Path(source).is_dir()
+    from_file = load_config(source) if is_file else {}
+    stored = RunFolder(out).config() if resume else {}
+    return {**stored, **from_file}

@@ -20,8 +20,29 @@ def load_config(path: str | Path) -> dict[str, Any]:
         InputError: the file cannot be read, is not TOML, or holds an unknown key or a bad value.
     """
     path = Path(path)
+    values = read_toml(path)
+    values.pop(VERSIONS, None)
+    for name, value in values.items():
+        if name not in KEYS:
+            raise unknown("key", name, KEYS, f"In {path}; `repdyn run --keys` lists all.")
+        values[name] = check(name, value)
+    return values
+
+
+def load_versions(path: str | Path) -> dict[str, str]:
+    """The versions that a `run.toml` was written with; empty where it names none.
+
+    Raises:
+        InputError: the file cannot be read or is not TOML.
+    """
+    found = read_toml(Path(path)).get(VERSIONS, {})
+    return {k: str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says; raises InputError where it cannot be read or is not TOML."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"Cannot read the configuration {path}: {error.strerror}. Expected a TOML file."
@@ -32,12 +53,6 @@ def load_config(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is not valid TOML: {error}. Expected lines such as epochs = 40."
         ) from None
-    values.pop(VERSIONS, None)
-    for name, value in values.items():
-        if name not in KEYS:
-            raise unknown("key", name, KEYS, f"In {path}; `repdyn run --keys` lists all.")
-        values[name] = check(name, value)
-    return values
 
 
 def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

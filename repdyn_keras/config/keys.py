@@ -119,6 +119,12 @@ class Config:
     resolution: int = key(24, "points along each side of a plane's grid", low=2)
     margin: float = key(0.1, "margin around the three images, in parts of their extent", low=0)
     keep_weights: bool = key(False, "keep the weights of every recorded epoch in weights/")
+    checkpoint_seconds: float = key(
+        60.0, "seconds after which a checkpoint is due where no epoch is recorded", low=0
+    )
+    grace_seconds: float = key(
+        20.0, "seconds that an epoch may take to end after Ctrl-C or SIGTERM", low=0
+    )
 
     def __post_init__(self):
         for spec in dataclasses.fields(self):

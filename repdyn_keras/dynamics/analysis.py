@@ -10,7 +10,7 @@ from repdyn_keras.dynamics.regions import region_variables
 from repdyn_keras.dynamics.similarities import cka_by_layer
 from repdyn_keras.dynamics.timing import synchronization_mean, timing_variables
 from repdyn_keras.errors import InputError
-from repdyn_keras.records import SCHEMA_VERSION, RunFolder, write_netcdf
+from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 
 # Constants that say what the results are of.
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
@@ -19,7 +19,7 @@ DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_n
 def analyze(folder: RunFolder, progress: Callable[[str], None] | None = None):
     """Computes a run's dynamics and writes `dynamics.nc`; see `compute_dynamics`."""
     dynamics = compute_dynamics(folder, progress)
-    write_netcdf(dynamics, folder.dynamics_file)
+    folder.write_dynamics(dynamics)
     return dynamics
 
 

@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 
 from repdyn_keras.dynamics.analysis import compute_dynamics
-from repdyn_keras.records import RunFolder, read_netcdf
+from repdyn_keras.records import RunFolder
 
 
 class Run:
@@ -45,7 +45,7 @@ class Run:
     def dynamics(self):
         """The `xarray.Dataset` of `dynamics.nc`, computed anew in memory where that is outdated."""
         if self.folder.dynamics_are_current():
-            return read_netcdf(self.folder.dynamics_file)
+            return self.folder.dynamics()
         return compute_dynamics(self.folder)
 
 

@@ -1,11 +1,15 @@
 """Where a new run goes."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 from repdyn_keras.config import Config
 from repdyn_keras.config.keys import SAVED
 from repdyn_keras.errors import InputError
+from repdyn_keras.records import RunFolder
+from repdyn_keras.records.atomic import HALF_WRITTEN, storage, sync
 
 
 def choose_folder(name: str, out: str | Path | None) -> Path:
@@ -19,7 +23,7 @@ def choose_folder(name: str, out: str | Path | None) -> Path:
         if path.exists():
             raise InputError(
                 f"{path} exists. Expected a new folder, so that nothing is overwritten: choose "
-                "another --out."
+                "another --out, or go on with the run in it by --resume."
             )
         return path
     base = Path("runs") / name
@@ -49,12 +53,32 @@ def plain(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text).strip("-.")
 
 
-def make_folder(path: Path) -> None:
-    """Creates a run's folder; raises InputError where that cannot be."""
+def begin_folder(path: Path, file_name: str, text: str) -> RunFolder:
+    """Makes a run's folder with its configuration: both are there, or none.
+
+    Raises:
+        InputError: it cannot be made, or another process was quicker.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{HALF_WRITTEN}")
     try:
-        path.mkdir(parents=True)
+        with storage(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.mkdir()
+            folder = RunFolder(unfinished)
+            folder.write(unfinished / file_name, text.encode("utf-8"))
+            os.rename(unfinished, path)
+            sync(path.parent)
     except OSError as error:
         raise InputError(
             f"Cannot create the folder {path}: {error.strerror}. Expected a new folder in "
             "a place that can be written to: --out DIR."
         ) from None
+    finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return RunFolder(path)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the files below a folder; 0 where there is none."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

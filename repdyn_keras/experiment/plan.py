@@ -12,6 +12,8 @@ from repdyn_keras.recording.schedule import Schedule
 TIMED_PASSES = 5
 # A training step's cost in forward passes.
 BACKWARDS = 3
+# What the pictures of a run take, about.
+FIGURES_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Plan:
         parameters: number of the model's weights.
         steps: training steps of an epoch.
         images: training images, evaluation images, test images.
-        disk_bytes: size of its records and, if kept, weights.
+        disk_bytes: the most that it takes on the disk: records, checkpoint, dynamics, pictures
+            and, if kept, weights.
         images_trained: images through the network forwards and backwards.
         images_recorded: images through the network forwards, for the records.
         seconds: about how long it takes; NaN until `timed` has measured.
@@ -41,7 +44,9 @@ class Plan:
     seconds: float = float("nan")
 
 
-def plan_run(config: Config, model, layers: list[str], data, n_eval: int, steps: int) -> Plan:
+def plan_run(
+    config: Config, model, layers: list[str], data, n_eval: int, steps: int, checkpoint: int
+) -> Plan:
     """The plan of a resolved configuration.
 
     Args:
@@ -51,6 +56,7 @@ def plan_run(config: Config, model, layers: list[str], data, n_eval: int, steps:
         data: its data set.
         n_eval: evaluation images.
         steps: training steps of an epoch.
+        checkpoint: bytes of a checkpoint.
     """
     epochs = Schedule(config.record_epochs).planned(config.epochs)
     batch = min(config.cka_batch, n_eval)
@@ -68,10 +74,21 @@ def plan_run(config: Config, model, layers: list[str], data, n_eval: int, steps:
         parameters=model.count_params(),
         steps=steps,
         images=(len(data.x_train), kept, len(data.x_test)),
-        disk_bytes=len(epochs) * (record + weights),
+        disk_bytes=(
+            len(epochs) * (record + weights)
+            # The old one stands until the new one is whole.
+            + 2 * checkpoint
+            + dynamics_bytes(len(names), len(epochs), points)
+            + FIGURES_BYTES
+        ),
         images_trained=config.epochs * steps * min(config.batch_size, len(data.x_train)),
         images_recorded=len(epochs) * (kept + probed * (1 + batch_norm) + tested + points),
     )
+
+
+def dynamics_bytes(layers: int, epochs: int, points: int) -> int:
+    """About the size of `dynamics.nc`: three similarities of all epochs, and the regions."""
+    return layers * epochs * (3 * 8 * epochs + points)
 
 
 def timed(plan: Plan, model, images: np.ndarray) -> Plan:

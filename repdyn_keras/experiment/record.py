@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
-from repdyn_keras.dynamics import analyze, check_same_images, open_run
+from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.backends import use_backend
-from repdyn_keras.experiment.folders import choose_folder, make_folder
+from repdyn_keras.experiment.folders import begin_folder, choose_folder
+from repdyn_keras.experiment.run import finish
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.atomic import write_text
 
 
 def record(
@@ -51,7 +51,7 @@ def record(
     # Nobody's own training had the wrong labels that `repdyn run` adds to show memorization.
     values.setdefault("label_noise", 0.0)
     use_backend(Config(backend=values.get("backend", "jax")).backend)
-    from repdyn_keras.experiment.checkpoints import Replay
+    from repdyn_keras.experiment.replay import Replay
     from repdyn_keras.recording.checkpoints import find_checkpoints
 
     found = find_checkpoints(checkpoints)
@@ -64,16 +64,11 @@ def record(
     if like is not None:
         constants = replay.recorder.constants()
         check_same_images(constants, RunFolder(like).constants(), str(checkpoints), str(like))
-    make_folder(folder.path)
-    write_text(folder.replay_file, to_toml(settings, versions()))
-    replay.record()
-
-    from repdyn_keras.figures import draw_all
-
-    dynamics = analyze(folder, watcher.analyzing)
-    watcher.analyzing("figures")
-    draw_all(dynamics, folder.figures)
-    return open_run(folder.path)
+    text = to_toml(settings, versions())
+    begin_folder(folder.path, folder.replay_file.name, text)
+    with folder.locked():
+        replay.record()
+        return finish(folder, watcher)
 
 
 def configuration_of(run: str | Path) -> dict:

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
+from repdyn_keras.errors import Interrupted
 from repdyn_keras.experiment.backends import use_backend
-from repdyn_keras.experiment.folders import choose_folder, make_folder, run_name
+from repdyn_keras.experiment.folders import begin_folder, choose_folder, run_name, size_of
+from repdyn_keras.experiment.resume import folder_to_resume, resumed_config, say_other_versions
+from repdyn_keras.experiment.stopping import Stopping
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.atomic import write_text
+from repdyn_keras.records.atomic import require_room
 
 
 def run(
@@ -17,30 +20,44 @@ def run(
     out: str | Path | None = None,
     watcher: Watcher | None = None,
     dry_run: bool = False,
+    resume: bool = False,
 ):
     """Trains one network, records it, analyzes and draws: the command `repdyn run` in Python.
 
     Args:
-        config: a `Config`, its keys as a dict, a TOML file, or None for the defaults.
+        config: a `Config`, its keys as a dict, a TOML file, or None for the defaults; with
+            `resume` also the folder of the run that goes on.
         out: folder to create; None for `runs/<dataset>-<model>-<optimizer>-s<seed>`, with `-2`,
-            `-3`, ... when taken.
+            `-3`, ... when taken. With `resume` the folder of the run, which is begun where there
+            is none.
         watcher: is told what happens.
         dry_run: only plans; writes nothing and returns the plan.
+        resume: whether a run goes on from its last checkpoint. Only `epochs` may be changed,
+            upwards. The finished run is the one that would have been without the break, to the
+            last bit on the CPU.
 
     Returns:
         The finished run, whose `dynamics` is an `xarray.Dataset`; with `dry_run` the plan.
 
     Raises:
-        InputError: bad configuration or data, a folder that exists, or another backend than the
-            one that Keras already runs on.
+        InputError: bad configuration or data, a folder that exists (without `resume`), does not
+            fit or is written to by another process, or another backend than the one that Keras
+            already runs on.
+        StorageError: the disk has not the room that the run takes, or cannot be written to.
+        Diverged: the loss or a weight is no finite number any more.
+        Interrupted: Ctrl-C or SIGTERM; what was recorded stays, and `resume` goes on.
 
     Example:
         >>> run({"epochs": 2, "planes": 3}).dynamics["cka"].sizes["epoch"]  # doctest: +SKIP
         3
     """
     watcher = watcher or Watcher()
-    config = resolve(as_config(config))
-    folder = RunFolder(choose_folder(run_name(config), out))
+    existing = folder_to_resume(config, out) if resume else None
+    if existing is not None:
+        config, folder = resumed_config(existing, config), existing
+    else:
+        config = resolve(as_config(config))
+        folder = RunFolder(choose_folder(run_name(config), out))
     use_backend(config.backend)
     from repdyn_keras.experiment.training import Training
 
@@ -50,18 +67,39 @@ def run(
         watcher.started(folder, config, plan)
         training.say_notes()
         return plan
-    make_folder(folder.path)
-    write_text(folder.config_file, to_toml(config, versions()))
-    watcher.started(folder, config, training.plan)
-    training.say_notes()
-    training.fit()
+    require_room(folder.path, training.plan.disk_bytes - size_of(folder.path))
+    text = to_toml(config, versions())
+    if existing is None:
+        begin_folder(folder.path, folder.config_file.name, text)
+    with folder.locked():
+        if existing is not None:
+            say_other_versions(folder, config.backend, watcher.said)
+            if resolve(Config(**folder.config())) != config:
+                folder.write(folder.config_file, text.encode("utf-8"))
+        watcher.started(folder, config, training.plan)
+        training.say_notes()
+        try:
+            with Stopping(config.grace_seconds, watcher.said) as stopping:
+                training.fit(stopping)
+                return finish(folder, watcher)
+        except Interrupted as stop:
+            saved = folder.checkpoint()
+            stands = "nothing was saved yet"
+            if saved is not None:
+                stands = f"the checkpoint of epoch {saved.attrs['epoch']} stands"
+            raise Interrupted(
+                f"{stop}; {stands}. To go on: repdyn run {folder.path} --resume", stop.signal
+            ) from None
 
+
+def finish(folder: RunFolder, watcher: Watcher):
+    """Analyzes and draws what a folder's records say; returns the run."""
     from repdyn_keras.dynamics import analyze, open_run
     from repdyn_keras.figures import draw_all
 
     dynamics = analyze(folder, watcher.analyzing)
     watcher.analyzing("figures")
-    draw_all(dynamics, folder.figures)
+    draw_all(dynamics, folder.figures, write=folder.write)
     return open_run(folder.path)
 
 

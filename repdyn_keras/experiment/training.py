@@ -1,15 +1,24 @@
 """The training of a run, recorded."""
 
+import math
 import time
 
 import keras
 
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import keep_tensorflow_off_gpus, load
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import Diverged, InputError
 from repdyn_keras.experiment.batches import EpochBatches, EpochSeeds
+from repdyn_keras.experiment.checkpoint import (
+    Checkpoint,
+    checkpoint_bytes,
+    load_checkpoint,
+    save_checkpoint,
+)
 from repdyn_keras.experiment.evaluation import ConfiguredRecorder, compared_images, say_notes
 from repdyn_keras.experiment.plan import Plan, plan_run, timed
+from repdyn_keras.experiment.resume import drop_records_past_schedule
+from repdyn_keras.experiment.stopping import Stopping
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.recording.graph import check_model
@@ -17,8 +26,7 @@ from repdyn_keras.recording.heads import SIGMOIDS, Head, find_head
 from repdyn_keras.recording.layers import choose_layers
 from repdyn_keras.recording.measurement import SUBSETS
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.atomic import whole_file
-from repdyn_keras.records.tables import TableFile
+from repdyn_keras.records.folder import WEIGHTS_ENDING
 
 ACCURACIES = {
     "train_accuracy": "train",
@@ -69,7 +77,15 @@ class Training:
         )
         names, _ = choose_layers(self.model, recorded_layers(config), head)
         compared = len(compared_images(config, data))
-        self.plan = plan_run(config, self.model, list(names), data, compared, steps)
+        self.plan = plan_run(
+            config,
+            self.model,
+            list(names),
+            data,
+            compared,
+            steps,
+            checkpoint_bytes(self.model),
+        )
         self.recorder = RunRecorder(self, list(names))
         # What the recorder would refuse is refused before a folder is made.
         self.recorder.build(self.model)
@@ -82,11 +98,31 @@ class Training:
         """Tells the watcher what was done to the data."""
         say_notes(self.config, self.data, self.watcher)
 
-    def fit(self) -> None:
-        """Trains and records."""
-        self.recorder.start()
+    def fit(self, stopping: Stopping) -> None:
+        """Trains and records, from the last checkpoint on where there is one.
+
+        Args:
+            stopping: what handles Ctrl-C and SIGTERM.
+
+        Raises:
+            Diverged: the loss or a weight is no finite number any more.
+            Interrupted: a signal came.
+            InputError: the checkpoint is damaged, or the folder cannot be written to.
+        """
+        checkpoint = load_checkpoint(self.folder, self.model)
+        epoch = 0 if checkpoint is None else checkpoint.epoch
+        if checkpoint is not None:
+            self.watcher.resumed(epoch)
+            drop_records_past_schedule(self.folder, self.config, epoch)
+        # Keras asks for a batch before the first epoch begins.
+        self.batches.set_epoch(epoch)
+        self.recorder.start(checkpoint, stopping)
+        if epoch == self.config.epochs:
+            self.recorder.record(self.model, epoch)
+            return
         self.model.fit(
             self.batches,
+            initial_epoch=epoch,
             epochs=self.config.epochs,
             shuffle=False,
             verbose=0,
@@ -105,7 +141,10 @@ def objective(head: Head) -> dict:
 
 
 class RunRecorder(ConfiguredRecorder):
-    """The recorder of a run: writes `history.csv` and `timing.csv` beside the records.
+    """The recorder of a run: writes checkpoints and tables beside the records.
+
+    The order of an epoch's files is checkpoint, history, record: so a checkpoint stands wherever
+    a record does, and what follows it can be made again.
 
     Args:
         training: the run's training.
@@ -115,58 +154,127 @@ class RunRecorder(ConfiguredRecorder):
     def __init__(self, training: Training, layers: list[str]):
         config = training.config
         super().__init__(config, training.data, training.folder.path, layers, training.watcher)
-        self.keep_weights = config.keep_weights
-        self.history = TableFile(training.folder.history_file, HISTORY)
-        self.timing = TableFile(training.folder.timing_file, ("epoch", "purpose", "seconds"))
-        self._row: dict[str, object] = {}
-        self._clock = 0.0
+        self.folder = training.folder
+        self.config = config
+        self.history = self.folder.table(self.folder.history_file, HISTORY)
+        self.timing = self.folder.table(self.folder.timing_file, ("epoch", "purpose", "seconds"))
+        self.stopping: Stopping | None = None
+        self._rows: list[dict[str, object]] = []
+        self._row_is_written = True
+        self._saved_at = 0.0
 
-    def start(self) -> None:
-        """Before the first epoch."""
-        self._row = {"epoch": 0}
+    def start(self, checkpoint: Checkpoint | None, stopping: Stopping) -> None:
+        """Before the first epoch: makes the first checkpoint, or goes on from one."""
+        self.set_model(self.measurement.model)
+        self.stopping = stopping
+        if checkpoint is None:
+            self._rows = [{"epoch": 0}]
+            self.save(0)
+            self.keep_history([])
+        else:
+            self._rows = list(checkpoint.rows)
+            epoch = checkpoint.epoch
+            wanted = epoch in self.schedule.planned(self.config.epochs)
+            if self.has_record(epoch):
+                self._rows[-1] |= self.found_accuracies(self.folder.record(epoch))
+            self.keep_history(self._rows[:-1] if wanted and not self.has_record(epoch) else None)
+        self._saved_at = time.monotonic()
+
+    def keep_history(self, rows: list[dict] | None) -> None:
+        """Makes `history.csv` hold these rows, all of them where None; others are set aside."""
+        rows = self._rows if rows is None else rows
+        self._row_is_written = rows is self._rows
+        if self.history.holds(rows):
+            return
+        if self.folder.history_file.exists():
+            self.folder.set_aside(self.folder.history_file)
+        if rows:
+            self.history.replace(rows)
 
     def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
         # `fit` imports TensorFlow where it is installed.
         keep_tensorflow_off_gpus(keras.backend.backend())
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        self._clock = time.perf_counter()
+        self.stopping.epoch_begins()
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds = time.perf_counter() - self._clock
+        seconds = self.stopping.epoch_ends()
         logs = logs or {}
-        self._row = {
-            "epoch": epoch + 1,
-            "loss": float(logs["loss"]),
-            "accuracy": float(logs["accuracy"]),
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
-        }
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise self.diverged(epoch + 1, f"the loss is {loss}", rate)
+        accuracy = float(logs["accuracy"])
+        self._rows.append(
+            {"epoch": epoch + 1, "loss": loss, "accuracy": accuracy, "learning_rate": rate}
+        )
+        self._row_is_written = False
         self.timing.append({"epoch": epoch + 1, "purpose": "training", "seconds": f"{seconds:.4f}"})
         self.watcher.epoch_ended(epoch + 1, logs)
+        if self.is_checkpoint_due(epoch + 1):
+            try:
+                self.save(epoch + 1)
+            except Diverged as error:
+                raise self.diverged(epoch + 1, str(error), rate) from None
+        self.stopping.stop_if_asked(epoch + 1)
         super().on_epoch_end(epoch, logs)
-        if self._row:
+        if not self._row_is_written:
             self.append_history({})
+
+    def is_checkpoint_due(self, epoch: int) -> bool:
+        """Whether the state after an epoch is saved: recorded ones, and others now and then."""
+        return (
+            epoch == self.config.epochs
+            or self.schedule.wants(epoch)
+            or self.stopping.asked is not None
+            or time.monotonic() - self._saved_at >= self.config.checkpoint_seconds
+        )
+
+    def save(self, epoch: int) -> None:
+        """Writes the checkpoint of an epoch."""
+        save_checkpoint(self.folder, self.model, epoch, self._rows, HISTORY)
+        self._saved_at = time.monotonic()
+
+    def diverged(self, epoch: int, what: str, rate: float) -> Diverged:
+        """The error that ends a training whose numbers are no numbers any more."""
+        last = int(self.folder.checkpoint().attrs["epoch"])
+        return Diverged(
+            f"The training diverged in epoch {epoch}: {what}, at the learning rate {rate:g}. The "
+            f"last good checkpoint is that of epoch {last}; what was recorded stays, see "
+            f"`repdyn analyze {self.folder.path}`. Expected a lower --set learning_rate=..., in a "
+            "new run."
+        )
 
     def record(self, model, epoch):
         super().record(model, epoch)
-        for purpose, seconds in self.timings.items():
-            self.timing.append({"epoch": epoch, "purpose": purpose, "seconds": f"{seconds:.4f}"})
+        if self.timings:
+            rows = [
+                {"epoch": epoch, "purpose": purpose, "seconds": f"{seconds:.4f}"}
+                for purpose, seconds in self.timings.items()
+            ]
+            self.timing.append(*rows)
+            self.timings = {}
 
     def before_write(self, epoch, record):
         """History goes before its record, so that no record is without its row."""
-        by_subset = record["probe_accuracy"].values[-1]
-        named = dict(zip(SUBSETS, by_subset.tolist(), strict=True))
-        found = {column: named[subset] for column, subset in ACCURACIES.items()}
-        self.append_history({k: v for k, v in found.items() if v == v})
-        if self.keep_weights:
-            self.folder.weights.mkdir(exist_ok=True)
-            target = self.folder.weights / f"epoch-{epoch:06d}.weights.h5"
-            with whole_file(target, ".weights.h5") as temporary:
+        found = self.found_accuracies(record)
+        if not self._row_is_written:
+            self.append_history(found)
+        if self.config.keep_weights:
+            with self.folder.writing(self.folder.weights_file(epoch), WEIGHTS_ENDING) as temporary:
                 self.model.save_weights(temporary)
-        self.watcher.recorded(epoch, found)
+        self.watcher.recorded(epoch, {k: found.get(k, math.nan) for k in ACCURACIES})
+
+    def found_accuracies(self, record) -> dict[str, float]:
+        """The network's accuracies in a record, by column of `history.csv`; none that is NaN."""
+        named = dict(zip(SUBSETS, record["probe_accuracy"].values[-1].tolist(), strict=True))
+        return {c: named[s] for c, s in ACCURACIES.items() if named[s] == named[s]}
 
     def append_history(self, accuracies: dict[str, float]) -> None:
         """Writes the row of the epoch that just ended."""
-        self.history.append(self._row | accuracies)
-        self._row = {}
+        self._rows[-1] |= accuracies
+        self.history.append(self._rows[-1])
+        self._row_is_written = True

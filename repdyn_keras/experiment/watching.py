@@ -7,6 +7,9 @@ class Watcher:
     def started(self, folder, config, plan) -> None:
         """The run begins: its folder, its resolved configuration and its plan."""
 
+    def resumed(self, epoch: int) -> None:
+        """The run goes on from the checkpoint of an epoch."""
+
     def epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
         """An epoch of training ended, with its loss and accuracy."""
 

@@ -9,7 +9,7 @@ import xarray as xr
 from repdyn_keras.figures.animation import animate_regions
 from repdyn_keras.figures.comparison import draw_comparison, epoch_comparison, layer_comparison
 from repdyn_keras.figures.curves import learning_curves, probe_curves
-from repdyn_keras.figures.files import save_all
+from repdyn_keras.figures.files import save_all, write_whole
 from repdyn_keras.figures.heatmaps import similarity_heatmap, similarity_heatmaps
 from repdyn_keras.figures.regions import decision_regions, film_strip
 
@@ -34,6 +34,7 @@ def draw_all(
     dynamics: xr.Dataset,
     folder: str | os.PathLike,
     progress: Callable[[str], None] | None = None,
+    write: Callable[[Path, bytes], None] = write_whole,
 ) -> list[Path]:
     """Write every figure that the Dataset allows as a PNG file.
 
@@ -41,11 +42,12 @@ def draw_all(
         dynamics: the Dataset of a run.
         folder: made where it does not exist; files of the same names are replaced.
         progress: called with a line of text after each file.
+        write: writes each file.
 
     Returns:
         The files, in the order of drawing.
     """
-    return save_all(_plan(dynamics), folder, progress)
+    return save_all(_plan(dynamics), folder, progress, write)
 
 
 def _plan(dynamics: xr.Dataset) -> dict[str, Callable]:

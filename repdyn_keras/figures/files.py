@@ -1,19 +1,19 @@
 """Figures as files, each written whole or not at all."""
 
+import io
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from repdyn_keras.figures import style
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces it once the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all; one of the same name is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
+        temporary.write_bytes(data)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -23,6 +23,7 @@ def save_all(
     plan: Mapping[str, Callable],
     folder: str | os.PathLike,
     progress: Callable[[str], None] | None = None,
+    write: Callable[[Path, bytes], None] = write_whole,
 ) -> list[Path]:
     """Draw figures and write them as PNG files; one figure is in memory at a time.
 
@@ -30,18 +31,18 @@ def save_all(
         plan: file names and functions that return the Figure.
         folder: made where it does not exist; files of the same names are replaced.
         progress: called with a line of text after each file.
+        write: writes each file.
 
     Returns:
         The files, in the order of drawing.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, draw in plan.items():
-        figure = draw()
-        with whole_file(folder / name) as temporary:
-            # No software name: the same data give the same bytes under another matplotlib patch.
-            figure.savefig(temporary, format="png", dpi=style.DPI, metadata={"Software": None})
+        data = io.BytesIO()
+        # No software name: the same data give the same bytes under another matplotlib patch.
+        draw().savefig(data, format="png", dpi=style.DPI, metadata={"Software": None})
+        write(folder / name, data.getvalue())
         written.append(folder / name)
         if progress is not None:
             progress(f"drew {written[-1]}")

@@ -1,11 +1,12 @@
 """Animated GIF files whose frames share one palette, so that colours do not flicker."""
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from repdyn_keras.figures.files import whole_file
+from repdyn_keras.figures.files import write_whole
 
 # One of the 256 is left to the encoder, which marks with it what a frame does not change.
 MOST_COLORS = 255
@@ -33,16 +34,17 @@ def write_gif(
         picture = Image.fromarray(nearest_colors(pixels, palette))
         picture.putpalette(palette.tobytes())
         pictures.append(picture)
-    with whole_file(path) as temporary:
-        pictures[0].save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=list(milliseconds),
-            loop=0,
-            optimize=False,
-        )
+    data = io.BytesIO()
+    pictures[0].save(
+        data,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=list(milliseconds),
+        loop=0,
+        optimize=False,
+    )
+    write_whole(path, data.getvalue())
     return path
 
 

@@ -128,6 +128,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self.measurement: Measurement | None = None
         self.timings: dict[str, float] = {}
         self._last_epoch: int | None = None
+        self._went_on_from: int | None = None
+        self._holds_folder = False
         self._choice = ""
         self._prepared = False
         self._warned: set[str] = set()
@@ -141,10 +143,27 @@ class RepresentationRecorder(keras.callbacks.Callback):
         """The hash by which recordings of the same images are told from others."""
         return arrays_hash([self.evaluation.x])
 
+    def on_train_begin(self, logs=None):
+        self._last_epoch = None
+
     def on_epoch_begin(self, epoch, logs=None):
         if self._last_epoch is None:
-            self.record(self.model, epoch)
+            self.begin(epoch)
         self._last_epoch = epoch
+
+    def begin(self, epoch: int) -> None:
+        """Before the first epoch of a `fit`: takes the folder, and records the state it begins at.
+
+        A training that goes on, from a backup or in another `fit`, is recorded where the schedule
+        wants it, as it would have been without the break.
+        """
+        if not self._holds_folder:
+            self.folder.lock()
+            self._holds_folder = True
+        goes_on = epoch > 0 and bool(self.folder.epochs())
+        if not goes_on or self.schedule.wants(epoch) or self.has_record(epoch):
+            self.record(self.model, epoch)
+        self._went_on_from = epoch if goes_on else None
 
     def on_epoch_end(self, epoch, logs=None):
         self._last_epoch = epoch + 1
@@ -155,7 +174,10 @@ class RepresentationRecorder(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self._last_epoch is not None and not self.has_record(self._last_epoch):
             self.record(self.model, self._last_epoch)
-        self._last_epoch = None
+        self._last_epoch = self._went_on_from = None
+        if self._holds_folder:
+            self.folder.unlock()
+            self._holds_folder = False
 
     def has_record(self, epoch: int) -> bool:
         """Whether the folder holds a record of this epoch."""
@@ -164,30 +186,51 @@ class RepresentationRecorder(keras.callbacks.Callback):
     def record(self, model: keras.Model, epoch: int) -> None:
         """Records the model as the state after `epoch` epochs; works without `fit`, too.
 
-        A record of the same epoch and the same weights is kept as it is.
+        A record of the same epoch and the same weights is kept as it is. Where a training went
+        back to a backup and comes to other weights than before, the record of before is moved to
+        `set_aside/` in the folder.
 
         Args:
             model: a built functional or Sequential model; the same one in every call.
             epoch: epochs that it has been trained.
 
         Raises:
-            InputError: the model cannot be recorded, or the folder holds another training.
+            InputError: the model cannot be recorded, the folder holds another training, or
+                another process writes to it.
+            StorageError: the disk is full, or the folder cannot be written to.
         """
-        self.prepare(model)
-        state = weights_hash(model)
-        if self.has_record(epoch):
-            if self.folder.recorded_hash(epoch) != state:
-                raise InputError(
-                    f"{self.folder.record_file(epoch)} records another training: its weights at "
-                    f"epoch {epoch} differ from these. Expected a folder of this training, or a "
-                    "new one."
-                )
-            return
-        record = self.measure(epoch, state)
-        self.before_write(epoch, record)
-        with self.measurement.timed("writing"):
-            self.folder.write_record(epoch, record)
-        self.timings = self.measurement.timings
+        self.build(model)
+        with self.folder.locked():
+            self.prepare(model)
+            state = weights_hash(model)
+            if self.has_record(epoch) and self.keeps(epoch, state):
+                return
+            record = self.measure(epoch, state)
+            self.before_write(epoch, record)
+            with self.measurement.timed("writing"):
+                self.folder.write_record(epoch, record)
+            self.timings = self.measurement.timings
+
+    def keeps(self, epoch: int, state: str) -> bool:
+        """Whether the record of an epoch stays: the one of these weights does.
+
+        Raises:
+            InputError: it is of another training.
+        """
+        if self.folder.recorded_hash(epoch) == state:
+            return True
+        if self._went_on_from is None or epoch <= self._went_on_from:
+            raise InputError(
+                f"{self.folder.record_file(epoch)} records another training: its weights at "
+                f"epoch {epoch} differ from these. Expected a folder of this training, or a "
+                "new one."
+            )
+        moved = self.folder.set_aside(self.folder.record_file(epoch))
+        self.say(
+            f"epoch {epoch} was recorded before the training went back to epoch "
+            f"{self._went_on_from}, with other weights: that record is now {moved}."
+        )
+        return False
 
     def before_write(self, epoch: int, record) -> None:
         """Called with each new record just before it is written; does nothing by itself."""

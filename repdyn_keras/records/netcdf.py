@@ -5,17 +5,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.atomic import whole_file
+from repdyn_keras.records.atomic import write_bytes
 from repdyn_keras.records.schema import SCHEMA_VERSION, check_schema
 
 
 def write_netcdf(dataset, path: Path) -> None:
     """Writes an `xarray.Dataset` whole, with the format's version as an attribute."""
+    write_bytes(Path(path), netcdf_bytes(dataset))
+
+
+def netcdf_bytes(dataset) -> bytes:
+    """An `xarray.Dataset` as the bytes of a file, with the format's version as an attribute.
+
+    Made in memory: HDF5 does not say plainly when the disk under its own file is full.
+    """
     dataset = dataset.assign_attrs(schema_version=SCHEMA_VERSION)
     # With a fill value xarray would read integers back as floats.
     encoding = {name: {"_FillValue": None} for name in dataset.variables}
-    with whole_file(Path(path)) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 
 def read_netcdf(path: Path):

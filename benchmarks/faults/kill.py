@@ -1,0 +1,157 @@
+"""Kills runs with SIGKILL at random moments and goes on with them: is the result the same?
+
+    python benchmarks/faults/kill.py --backend jax --kills 50
+
+Half of the moments are steps of writing (before or after an fsync or a rename; unfinished writes are
+cut off as by a power cut), half are moments in time between the first checkpoint and the end. Every
+killed run is resumed, and its `dynamics.nc`, `history.csv`, records and last checkpoint are compared
+with those of a run that was never interrupted: all arrays and attributes, bit for bit. Prints a
+table, and exits with 1 where any differs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from repdyn_keras.records import RunFolder
+
+CONFIG = """\
+dataset = "synthetic"
+epochs = 8
+label_noise = 0.4
+synthetic_train = 128
+synthetic_test = 32
+synthetic_size = 8
+synthetic_channels = 1
+synthetic_classes = 4
+width = 8
+blocks = [1, 1]
+batch_size = 24
+augment = true
+n_eval = 64
+cka_batch = 32
+planes = 1
+resolution = 5
+record_epochs = [1, 2, 5]
+keep_weights = true
+checkpoint_seconds = 0
+"""
+VICTIM = Path(__file__).with_name("victim.py")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One killed and resumed run: when, what it was doing, and what differs afterwards."""
+
+    moment: str
+    phase: str
+    what: str
+    differing: list[str]
+
+
+class Faults:
+    """Runs that are killed and resumed.
+
+    Args:
+        place: folder for all of them.
+        backend: their backend.
+    """
+
+    def __init__(self, place: Path, backend: str):
+        self.place = place
+        self.backend = backend
+        self.config = place / "config.toml"
+        self.config.write_text(CONFIG, encoding="utf-8")
+        self.whole = RunFolder(place / "whole")
+        report = self.run(self.whole.path, "never", 0)
+        self.steps, self.seconds = report["steps"], report["seconds"]
+
+    def run(self, folder: Path, moment: str, seed: int) -> dict:
+        """One process: begins the run in a folder, or goes on with it."""
+        report = folder.with_suffix(".json")
+        report.unlink(missing_ok=True)
+        command = [sys.executable, str(VICTIM), moment, str(seed), str(report), "run"]
+        command += [str(self.config), "--backend", self.backend, "--out", str(folder), "--resume"]
+        done = subprocess.run(
+            [*command, "--quiet"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "KERAS_BACKEND": self.backend},
+        )
+        if done.returncode not in (0, -9) or (moment == "never" and done.returncode):
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+        return json.loads(report.read_text(encoding="utf-8"))
+
+    def moments(self, kills: int, rng: np.random.Generator) -> list[str]:
+        """Steps of writing and moments in time, in turns."""
+        steps = rng.integers(0, self.steps, kills)
+        seconds = rng.uniform(0, self.seconds, kills)
+        return [f"write:{steps[i]}" if i % 2 else f"time:{seconds[i]:.3f}" for i in range(kills)]
+
+    def trial(self, number: int, moment: str) -> Trial:
+        """Kills one run at a moment, resumes it and compares."""
+        folder = self.place / f"run{number:03d}"
+        report = self.run(folder, moment, number)
+        self.run(folder, "never", number)
+        differing = differences(self.whole, RunFolder(folder))
+        return Trial(moment, report.get("phase", "finished"), report.get("what", ""), differing)
+
+
+def differences(one: RunFolder, other: RunFolder) -> list[str]:
+    """What two run folders do not have in common, bit for bit."""
+    found = []
+    if one.epochs() != other.epochs():
+        found.append("recorded epochs")
+    found += [
+        f"record {epoch}"
+        for epoch in set(one.epochs()) & set(other.epochs())
+        if not one.record(epoch).identical(other.record(epoch))
+    ]
+    if not one.dynamics().identical(other.dynamics()):
+        found.append("dynamics.nc")
+    if not one.checkpoint().identical(other.checkpoint()):
+        found.append("checkpoint")
+    if one.history_file.read_bytes() != other.history_file.read_bytes():
+        found.append("history.csv")
+    if other.checksums.path.is_file():
+        names, _, bad = other.checksums.read()
+        damaged = [name for name in names if other.checksums.problem_of(name)]
+        found += [f"checksum of {name}" for name in damaged] + [f"line {line}" for line in bad]
+    return found
+
+
+def main(
+    backend: Annotated[str, typer.Option(help="jax, tensorflow or torch.")] = "jax",
+    kills: Annotated[int, typer.Option(help="Number of runs that are killed.")] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of the moments.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Runs at a time.")] = 2,
+) -> None:
+    """Kill runs at random moments, resume them and compare the results."""
+    with tempfile.TemporaryDirectory() as place:
+        faults = Faults(Path(place), backend)
+        moments = faults.moments(kills, np.random.default_rng(seed))
+        with ThreadPoolExecutor(jobs) as pool:
+            trials = list(pool.map(faults.trial, range(kills), moments))
+    table = Table("moment", "while", "what was being written", "after resuming")
+    for trial in sorted(trials, key=lambda t: (t.phase, t.what)):
+        result = "bit-identical" if not trial.differing else f"differs: {trial.differing}"
+        table.add_row(trial.moment, trial.phase, trial.what or "-", result)
+    Console(width=120).print(table)
+    good = sum(not trial.differing for trial in trials)
+    print(f"{backend}: {good} of {kills} runs bit-identical after kill -9 and --resume")
+    raise typer.Exit(0 if good == kills else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,120 @@
+"""`repdyn` in a process that dies, as by kill -9, at an appointed moment.
+
+    python benchmarks/faults/victim.py MOMENT SEED REPORT repdyn-arguments...
+
+MOMENT is "never", "write:N" (at the N-th step of writing: before or after an fsync or a rename) or
+"time:S" (S seconds after the first checkpoint). At a step of writing what was not yet fsynced is cut
+off at a random place first, as a power cut would. REPORT receives, as JSON, what was going on.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+PHASES = (
+    ("/figures/", "drawing"),
+    ("/dynamics/", "analysis"),
+    ("experiment/checkpoint.py", "checkpoint"),
+    ("/recording/", "recording"),
+    ("experiment/training.py", "training"),
+)
+FSYNC, REPLACE = os.fsync, os.replace
+
+
+class Reaper:
+    """Counts the steps of writing, and ends the process at the appointed one.
+
+    Args:
+        moment: when, see the top of this file.
+        seed: seed of what an unfinished write has left.
+        report: the file that receives what was going on.
+    """
+
+    def __init__(self, moment: str, seed: int, report: str):
+        kind, _, when = moment.partition(":")
+        self.step = int(when) if kind == "write" else None
+        self.seconds = float(when) if kind == "time" else None
+        self.random = random.Random(seed)
+        self.report = report
+        self.steps = 0
+        self.began: float | None = None
+        self.synced: dict[int, int] = {}
+
+    def arm(self) -> None:
+        """Puts itself in the way of every fsync and rename."""
+        os.fsync, os.replace = self.fsync, self.replace
+
+    def fsync(self, handle: int) -> None:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{handle}"))
+        self.count(f"before fsync of {name}", handle)
+        FSYNC(handle)
+        self.synced[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+        self.count(f"after fsync of {name}")
+
+    def replace(self, source, target) -> None:
+        name = os.path.basename(target)
+        self.count(f"before rename to {name}")
+        REPLACE(source, target)
+        if name == "state.nc" and self.began is None:
+            self.began = time.monotonic()
+            if self.seconds is not None:
+                threading.Timer(self.seconds, self.end_now).start()
+        self.count(f"after rename to {name}")
+
+    def count(self, what: str, unsynced: int | None = None) -> None:
+        """One step of writing."""
+        if self.steps == self.step:
+            if unsynced is not None and os.path.isfile(f"/proc/self/fd/{unsynced}"):
+                state = os.fstat(unsynced)
+                kept = self.random.randint(self.synced.get(state.st_ino, 0), state.st_size)
+                os.truncate(f"/proc/self/fd/{unsynced}", kept)
+                what = f"{what}, {kept} of {state.st_size} bytes left"
+            self.end(what)
+        self.steps += 1
+
+    def end_now(self) -> None:
+        """Ends the process at a moment that does not ask what it is doing."""
+        self.end("")
+
+    def end(self, what: str) -> None:
+        """kill -9."""
+        self.write({"phase": phase(), "what": what})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def finished(self) -> None:
+        """The command came to its end."""
+        self.write({"steps": self.steps, "seconds": time.monotonic() - (self.began or 0.0)})
+
+    def write(self, values: dict) -> None:
+        with open(self.report, "w", encoding="utf-8") as file:
+            json.dump(values, file)
+
+
+def phase() -> str:
+    """What the main thread is doing, by the innermost file of the package that it is in."""
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame is not None:
+        for part, name in PHASES:
+            if "repdyn_keras" in frame.f_code.co_filename and part in frame.f_code.co_filename:
+                return name
+        frame = frame.f_back
+    return "start"
+
+
+if __name__ == "__main__":
+    moment, seed, report, *arguments = sys.argv[1:]
+    reaper = Reaper(moment, int(seed), report)
+    reaper.arm()
+    from repdyn_keras.cli import app
+    from repdyn_keras.figures import style
+
+    style.DPI = 30  # pictures are not what is tested here
+    sys.argv = ["repdyn", *arguments]
+    try:
+        app()
+    finally:
+        reaper.finished()
