@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.errors import InputError, unknown, visible
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -45,6 +45,7 @@ def draw(
     from repdyn_keras import open_run
     from repdyn_keras.figures import animate_regions, film_strip
     from repdyn_keras.figures.choose import pick_plane, require
+    from repdyn_keras.figures.style import without_tex
 
     out = out or Path("regions.gif" if animate else "regions.png")
     check_output(out, animate)
@@ -63,10 +64,11 @@ def draw(
         for number, path in zip(planes, paths, strict=True):
             print(animate_regions(dynamics, layers, number, path))
         return
-    figures = [film_strip(dynamics, number, layers, epoch or None) for number in planes]
-    for figure, path in zip(figures, paths, strict=True):
-        figure.savefig(path, dpi=150)
-        print(path)
+    with without_tex():
+        figures = [film_strip(dynamics, number, layers, epoch or None) for number in planes]
+        for figure, path in zip(figures, paths, strict=True):
+            figure.savefig(path, dpi=150)
+            print(path)
 
 
 def check_output(out: Path, animate: bool) -> None:
@@ -103,7 +105,7 @@ def main() -> None:
     try:
         typer.run(draw)
     except (InputError, OSError) as error:
-        print(f"plot_regions: error: {error}", file=sys.stderr)
+        print(f"plot_regions: error: {visible(error)}", file=sys.stderr)
         sys.exit(2)
 
 

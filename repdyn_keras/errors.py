@@ -1,8 +1,11 @@
 """What the user is told when something cannot be used as it was given."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
+# Control characters, invisible and turning marks, lone surrogates, unassigned ones; line breaks.
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 # The extras that bring what the core does not, by package.
 EXTRAS = {
     "tensorflow": "tensorflow",
@@ -80,3 +83,26 @@ def install_command(module: str, extras: dict[str, str]) -> str:
     if module in extras:
         return f"pip install 'repdyn-keras[{extras[module]}]'"
     return f"pip install {module}"
+
+
+def visible(text: object, most: int | None = None) -> str:
+    """Somebody else's words on one line, without anything in them that a terminal acts on.
+
+    Control characters, line breaks and marks that turn or hide letters become `\\x1b`, `\\n` or
+    `\\u202e`. `[red]` and `$x$` stay: what prints them must take them for letters.
+
+    Args:
+        text: a name, a title or a message.
+        most: letters that are shown of it, at least 3; a longer one loses its middle.
+    """
+    text = str(text)
+    if most is not None and len(text) > 2 * most:
+        text = text[:most] + text[-most:]
+    shown = "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in HIDDEN else char
+        for char in text
+    )
+    if most is None or len(shown) <= most:
+        return shown
+    tail = most // 2
+    return f"{shown[: most - tail - 1]}…{shown[-tail:]}"

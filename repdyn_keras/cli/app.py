@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from repdyn_keras.cli import analyze, compare, doctor, layers, record, report, run
-from repdyn_keras.errors import Diverged, InputError, Interrupted
+from repdyn_keras.errors import Diverged, InputError, Interrupted, visible
 
 FAILED, BAD_INPUT = 1, 2
 # What shells add to the number of the signal that ended a command.
@@ -51,7 +51,7 @@ class Commands(TyperGroup):
 
 def fail(message: str, code: int = BAD_INPUT) -> None:
     """Prints one message and exits, with the code of bad input where none is given."""
-    print(f"repdyn: error: {message}", file=sys.stderr)
+    print(f"repdyn: error: {visible(message)}", file=sys.stderr)
     sys.exit(code)
 
 

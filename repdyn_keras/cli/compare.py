@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import InputError, visible
 
 
 def command(
@@ -35,6 +35,7 @@ def command(
     """Compare two runs that recorded the same images: layers with layers, epochs with epochs."""
     from repdyn_keras.cli.tables import print_comparison
     from repdyn_keras.dynamics import compare, open_run
+    from repdyn_keras.experiment.folders import plain
     from repdyn_keras.figures import draw_comparison
     from repdyn_keras.records import write_netcdf
 
@@ -42,14 +43,14 @@ def command(
     epochs = None if not epoch else [tuple(map(whole, pair(text, "epoch"))) for text in epoch]
     layers = None if not layer else [pair(text, "layer") for text in layer]
     comparison = compare(*runs, epochs, layers)
-    names = [opened.folder.path.resolve().name for opened in runs]
+    names = [plain(opened.folder.path.resolve().name) for opened in runs]
     folder = out or run.resolve().parent / f"compare-{names[0]}-{names[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     print_comparison(comparison)
     results = folder / "comparison.nc"
     write_netcdf(comparison, results)
     for path in (results, *draw_comparison(comparison, folder)):
-        print(path)
+        print(visible(path))
 
 
 def pair(text: str, kind: str) -> tuple[str, str]:

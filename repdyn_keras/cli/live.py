@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
+from repdyn_keras.errors import visible
 from repdyn_keras.experiment.watching import Watcher
 
 
@@ -54,14 +56,16 @@ class LiveProgress(Watcher):
         self._plan, self._total = plan, config.epochs
         train, compared, test = plan.images
         self.console.print(
-            f"{config.dataset}: {train} training images (label noise {config.label_noise:g}), "
-            f"{compared} compared, {test} test images\n"
-            f"{config.model} ({plan.parameters:,} weights), {config.optimizer}, {config.backend}: "
+            f"{visible(config.dataset)}: {train} training images (label noise "
+            f"{config.label_noise:g}), {compared} compared, {test} test images\n"
+            f"{visible(config.model)} ({plan.parameters:,} weights), {config.optimizer}, "
+            f"{config.backend}: "
             f"{config.epochs} epochs, {len(plan.epochs)} of them recorded, "
             f"{len(plan.layers)} layers\n"
-            f"{folder.path}: about {plan.disk_bytes / 1e6:.0f} MB",
+            f"{visible(folder.path)}: about {plan.disk_bytes / 1e6:.0f} MB",
             highlight=False,
             markup=False,
+            emoji=False,
         )
         self.lap()
 
@@ -85,7 +89,7 @@ class LiveProgress(Watcher):
         self.refresh()
 
     def said(self, text):
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(Text(visible(text)), soft_wrap=True)
 
     def analyzing(self, step):
         if self._live is not None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from repdyn_keras.errors import visible
+
 
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
@@ -17,4 +19,4 @@ def command(
     folder = opened.folder
     with folder.locked():
         for path in draw_all(opened.dynamics, folder.figures, write=folder.write):
-            print(path)
+            print(visible(path))

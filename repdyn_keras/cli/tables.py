@@ -4,10 +4,15 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from repdyn_keras.cli.live import clock
+from repdyn_keras.errors import visible
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.measures.phases import FEWEST_RECORDS
+
+# Of a layer's name in a table beside numbers, and of a title.
+NAME_LETTERS, TITLE_LETTERS = 60, 200
 
 
 def print_keys() -> None:
@@ -27,10 +32,10 @@ class PlanPrinter(Watcher):
         train, compared, test = plan.images
         epochs, records = config.epochs, len(plan.epochs)
         table = Table("what", "plan", show_header=False, title="Nothing was written or trained")
-        table.add_row("folder", escape(str(folder.path)))
+        table.add_row("folder", literal(folder.path))
         table.add_row("images", f"{train} for training, {compared} compared, {test} for testing")
-        table.add_row("network", f"{config.model}, {plan.parameters:,} weights")
-        table.add_row("layers", ", ".join(plan.layers))
+        table.add_row("network", literal(f"{config.model}, {plan.parameters:,} weights"))
+        table.add_row("layers", literal(", ".join(plan.layers)))
         table.add_row("epochs", f"{epochs} of {plan.steps} steps")
         table.add_row("recorded epochs", f"{records}: {', '.join(map(str, plan.epochs))}")
         table.add_row("disk", f"{plan.disk_bytes / 1e6:.0f} MB")
@@ -38,14 +43,14 @@ class PlanPrinter(Watcher):
         Console().print(table)
 
     def said(self, text):
-        Console().print(text, highlight=False, markup=False, soft_wrap=True)
+        Console().print(literal(text), soft_wrap=True)
 
 
 class ReplayPrinter(Watcher):
     """Prints what recording checkpoints has to say, and each file as it is recorded."""
 
     def said(self, text):
-        Console().print(text, highlight=False, markup=False, soft_wrap=True)
+        Console().print(literal(text), soft_wrap=True)
 
     def replayed(self, epoch, path):
         self.said(f"epoch {epoch}: {path.name}")
@@ -53,9 +58,9 @@ class ReplayPrinter(Watcher):
 
 def print_layers(model, tensors: dict, chosen: set[str], output) -> None:
     """The layers that can be recorded, with their shapes."""
-    table = Table("layer", "output of one image", "recorded by default", title=model.name)
+    table = Table("layer", "output of one image", "recorded by default", title=title(model.name))
     for name, tensor in tensors.items():
-        table.add_row(escape(name), sides(tensor), "yes" if name in chosen else "")
+        table.add_row(literal(name), sides(tensor), "yes" if name in chosen else "")
     table.add_row("output", sides(output), "always")
     Console().print(table)
 
@@ -69,7 +74,7 @@ def print_comparison(comparison) -> None:
     """For each layer of the first run: the same layer of the other, and the nearest one."""
     console = Console()
     for run in "ab":
-        console.print(f"{run.upper()}: {comparison.attrs[f'title_{run}']}", markup=False)
+        console.print(literal(f"{run.upper()}: {comparison.attrs[f'title_{run}']}", TITLE_LETTERS))
     others = [str(name) for name in comparison["layer_b"].values]
     for moment in range(comparison.sizes["moment"]):
         here = comparison.isel(moment=moment)
@@ -85,10 +90,11 @@ def print_comparison(comparison) -> None:
         for row, name in enumerate(map(str, comparison["layer_a"].values)):
             same = number(cka[row, others.index(name)]) if name in others else ""
             if np.isnan(cka[row]).all():
-                table.add_row(escape(name), same, "", "-")
+                table.add_row(literal(name, NAME_LETTERS), same, "", "-")
                 continue
             best = int(np.nanargmax(cka[row]))
-            table.add_row(escape(name), same, escape(others[best]), number(cka[row, best]))
+            named = (literal(one, NAME_LETTERS) for one in (name, others[best]))
+            table.add_row(next(named), same, next(named), number(cka[row, best]))
         console.print(table)
 
 
@@ -96,7 +102,7 @@ def print_checks(rows: list[tuple[str, bool, str]]) -> None:
     """Names, whether they are good, and a word on each."""
     table = Table("what", "", "")
     for name, good, word in rows:
-        table.add_row(name, "[green]ok[/]" if good else "[red]no[/]", escape(word))
+        table.add_row(literal(name), "[green]ok[/]" if good else "[red]no[/]", literal(word))
     Console().print(table)
 
 
@@ -105,16 +111,16 @@ def print_results(run, seconds: float | None = None) -> None:
     dynamics = run.dynamics
     console = Console()
     layers = Table(
-        title=escape(dynamics.attrs["title"]),
+        title=title(dynamics.attrs["title"]),
         caption="accuracy of each layer's probe at the end (output: of the network); phases by CKA",
     )
     layers.add_column("layer", no_wrap=True)
     for column in ("given labels", "test", "phases", "p", "settles"):
         layers.add_column(column, justify="right")
-    for name in dynamics["layer"].values:
-        here = dynamics.sel(layer=name)
+    for place, name in enumerate(dynamics["layer"].values):
+        here = dynamics.isel(layer=place)
         layers.add_row(
-            str(name),
+            literal(name, NAME_LETTERS),
             *(last_accuracy(here, subset) for subset in ("train", "test")),
             str(int(here["phase"].max())),
             number(here["phases_p"].item(), 3),
@@ -135,7 +141,17 @@ def print_results(run, seconds: float | None = None) -> None:
     print("Written:")
     for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
         if path.exists():
-            print(f"  {path}")
+            print(f"  {visible(path)}")
+
+
+def literal(text: object, most: int | None = None) -> Text:
+    """Somebody else's words as they are: no markup, no emoji by name, no control characters."""
+    return Text(visible(text, most))
+
+
+def title(text: object) -> Text:
+    """Somebody else's words as the title of a table."""
+    return Text(visible(text, TITLE_LETTERS), style="table.title")
 
 
 def last_accuracy(here, subset: str) -> str:

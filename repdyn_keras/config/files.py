@@ -2,13 +2,15 @@
 
 import dataclasses
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from repdyn_keras.config.keys import KEYS, Config, check
+from repdyn_keras.config.keys import KEYS, SAVED, Config, check
 from repdyn_keras.errors import InputError, unknown
 
 VERSIONS = "versions"
+# Keys that may hold the path of what is read.
+PATHS = ("dataset", "data_dir", "model")
 
 
 def load_config(path: str | Path) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text. Expected a TOML file.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(
             f"{path} is not valid TOML: {error}. Expected lines such as epochs = 40."
         ) from None
@@ -59,7 +61,8 @@ def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, An
     """The keys of a file under those that the user gives; a stranger's file runs no code.
 
     Raises:
-        InputError: the file names code to run, and the user does not.
+        InputError: the file names code to run, or a path that climbs by `..`, and the user does
+            not.
     """
     model = from_file.get("model", "")
     if ":" in model and "model" not in given:
@@ -67,7 +70,25 @@ def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, An
             f"The configuration names code to run, model = {model!r}. Expected you to name it as "
             f"well, if you trust it: --model {model}, or model={model!r} in Python."
         )
+    for name in PATHS:
+        value = from_file.get(name)
+        if name not in given and value is not None and climbs(name, value):
+            raise InputError(
+                f"The configuration names a path that leads upwards, {name} = {value!r}. Expected "
+                f"one without '..', or you to name it as well, if you trust it: --set "
+                f"{name}={value}, or {name}={value!r} in Python."
+            )
     return {**from_file, **given}
+
+
+def climbs(name: str, value: str) -> bool:
+    """Whether a key's value is a path with a part `..`, in the manner of any system."""
+    path = value
+    if name == "dataset":
+        path = value.partition(":")[2]
+    elif name == "model" and not value.endswith(SAVED):
+        return False
+    return any(".." in kind(path).parts for kind in (PurePosixPath, PureWindowsPath))
 
 
 def to_toml(config: Config, versions: dict[str, str]) -> str:

@@ -8,7 +8,11 @@ from pathlib import Path
 from repdyn_keras.errors import InputError
 
 INFO_FILE, FEATURES_FILE = "dataset_info.json", "features.json"
-NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d*]+(\.[\d*]+){0,2}))?")
+# TFDS's own, and with fewer numbers in a version. Of a config, dots alone would be a folder above.
+NAME = re.compile(
+    r"(?P<name>[a-zA-Z]\w*)(/(?P<config>(?!\.+(:|$))[\w+.-]+))?"
+    r"(:(?P<version>[\d*]+(\.[\d*]+){0,2}))?"
+)
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 NAMED = 8
 

@@ -115,6 +115,7 @@ def accuracy_variables(folder: RunFolder, epochs: list[int]) -> dict:
 def title(folder: RunFolder) -> str:
     """What the run was, in a few words."""
     config = folder.config()
-    if not config:
-        return folder.path.resolve().name
-    return f"{config['dataset']}, {config['model']}, {config['optimizer']}, seed {config['seed']}"
+    words = [str(config[name]) for name in ("dataset", "model", "optimizer") if name in config]
+    if "seed" in config:
+        words.append(f"seed {config['seed']}")
+    return ", ".join(words) or folder.path.resolve().name

@@ -11,6 +11,8 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import HALF_WRITTEN, storage, sync
 
+LONGEST_PART = 80
+
 
 def choose_folder(name: str, out: str | Path | None) -> Path:
     """The folder of a new run: `out`, or runs/<name>, with -2, -3, ... when taken.
@@ -39,18 +41,20 @@ def run_name(config: Config) -> str:
     kind, _, rest = config.dataset.partition(":")
     dataset = kind
     if kind == "npz":
-        dataset = Path(rest).stem or kind
+        dataset = Path(rest).stem
     elif kind == "folder":
-        dataset = Path(rest).expanduser().resolve().name or kind
+        dataset = Path(rest).expanduser().resolve().name
     elif kind == "tfds":
-        dataset = plain(rest)
-    model = Path(config.model).stem if config.model.endswith(SAVED) else plain(config.model)
+        dataset = rest
+    dataset = plain(dataset) or kind
+    model = Path(config.model).stem if config.model.endswith(SAVED) else config.model
+    model = plain(model) or "model"
     return f"{dataset}-{model}-{config.optimizer}-s{config.seed}"
 
 
 def plain(text: str) -> str:
-    """Text without what a file name should not hold."""
-    return re.sub(r"[^\w.]+", "-", text).strip("-.")
+    """Text without what a file name should not hold, and no longer than a part of one may be."""
+    return re.sub(r"[^\w.]+", "-", text).strip("-.")[:LONGEST_PART].strip("-.")
 
 
 def begin_folder(path: Path, file_name: str, text: str) -> RunFolder:

@@ -21,6 +21,7 @@ from repdyn_keras.figures.maps import (
     draw_side,
     side_height,
 )
+from repdyn_keras.figures.names import MOST_LETTERS, shortened
 from repdyn_keras.figures.panels import heading, heading_height, new_figure, place
 
 DPI = 100
@@ -75,14 +76,15 @@ def animate_regions(
     maps = regions.isel(layer=rows, plane=plane_at).transpose("layer", "epoch", "row", "column")
     maps = maps.values
 
-    scene = _Scene.draw(dynamics, names, maps, plane_at)
     count = maps.shape[1]
-    samples = [scene.frame(at) for at in sorted({0, count // 2, count - 1})]
-    palette = common_palette(samples, _flat_colors(maps))
     each = round(seconds_per_frame * 100) * 10
     last = max(each, round(HOLD * 1000))
-    frames = (scene.frame(at) for at in range(count))
-    return write_gif(frames, palette, [each] * (count - 1) + [last], path)
+    with style.without_tex():
+        scene = _Scene.draw(dynamics, names, maps, plane_at)
+        samples = [scene.frame(at) for at in sorted({0, count // 2, count - 1})]
+        palette = common_palette(samples, _flat_colors(maps))
+        frames = (scene.frame(at) for at in range(count))
+        return write_gif(frames, palette, [each] * (count - 1) + [last], path)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class _Scene:
 
         any_undefined = bool((maps == np.iinfo(maps.dtype).max).any())
         images = []
-        for index, name in enumerate(names):
+        for index, name in enumerate(shortened(names, MOST_LETTERS)):
             line, column = divmod(index, columns)
             left = SIDE + column * (side + gap)
             ax = place(figure, left, top + name_height + line * (side + name_height), side, side)

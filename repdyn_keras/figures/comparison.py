@@ -209,7 +209,7 @@ def _perfect_fit(comparison: xr.Dataset, run: str) -> float | None:
 
 
 def _subtitle(comparison: xr.Dataset, explained: str) -> str:
-    titles = [str(comparison.attrs.get(f"title_{run}", "") or "") for run in "ab"]
+    titles = [style.title_of(comparison.attrs.get(f"title_{run}")) for run in "ab"]
     named = [f"{run}: {title}" for run, title in zip("AB", titles, strict=True) if title]
     return " · ".join([*named, explained])
 

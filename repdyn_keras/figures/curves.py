@@ -6,6 +6,7 @@ import xarray as xr
 from repdyn_keras.figures import style
 from repdyn_keras.figures.choose import pick_layer, require
 from repdyn_keras.figures.epochs import EPOCH_AXIS, label_axis, log_position, most_labels
+from repdyn_keras.figures.names import layer_name
 from repdyn_keras.figures.panels import axes_or_new, panel_grid, quiet_frame
 
 
@@ -87,7 +88,8 @@ def probe_curves(dynamics: xr.Dataset):
     for layer, ax in zip(layers, axes, strict=True):
         shown |= _draw_curves(ax, dynamics, layer, most)
         _mark_perfect_fit(ax, style.perfect_fit_epoch(dynamics), labelled=False)
-        name = "output (the network itself)" if layer == "output" else layer
+        name = layer_name(layers, layer)
+        name = "output (the network itself)" if layer == "output" else name
         ax.set_title(name, size=style.PANEL_TITLE, loc="left", pad=4, parse_math=False)
     figure.supxlabel(
         EPOCH_AXIS, size=style.LABEL, y=(0.24 + 0.38 * legend_rows) / down, va="bottom"

@@ -40,8 +40,9 @@ def save_all(
     written = []
     for name, draw in plan.items():
         data = io.BytesIO()
-        # No software name: the same data give the same bytes under another matplotlib patch.
-        draw().savefig(data, format="png", dpi=style.DPI, metadata={"Software": None})
+        with style.without_tex():
+            # No software name: the same data give the same bytes under another matplotlib patch.
+            draw().savefig(data, format="png", dpi=style.DPI, metadata={"Software": None})
         write(folder / name, data.getvalue())
         written.append(folder / name)
         if progress is not None:

@@ -20,6 +20,7 @@ from repdyn_keras.figures.cells import (
     triangle_look,
 )
 from repdyn_keras.figures.choose import pick_layer, require
+from repdyn_keras.figures.names import layer_name
 from repdyn_keras.figures.panels import axes_or_new, panel_grid
 
 SIGNIFICANT = 0.05
@@ -99,7 +100,8 @@ def similarity_heatmap(
     fit = style.perfect_fit_epoch(dynamics)
     mark_across(ax, epochs, fit)
     mark_upwards(ax, epochs, fit)
-    title = layer if found is None else f"{layer}\n{found.text}"
+    name = layer_name(dynamics["layer"].values, layer)
+    title = name if found is None else f"{name}\n{found.text}"
     ax.set_title(
         title, size=style.PANEL_TITLE, loc="left", pad=8, linespacing=1.2, parse_math=False
     )

@@ -16,6 +16,7 @@ from repdyn_keras.figures.maps import (
     draw_side,
     side_height,
 )
+from repdyn_keras.figures.names import MOST_LETTERS, layer_name, shortened
 from repdyn_keras.figures.panels import axes_or_new, heading, heading_height, new_figure, place
 
 
@@ -50,7 +51,8 @@ def decision_regions(dynamics: xr.Dataset, layer: str, epoch: int, plane: int = 
     labels = dynamics["plane_label"].values[at["plane"]]
     numbers = not style.has_class_names(dynamics)
     draw_discs(ax, position, labels, size=17, numbers=numbers)
-    who = "the network" if str(layer) == "output" else f"a linear probe on {layer}"
+    name = layer_name(dynamics["layer"].values, layer)
+    who = "the network" if str(layer) == "output" else f"a linear probe on {name}"
     ax.set_title(
         f"Class given by {who} at epoch {epoch}",
         size=style.PANEL_TITLE + 1,
@@ -92,6 +94,7 @@ def film_strip(
     plane_at = pick_plane(dynamics, plane)
     names = [str(name) for name in dynamics["layer"].values] if layers is None else list(layers)
     rows = [pick_layer(dynamics, name) for name in names]
+    names = shortened(names, MOST_LETTERS)
     if epochs is None:
         count = dynamics.sizes["epoch"]
         columns = np.unique(np.linspace(0, count - 1, max(2, min(most, count))).round().astype(int))

@@ -3,6 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from repdyn_keras.errors import visible
+
 # From the colours of Paul Tol and of Okabe and Ito. Exchange searches for the most distinct closest
 # pair (OKLab distance; normal sight and, after Machado 2009, protanopia, deuteranopia, tritanopia)
 # proposed several tens; this one was picked among them by eye for its variety of hues. Its closest
@@ -35,6 +37,7 @@ TITLE = 13.0
 PANEL_TITLE = 9.5
 LABEL = 9.5
 SMALL = 8.5
+MOST_OF_TITLE = 200
 
 # Each differs from the others by line style or marker as well, so that they survive grayscale.
 SUBSETS = {
@@ -87,7 +90,7 @@ def class_name(dynamics: xr.Dataset, index: int, most: int = 18) -> str:
         most: letters; a longer name ends with an ellipsis. Draw it with `parse_math=False`.
     """
     names = _class_names(dynamics)
-    name = names[index] if index < len(names) else ""
+    name = visible(names[index]) if index < len(names) else ""
     if not name:
         return f"class {index}"
     return name if len(name) <= most else name[: most - 1].rstrip() + "…"
@@ -102,7 +105,10 @@ def _class_names(dynamics: xr.Dataset) -> list[str]:
     # h5netcdf gives a list of one string back as a string, and an empty one as an array of floats.
     names = dynamics.attrs.get("class_names")
     names = [] if names is None else np.ravel(np.asarray(names, dtype=object)).tolist()
-    names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    names = [
+        name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
+        for name in names
+    ]
     return [" ".join(name.split()) for name in names]
 
 
@@ -154,7 +160,12 @@ def undefined_look() -> dict:
 
 def run_title(dynamics: xr.Dataset) -> str:
     """The words that name the run, or nothing where the Dataset holds none."""
-    return str(dynamics.attrs.get("title", "") or "")
+    return title_of(dynamics.attrs.get("title"))
+
+
+def title_of(words: object) -> str:
+    """A run's title on one line that fits a heading; draw it with `parse_math=False`."""
+    return visible(words or "", MOST_OF_TITLE)
 
 
 def perfect_fit_epoch(dynamics: xr.Dataset) -> float | None:
@@ -165,6 +176,16 @@ def perfect_fit_epoch(dynamics: xr.Dataset) -> float | None:
 def reached(epoch: float | None) -> float | None:
     """An epoch at which something happened, or None where it is absent or NaN: it did not."""
     return float(epoch) if epoch is not None and np.isfinite(epoch) else None
+
+
+def without_tex():
+    """A context in which no text goes through LaTeX, whatever the user's settings are.
+
+    LaTeX would read files that a name such as `\\input{...}` tells it to.
+    """
+    import matplotlib
+
+    return matplotlib.rc_context({"text.usetex": False})
 
 
 def _van_der_corput(index: int, base: int) -> float:

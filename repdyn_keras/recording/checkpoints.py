@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 
 from repdyn_keras.errors import InputError
+from repdyn_keras.records.untrusted import refuse_outside
 
 ENDINGS = (".weights.h5", ".keras")
 EPOCH = re.compile(r"epoch[-_= ]?(\d+)", re.IGNORECASE)
@@ -154,7 +155,7 @@ def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
     """Layer name and shapes of variables by place in a file of weights, the optimizer's left out.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or holds more than arrays of its own.
     """
     import h5py
 
@@ -169,7 +170,10 @@ def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
 
     try:
         with opened(path) as source, h5py.File(source, "r") as file:
+            refuse_outside(file, path)
             file.visititems(note)
+    except InputError:
+        raise
     except Exception as error:  # h5py and zipfile raise OSError, KeyError, BadZipFile and more
         raise damaged(path, error) from None
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.errors import InputError, unknown, visible
 from repdyn_keras.recording.constants import check_constants, constants_of, hash_of
 from repdyn_keras.recording.graph import check_model, takes_numbers
 from repdyn_keras.recording.heads import find_head
@@ -237,7 +237,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
 
     def say(self, text: str) -> None:
         """Tells the user something once."""
-        print(f"repdyn: {text}", flush=True)
+        print(f"repdyn: {visible(text)}", flush=True)
 
     def prepare(self, model: keras.Model) -> None:
         """Builds what the recording needs, once, and checks that the folder is its own."""
