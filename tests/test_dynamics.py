@@ -571,7 +571,8 @@ def test_missing_dynamics_are_computed_in_memory_and_not_written(tmp_path):
 @pytest.mark.parametrize("outdated", [False, True])
 def test_dynamics_are_read_where_they_are_current_and_recomputed_where_not(tmp_path, outdated):
     folder = write_run(tmp_path / "run", epochs=EPOCHS[:4])
-    write_netcdf(xr.Dataset(attrs={"mark": 1}), folder.dynamics_file)
+    marked = xr.Dataset(coords={"epoch": list(EPOCHS[:4])}, attrs={"mark": 1})
+    write_netcdf(marked, folder.dynamics_file)
     os.utime(folder.dynamics_file, (1, 1) if outdated else (10**10, 10**10))
     found = open_run(tmp_path / "run").dynamics
     assert ("cka" in found) == outdated

@@ -2,11 +2,11 @@
 
     python benchmarks/faults/kill.py --backend jax --kills 50
 
-Half of the moments are steps of writing (before or after an fsync or a rename; unfinished writes are
-cut off as by a power cut), half are moments in time between the first checkpoint and the end. Every
-killed run is resumed, and its `dynamics.nc`, `history.csv`, records and last checkpoint are compared
-with those of a run that was never interrupted: all arrays and attributes, bit for bit. Prints a
-table, and exits with 1 where any differs.
+Half of the moments are steps of writing (before or after an fsync or a rename; unfinished writes
+are cut off as by a power cut), half are moments in time between the first checkpoint and the end.
+Every killed run is resumed, and its `dynamics.nc`, `history.csv`, records and last checkpoint are
+compared with those of a run that was never interrupted: all arrays and attributes, bit for bit.
+Prints a table, and exits with 1 where any differs.
 """
 
 import json

@@ -2,9 +2,9 @@
 
     python benchmarks/faults/victim.py MOMENT SEED REPORT repdyn-arguments...
 
-MOMENT is "never", "write:N" (at the N-th step of writing: before or after an fsync or a rename) or
-"time:S" (S seconds after the first checkpoint). At a step of writing what was not yet fsynced is cut
-off at a random place first, as a power cut would. REPORT receives, as JSON, what was going on.
+MOMENT is "never", "write:N" (at the N-th step of writing: before or after an fsync or a rename)
+or "time:S" (S seconds after the first checkpoint). At a step of writing what was not yet fsynced is
+cut off at a random place first, as a power cut would. REPORT receives, as JSON, what was going on.
 """
 
 import json

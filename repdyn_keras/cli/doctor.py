@@ -12,14 +12,43 @@ def command(
     run: Annotated[
         Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run to check.")
     ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Make damaged and missing files again from what is whole; nothing is deleted.",
+        ),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="module:function of the run's network, whose code --repair may run."),
+    ] = None,
 ) -> None:
     """Say what works on this machine, or whether a run folder is whole."""
     from repdyn_keras.cli.tables import print_checks
 
+    if repair:
+        mend(run, model)
     rows = machine() if run is None else folder(run)
     print_checks(rows)
     if run is not None and not all(good for _, good, _ in rows):
         raise typer.Exit(NOT_WHOLE)
+
+
+def mend(run: Path | None, model: str | None) -> None:
+    """Makes again what can be made again of a run folder."""
+    from repdyn_keras.cli.tables import ReplayPrinter
+    from repdyn_keras.errors import InputError
+    from repdyn_keras.experiment import repair
+    from repdyn_keras.records import RunFolder
+
+    if run is None:
+        raise InputError("--repair came without a run. Expected repdyn doctor RUN --repair.")
+    given = {} if model is None else {"model": model}
+    folder = RunFolder(run)
+    if not folder.path.is_dir():
+        folder.require_records()
+    repair(folder, given, ReplayPrinter())
 
 
 def machine() -> list[tuple[str, bool, str]]:
@@ -47,43 +76,17 @@ def machine() -> list[tuple[str, bool, str]]:
 
 
 def folder(path: Path) -> list[tuple[str, bool, str]]:
-    """What of a run folder is there and readable: name, whether it is whole, and a word on it."""
-    from repdyn_keras.errors import InputError
-    from repdyn_keras.records import RunFolder, read_netcdf
+    """What of a run folder is there and whole: name, whether it is, and a word on it."""
+    from repdyn_keras.records import RunFolder
+    from repdyn_keras.records.inspection import inspect
 
-    found = RunFolder(path).require_records()
-    files = [found.constants_file, *map(found.record_file, found.epochs())]
-    if found.dynamics_file.is_file():
-        files.append(found.dynamics_file)
-    rows = []
-    for file in files:
-        name = str(file.relative_to(found.path))
-        try:
-            read_netcdf(file)
-            rows.append((name, True, f"{file.stat().st_size:,} bytes"))
-        except InputError as error:
-            rows.append((name, False, str(error)))
-    if all(good for _, good, _ in rows) and not found.dynamics_are_current():
-        rows.append(("dynamics.nc", False, f"missing or outdated: repdyn analyze {path}"))
-    if found.config_file.is_file() or found.history_file.is_file():
-        rows += configured(found)
-    for leftover in sorted(found.path.rglob(".*.part")):
-        rows.append((str(leftover.relative_to(found.path)), False, "half-written, not used"))
-    return rows
+    return [
+        (each.name, not each.problem, each.word or said_of(each))
+        for each in inspect(RunFolder(path))
+    ]
 
 
-def configured(found) -> list[tuple[str, bool, str]]:
-    """Whether the files that `repdyn run` writes beside the records are there and readable."""
-    from repdyn_keras.config.keys import KEYS
-    from repdyn_keras.errors import InputError
-
-    try:
-        there = found.config()
-        missing = [k for k, spec in KEYS.items() if spec.default is not None and k not in there]
-        word = f"{len(there)} keys" if not missing else f"lacks {', '.join(missing)}"
-        rows = [("run.toml", not missing, word)]
-    except InputError as error:
-        rows = [("run.toml", False, str(error))]
-    epochs = len(found.history())
-    rows.append(("history.csv", epochs > 0, f"{epochs} rows" if epochs else "missing or empty"))
-    return rows
+def said_of(finding) -> str:
+    """What is wrong with a file, and what can be done."""
+    can = f"repairable {finding.repair}" if finding.repair else "not repairable: restore it"
+    return f"{finding.problem}; {can}"

@@ -45,7 +45,10 @@ class Run:
     def dynamics(self):
         """The `xarray.Dataset` of `dynamics.nc`, computed anew in memory where that is outdated."""
         if self.folder.dynamics_are_current():
-            return self.folder.dynamics()
+            held = self.folder.dynamics()
+            # Records that a longer run set aside are gone from the folder, not from the file.
+            if held.indexes["epoch"].tolist() == self.epochs:
+                return held
         return compute_dynamics(self.folder)
 
 

@@ -1,7 +1,8 @@
 """One configured training, start to end. Importing it imports no backend."""
 
 from repdyn_keras.experiment.record import record
+from repdyn_keras.experiment.repair import repair
 from repdyn_keras.experiment.run import run
 from repdyn_keras.experiment.watching import Watcher
 
-__all__ = ["Watcher", "record", "run"]
+__all__ = ["Watcher", "record", "repair", "run"]

@@ -1,13 +1,12 @@
 """The state of a training as one file, from which it goes on as if nothing had happened."""
 
-import csv
-import io
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from repdyn_keras.errors import Diverged, InputError
+from repdyn_keras.experiment.history import HISTORY, rows_of
 from repdyn_keras.recording.identity import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
@@ -59,9 +58,7 @@ def numpy_dtype(dtype: str) -> np.dtype:
     return np.dtype(getattr(ml_dtypes, dtype, dtype))
 
 
-def save_checkpoint(
-    folder: RunFolder, model: keras.Model, epoch: int, rows: list[dict], columns: tuple[str, ...]
-) -> None:
+def save_checkpoint(folder: RunFolder, model: keras.Model, epoch: int, rows: list[dict]) -> None:
     """Writes the state of a training, in place of the checkpoint before.
 
     Raises:
@@ -82,7 +79,7 @@ def save_checkpoint(
         )
         for place, (variable, array) in enumerate(zip(variables_of(model), arrays, strict=True))
     }
-    history = np.frombuffer(as_csv(rows, columns, header=True), np.uint8)
+    history = np.frombuffer(as_csv(rows, HISTORY, header=True), np.uint8)
     variables["history"] = (("byte",), history)
     attributes = {"epoch": epoch, "weights_hash": weights_hash(model), "variables": len(arrays)}
     folder.write(folder.checkpoint_file, netcdf_bytes(xarray.Dataset(variables, attrs=attributes)))
@@ -130,7 +127,4 @@ def load_checkpoint(folder: RunFolder, model: keras.Model) -> Checkpoint | None:
             f"{file} does not give the weights that it was made of. Expected one of this version "
             "of Keras and of this network: move it away to begin again from epoch 0."
         )
-    text = found["history"].values.tobytes().decode("utf-8")
-    return Checkpoint(
-        int(found.attrs["epoch"]), list(csv.DictReader(io.StringIO(text, newline="")))
-    )
+    return Checkpoint(int(found.attrs["epoch"]), rows_of(found))

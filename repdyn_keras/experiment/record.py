@@ -67,7 +67,7 @@ def record(
     text = to_toml(settings, versions())
     begin_folder(folder.path, folder.replay_file.name, text)
     with folder.locked():
-        replay.record()
+        replay.record_all()
         return finish(folder, watcher)
 
 

@@ -1,5 +1,7 @@
 """Saved weights, loaded one after the other and recorded."""
 
+from pathlib import Path
+
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import load
 from repdyn_keras.experiment.evaluation import ConfiguredRecorder, say_notes
@@ -9,7 +11,34 @@ from repdyn_keras.recording.checkpoints import Checkpoints, WeightLoader
 from repdyn_keras.records import RunFolder
 
 
-class Replay:
+class Replayer:
+    """A configured network and its recorder, for states that are loaded from files.
+
+    Args:
+        config: a resolved configuration.
+        folder: the run folder, made before `record`.
+        watcher: is told what happens.
+
+    Raises:
+        InputError: the data or the network cannot be used.
+    """
+
+    def __init__(self, config: Config, folder: RunFolder, watcher: Watcher):
+        self.data = load(config)
+        self.model = build_model(config, self.data.x_train.shape[1:], self.data.n_classes)
+        self.recorder = ConfiguredRecorder(
+            config, self.data, folder.path, recorded_layers(config), watcher
+        )
+        self.recorder.build(self.model)
+        self.loader = WeightLoader(self.model)
+
+    def record(self, epoch: int, path: Path) -> None:
+        """Records the weights of a file as the callback would have recorded that epoch."""
+        self.loader.load(path)
+        self.recorder.record(self.model, epoch)
+
+
+class Replay(Replayer):
     """Checkpoints, ready to be recorded.
 
     Args:
@@ -25,18 +54,12 @@ class Replay:
     def __init__(
         self, config: Config, checkpoints: Checkpoints, folder: RunFolder, watcher: Watcher
     ):
+        super().__init__(config, folder, watcher)
         self.checkpoints = checkpoints
         self.watcher = watcher
-        data = load(config)
-        self.model = build_model(config, data.x_train.shape[1:], data.n_classes)
-        self.recorder = ConfiguredRecorder(
-            config, data, folder.path, recorded_layers(config), watcher
-        )
-        self.recorder.build(self.model)
-        self.loader = WeightLoader(self.model)
         for path in checkpoints.files.values():
             self.loader.check(path)
-        say_notes(config, data, watcher)
+        say_notes(config, self.data, watcher)
         self.say_which()
         noise = f"label noise {config.label_noise:g}" if config.label_noise else "labels as read"
         pixels = "standardized" if config.standardize else "as read"
@@ -55,9 +78,8 @@ class Replay:
         if epochs[0] != 0:
             self.watcher.said("epoch 0, the initialization, is not among them.")
 
-    def record(self) -> None:
-        """Records every checkpoint as the callback would have recorded that epoch."""
+    def record_all(self) -> None:
+        """Records every checkpoint."""
         for epoch, path in self.checkpoints.files.items():
-            self.loader.load(path)
-            self.recorder.record(self.model, epoch)
+            self.record(epoch, path)
             self.watcher.replayed(epoch, path)

@@ -16,6 +16,7 @@ from repdyn_keras.experiment.checkpoint import (
     save_checkpoint,
 )
 from repdyn_keras.experiment.evaluation import ConfiguredRecorder, compared_images, say_notes
+from repdyn_keras.experiment.history import ACCURACIES, HISTORY, accuracies_of
 from repdyn_keras.experiment.plan import Plan, plan_run, timed
 from repdyn_keras.experiment.resume import drop_records_past_schedule
 from repdyn_keras.experiment.stopping import Stopping
@@ -27,15 +28,6 @@ from repdyn_keras.recording.layers import choose_layers
 from repdyn_keras.recording.measurement import SUBSETS
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.folder import WEIGHTS_ENDING
-
-ACCURACIES = {
-    "train_accuracy": "train",
-    "clean_accuracy": "clean",
-    "memorized": "mislabeled_given",
-    "resisted": "mislabeled_true",
-    "test_accuracy": "test",
-}
-HISTORY = ("epoch", "loss", "accuracy", "learning_rate", *ACCURACIES)
 
 
 class Training:
@@ -176,7 +168,7 @@ class RunRecorder(ConfiguredRecorder):
             epoch = checkpoint.epoch
             wanted = epoch in self.schedule.planned(self.config.epochs)
             if self.has_record(epoch):
-                self._rows[-1] |= self.found_accuracies(self.folder.record(epoch))
+                self._rows[-1] |= accuracies_of(self.folder.record(epoch), SUBSETS)
             self.keep_history(self._rows[:-1] if wanted and not self.has_record(epoch) else None)
         self._saved_at = time.monotonic()
 
@@ -235,7 +227,7 @@ class RunRecorder(ConfiguredRecorder):
 
     def save(self, epoch: int) -> None:
         """Writes the checkpoint of an epoch."""
-        save_checkpoint(self.folder, self.model, epoch, self._rows, HISTORY)
+        save_checkpoint(self.folder, self.model, epoch, self._rows)
         self._saved_at = time.monotonic()
 
     def diverged(self, epoch: int, what: str, rate: float) -> Diverged:
@@ -260,18 +252,13 @@ class RunRecorder(ConfiguredRecorder):
 
     def before_write(self, epoch, record):
         """History goes before its record, so that no record is without its row."""
-        found = self.found_accuracies(record)
+        found = accuracies_of(record, SUBSETS)
         if not self._row_is_written:
             self.append_history(found)
         if self.config.keep_weights:
             with self.folder.writing(self.folder.weights_file(epoch), WEIGHTS_ENDING) as temporary:
                 self.model.save_weights(temporary)
         self.watcher.recorded(epoch, {k: found.get(k, math.nan) for k in ACCURACIES})
-
-    def found_accuracies(self, record) -> dict[str, float]:
-        """The network's accuracies in a record, by column of `history.csv`; none that is NaN."""
-        named = dict(zip(SUBSETS, record["probe_accuracy"].values[-1].tolist(), strict=True))
-        return {c: named[s] for c, s in ACCURACIES.items() if named[s] == named[s]}
 
     def append_history(self, accuracies: dict[str, float]) -> None:
         """Writes the row of the epoch that just ended."""

@@ -240,6 +240,10 @@ class RunFolder:
         with self.checksums.check(self.history_file).open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
+    def is_replay(self) -> bool:
+        """Whether the folder was made by `repdyn record`."""
+        return self.replay_file.is_file()
+
     def dynamics_are_current(self) -> bool:
         """Whether `dynamics.nc` is there and no older than any record."""
         if not self.dynamics_file.is_file():
