@@ -7,6 +7,7 @@ from pathlib import Path
 from repdyn_keras.errors import InputError
 from repdyn_keras.records.atomic import write_bytes
 from repdyn_keras.records.schema import SCHEMA_VERSION, check_schema
+from repdyn_keras.records.untrusted import refuse_outside
 
 
 def write_netcdf(dataset, path: Path) -> None:
@@ -33,7 +34,7 @@ def read_netcdf(path: Path):
     """
     import xarray
 
-    with readable(Path(path)):
+    with own_arrays(Path(path)):
         with xarray.open_dataset(path, engine="h5netcdf") as dataset:
             check_schema(dataset.attrs.get("schema_version"), path)
             return dataset.load()
@@ -54,7 +55,7 @@ def read_arrays(path: Path, names: Iterable[str], part: slice | None = None) -> 
     """
     import h5netcdf
 
-    with readable(Path(path)):
+    with own_arrays(Path(path)):
         with h5netcdf.File(path, "r") as file:
             check_schema(file.attrs.get("schema_version"), path)
             index = ... if part is None else part
@@ -65,10 +66,21 @@ def read_attribute(path: Path, name: str):
     """One attribute of a file; raises InputError as `read_netcdf` does."""
     import h5netcdf
 
-    with readable(Path(path)):
+    with own_arrays(Path(path)):
         with h5netcdf.File(path, "r") as file:
             check_schema(file.attrs.get("schema_version"), path)
             return file.attrs[name]
+
+
+@contextmanager
+def own_arrays(path: Path) -> Iterator[None]:
+    """`readable`, of a file that holds what it holds itself: a stranger's may lead elsewhere."""
+    import h5py
+
+    with readable(path):
+        with h5py.File(path, "r") as file:
+            refuse_outside(file, path)
+        yield
 
 
 @contextmanager
@@ -80,7 +92,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError and more
+    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, MemoryError and more
         raise InputError(
             f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged or only half "
             "written. Set it aside; the other records stay usable."
