@@ -3,11 +3,15 @@
 import numpy as np
 import xarray as xr
 
+from repdyn_keras.errors import visible
 from repdyn_keras.figures import style
 from repdyn_keras.figures.choose import pick_layer, require
 from repdyn_keras.figures.epochs import EPOCH_AXIS, label_axis, log_position, most_labels
 from repdyn_keras.figures.names import layer_name
 from repdyn_keras.figures.panels import axes_or_new, panel_grid, quiet_frame
+
+# Letters on one line of the width.
+MOST_OF_SUBTITLE = 150
 
 
 def learning_curves(dynamics: xr.Dataset, ax=None):
@@ -31,8 +35,8 @@ def learning_curves(dynamics: xr.Dataset, ax=None):
     ax.set_ylabel("accuracy (share of images, 1 = all)", size=style.LABEL)
     title = "What the network has learned, memorized and resisted"
     ax.set_title(title, size=style.TITLE, weight="bold", loc="left", pad=38)
-    ax.annotate(
-        _curves_subtitle(dynamics, fit),
+    subtitle = ax.annotate(
+        visible(_curves_subtitle(dynamics, fit), MOST_OF_SUBTITLE),
         (0, 1),
         xytext=(0, 24),
         xycoords="axes fraction",
@@ -41,6 +45,8 @@ def learning_curves(dynamics: xr.Dataset, ax=None):
         color=style.FAINT,
         parse_math=False,
     )
+    # A long one must not push the axes together.
+    subtitle.set_in_layout(False)
     if lines:
         ax.legend(
             handles=list(lines.values()),
