@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
-from repdyn_keras.errors import Interrupted
+from repdyn_keras.errors import Interrupted, StorageError
 from repdyn_keras.experiment.backends import use_backend
 from repdyn_keras.experiment.folders import begin_folder, choose_folder, run_name, size_of
 from repdyn_keras.experiment.resume import folder_to_resume, resumed_config, say_other_versions
@@ -11,7 +11,7 @@ from repdyn_keras.experiment.stopping import Stopping
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.atomic import require_room
+from repdyn_keras.records.atomic import free_bytes, megabytes
 
 
 def run(
@@ -67,7 +67,7 @@ def run(
         watcher.started(folder, config, plan)
         training.say_notes()
         return plan
-    require_room(folder.path, training.plan.disk_bytes - size_of(folder.path))
+    check_room(folder.path, training.plan.disk_bytes)
     text = to_toml(config, versions())
     if existing is None:
         begin_folder(folder.path, folder.config_file.name, text)
@@ -90,6 +90,16 @@ def run(
             raise Interrupted(
                 f"{stop}; {stands}. To go on: repdyn run {folder.path} --resume", stop.signal
             ) from None
+
+
+def check_room(path: Path, size: int) -> None:
+    """Raises StorageError unless the disk has what a run still needs of `size` bytes in all."""
+    needed, free = size - size_of(path), free_bytes(path.parent)
+    if needed > free:
+        raise StorageError(
+            f"{path} takes about {megabytes(needed)} more, and its disk has {megabytes(free)} free. "
+            "Expected room for it: nothing was written. Choose another --out, or record less."
+        )
 
 
 def finish(folder: RunFolder, watcher: Watcher):

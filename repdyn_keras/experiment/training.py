@@ -106,6 +106,7 @@ class Training:
         if checkpoint is not None:
             self.watcher.resumed(epoch)
             drop_records_past_schedule(self.folder, self.config, epoch)
+            self.say_missing(epoch)
         # Keras asks for a batch before the first epoch begins.
         self.batches.set_epoch(epoch)
         self.recorder.start(checkpoint, stopping)
@@ -120,6 +121,16 @@ class Training:
             verbose=0,
             callbacks=[EpochSeeds(self.batches, self.config.seed), self.recorder],
         )
+
+    def say_missing(self, epoch: int) -> None:
+        """Says which records before the checkpoint of an epoch are not there any more."""
+        planned = [e for e in self.plan.epochs if e < epoch]
+        missing = [str(e) for e in planned if not self.recorder.has_record(e)]
+        if missing:
+            self.watcher.said(
+                f"warning: the records of epochs {', '.join(missing)} are missing, and the run "
+                f"goes on without them: see `repdyn doctor {self.folder.path}`."
+            )
 
 
 def objective(head: Head) -> dict:
@@ -159,6 +170,10 @@ class RunRecorder(ConfiguredRecorder):
         """Before the first epoch: makes the first checkpoint, or goes on from one."""
         self.set_model(self.measurement.model)
         self.stopping = stopping
+        timing = self.folder.timing_file
+        if timing.is_file() and self.folder.checksums.problem(timing):
+            # Rows behind damaged ones would make them look whole.
+            self.folder.set_aside(timing)
         if checkpoint is None:
             self._rows = [{"epoch": 0}]
             self.save(0)
