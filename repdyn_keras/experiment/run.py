@@ -97,8 +97,8 @@ def check_room(path: Path, size: int) -> None:
     needed, free = size - size_of(path), free_bytes(path.parent)
     if needed > free:
         raise StorageError(
-            f"{path} takes about {megabytes(needed)} more, and its disk has {megabytes(free)} free. "
-            "Expected room for it: nothing was written. Choose another --out, or record less."
+            f"{path} takes about {megabytes(needed)} more, and its disk has {megabytes(free)} "
+            "free. Expected room for it: nothing was written. Choose another --out, or record less."
         )
 
 
