@@ -556,9 +556,9 @@ def test_figures_take_names_for_letters(dynamics, hostile_run):
             if "$" in words or "\\" in words:
                 assert not text.get_parse_math(), words
             seen += f"{words}\n"
-    for name in NAMES[:4] + NAMES[6:9]:
+    for name in NAMES[:3] + NAMES[6:9]:
         assert name in seen
-    assert "n" * 41 not in seen
+    assert "n" * 33 not in seen
 
 
 def test_names_that_differ_only_within_stay_apart_in_figures():

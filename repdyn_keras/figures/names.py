@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from repdyn_keras.errors import visible
 
 # Of a layer's name over or beside a panel.
-MOST_LETTERS = 40
+MOST_LETTERS = 32
 
 
 def shortened(names: Iterable[str], most: int = 28) -> list[str]:
