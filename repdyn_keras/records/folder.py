@@ -151,9 +151,10 @@ class RunFolder:
         while target.exists():
             number += 1
             target = self.aside / f"{number}-{path.name}"
+        # In this order a kill between the two leaves a file that is moved the next time.
+        self.checksums.forget(path)
         with storage(target):
             os.replace(path, target)
-        self.checksums.forget(path)
         return target
 
     def table(self, path: Path, columns: tuple[str, ...]) -> TableFile:
