@@ -808,3 +808,33 @@ def test_the_check_of_modules_takes_what_is_safe():
     assert not dangers(
         "np.load(p, allow_pickle=False)\nload_model(p, safe_mode=True)\nmodel.eval()"
     )
+
+
+# What lies in the folder in the place of a file that is written into.
+
+
+@pytest.mark.parametrize("name", [".lock", ".owner", "checksums.txt"])
+def test_nothing_is_written_through_a_link(tmp_path, name):
+    folder = write_run(tmp_path / "run", epochs=(0, 1, 2))
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (folder.path / name).unlink(missing_ok=True)
+    (folder.path / name).symlink_to(victim)
+    result = repdyn("analyze", folder.path)
+    assert result.exit_code == 2, result.stdout
+    assert f"{name} is a link" in result.stderr
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_no_table_is_appended_to_through_a_link(tmp_path, is_there):
+    victim = tmp_path / "victim"
+    if is_there:
+        victim.write_text("mine")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.history_file.symlink_to(victim)
+    with pytest.raises(InputError, match="history.csv is a link"):
+        folder.table(folder.history_file, ("epoch",)).append({"epoch": 1})
+    assert victim.exists() == is_there
+    assert not is_there or victim.read_text() == "mine"

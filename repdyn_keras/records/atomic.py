@@ -97,6 +97,14 @@ def storage_error(path: Path, number: int, size: int = 0) -> StorageError:
     )
 
 
+def refuse_link(path: Path) -> None:
+    """Raises StorageError where a file to be written into is a link, which may lead anywhere."""
+    if path.is_symlink():
+        raise StorageError(
+            f"{path} is a link. Expected a file of the run itself: nothing is written through it."
+        )
+
+
 def require_room(path: Path, size: int) -> None:
     """Raises StorageError unless the disk has room for `size` more bytes at `path`."""
     if size > free_bytes(path.parent):

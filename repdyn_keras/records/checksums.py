@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.atomic import storage, sync
+from repdyn_keras.records.atomic import refuse_link, storage, sync
 
 GONE = "-" * 64
 
@@ -49,6 +49,7 @@ class Checksums:
             raise InputError(f"The file name {name!r} has more than one line. Expected one.")
         line = f"{digest} {size} {name}"
         text = f"{zlib.crc32(line.encode()):08x} {line}\n".encode()
+        refuse_link(self.path)
         is_new = not self.path.exists()
         with storage(self.path, len(text)), self.path.open("ab") as file:
             end = whole_lines(self.path)

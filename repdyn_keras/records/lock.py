@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.atomic import storage
+from repdyn_keras.records.atomic import refuse_link, storage
 
 LOCK, OWNER = ".lock", ".owner"
 # The locks that this process has taken, by folder: each object of filelock holds one of its own.
@@ -35,6 +35,8 @@ class FolderLock:
         with storage(self.folder / LOCK):
             self.folder.mkdir(parents=True, exist_ok=True)
             key = self.folder.resolve()
+            for name in (LOCK, OWNER):
+                refuse_link(key / name)
             lock = TAKEN.get(key) or FileLock(key / LOCK, thread_local=False)
             try:
                 lock.acquire(timeout=0)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from repdyn_keras.records.atomic import storage, write_bytes
+from repdyn_keras.records.atomic import refuse_link, storage, write_bytes
 from repdyn_keras.records.checksums import Checksums
 
 
@@ -33,6 +33,7 @@ class TableFile:
         Raises:
             StorageError: they cannot be written; the file is as it was.
         """
+        refuse_link(self.path)
         if self._size is None:
             self.open()
         text = as_csv(rows, self.columns, header=self._size == 0)
