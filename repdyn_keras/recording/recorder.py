@@ -172,12 +172,23 @@ class RepresentationRecorder(keras.callbacks.Callback):
             self.record(self.model, epoch + 1)
 
     def on_train_end(self, logs=None):
-        if self._last_epoch is not None and not self.has_record(self._last_epoch):
-            self.record(self.model, self._last_epoch)
+        last = self.brought_back() if self._last_epoch is None else self._last_epoch
+        if last is not None and not self.has_record(last):
+            self.record(self.model, last)
         self._last_epoch = self._went_on_from = None
         if self._holds_folder:
             self.folder.unlock()
             self._holds_folder = False
+
+    def brought_back(self) -> int | None:
+        """The last epoch, where BackupAndRestore brought it back and nothing was left to train.
+
+        Such a training ends without the beginning of an epoch. None for every other.
+        """
+        epoch = getattr(self.model, "_initial_epoch", None)
+        recorded = self.folder.epochs()
+        is_last = epoch is not None and epoch == (self.params or {}).get("epochs")
+        return epoch if is_last and recorded and recorded[-1] < epoch else None
 
     def has_record(self, epoch: int) -> bool:
         """Whether the folder holds a record of this epoch."""
