@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 # Control characters, invisible and turning marks, lone surrogates, unassigned ones; line breaks.
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+# Letters of a value that a message shows.
+MOST_OF_A_VALUE = 80
 # The extras that bring what the core does not, by package.
 EXTRAS = {
     "tensorflow": "tensorflow",
@@ -44,12 +46,14 @@ class Interrupted(KeyboardInterrupt):
 
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
     """The valid names that look most like `name`; all of them (up to eight) where none does."""
+    # Nothing is near to a name that long, and looking for it takes its length squared.
+    name = str(name)[:1000]
     valid = list(valid)
     by_fold = {}
     for candidate in valid:
         by_fold.setdefault(candidate.lower(), candidate)
-    close = difflib.get_close_matches(str(name).lower(), by_fold, n=most, cutoff=0.5)
-    inside = [key for key in by_fold if str(name) and str(name).lower() in key]
+    close = difflib.get_close_matches(name.lower(), by_fold, n=most, cutoff=0.5)
+    inside = [key for key in by_fold if name and name.lower() in key]
     found = list(dict.fromkeys([*close, *inside]))[:most]
     return [by_fold[key] for key in found] if found else valid[:8]
 
@@ -60,7 +64,7 @@ def unknown(kind: str, name: object, valid: Iterable[str], hint: str = "") -> In
     near = nearest(str(name), valid)
     label = "Valid" if len(near) == len(valid) else "Nearest"
     more = "" if len(near) == len(valid) else f" ({len(valid)} in all)"
-    text = f"Unknown {kind} {str(name)!r}. {label}: {', '.join(near)}{more}."
+    text = f"Unknown {kind} {quoted(str(name))}. {label}: {', '.join(near)}{more}."
     return InputError(f"{text} {hint}".rstrip())
 
 
@@ -83,6 +87,16 @@ def install_command(module: str, extras: dict[str, str]) -> str:
     if module in extras:
         return f"pip install 'repdyn-keras[{extras[module]}]'"
     return f"pip install {module}"
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, in a message: without its middle where it is long."""
+    try:
+        return visible(repr(value), MOST_OF_A_VALUE)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    except RecursionError:
+        return f"a {type(value).__name__} of many in each other"
 
 
 def visible(text: object, most: int | None = None) -> str:

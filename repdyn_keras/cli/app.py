@@ -1,5 +1,6 @@
 """The commands, put together, and how they fail."""
 
+import re
 import signal
 import sys
 from typing import Annotated
@@ -13,6 +14,8 @@ from repdyn_keras.errors import Diverged, InputError, Interrupted, visible
 FAILED, BAD_INPUT = 1, 2
 # What shells add to the number of the signal that ended a command.
 SIGNALLED = 128
+# Letters that a message shows, and of what it holds without a space between them: a value or path.
+MOST_LETTERS, MOST_TOGETHER = 1000, 200
 # Typer brings its own copy of click in some versions and click itself in others.
 USAGE_ERRORS = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -45,13 +48,27 @@ class Commands(TyperGroup):
             fail(f"{message} `repdyn --help` lists commands and options.")
         except OSError as error:
             place = f" {error.filename}" if error.filename else ""
-            fail(f"Cannot use{place}: {error.strerror or error}.")
+            reason = error.strerror or error
+            fail(f"Cannot use{place}: {reason}. Expected a path that can be read and written to.")
+        except MemoryError as error:
+            text = f": {error}" if str(error) else ""
+            fail(
+                f"The memory is not enough{text}. Expected fewer or smaller images, or a smaller "
+                "network.",
+                FAILED,
+            )
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def fail(message: str, code: int = BAD_INPUT) -> None:
-    """Prints one message and exits, with the code of bad input where none is given."""
-    print(f"repdyn: error: {visible(message)}", file=sys.stderr)
+    """Prints one message and exits, with the code of bad input where none is given.
+
+    However long what came is, the message stays short, and says at its end what was expected.
+    """
+    message = re.sub(
+        rf"\S{{{MOST_TOGETHER + 1},}}", lambda long: visible(long[0], MOST_TOGETHER), message
+    )
+    print(f"repdyn: error: {visible(message, MOST_LETTERS)}", file=sys.stderr)
     sys.exit(code)
 
 

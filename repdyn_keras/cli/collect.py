@@ -2,7 +2,7 @@
 
 import os
 
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import InputError, quoted
 
 
 def collect(from_file: dict, named: dict, pairs: list[str]) -> dict:
@@ -17,18 +17,21 @@ def collect(from_file: dict, named: dict, pairs: list[str]) -> dict:
         InputError: an unknown key or a bad value; or the file names code to run, and the command
             line does not.
     """
-    from repdyn_keras.config import parse_value, with_trust
+    from repdyn_keras.config import check_paths, parse_value, with_trust
 
     given: dict = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise InputError(f"--set {pair!r} came. Expected --set key=value, such as width=16.")
+            raise InputError(
+                f"--set {quoted(pair)} came. Expected --set key=value, such as width=16."
+            )
         given[name.strip()] = parse_value(name.strip(), text)
     for name, text in named.items():
         if text is not None:
             given[name] = parse_value(name, text)
     values = with_trust(from_file, given)
+    check_paths(values)
     if "backend" not in values and os.environ.get("KERAS_BACKEND"):
         values["backend"] = os.environ["KERAS_BACKEND"]
     return values

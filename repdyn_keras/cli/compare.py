@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError, visible
+from repdyn_keras.errors import InputError, quoted, visible
+
+# Of an epoch's number.
+MOST_DIGITS = 18
 
 
 def command(
@@ -34,14 +37,18 @@ def command(
 ) -> None:
     """Compare two runs that recorded the same images: layers with layers, epochs with epochs."""
     from repdyn_keras.cli.tables import print_comparison
+    from repdyn_keras.config import usable_path
     from repdyn_keras.dynamics import compare, open_run
     from repdyn_keras.experiment.folders import plain
     from repdyn_keras.figures import draw_comparison
     from repdyn_keras.records import write_netcdf
 
-    runs = open_run(run), open_run(other)
     epochs = None if not epoch else [tuple(map(whole, pair(text, "epoch"))) for text in epoch]
     layers = None if not layer else [pair(text, "layer") for text in layer]
+    out = out and usable_path(out)
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file. Expected a folder, there already or new.")
+    runs = open_run(usable_path(run)), open_run(usable_path(other))
     comparison = compare(*runs, epochs, layers)
     names = [plain(opened.folder.path.resolve().name) for opened in runs]
     folder = out or run.resolve().parent / f"compare-{names[0]}-{names[1]}"
@@ -57,12 +64,12 @@ def pair(text: str, kind: str) -> tuple[str, str]:
     """`X` as (X, X), and `X:Y` as (X, Y)."""
     parts = text.split(":")
     if len(parts) > 2 or not all(parts):
-        raise InputError(f"--{kind} {text!r} came. Expected one {kind}, or two as in X:Y.")
+        raise InputError(f"--{kind} {quoted(text)} came. Expected one {kind}, or two as in X:Y.")
     return parts[0], parts[-1]
 
 
 def whole(text: str) -> int:
     """A whole number, or InputError."""
-    if not text.isdecimal():
-        raise InputError(f"--epoch {text!r} came. Expected a recorded epoch, such as 0.")
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
+        raise InputError(f"--epoch {quoted(text)} came. Expected a recorded epoch, such as 0.")
     return int(text)

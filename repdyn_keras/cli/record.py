@@ -47,6 +47,7 @@ def command(
     """Record the saved weights of a training that is over, as if the callback had been there."""
     from repdyn_keras.cli.collect import collect
     from repdyn_keras.cli.tables import ReplayPrinter, print_results
+    from repdyn_keras.config import usable_path
     from repdyn_keras.experiment import Watcher, record
     from repdyn_keras.experiment.record import configuration_of
 
@@ -58,6 +59,9 @@ def command(
         "seed": seed,
         "data_dir": data_dir,
     }
+    for path in (checkpoints, like, out):
+        if path is not None:
+            usable_path(path)
     from_file = {} if like is None else configuration_of(like)
     values = collect(from_file, named, set_ or [])
     watcher = Watcher() if quiet else ReplayPrinter()

@@ -77,9 +77,12 @@ def command(
         "seed": seed,
     }
     from repdyn_keras.cli.collect import collect
-    from repdyn_keras.config import Config
+    from repdyn_keras.config import Config, usable_path
     from repdyn_keras.experiment import run
 
+    for path in (source, out):
+        if path is not None:
+            usable_path(path)
     out = folder_of(source, out, resume)
     config = Config(**collect(configuration(source, out, resume), named, set_ or []))
     if dry_run:
@@ -115,7 +118,7 @@ def folder_of(source: str | None, out: str | None, resume: bool) -> str | None:
     if is_folder and out is not None:
         raise InputError(f"{source} and --out {out} came with --resume. Expected one folder.")
     if not is_folder and out is None:
-        missing = "nothing" if source is None else f"{source}, which is no folder,"
+        missing = "nothing" if source is None else f"{source}, which is no folder"
         raise InputError(
             f"--resume came with {missing}. Expected the folder of a run: repdyn run RUN --resume, "
             "or --out RUN."

@@ -6,11 +6,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from repdyn_keras.config.keys import KEYS, SAVED, Config, check
+from repdyn_keras.config.paths import usable_path
 from repdyn_keras.errors import InputError, unknown
 
 VERSIONS = "versions"
 # Keys that may hold the path of what is read.
 PATHS = ("dataset", "data_dir", "model")
+# A configuration takes a few kilobytes.
+MOST_BYTES = 2**20
 
 
 def load_config(path: str | Path) -> dict[str, Any]:
@@ -43,15 +46,26 @@ def load_versions(path: str | Path) -> dict[str, str]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """What a TOML file says; raises InputError where it cannot be read or is not TOML."""
+    path = usable_path(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise InputError(
+                f"{path} holds more than {MOST_BYTES} bytes. Expected a TOML file of some lines "
+                "such as epochs = 40."
+            )
+        return tomllib.loads(text.decode("utf-8"))
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(
             f"Cannot read the configuration {path}: {error.strerror}. Expected a TOML file."
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text. Expected a TOML file.") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # A plain ValueError is that of a number with more digits than Python reads.
         raise InputError(
             f"{path} is not valid TOML: {error}. Expected lines such as epochs = 40."
         ) from None
@@ -83,12 +97,25 @@ def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, An
 
 def climbs(name: str, value: str) -> bool:
     """Whether a key's value is a path with a part `..`, in the manner of any system."""
-    path = value
-    if name == "dataset":
-        path = value.partition(":")[2]
-    elif name == "model" and not value.endswith(SAVED):
-        return False
+    path = path_in(name, value)
     return any(".." in kind(path).parts for kind in (PurePosixPath, PureWindowsPath))
+
+
+def path_in(name: str, value: str) -> str:
+    """The path that the value of one of PATHS holds; empty where it holds none."""
+    if name == "dataset":
+        return value.partition(":")[2]
+    return "" if name == "model" and not value.endswith(SAVED) else value
+
+
+def check_paths(values: dict[str, Any]) -> None:
+    """Raises InputError where no file can have a path that the keys name.
+
+    Apart from the checks of single keys: whose home `~user` is differs from machine to machine.
+    """
+    for name in PATHS:
+        if values.get(name) is not None:
+            usable_path(path_in(name, values[name]))
 
 
 def to_toml(config: Config, versions: dict[str, str]) -> str:

@@ -5,10 +5,11 @@ import math
 import re
 import types
 import typing
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.errors import InputError, quoted, unknown
 
 BACKENDS = ("jax", "tensorflow", "torch")
 DATASETS = ("digits", "synthetic", "npz:FILE", "folder:PATH", "tfds:NAME")
@@ -18,6 +19,8 @@ SCHEDULES = ("constant", "inverse-sqrt", "cosine")
 SAVED = ".keras"
 STEMS = ("small", "imagenet")
 BATCH_NORMS = ("moving", "recalibrate")
+# A side of images that is larger than this is a slip of the hand.
+MOST_PIXELS = 16_384
 
 
 def key(default: Any, help: str, *, choices=None, low=None, high=None, below=None, unset="preset"):
@@ -48,7 +51,7 @@ class Config:
     dataset: str = key("digits", "digits, synthetic, npz:FILE, folder:PATH, or tfds:NAME")
     model: str = key("resnet", "network: resnet, vit, module:function, or FILE.keras")
     optimizer: str = key("sgd", "optimizer", choices=OPTIMIZERS)
-    epochs: int | None = key(None, "epochs to train", low=1)
+    epochs: int | None = key(None, "epochs to train", low=1, high=1_000_000)
     label_noise: float = key(
         0.2, "share of training labels replaced by another class", low=0, below=1
     )
@@ -67,34 +70,41 @@ class Config:
     data_dir: str | None = key(None, "folder of prepared TFDS data sets", unset="that of TFDS")
     download: bool = key(False, "download a TFDS data set that is not on disk")
     image_size: int | None = key(
-        None, "side of the images of folder and tfds, in pixels", low=1, unset="their own"
+        None,
+        "side of the images of folder and tfds, in pixels",
+        low=1,
+        high=MOST_PIXELS,
+        unset="their own",
     )
     test_share: float = key(
         0.2, "share of images kept for testing where a data set has no split", low=0.01, high=0.9
     )
     augment: bool = key(False, "random crops (padding 1/8 of the side) and horizontal flips")
-    synthetic_train: int = key(2048, "training images of synthetic", low=8)
-    synthetic_test: int = key(512, "test images of synthetic", low=1)
-    synthetic_size: int = key(16, "side of an image of synthetic", low=2)
-    synthetic_channels: int = key(3, "channels of synthetic", low=1)
-    synthetic_classes: int = key(10, "classes of synthetic", low=2)
+    synthetic_train: int = key(2048, "training images of synthetic", low=8, high=10**9)
+    synthetic_test: int = key(512, "test images of synthetic", low=1, high=10**9)
+    synthetic_size: int = key(16, "side of an image of synthetic", low=2, high=MOST_PIXELS)
+    synthetic_channels: int = key(3, "channels of synthetic", low=1, high=1000)
+    synthetic_classes: int = key(10, "classes of synthetic", low=2, high=10_000)
 
     preset: str | None = key(
         None, "sizes of a network by name, such as resnet34 or vit-s16", unset="small images"
     )
     width: int | None = key(
-        None, "width: channels of the ResNet's first stage, features of a ViT token", low=1
+        None,
+        "width: channels of the ResNet's first stage, features of a ViT token",
+        low=1,
+        high=100_000,
     )
-    blocks: tuple[int, ...] | None = key(None, "blocks of each ResNet stage", low=1)
+    blocks: tuple[int, ...] | None = key(None, "blocks of each ResNet stage", low=1, high=1000)
     stem: str | None = key(None, "first layers of the ResNet", choices=STEMS)
-    patch: int | None = key(None, "side of a ViT patch in pixels", low=1)
-    depth: int | None = key(None, "encoder blocks of the ViT", low=1)
-    heads: int | None = key(None, "attention heads of the ViT", low=1)
+    patch: int | None = key(None, "side of a ViT patch in pixels", low=1, high=MOST_PIXELS)
+    depth: int | None = key(None, "encoder blocks of the ViT", low=1, high=1000)
+    heads: int | None = key(None, "attention heads of the ViT", low=1, high=100_000)
 
-    learning_rate: float | None = key(None, "initial learning rate", low=0)
+    learning_rate: float | None = key(None, "initial learning rate", low=0, high=1e6)
     schedule: str | None = key(None, "course of the learning rate", choices=SCHEDULES)
     momentum: float = key(0.9, "momentum of SGD", low=0, below=1)
-    weight_decay: float = key(0.0, "decoupled weight decay", low=0)
+    weight_decay: float = key(0.0, "decoupled weight decay", low=0, high=1e6)
     batch_size: int | None = key(None, "images of a training step", low=1)
 
     n_eval: int = key(1024, "training images whose representations are compared", low=4)
@@ -115,9 +125,11 @@ class Config:
         "moving", "moments of BatchNormalization while recording", choices=BATCH_NORMS
     )
     probe_images: int = key(10_000, "training images that probes are fitted on, at most", low=3)
-    planes: int = key(16, "planes through three images; 0 records no regions", low=0)
-    resolution: int = key(24, "points along each side of a plane's grid", low=2)
-    margin: float = key(0.1, "margin around the three images, in parts of their extent", low=0)
+    planes: int = key(16, "planes through three images; 0 records no regions", low=0, high=10_000)
+    resolution: int = key(24, "points along each side of a plane's grid", low=2, high=1000)
+    margin: float = key(
+        0.1, "margin around the three images, in parts of their extent", low=0, high=100
+    )
     keep_weights: bool = key(False, "keep the weights of every recorded epoch in weights/")
     checkpoint_seconds: float = key(
         60.0, "seconds after which a checkpoint is due where no epoch is recorded", low=0
@@ -151,7 +163,7 @@ def check_dataset_name(name: str) -> None:
         if name not in DATASETS:
             raise unknown("dataset", name, DATASETS)
     elif not rest:
-        raise InputError(f"Dataset {name!r} names no data. Expected {forms[kind]}.")
+        raise InputError(f"Dataset {quoted(name)} names no data. Expected {forms[kind]}.")
 
 
 def check_model_name(name: str) -> None:
@@ -163,8 +175,8 @@ def check_model_name(name: str) -> None:
         if all(part.isidentifier() for part in [*module.split("."), function]):
             return
         raise InputError(
-            f"model = {name!r} is no module:function. Expected such as 'my_models:build', for the "
-            "function build in my_models.py."
+            f"model = {quoted(name)} is no module:function. Expected such as 'my_models:build', "
+            "for the function build in my_models.py."
         )
     if name not in MODELS:
         raise unknown("model", name, MODELS)
@@ -173,10 +185,13 @@ def check_model_name(name: str) -> None:
 def check_pattern(pattern: str) -> None:
     """Raises InputError unless `pattern` is a regular expression."""
     try:
-        re.compile(pattern)
-    except re.error as error:
+        with warnings.catch_warnings():
+            # Of brackets that a later Python may read in another way.
+            warnings.simplefilter("ignore")
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
         raise InputError(
-            f"layers={pattern!r} is not a regular expression: {error}. "
+            f"layers={quoted(pattern)} is not a regular expression: {error}. "
             "Expected one such as 'stage4.*' or 'block0[1-3]'."
         ) from None
 
@@ -194,6 +209,8 @@ def check(name: str, value: Any) -> Any:
         return None
     if meta["choices"] and value not in meta["choices"]:
         raise unknown(name, value, meta["choices"])
+    if isinstance(value, str):
+        check_text(name, value)
     if name in FORMS:
         FORMS[name](value)
     for number in value if isinstance(value, tuple) else (value,):
@@ -206,8 +223,19 @@ def check(name: str, value: Any) -> Any:
             or (high is not None and number > high)
             or (below is not None and number >= below)
         ):
-            raise InputError(f"{name} = {number!r} is out of range. Expected {range_of(meta)}.")
+            raise InputError(
+                f"{name} = {quoted(number)} is out of range. Expected {range_of(meta)}."
+            )
     return value
+
+
+def check_text(name: str, text: str) -> None:
+    """Raises InputError where a file of UTF-8 could not hold a text, or no path could."""
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(
+            f"{name} = {quoted(text)} is no text that a file could hold. Expected Unicode without "
+            "NUL characters; rename files whose names are not UTF-8."
+        )
 
 
 def range_of(meta) -> str:
@@ -233,21 +261,29 @@ def convert(name: str, value: Any) -> Any:
     if value is None and type(None) in options:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, int) and abs(value) > LARGEST:
-        raise InputError(f"{name} is out of range. Expected {words_of(name)} up to {LARGEST}.")
+    is_list = isinstance(value, list | tuple | range)
+    if any(isinstance(v, int) and abs(v) > LARGEST for v in (value if is_list else [value])):
+        raise too_large(name)
     for option in options:
         if option is bool and isinstance(value, bool):
             return value
         if option is int and is_number and float(value).is_integer():
+            if abs(value) > LARGEST:
+                raise too_large(name)
             return int(value)
         if option is float and is_number:
             return float(value)
         if option is str and isinstance(value, str):
             return value
-        if typing.get_origin(option) is tuple and isinstance(value, list | tuple | range):
+        if typing.get_origin(option) is tuple and is_list:
             if value and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
                 return tuple(value)
-    raise InputError(f"{name} = {value!r} is not valid. Expected {words_of(name)}.")
+    raise InputError(f"{name} = {quoted(value)} is not valid. Expected {words_of(name)}.")
+
+
+def too_large(name: str) -> InputError:
+    """The error for whole numbers that TOML does not hold."""
+    return InputError(f"{name} is out of range. Expected {words_of(name)} up to {LARGEST}.")
 
 
 def words_of(name: str) -> str:
@@ -274,7 +310,11 @@ def parse_value(name: str, text: str) -> Any:
     if type(None) in options and stripped.lower() in ("none", "null", ""):
         return None
     if tuple[int, ...] in options and NUMBER_LIST.fullmatch(stripped):
-        return check(name, [int(part) for part in re.findall(r"-?\d+", stripped)])
+        parts = re.findall(r"-?\d+", stripped)
+        # Python reads no number of more than 4300 digits.
+        if max(map(len, parts)) > len(str(LARGEST)) + 1:
+            raise too_large(name)
+        return check(name, [int(part) for part in parts])
     if bool in options and stripped.lower() in ("true", "false"):
         return stripped.lower() == "true"
     if int in options or float in options:

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from repdyn_keras.config import Config
+from repdyn_keras.config import Config, usable_path
 from repdyn_keras.datasets.decoding import Encoded
 from repdyn_keras.datasets.raw import Raw
 from repdyn_keras.datasets.reading import read_images
@@ -64,7 +64,7 @@ def find_files(path: str) -> Files:
         InputError: no such folder; no class folders, or a single one; one without images or with
             folders in it; other classes in the split than in the other.
     """
-    root = Path(path).expanduser()
+    root = usable_path(path)
     if not root.is_dir():
         came = "is a file" if root.exists() else "does not exist"
         raise InputError(f"{root} {came}. Expected a folder: {LAYOUT}.")

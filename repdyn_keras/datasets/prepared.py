@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from repdyn_keras.config import usable_path
 from repdyn_keras.errors import InputError
 
 INFO_FILE, FEATURES_FILE = "dataset_info.json", "features.json"
@@ -38,7 +39,7 @@ class Prepared:
 
 def default_data_dir() -> Path:
     """The folder that TFDS prepares data sets in: TFDS_DATA_DIR, else one at home."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return usable_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def parse_name(text: str) -> tuple[str, str | None, str | None]:

@@ -3,11 +3,9 @@
 Images are (n, height, width, channels), labels (n,) int64 from 0.
 """
 
-from pathlib import Path
-
 import numpy as np
 
-from repdyn_keras.config import Config
+from repdyn_keras.config import Config, require_memory, usable_path
 from repdyn_keras.errors import InputError
 
 # Squares of larger ones overflow float32.
@@ -40,6 +38,12 @@ def synthetic(config: Config, seed: int) -> Arrays:
     rng = np.random.default_rng(seed)
     size, channels = config.synthetic_size, config.synthetic_channels
     n = config.synthetic_train + config.synthetic_test
+    # Four arrays of the images, and two of the patterns, are there at once.
+    require_memory(
+        8 * size**2 * channels * (4 * n + 2 * config.synthetic_classes),
+        f"Making {n} images of {size} x {size} x {channels}",
+        "synthetic_train, synthetic_test, synthetic_size, synthetic_channels or synthetic_classes",
+    )
     coarse = rng.normal(size=(config.synthetic_classes, 4, 4, channels))
     grid = np.linspace(0, 3, size)
     low = np.minimum(grid.astype(int), 2)
@@ -64,8 +68,9 @@ def synthetic(config: Config, seed: int) -> Arrays:
 def npz(path: str) -> Arrays:
     """The arrays x_train, y_train, x_test, y_test of a NumPy archive."""
     names = ("x_train", "y_train", "x_test", "y_test")
+    file = usable_path(path)
     try:
-        archive = np.load(Path(path).expanduser(), allow_pickle=False)
+        archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise InputError(
                 f"{path} holds a single array. Expected an archive (.npz) of the arrays "

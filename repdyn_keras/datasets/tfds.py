@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from repdyn_keras.config import Config
+from repdyn_keras.config import Config, usable_path
 from repdyn_keras.datasets.decoding import Encoded
 from repdyn_keras.datasets.devices import load_tensorflow
 from repdyn_keras.datasets.prepared import default_data_dir, find_prepared, missing
@@ -68,7 +68,7 @@ def require(package: str, purpose: str) -> None:
 
 def find_or_download(name: str, config: Config) -> Path:
     """The folder of a prepared data set; downloads it where the configuration asks for that."""
-    data_dir = Path(config.data_dir).expanduser() if config.data_dir else default_data_dir()
+    data_dir = usable_path(config.data_dir) if config.data_dir else default_data_dir()
     found = find_prepared(name, data_dir)
     if found is None and config.download:
         download(name, data_dir, config.backend)

@@ -8,6 +8,7 @@ from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.models.own import built_by, loaded
 from repdyn_keras.models.resnet import resnet
 from repdyn_keras.models.schedules import learning_rate
+from repdyn_keras.models.size import require_room
 from repdyn_keras.models.vit import vit
 
 # The layers of interest: whole names match.
@@ -28,6 +29,7 @@ def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) ->
         return loaded(config.model)
     if ":" in config.model:
         return built_by(config.model, image_shape, n_classes, config.seed)
+    require_room(config)
     if config.model == "resnet":
         return resnet(
             image_shape,

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import random
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.config import usable_path
+from repdyn_keras.errors import InputError, quoted, unknown
 
 
 def built_by(name: str, image_shape: tuple[int, ...], n_classes: int, seed: int) -> keras.Model:
@@ -48,7 +50,7 @@ def built_by(name: str, image_shape: tuple[int, ...], n_classes: int, seed: int)
             f"takes any of {', '.join(given)} by name."
         )
     names = set(given) if any_name else {p.name for p in takes} & set(given)
-    with seeded_globals(seed):
+    with seeded_globals(seed), own_code(f"The function {name}"):
         model = function(**{k: v for k, v in given.items() if k in names})
     if not isinstance(model, keras.Model):
         raise InputError(
@@ -63,7 +65,8 @@ def imported(name: str):
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
+        with own_code(f"The module of model = {quoted(name)}", ModuleNotFoundError):
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise InputError(
@@ -79,6 +82,28 @@ def imported(name: str):
         names = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
         raise unknown(f"function of {module_name}", function_name, names or ["none"])
     return function
+
+
+@contextmanager
+def own_code(what: str, *but: type[Exception]) -> Iterator[None]:
+    """Turns an error of the user's own code, or its wish to end the program, into InputError.
+
+    Args:
+        what: the code, in words.
+        but: errors that are left to the caller.
+    """
+    try:
+        yield
+    except (InputError, *but):
+        raise
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        here = frames[-1] if len(frames) > 1 else None
+        place = f" at {here.filename}, line {here.lineno}" if here else ""
+        raise InputError(
+            f"{what} raised {type(error).__name__}{place}: {str(error) or 'no message'}. Expected "
+            "code that returns a keras.Model."
+        ) from error
 
 
 @contextmanager
@@ -100,7 +125,7 @@ def loaded(path: str | Path) -> keras.Model:
     Raises:
         InputError: no such file, it is damaged, or it needs code that is not Keras's.
     """
-    path = Path(path).expanduser()
+    path = usable_path(path)
     if not path.is_file():
         raise InputError(f"No file {path}. Expected a model saved by model.save('NAME.keras').")
     try:
