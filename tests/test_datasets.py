@@ -17,7 +17,8 @@ from repdyn_keras.datasets.load import with_label_noise
 from repdyn_keras.errors import InputError
 
 # numpy.load leaves the file of some truncated archives to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+truncated = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [truncated, pytest.mark.without_keras]
 
 CLEAN = {"label_noise": 0}
 SMALL = {
@@ -458,32 +459,3 @@ def test_a_home_folder_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     archive(tmp_path)
     assert loaded("~/data.npz").n_classes == 3
-
-
-# --- what a recorder is given -----------------------------------------------------------------
-
-
-def test_a_recorder_is_given_a_part_in_the_order_that_the_whole_would_have(tmp_path):
-    from repdyn_keras.config import resolve
-    from repdyn_keras.experiment.training import Training
-    from repdyn_keras.experiment.watching import Watcher
-    from repdyn_keras.recording.inputs import Labelled
-    from repdyn_keras.recording.recorder import PROBES
-    from repdyn_keras.records import RunFolder
-
-    options = {"probe_images": 20, "n_eval": 16, "cka_batch": 8, "planes": 0}
-    config = resolve(Config(**SMALL, **options, width=2, blocks=(1,), label_noise=0.4))
-    training = Training(config, RunFolder(tmp_path / "run"), Watcher())
-    data, recorder = training.data, training.recorder
-    whole = Labelled(data.x_train[:], data.y_train, data.true_train)
-    expected = whole.probe_sample(20, config.data_seed * 100 + PROBES)
-    for name in ("x", "y", "true"):
-        found = getattr(recorder.probed, name)
-        np.testing.assert_array_equal(found, getattr(expected, name))
-    assert len(recorder.test.x) == 20
-    shares = np.bincount(data.y_test) / len(data.y_test)
-    assert np.abs(np.bincount(recorder.test.y) - 20 * shares).max() <= 1
-    rows = {
-        (image.tobytes(), label) for image, label in zip(data.x_test[:], data.y_test, strict=True)
-    }
-    assert {(x.tobytes(), y) for x, y in zip(recorder.test.x, recorder.test.y, strict=True)} < rows

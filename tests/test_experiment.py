@@ -28,6 +28,8 @@ from repdyn_keras.experiment.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.training import Training
 from repdyn_keras.models import build_model
 from repdyn_keras.recording.identity import arrays_hash, weights_hash
+from repdyn_keras.recording.inputs import Labelled
+from repdyn_keras.recording.recorder import PROBES
 from repdyn_keras.records import RunFolder
 
 BACKEND = os.environ["KERAS_BACKEND"]
@@ -40,7 +42,7 @@ TINY = {
     "synthetic_size": 8,
     "synthetic_channels": 1,
     "synthetic_classes": 4,
-    "width": 2,
+    "width": 8,  # with fewer channels oneDNN may corrupt memory: docs/models.md
     "blocks": [1, 1],
     "batch_size": 24,
     "n_eval": 64,
@@ -92,7 +94,7 @@ def repeated_run(base: Path) -> TinyRun:
     """The tiny run once more, from its own `run.toml`, without pictures: they take long."""
     config_file = finished_run(base).folder.config_file
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("repdyn_keras.figures.draw_all", lambda *args: [])
+        patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
         return command_run(base, "repeated_run", ["run", str(config_file), "--quiet"])
 
 
@@ -109,7 +111,7 @@ def tiny_run(tmp_path_factory) -> TinyRun:
 @pytest.fixture
 def undrawn(monkeypatch):
     """Runs draw no pictures, which take most of a tiny run's time."""
-    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args: [])
+    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
 
 
 @pytest.fixture(scope="session")
@@ -486,7 +488,7 @@ def test_a_killed_run_leaves_records_that_can_be_analyzed(tiny_run, tmp_path, ep
     for each in folder.epochs():
         assert folder.record(each).identical(tiny_run.folder.record(each))
     assert not folder.dynamics_file.exists()
-    assert [path for path in folder.path.rglob(".*")] == []
+    assert folder.leftovers() == []
     assert [row["epoch"] for row in rows(folder.history_file)] == [str(e) for e in range(epoch)]
     dynamics = analyze(folder)
     assert dynamics["epoch"].values.tolist() == list(range(epoch))
@@ -494,6 +496,27 @@ def test_a_killed_run_leaves_records_that_can_be_analyzed(tiny_run, tmp_path, ep
     np.testing.assert_array_equal(
         dynamics["regions"], whole["regions"].sel(epoch=list(range(epoch)))
     )
+
+
+# What the recorder is given.
+
+
+def test_a_recorder_is_given_a_part_in_the_order_that_the_whole_would_have(tmp_path):
+    options = {"probe_images": 20, "n_eval": 16, "cka_batch": 8, "planes": 0}
+    config = resolve(Config(**{**TINY, **options, "backend": BACKEND}))
+    training = Training(config, RunFolder(tmp_path / "run"), Watcher())
+    data, recorder = training.data, training.recorder
+    whole = Labelled(data.x_train[:], data.y_train, data.true_train)
+    expected = whole.probe_sample(20, config.data_seed * 100 + PROBES)
+    for name in ("x", "y", "true"):
+        np.testing.assert_array_equal(getattr(recorder.probed, name), getattr(expected, name))
+    assert len(recorder.test.x) == 20
+    shares = np.bincount(data.y_test) / len(data.y_test)
+    assert np.abs(np.bincount(recorder.test.y) - 20 * shares).max() <= 1
+    rows = {
+        (image.tobytes(), label) for image, label in zip(data.x_test[:], data.y_test, strict=True)
+    }
+    assert {(x.tobytes(), y) for x, y in zip(recorder.test.x, recorder.test.y, strict=True)} < rows
 
 
 # The Python form of the command.
