@@ -13,6 +13,8 @@ from repdyn_keras.figures import animate_regions, animation, style
 from repdyn_keras.figures.epochs import log_position
 from repdyn_keras.figures.gif import MOST_COLORS, common_palette, nearest_colors, write_gif
 
+pytestmark = pytest.mark.without_keras
+
 EPOCHS = (0, 10, 57, 102)
 LAYERS = ("stem", "block", "output")
 

@@ -9,6 +9,8 @@ import pytest
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import batch_length, cka, cka_matrix, cosines, fingerprint, is_dead
 
+pytestmark = pytest.mark.without_keras
+
 
 def hsic_1(k, m):
     """Nguyen et al. 2021, eq. 3, of two Gram matrices as they come: no centring first."""

@@ -7,6 +7,8 @@ from test_figures import fake_dynamics
 
 from repdyn_keras.figures import decision_regions, film_strip, style
 
+pytestmark = pytest.mark.without_keras
+
 LONG = "greater spotted woodpecker"
 
 

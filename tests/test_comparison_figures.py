@@ -13,6 +13,8 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.figures import draw_comparison, epoch_comparison, layer_comparison, style
 from repdyn_keras.figures.names import shortened
 
+pytestmark = pytest.mark.without_keras
+
 EPOCHS_A = (0, 1, 2, 4, 8, 16, 32)
 EPOCHS_B = (0, 1, 3, 9, 27)
 LONG = [f"encoder_block_{index:02d}_multi_head_attention" for index in range(17)]

@@ -17,6 +17,8 @@ from repdyn_keras.config import (
 from repdyn_keras.config.keys import check
 from repdyn_keras.errors import InputError, nearest, not_installed, unknown
 
+pytestmark = pytest.mark.without_keras
+
 KEYS = [spec.name for spec in dataclasses.fields(Config)]
 
 

@@ -18,6 +18,8 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import cka, fingerprint
 from repdyn_keras.records import RunFolder, write_netcdf
 
+pytestmark = pytest.mark.without_keras
+
 EPOCHS = (0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32)
 LAYERS = ("stem", "stage1_block1", "stage1_block2", "stage2_block1", "pooled", "output")
 SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")

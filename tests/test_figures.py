@@ -29,6 +29,8 @@ from repdyn_keras.figures.cells import color_range
 from repdyn_keras.figures.epochs import log_position, thinned
 from repdyn_keras.figures.thumbnails import displayable
 
+pytestmark = pytest.mark.without_keras
+
 EPOCHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, 20, 23, 25, 29, 32, 36, 40, 45)
 EPOCHS = (*EPOCHS, 51, 57, 64, 72, 81, 91, 102)
 LAYERS = ("stem", *(f"stage{s}_block{b}" for s in (1, 2, 3, 4) for b in (1, 2)), "pooled", "output")

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -45,6 +46,12 @@ KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}
 BACKEND_FILES = {"datasets/devices.py", "recording/backend.py", "experiment/batches.py"}
 LONGEST = 420
+TESTS = Path(__file__).parent
+MARKED = [
+    path.name
+    for path in sorted(TESTS.glob("test_*.py"))
+    if re.search(r"^pytestmark = .*without_keras", path.read_text("utf-8"), re.MULTILINE)
+]
 
 
 @cache
@@ -117,6 +124,22 @@ def test_backends_are_imported_in_functions_of_the_files_meant_for_it(module):
     assert not {name.split(".")[0] for name in at_the_top(module)} & BACKENDS
     if module not in BACKEND_FILES:
         assert not {name.split(".")[0] for name in imported(tree(module))} & BACKENDS
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_test_files_marked_without_keras_import_nothing_that_runs_it(name):
+    """Only these are tested on one backend alone."""
+    found = [each.split(".") for each in imported(ast.parse((TESTS / name).read_text("utf-8")))]
+    tops = {parts[0] for parts in found}
+    assert not tops & (BACKENDS | {"keras"})
+    assert {f"{top}.py" for top in tops if top.startswith("test_")} <= set(MARKED)
+    rooms = {parts[1] for parts in found if parts[0] == NAME}
+    assert not rooms & (KERAS_ROOMS | {"RepresentationRecorder", "record", "run"})
+    assert not {"measures.device", "cli.app"} & {".".join(parts[1:3]) for parts in found}
+
+
+def test_some_test_files_are_marked_without_keras_and_some_are_not():
+    assert 10 < len(MARKED) < len(list(TESTS.glob("test_*.py"))) - 10
 
 
 @pytest.mark.parametrize("module", MODULES)

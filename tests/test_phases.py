@@ -25,6 +25,8 @@ from repdyn_keras.measures.trajectory import (
     widths,
 )
 
+pytestmark = pytest.mark.without_keras
+
 DIMENSION = 200
 EPOCHS = np.array(sorted({0, 102} | {round(2 ** (i / 6)) for i in range(41)}))
 U = np.log2(1 + EPOCHS)

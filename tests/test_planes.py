@@ -9,6 +9,8 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures.planes import draw_planes, plane_through
 from repdyn_keras.measures.sampling import stratified_order, stratified_sample
 
+pytestmark = pytest.mark.without_keras
+
 
 def images(n=3, shape=(5, 4, 2), seed=0):
     return np.random.default_rng(seed).normal(size=(n, *shape))

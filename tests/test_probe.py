@@ -8,6 +8,8 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures import probe as probe_module
 from repdyn_keras.measures.probe import solve_probe
 
+pytestmark = pytest.mark.without_keras
+
 L2 = 1e-3
 
 

@@ -17,6 +17,8 @@ from repdyn_keras.records.atomic import whole_file, write_text
 from repdyn_keras.records.netcdf import read_arrays, read_attribute
 from repdyn_keras.records.tables import TableFile
 
+pytestmark = pytest.mark.without_keras
+
 ODD_FLOATS = [0.0, -0.0, 1 / 3, np.nan, np.inf, -np.inf, 1e-45, 3e38, -1e-300]
 
 

@@ -17,6 +17,8 @@ from repdyn_keras.measures.regions import (
     undefined_class,
 )
 
+pytestmark = pytest.mark.without_keras
+
 U = 255
 
 

@@ -10,6 +10,8 @@ from repdyn_keras.measures.synchronization import (
     timing_spread,
 )
 
+pytestmark = pytest.mark.without_keras
+
 
 def path(steps):
     """Similarities of a straight path that makes the given steps; no jitter is found on it."""
