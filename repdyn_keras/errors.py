@@ -46,8 +46,8 @@ class Interrupted(KeyboardInterrupt):
 
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
     """The valid names that look most like `name`; all of them (up to eight) where none does."""
-    # Nothing is near to a name that long, and looking for it takes its length squared.
-    name = str(name)[:1000]
+    # Nothing is near to a longer name, and looking takes its length times theirs.
+    name = str(name)[:100]
     valid = list(valid)
     by_fold = {}
     for candidate in valid:

@@ -45,7 +45,8 @@ class Commands(TyperGroup):
             message = error.format_message()
             if not message:  # no command was given, and the help has been shown
                 sys.exit(BAD_INPUT)
-            fail(f"{message} `repdyn --help` lists commands and options.")
+            end = "" if message[-1] in ".?" else "."
+            fail(f"{message}{end} `repdyn --help` lists commands and options.")
         except OSError as error:
             place = f" {error.filename}" if error.filename else ""
             reason = error.strerror or error

@@ -47,7 +47,7 @@ def command(
     """Record the saved weights of a training that is over, as if the callback had been there."""
     from repdyn_keras.cli.collect import collect
     from repdyn_keras.cli.tables import ReplayPrinter, print_results
-    from repdyn_keras.config import usable_path
+    from repdyn_keras.config import Config, usable_path
     from repdyn_keras.experiment import Watcher, record
     from repdyn_keras.experiment.record import configuration_of
 
@@ -64,6 +64,8 @@ def command(
             usable_path(path)
     from_file = {} if like is None else configuration_of(like)
     values = collect(from_file, named, set_ or [])
+    # What is wrong with the settings is said before what is wrong with the checkpoints.
+    Config(**values)
     watcher = Watcher() if quiet else ReplayPrinter()
     recorded = record(checkpoints, values, like=like, out=out, watcher=watcher)
     if quiet:

@@ -26,7 +26,7 @@ def usable_path(text: str | Path) -> Path:
             "Expected a path from / or from the current folder."
         ) from None
     try:
-        os.lstat(path)
+        os.stat(path)
     except UnicodeEncodeError:
         raise InputError(f"The path {quoted(str(text))} came. Expected Unicode text.") from None
     except OSError as error:
