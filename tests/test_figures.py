@@ -452,10 +452,11 @@ def test_draw_all_writes_every_figure_and_says_so(small, tmp_path):
     before = small.copy(deep=True)
     files = draw_all(small, tmp_path / "new" / "figures", said.append)
     names = ["learning_curves.png", "probe_curves.png", "cka.png", "region_agreement.png"]
-    names += ["regions_plane0.png", "regions_plane1.png"]
+    names += ["regions_plane0.png", "regions_plane1.png", "regions_plane0.gif"]
     assert [file.name for file in files] == names
     assert sorted(os.listdir(tmp_path / "new" / "figures")) == sorted(names)
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files[:-1])
+    assert files[-1].read_bytes().startswith(b"GIF89a")
     assert len(said) == len(names)
     xr.testing.assert_identical(small, before)
 

@@ -36,7 +36,7 @@ def draw_all(
     progress: Callable[[str], None] | None = None,
     write: Callable[[Path, bytes], None] = write_whole,
 ) -> list[Path]:
-    """Write every figure that the Dataset allows as a PNG file.
+    """Write every figure that the Dataset allows as a PNG file, and one animation.
 
     Args:
         dynamics: the Dataset of a run.
@@ -47,7 +47,15 @@ def draw_all(
     Returns:
         The files, in the order of drawing.
     """
-    return save_all(_plan(dynamics), folder, progress, write)
+    written = save_all(_plan(dynamics), folder, progress, write)
+    if "regions" in dynamics:
+        plane = int(dynamics["plane"].values[0])
+        path = Path(folder) / f"regions_plane{plane}.gif"
+        output = str(dynamics["layer"].values[-1])
+        written.append(animate_regions(dynamics, [output], plane, path, write=write))
+        if progress is not None:
+            progress(f"drew {path}")
+    return written
 
 
 def _plan(dynamics: xr.Dataset) -> dict[str, Callable]:

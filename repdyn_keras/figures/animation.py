@@ -1,7 +1,7 @@
 """Decision regions as an animation: one frame a recorded epoch."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.figures import style
 from repdyn_keras.figures.choose import pick_layer, pick_plane, require
 from repdyn_keras.figures.epochs import EPOCH_AXIS, label_axis, log_position, most_labels
+from repdyn_keras.figures.files import write_whole
 from repdyn_keras.figures.gif import common_palette, write_gif
 from repdyn_keras.figures.maps import (
     SIDE,
@@ -36,6 +37,7 @@ def animate_regions(
     plane: int = 0,
     path: str | os.PathLike = "regions.gif",
     seconds_per_frame: float = 0.4,
+    write: Callable[[Path, bytes], None] = write_whole,
 ) -> Path:
     """Write decision regions on one plane as an endless GIF, one frame a recorded epoch.
 
@@ -49,6 +51,7 @@ def animate_regions(
         plane: its number.
         path: file that ends with .gif, in a folder that exists; one of the same name is replaced.
         seconds_per_frame: 0.02 to 600.
+        write: writes the file.
 
     Returns:
         The path.
@@ -84,7 +87,7 @@ def animate_regions(
         samples = [scene.frame(at) for at in sorted({0, count // 2, count - 1})]
         palette = common_palette(samples, _flat_colors(maps))
         frames = (scene.frame(at) for at in range(count))
-        return write_gif(frames, palette, [each] * (count - 1) + [last], path)
+        return write_gif(frames, palette, [each] * (count - 1) + [last], path, write)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Animated GIF files whose frames share one palette, so that colours do not flicker."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,11 @@ MOST_EXACT = 200
 
 
 def write_gif(
-    frames: Iterable[np.ndarray], palette: np.ndarray, milliseconds: Sequence[int], path: Path
+    frames: Iterable[np.ndarray],
+    palette: np.ndarray,
+    milliseconds: Sequence[int],
+    path: Path,
+    write: Callable[[Path, bytes], None] = write_whole,
 ) -> Path:
     """Write an endless animation, whole or not at all.
 
@@ -23,6 +27,7 @@ def write_gif(
         palette: (color, 3) uint8, at most 255; each pixel gets the nearest.
         milliseconds: of each frame; the format keeps multiples of 10.
         path: the file; one of the same name is replaced.
+        write: writes the file.
 
     Returns:
         The path.
@@ -44,7 +49,7 @@ def write_gif(
         loop=0,
         optimize=False,
     )
-    write_whole(path, data.getvalue())
+    write(path, data.getvalue())
     return path
 
 

@@ -16,6 +16,7 @@ FROM_RECORDS = "from the records"
 FROM_CHECKPOINT = "from the checkpoint"
 BY_RESUMING = "by repdyn run RUN --resume"
 BY_MOVING = "by setting it aside"
+PICTURES = (".png", ".gif")
 WEIGHTS_NAME = re.compile(r"epoch-(\d{6,})\.weights\.h5")
 
 
@@ -85,7 +86,7 @@ def own_files(folder: RunFolder) -> list[str]:
     if folder.weights.is_dir():
         known += [p for p in folder.weights.iterdir() if WEIGHTS_NAME.fullmatch(p.name)]
     if folder.figures.is_dir():
-        known += [p for p in folder.figures.iterdir() if p.suffix == ".png" and p.name[0] != "."]
+        known += [p for p in folder.figures.iterdir() if p.suffix in PICTURES and p.name[0] != "."]
     hidden = (LOCK, OWNER)
     return [
         path.relative_to(folder.path).as_posix()
