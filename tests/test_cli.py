@@ -33,6 +33,7 @@ PICTURES = {
     "regions_plane0.png",
     "regions_plane1.png",
     "regions_plane2.png",
+    "regions_plane0.gif",
 }
 
 
