@@ -34,6 +34,8 @@ def arrays(network):
         (["run3.Epoch_4.keras", "run3.Epoch_5.keras"], [4, 5]),
         (["vit16_b2_9.keras", "vit16_b2_10.keras"], [9, 10]),
         (["ckpt.3.keras"], [3]),
+        (["resnet18-007.keras"], [7]),
+        (["net-1-88.keras", "net-2-91.keras", "net-3-91.keras"], [1, 2, 3]),
         (["model.weights.h5"], []),
         (["best.keras", "m-5.keras", "m-6.keras"], [5, 6]),
         (["epoch5-of-100.keras", "epoch6-of-100.keras"], [5, 6]),
@@ -66,6 +68,7 @@ def test_checkpoints_come_in_the_order_of_their_epochs(tmp_path):
     [
         (["epoch-3.keras", "epoch-03.weights.h5", "epoch-4.keras"], "Two checkpoints of epoch 3"),
         (["m-3-a.keras", "m-3-b.keras", "m-4-a.keras"], "Two .*: m-3-a.keras and m-3-b.keras"),
+        (["7-91.keras", "7-92.keras", "8-93.keras"], "epoch 7 in .*: 7-91.keras and 7-92.keras"),
         (["best.keras"], "no epoch could be told by the names of its 1, such as best.keras"),
         (["epoch-3.h5", "notes.txt"], "no such file.*epoch-012.weights.h5"),
         ([], "no such file"),

@@ -28,7 +28,7 @@ def tiny_run(tmp_path_factory) -> TinyRun:
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """Pictures take most of a tiny run's time."""
-    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args: [])
+    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
 
 
 def assert_same_records(a: RunFolder, b: RunFolder) -> None:
@@ -74,20 +74,20 @@ def test_so_are_states_recorded_by_hand(tiny_run, tmp_path):
 def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
     weights = tmp_path / "weights"
     shutil.copytree(tiny_run.folder.weights, weights)
-    (weights / "epoch-000001.weights.h5").unlink()
+    (weights / "epoch-000002.weights.h5").unlink()
     (weights / "epoch-000000.weights.h5").unlink()
     (weights / "best.keras").write_bytes(b"")
     out = tmp_path / "out"
     done = repdyn("record", weights, "--like", tiny_run.folder.path, "--out", out)
     assert done.exit_code == 0, done.stderr
     assert "no epoch in the names of best.keras: left out." in done.stdout
-    assert "2 checkpoints of epochs 2 to 3." in done.stdout
+    assert "2 checkpoints of epochs 1 to 3; between them 1 without one." in done.stdout
     assert "epoch 0, the initialization, is not among them." in done.stdout
     assert "epoch 3: epoch-000003.weights.h5" in done.stdout
     assert "stage2_block1" in done.stdout
     recorded, whole = RunFolder(out), tiny_run.folder
-    assert recorded.epochs() == [2, 3]
-    assert all(recorded.record(epoch).identical(whole.record(epoch)) for epoch in (2, 3))
+    assert recorded.epochs() == [1, 3]
+    assert all(recorded.record(epoch).identical(whole.record(epoch)) for epoch in (1, 3))
     # It was not trained by `repdyn run`, and can lend its configuration all the same.
     assert not recorded.config_file.exists()
     again = record(weights, like=out, out=tmp_path / "again")

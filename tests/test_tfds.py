@@ -455,21 +455,23 @@ def test_a_runs_folder_is_named_after_its_set(data_dir, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_takes_the_folder_of_sets_and_the_download(monkeypatch):
+@pytest.mark.parametrize("command", ["run", "record"])
+def test_the_commands_take_the_folder_of_sets_and_the_download(monkeypatch, command):
     from typer.testing import CliRunner
 
     from repdyn_keras.cli import app
 
     configs = []
 
-    def instead(config, **options):
-        configs.append(config)
-        raise InputError("nothing is trained")
+    def instead(*given, **options):
+        configs.append(Config(**given[-1]) if command == "record" else given[-1])
+        raise InputError("nothing is trained or recorded")
 
-    monkeypatch.setattr("repdyn_keras.experiment.run", instead)
-    given = ["run", "--quiet", "--dataset", "tfds:mnist/x:1.0.0", "--data-dir", "sets"]
+    monkeypatch.setattr(f"repdyn_keras.experiment.{command}", instead)
+    arguments = ["weights"] if command == "record" else []
+    dataset = ["--dataset", "tfds:mnist/x:1.0.0", "--data-dir", "sets"]
     for more in ([], ["--download"]):
-        CliRunner().invoke(app, [*given, *more])
+        CliRunner().invoke(app, [command, *arguments, "--quiet", *dataset, *more])
     assert [config.dataset for config in configs] == ["tfds:mnist/x:1.0.0"] * 2
     assert [config.data_dir for config in configs] == ["sets"] * 2
     assert [config.download for config in configs] == [False, True]

@@ -39,6 +39,9 @@ def command(
     data_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder of prepared TFDS data sets.")
     ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download a TFDS data set that is not on disk.")
+    ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key; repeatable.")
     ] = None,
@@ -58,6 +61,7 @@ def command(
         "label_noise": label_noise,
         "seed": seed,
         "data_dir": data_dir,
+        "download": "true" if download else None,
     }
     for path in (checkpoints, like, out):
         if path is not None:

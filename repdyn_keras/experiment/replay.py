@@ -73,7 +73,7 @@ class Replay(Replayer):
             self.watcher.said(f"no epoch in the names of {', '.join(names[:5])}{more}: left out.")
         epochs = list(self.checkpoints.files)
         missing = epochs[-1] - epochs[0] + 1 - len(epochs)
-        gaps = f", {missing} epochs between them without one" if missing else ""
+        gaps = f"; between them {missing} without one" if missing else ""
         self.watcher.said(f"{len(epochs)} checkpoints of epochs {epochs[0]} to {epochs[-1]}{gaps}.")
         if epochs[0] != 0:
             self.watcher.said("epoch 0, the initialization, is not among them.")

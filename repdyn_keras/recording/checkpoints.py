@@ -36,8 +36,9 @@ def find_checkpoints(folder: str | Path) -> Checkpoints:
     """The files of saved weights in a folder, one an epoch, by the epochs in their names.
 
     The epoch is the number after the word "epoch"; where the names lack it, the first whole number
-    that differs between the files, as in `resnet18-007-0.53.keras`. A number counts the epochs
-    that had been trained, as Keras's `ModelCheckpoint` counts in `{epoch}`.
+    that differs between the files, as in `resnet18-007-0.53.keras`; the last one where none does.
+    A number counts the epochs that had been trained, as Keras's `ModelCheckpoint` counts in
+    `{epoch}`.
 
     Raises:
         InputError: no such folder, no checkpoints in it, or two for one epoch.
@@ -89,8 +90,8 @@ def epochs_of(names: list[str]) -> dict[str, int]:
     if not numbers:
         return {}
     places = range(min(len(found) for found in numbers.values()))
-    differing = [len({found[place] for found in numbers.values()}) for place in places]
-    place = differing.index(max(differing))
+    differing = [p for p in places if len({found[p] for found in numbers.values()}) > 1]
+    place = differing[0] if differing else places[-1]
     return {name: found[place] for name, found in numbers.items()}
 
 
