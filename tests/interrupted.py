@@ -116,3 +116,8 @@ def names_of(folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if path.is_file() and path.name != ".lock"
     )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of the files below a folder, by name."""
+    return {name: (folder / name).read_bytes() for name in names_of(folder)}

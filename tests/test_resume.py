@@ -10,6 +10,7 @@ from interrupted import (
     SHORT,
     Calls,
     Killed,
+    contents,
     differences,
     kill,
     names_of,
@@ -176,10 +177,6 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(whole, tmp_path)
     assert {k: v for k, v in after.items() if k not in changed} == {
         k: v for k, v in before.items() if k not in changed
     }
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in names_of(folder)}
 
 
 # Longer runs.
