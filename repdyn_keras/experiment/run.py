@@ -94,7 +94,7 @@ def run(
 
 def check_room(path: Path, size: int) -> None:
     """Raises StorageError unless the disk has what a run still needs of `size` bytes in all."""
-    needed, free = size - size_of(path), free_bytes(path.parent)
+    needed, free = size - size_of(path), free_bytes(path)
     if needed > free:
         raise StorageError(
             f"{path} takes about {megabytes(needed)} more, and its disk has {megabytes(free)} "

@@ -25,7 +25,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def whole_file(
-    path: Path, ending: str = HALF_WRITTEN, *, sealed: Callable[[Path], None] | None = None
+    path: Path,
+    ending: str = HALF_WRITTEN,
+    *,
+    size: int = 0,
+    sealed: Callable[[Path], None] | None = None,
 ) -> Iterator[Path]:
     """A temporary path beside `path`, which replaces it once the block ends without an error.
 
@@ -34,6 +38,7 @@ def whole_file(
     Args:
         path: the file to write.
         ending: how the temporary name ends, for writers that look at it.
+        size: its bytes, for the error; 0 where they are not known.
         sealed: called with the temporary file once it is on the disk, before it replaces `path`.
 
     Raises:
@@ -41,7 +46,7 @@ def whole_file(
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{ending}")
     try:
-        with storage(path):
+        with storage(path, size):
             # What another process left under this name is not written into: it may be a link.
             temporary.unlink(missing_ok=True)
             yield temporary
@@ -136,7 +141,7 @@ def sync(path: Path) -> None:
 def write_bytes(path: Path, data: bytes, *, sealed: Callable[[Path], None] | None = None) -> None:
     """Writes a file whole; raises StorageError as `whole_file` does."""
     require_room(path, len(data))
-    with storage(path, len(data)), whole_file(path, sealed=sealed) as temporary:
+    with whole_file(path, size=len(data), sealed=sealed) as temporary:
         with temporary.open("xb") as file:
             file.write(data)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.atomic import refuse_link, storage
+from repdyn_keras.records.atomic import refuse_link, storage, with_no_trace
 
 LOCK, OWNER = ".lock", ".owner"
 # The locks that this process has taken, by folder: each object of filelock holds one of its own.
@@ -48,14 +48,18 @@ class FolderLock:
             if key not in TAKEN:
                 TAKEN[key] = lock
                 text = f"pid {os.getpid()} on {socket.gethostname()}, since {time.ctime()}\n"
-                (self.folder / OWNER).write_text(text, encoding="utf-8")
+                try:
+                    (self.folder / OWNER).write_text(text, encoding="utf-8")
+                except OSError:
+                    self.release()
+                    raise
 
     def release(self) -> None:
         """Gives the lock back."""
         key = self.folder.resolve()
         lock = TAKEN[key]
         if lock.lock_counter == 1:
-            (self.folder / OWNER).unlink(missing_ok=True)
+            with_no_trace(self.folder / OWNER)
             del TAKEN[key]
         lock.release()
 
