@@ -23,7 +23,7 @@ def runs(tiny_run, tmp_path_factory):
     other = {"model": "vit", "optimizer": "adam", "seed": 3, "data_seed": 0, "epochs": 5}
     sizes = {"width": 8, "depth": 2, "heads": 2, "patch": 4, "planes": 0, "backend": BACKEND}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("repdyn_keras.figures.draw_all", lambda *args: [])
+        patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
         vit = run({**keys, **other, **sizes}, out=tmp_path_factory.mktemp("compare") / "vit")
     return open_run(tiny_run.folder.path), vit
 

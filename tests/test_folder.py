@@ -486,7 +486,7 @@ def test_a_folder_is_trained_on_from_its_files_to_its_dynamics(tmp_path, monkeyp
 
     monkeypatch.chdir(tmp_path)
     # Pictures take most of a tiny run's time.
-    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args: [])
+    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
     heard = []
 
     class Listener(Watcher):
