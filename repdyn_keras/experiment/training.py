@@ -224,8 +224,9 @@ class RunRecorder(ConfiguredRecorder):
         if self.is_checkpoint_due(epoch + 1):
             try:
                 self.save(epoch + 1)
-            except Diverged as error:
-                raise self.diverged(epoch + 1, str(error), rate) from None
+            except Diverged:
+                what = "a weight is not a finite number"
+                raise self.diverged(epoch + 1, what, rate) from None
         self.stopping.stop_if_asked(epoch + 1)
         super().on_epoch_end(epoch, logs)
         if not self._row_is_written:
