@@ -100,7 +100,7 @@ def captured(monkeypatch) -> list[Config]:
     """The configurations that `repdyn run` would have trained; nothing is."""
     configs = []
 
-    def instead(config, *, out=None, watcher=None, dry_run=False):
+    def instead(config, *, out=None, watcher=None, dry_run=False, resume=False):
         configs.append(config)
         return SimpleNamespace(folder=RunFolder("nowhere"))
 
@@ -159,13 +159,16 @@ def test_keys_lists_every_key_of_a_configuration():
 def test_a_run_writes_every_file_of_the_contract(tiny_run):
     assert tiny_run.exit_code == 0, tiny_run.stderr
     folder = tiny_run.folder.path
-    files = {"run.toml", "history.csv", "timing.csv", "records", "dynamics.nc", "figures"}
-    assert {path.name for path in folder.iterdir()} == files | {"weights"}
+    files = {"run.toml", "history.csv", "timing.csv", "dynamics.nc", "checksums.txt", ".lock"}
+    folders = {"records", "checkpoint", "weights", "figures"}
+    assert {path.name for path in folder.iterdir()} == files | folders
+    assert {path.name for path in (folder / "checkpoint").iterdir()} == {"state.nc"}
     records = {path.name for path in (folder / "records").iterdir()}
     assert records == {"constants.nc", *(f"epoch-00000{epoch}.nc" for epoch in range(4))}
     assert {path.name for path in (folder / "figures").iterdir()} == PICTURES
     for path in (folder / "figures").iterdir():
-        assert path.read_bytes().startswith(b"\x89PNG"), path
+        begins = {".png": b"\x89PNG", ".gif": b"GIF8"}[path.suffix]
+        assert path.read_bytes().startswith(begins), path
 
 
 def test_a_run_shows_its_progress_epoch_by_epoch(tiny_run):
@@ -490,7 +493,7 @@ def test_an_interrupted_run_ends_with_code_130_and_one_line(place, monkeypatch):
     monkeypatch.setattr("repdyn_keras.experiment.run", interrupted)
     result = repdyn("run", "tiny.toml", "--quiet")
     assert result.exit_code == 130
-    assert result.stderr == "repdyn: interrupted; what was recorded stays.\n"
+    assert result.stderr == "repdyn: interrupted; what was written is whole.\n"
 
 
 # Bad input.
@@ -539,7 +542,6 @@ BAD_VALUES = {
         ["heads = 3", "width = 4", "divisor"],
     ),
     "two classes": (["--set", "synthetic_classes=2"], ["3 distinct classes", "planes=0"]),
-    "resume": (["--resume"], ["--resume", "not possible yet"]),
     "below a file": (["--out", "tiny.toml/new"], ["tiny.toml/new", "folder"]),
 }
 
@@ -558,12 +560,40 @@ def test_a_dry_run_refuses_what_the_run_would(place):
     assert_refused(repdyn("run", "tiny.toml", *arguments, "--dry-run"), words)
 
 
-@pytest.mark.parametrize("more", [[], ["--resume"], ["--dry-run"], ["--quiet"]])
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--quiet"]])
 def test_an_existing_folder_is_refused_and_left_as_it_is(place, copy, more):
     before = contents(copy.path)
-    words = ["not possible yet"] if more == ["--resume"] else [str(copy.path), "exists", "--out"]
+    words = [str(copy.path), "exists", "--out", "--resume"]
     assert_refused(repdyn("run", "tiny.toml", "--out", copy.path, *more), words)
     assert contents(copy.path) == before
+
+
+RESUMED = {
+    "nothing": (["--resume"], ["--resume came with nothing", "repdyn run RUN --resume"]),
+    "a file alone": (["tiny.toml", "--resume"], ["tiny.toml, which is no folder", "--out RUN"]),
+    "two folders": (["copy", "--out", "copy", "--resume"], ["copy and --out copy", "one folder"]),
+    "no run": (["tiny.toml", "--out", "taken", "--resume"], ["taken has no run.toml"]),
+    "another seed": (
+        ["copy", "--seed", "7", "--resume"],
+        ["copy was begun with", "seed = 0", "7 came", "only --epochs"],
+    ),
+    "another file": (
+        ["other.toml", "--out", "copy", "--resume"],
+        ["copy was begun with batch_size = 24", "16 came", "only --epochs"],
+    ),
+    "fewer epochs": (["copy", "--epochs", "2", "--resume"], ["a run of 3 epochs", "2 came"]),
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_resuming_what_does_not_fit_is_refused_and_nothing_is_written(place, copy, case):
+    (place / "taken").mkdir()
+    other = tomli_w.dumps({**TINY, "batch_size": 16})
+    (place / "other.toml").write_text(other, encoding="utf-8")
+    before = contents(place)
+    arguments, words = RESUMED[case]
+    assert_refused(repdyn("run", *arguments), words)
+    assert contents(place) == before
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(place):
@@ -572,11 +602,10 @@ def test_a_file_in_the_place_of_the_folder_is_refused(place):
     assert contents(place) == before
 
 
-@pytest.mark.parametrize("more", [[], ["--resume"], ["--epochs", "9"]])
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--epochs", "9"]])
 def test_a_run_folder_in_the_place_of_a_file_is_refused_and_left_as_it_is(place, copy, more):
     before = contents(copy.path)
-    words = ["not possible yet"] if more == ["--resume"] else [str(copy.path), "run.toml"]
-    assert_refused(repdyn("run", copy.path, *more), words)
+    assert_refused(repdyn("run", copy.path, *more), [str(copy.path), "run.toml", "--resume"])
     assert contents(copy.path) == before
     assert not (place / "runs").exists()
 
@@ -697,13 +726,21 @@ def test_analyze_names_the_record_that_cannot_be_read(copy, name, how):
     assert contents(copy.path) == before
 
 
-def test_analyze_refuses_a_record_of_another_format(copy):
+@pytest.mark.parametrize("written_by", ["another version", "another hand"])
+def test_analyze_refuses_a_record_of_another_format(copy, tmp_path, written_by):
     import h5netcdf
 
-    with h5netcdf.File(copy.record_file(1), "a") as file:
-        file.attrs["schema_version"] = 99
-    words = [str(copy.record_file(1)), "format version", "99"]
-    assert_refused(repdyn("analyze", copy.path), words)
+    file = copy.record_file(1)
+    shutil.copy(file, tmp_path / "changed.nc")
+    with h5netcdf.File(tmp_path / "changed.nc", "a") as changed:
+        changed.attrs["schema_version"] = 99
+    if written_by == "another version":
+        copy.write(file, (tmp_path / "changed.nc").read_bytes())
+        words = ["format version", "99", "Expected 1"]
+    else:
+        shutil.copy(tmp_path / "changed.nc", file)
+        words = ["damaged", "checksums.txt", "repdyn doctor"]
+    assert_refused(repdyn("analyze", copy.path), [str(file), *words])
 
 
 @pytest.mark.parametrize("name", ["run[/x]", "run [bold]"])
@@ -813,7 +850,8 @@ PROCESSES = {
     "noise": (["run", "--label-noise", "1"], ["label_noise", "below 1"]),
     "small batches": (["run", "--set", "cka_batch=3"], ["cka_batch", "at least 4"]),
     "existing folder": (["run", "tiny.toml", "--out", "taken"], ["taken", "exists"]),
-    "resume": (["run", "--out", "taken", "--resume"], ["not possible yet"]),
+    "resume": (["run", "--out", "taken", "--resume"], ["taken has no run.toml"]),
+    "nothing to resume": (["run", "--resume"], ["came with nothing", "repdyn run RUN --resume"]),
     "missing file": (["run", "none.toml"], ["none.toml", "TOML"]),
     "folder for a file": (["run", "taken"], ["taken", "run.toml"]),
     "no records": (["analyze", "taken"], ["taken", "no records"]),

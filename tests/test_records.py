@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 
 import h5netcdf
 import h5py
@@ -10,12 +11,11 @@ import pytest
 import xarray as xr
 
 from repdyn_keras.config import Config, to_toml
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder, read_netcdf, write_netcdf
 from repdyn_keras.records import atomic as atomic_module
 from repdyn_keras.records.atomic import whole_file, write_text
 from repdyn_keras.records.netcdf import read_arrays, read_attribute
-from repdyn_keras.records.tables import TableFile
 
 pytestmark = pytest.mark.without_keras
 
@@ -157,9 +157,11 @@ def test_a_dataset_that_cannot_be_written_leaves_the_old_file_and_no_other(tmp_p
 def test_a_disk_that_fails_leaves_the_old_file_and_no_other(path, monkeypatch, step):
     before = path.read_bytes()
     monkeypatch.setattr(atomic_module.os, step, fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError) as caught:
         write_netcdf(dataset(1), path)
     monkeypatch.undo()
+    assert str(caught.value).startswith(f"Cannot write {path}: the disk is full. ")
+    assert re.search(r"[\d,.]+ MB free", str(caught.value))
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["one.nc"]
 
@@ -420,17 +422,18 @@ def test_a_new_epoch_outdates_the_dynamics(folder):
 
 
 def test_rows_are_appended_under_one_header(tmp_path):
-    path = tmp_path / "history.csv"
+    folder = RunFolder(tmp_path)
     for epoch in range(3):
-        TableFile(path, ("epoch", "loss", "note")).append({"epoch": epoch, "loss": 0.1 * epoch})
-    with path.open(newline="") as file:
+        table = folder.table(folder.history_file, ("epoch", "loss", "note"))
+        table.append({"epoch": epoch, "loss": 0.1 * epoch})
+    with folder.history_file.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [{"epoch": str(e), "loss": str(0.1 * e), "note": ""} for e in range(3)]
 
 
 def test_every_row_is_on_the_disk_at_once_and_floats_lose_nothing(tmp_path):
     folder = RunFolder(tmp_path)
-    table = TableFile(folder.history_file, ("epoch", "loss", "note"))
+    table = folder.table(folder.history_file, ("epoch", "loss", "note"))
     for value in (1 / 3, 1e-17, 0.1 + 0.2):
         table.append({"epoch": 1, "loss": value, "note": 'with "quotes", commas\nand lines'})
         row = folder.history()[-1]
@@ -440,4 +443,5 @@ def test_every_row_is_on_the_disk_at_once_and_floats_lose_nothing(tmp_path):
 
 def test_a_column_that_the_table_lacks_is_refused(tmp_path):
     with pytest.raises(ValueError, match="other"):
-        TableFile(tmp_path / "t.csv", ("epoch",)).append({"other": 1})
+        RunFolder(tmp_path).table(tmp_path / "t.csv", ("epoch",)).append({"other": 1})
+    assert list(tmp_path.iterdir()) == []
