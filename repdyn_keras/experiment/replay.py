@@ -9,6 +9,7 @@ from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.models import build_model, recorded_layers
 from repdyn_keras.recording.checkpoints import Checkpoints, WeightLoader
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.checksums import Checksums
 
 
 class Replayer:
@@ -58,6 +59,8 @@ class Replay(Replayer):
         self.checkpoints = checkpoints
         self.watcher = watcher
         for path in checkpoints.files.values():
+            # Kept weights of a run have a checksum in its folder.
+            Checksums(path.absolute().parent.parent).check(path.absolute())
             self.loader.check(path)
         say_notes(config, self.data, watcher)
         self.say_which()

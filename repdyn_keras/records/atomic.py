@@ -146,6 +146,23 @@ def write_bytes(path: Path, data: bytes, *, sealed: Callable[[Path], None] | Non
             file.write(data)
 
 
+def append_bytes(path: Path, data: bytes, end: int) -> None:
+    """Appends to a file of `end` bytes, whole or not at all, and waits until it is on the disk.
+
+    Raises OSError where that fails; the file then is as it was.
+    """
+    # What a buffer could not write it would try to write again as it is closed.
+    with path.open("ab", buffering=0) as file:
+        try:
+            rest = data
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), end)
+            raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole."""
     write_bytes(path, text.encode("utf-8"))

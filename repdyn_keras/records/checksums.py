@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.atomic import refuse_link, storage, sync
+from repdyn_keras.records.atomic import append_bytes, refuse_link, storage, sync
 
 GONE = "-" * 64
+# Of a file's size.
+MOST_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,11 @@ class Checksums:
         text = f"{zlib.crc32(line.encode()):08x} {line}\n".encode()
         refuse_link(self.path)
         is_new = not self.path.exists()
-        with storage(self.path, len(text)), self.path.open("ab") as file:
-            end = whole_lines(self.path)
-            if file.tell() != end:  # a line that a crash cut short
-                file.truncate(end)
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                os.ftruncate(file.fileno(), end)
-                raise
+        with storage(self.path, len(text)):
+            end = 0 if is_new else whole_lines(self.path)
+            if not is_new and self.path.stat().st_size != end:  # a line that a crash cut short
+                os.truncate(self.path, end)
+            append_bytes(self.path, text, end)
         if is_new:
             sync(self.folder)
 
@@ -185,6 +181,7 @@ def parsed(data: bytes) -> tuple[dict[str, list[Entry]], str, list[int]]:
             len(parts) != 4
             or parts[0] != f"{zlib.crc32(line[9:]):08x}"
             or not parts[2].isdecimal()
+            or len(parts[2]) > MOST_DIGITS
             or not inside(parts[3])
         ):
             bad.append(number)

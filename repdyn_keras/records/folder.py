@@ -129,13 +129,13 @@ class RunFolder:
 
     def make_room_for(self, path: Path) -> None:
         """Makes the folder of one of this folder's files; a link must not lead out of it."""
-        with storage(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
         if not path.parent.resolve().is_relative_to(self.path.resolve()):
             raise StorageError(
                 f"{path.parent} is a link that leads out of {self.path}. Expected a folder: "
                 "nothing is written there."
             )
+        with storage(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
 
     def settle_if_possible(self) -> None:
         """After a write that failed: on a full disk the next writer does it."""

@@ -3,11 +3,10 @@
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from repdyn_keras.records.atomic import refuse_link, storage, write_bytes
+from repdyn_keras.records.atomic import append_bytes, refuse_link, storage, write_bytes
 from repdyn_keras.records.checksums import Checksums
 
 
@@ -42,14 +41,7 @@ class TableFile:
             sum_after.update(text)
             size_after = self._size + len(text)
             self.checksums.announce(self.path, sum_after.hexdigest(), size_after)
-            with self.path.open("ab") as file:
-                try:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                except OSError:
-                    os.ftruncate(file.fileno(), self._size)
-                    raise
+            append_bytes(self.path, text, self._size)
         self._sum, self._size = sum_after, size_after
 
     def open(self) -> None:
