@@ -570,7 +570,7 @@ def test_no_name_goes_through_latex(dynamics, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with matplotlib.rc_context({"text.usetex": True}):
         few = dynamics.isel(layer=[0, 9, 13], layer_other=[0, 9, 13], plane=[0])
-        assert len(figures.draw_all(few, tmp_path / "figures")) == 5
+        assert len(figures.draw_all(few, tmp_path / "figures")) == 6
         assert figures.animate_regions(few, path=tmp_path / "r.gif").is_file()
         assert matplotlib.rcParams["text.usetex"]
 

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,32 +74,52 @@ class Faults:
         self.backend = backend
         self.config = place / "config.toml"
         self.config.write_text(CONFIG, encoding="utf-8")
+        self.of_thread = threading.local()
+        self.servers: list[subprocess.Popen] = []
         self.whole = RunFolder(place / "whole")
         report = self.run(self.whole.path, "never", 0)
         self.steps, self.seconds = report["steps"], report["seconds"]
 
+    def server(self) -> subprocess.Popen:
+        """What starts the processes of one thread: it has imported what takes long."""
+        if not hasattr(self.of_thread, "server"):
+            self.of_thread.server = subprocess.Popen(
+                [sys.executable, str(VICTIM)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                # What jax compiled once it need not compile again.
+                env={
+                    **os.environ,
+                    "KERAS_BACKEND": self.backend,
+                    "JAX_COMPILATION_CACHE_DIR": str(self.place / "compiled"),
+                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                    "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),
+                    "OMP_WAIT_POLICY": "PASSIVE",
+                },
+            )
+            self.servers.append(self.of_thread.server)
+        return self.of_thread.server
+
     def run(self, folder: Path, moment: str, seed: int) -> dict:
         """One process: begins the run in a folder, or goes on with it."""
-        report = folder.with_suffix(".json")
+        report, log = folder.with_suffix(".json"), folder.with_suffix(".log")
         report.unlink(missing_ok=True)
-        command = [sys.executable, str(VICTIM), moment, str(seed), str(report), "run"]
-        command += [str(self.config), "--backend", self.backend, "--out", str(folder), "--resume"]
-        done = subprocess.run(
-            [*command, "--quiet"],
-            capture_output=True,
-            text=True,
-            # What jax compiled once it need not compile again: half of a short run's time.
-            env={
-                **os.environ,
-                "KERAS_BACKEND": self.backend,
-                "JAX_COMPILATION_CACHE_DIR": str(self.place / "compiled"),
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            },
-        )
-        if done.returncode not in (0, -9) or (moment == "never" and done.returncode):
-            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+        arguments = ["run", str(self.config), "--backend", self.backend, "--out", str(folder)]
+        arguments += ["--resume", "--quiet"]
+        server = self.server()
+        print(json.dumps([moment, seed, str(report), str(log), arguments]), file=server.stdin)
+        server.stdin.flush()
+        code = int(server.stdout.readline())
+        if code not in (0, -9) or (moment == "never" and code):
+            raise RuntimeError(f"repdyn {arguments} ended with {code}: {log.read_text()}")
         return json.loads(report.read_text(encoding="utf-8"))
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for server in self.servers:
+            server.stdin.close()
+            server.wait()
 
     def moments(self, kills: int, rng: np.random.Generator) -> list[str]:
         """Steps of writing and moments in time, in turns."""
@@ -150,6 +171,7 @@ def main(
         moments = faults.moments(kills, np.random.default_rng(seed))
         with ThreadPoolExecutor(jobs) as pool:
             trials = list(pool.map(faults.trial, range(kills), moments))
+        faults.close()
     table = Table("moment", "while", "what was being written", "after resuming")
     for trial in sorted(trials, key=lambda t: (t.phase, t.what)):
         result = "bit-identical" if not trial.differing else f"differs: {trial.differing}"

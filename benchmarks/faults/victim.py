@@ -1,10 +1,9 @@
-"""`repdyn` in a process that dies, as by kill -9, at an appointed moment.
+"""`repdyn` in processes that die, as by kill -9, at an appointed moment.
 
-    python benchmarks/faults/victim.py MOMENT SEED REPORT repdyn-arguments...
-
-MOMENT is "never", "write:N" (at the N-th step of writing: before or after an fsync or a rename)
-or "time:S" (S seconds after the first checkpoint). At a step of writing what was not yet fsynced is
-cut off at a random place first, as a power cut would. REPORT receives, as JSON, what was going on.
+Used by kill.py. MOMENT is "never", "write:N" (at the N-th step of writing: before or after an fsync
+or a rename) or "time:S" (S seconds after the first checkpoint). At a step of writing what was not
+yet fsynced is cut off at a random place first, as a power cut would. REPORT receives, as JSON, what
+was going on.
 """
 
 import json
@@ -105,9 +104,9 @@ def phase() -> str:
     return "start"
 
 
-if __name__ == "__main__":
-    moment, seed, report, *arguments = sys.argv[1:]
-    reaper = Reaper(moment, int(seed), report)
+def run(moment: str, seed: int, report: str, arguments: list[str]) -> None:
+    """`repdyn` with these arguments, in this process."""
+    reaper = Reaper(moment, seed, report)
     reaper.arm()
     from repdyn_keras.cli import app
     from repdyn_keras.figures import style
@@ -118,3 +117,27 @@ if __name__ == "__main__":
         app()
     finally:
         reaper.finished()
+
+
+def serve() -> None:
+    """One process a line of stdin, [MOMENT, SEED, REPORT, LOG, ARGUMENTS] as JSON.
+
+    Each is a fork of this one, which has imported what takes long and has computed nothing. Its
+    exit status, negative for a signal, is a line of stdout.
+    """
+    import repdyn_keras.experiment.training  # noqa: F401
+    import repdyn_keras.figures  # noqa: F401
+
+    for line in sys.stdin:
+        moment, seed, report, log, arguments = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            run(moment, seed, report, arguments)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -34,6 +34,8 @@ def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None
         InputError: another process writes to the folder, or its network or data cannot be had.
     """
     watcher = watcher or Watcher()
+    # A folder that is no run is left as it is.
+    inspect(folder)
     with folder.locked():
         findings = [f for f in inspect(folder) if f.problem and f.repair]
         by_repair: dict[str, list[Finding]] = {}

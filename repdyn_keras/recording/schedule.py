@@ -1,5 +1,6 @@
 """Which epochs are recorded."""
 
+import math
 from collections.abc import Iterable
 
 from repdyn_keras.errors import InputError, unknown
@@ -49,7 +50,7 @@ class Schedule:
         if epoch == 0:
             return True
         if self.epochs == "log":
-            return epoch in log_epochs(epoch)
+            return is_log_epoch(epoch)
         if isinstance(self.epochs, int):
             return epoch % self.epochs == 0
         return epoch in self.epochs
@@ -59,11 +60,7 @@ class Schedule:
         return [epoch for epoch in range(last + 1) if epoch == last or self.wants(epoch)]
 
 
-def log_epochs(limit: int) -> set[int]:
-    """The distinct round(2^(i/6)), i = 0, 1, ..., up to `limit`."""
-    epochs = set()
-    index = 0
-    while (epoch := round(2 ** (index / PER_OCTAVE))) <= limit:
-        epochs.add(epoch)
-        index += 1
-    return epochs
+def is_log_epoch(epoch: int) -> bool:
+    """Whether an epoch of at least 1 is round(2^(i/6)) for some i = 0, 1, ..."""
+    near = round(PER_OCTAVE * math.log2(epoch))
+    return any(round(2 ** (i / PER_OCTAVE)) == epoch for i in range(max(0, near - 1), near + 2))
