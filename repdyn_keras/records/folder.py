@@ -92,9 +92,13 @@ class RunFolder:
     def lock(self) -> None:
         """Takes the right to write, and clears away what a killed writer left half-written."""
         FolderLock(self.path).acquire()
-        self.checksums.settle()
-        for leftover in self.leftovers():
-            leftover.unlink(missing_ok=True)
+        try:
+            for leftover in self.leftovers():
+                leftover.unlink(missing_ok=True)
+            self.checksums.settle()
+        except BaseException:
+            self.unlock()
+            raise
 
     def unlock(self) -> None:
         """Gives the right to write back."""
