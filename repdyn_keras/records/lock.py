@@ -3,8 +3,6 @@
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from repdyn_keras.errors import InputError
@@ -69,14 +67,3 @@ class FolderLock:
             return (self.folder / OWNER).read_text(encoding="utf-8").strip()[:200]
         except (OSError, UnicodeDecodeError):
             return "an unknown one"
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder inside the block."""
-    lock = FolderLock(folder)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
