@@ -87,8 +87,10 @@ def run(
             stands = "nothing was saved yet"
             if saved is not None:
                 stands = f"the checkpoint of epoch {saved.attrs['epoch']} stands"
+            trusted = f" --model {config.model}" if ":" in config.model else ""
             raise Interrupted(
-                f"{stop}; {stands}. To go on: repdyn run {folder.path} --resume", stop.signal
+                f"{stop}; {stands}. To go on: repdyn run {folder.path} --resume{trusted}",
+                stop.signal,
             ) from None
 
 
@@ -98,7 +100,8 @@ def check_room(path: Path, size: int) -> None:
     if needed > free:
         raise StorageError(
             f"{path} takes about {megabytes(needed)} more, and its disk has {megabytes(free)} "
-            "free. Expected room for it: nothing was written. Choose another --out, or record less."
+            "free. Expected room for it: nothing was written. Make room, choose another disk by "
+            "--out, or record less."
         )
 
 
