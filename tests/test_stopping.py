@@ -97,7 +97,7 @@ def test_a_signal_in_the_third_epoch(whole, tmp_path, number, times, grace, code
     folder = RunFolder(tmp_path / "run")
     epoch, recorded, words = left
     said = done.stderr.strip().splitlines()[-1]
-    assert said == f"repdyn: {words}. To go on: repdyn run {folder.path} --resume"
+    assert said == f"repdyn: {words}. To go on: repdyn run {folder.path} --resume --model {MODEL}"
     waits = "stopping after this epoch, in about 0 s; again to stop at once." in done.stdout
     assert waits == (grace > 0)
     assert folder.checkpoint().attrs["epoch"] == epoch
