@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from repdyn_keras import open_run
+from repdyn_keras import compare, open_run
 
 BACKENDS = ("jax", "tensorflow", "torch")
 
@@ -65,6 +65,10 @@ def test_backends_agree_on_fingerprints_probes_and_regions(tmp_path, kind):
         )
         same = (found["regions"] == reference["regions"]).mean(["plane", "row", "column"])
         assert (same.values >= 0.99).all(), (backend, same.values)
+        between = compare(open_run(tmp_path / "jax"), open_run(tmp_path / backend))
+        cka = between["cka_layers"].values[0]
+        np.testing.assert_allclose(np.diagonal(cka), 1, atol=1e-6)
+        assert cka[0, -1] < 0.9, "layers differ, backends do not"
 
 
 def save_random_weights(kind, path):
