@@ -6,6 +6,9 @@ Written with `keras.ops` alone, so that one text serves jax, tensorflow and torc
 import numpy as np
 from keras import config, ops
 
+# Features of a Gram matrix that are multiplied at a time.
+CHUNK_FEATURES = 4096
+
 
 def fingerprint(x, batch: int):
     """Fingerprint of one batch of activations, as `measures.cka.fingerprint` defines it.
@@ -21,10 +24,7 @@ def fingerprint(x, batch: int):
         sqrt(2 / (b (b - 3))).
         (3,) float32: |U|^2, |K|^2 and sum |x|^2, by which `measures.cka.is_dead` judges.
     """
-    x = ops.reshape(ops.cast(x, "float32"), (batch, -1))
-    size = ops.sum(ops.square(x))
-    x = x - ops.mean(x, axis=0, keepdims=True)
-    gram = ops.matmul(x, ops.transpose(x))
+    gram, size = centred_gram(ops.reshape(ops.cast(x, "float32"), (batch, -1)))
     gram_norm = ops.sum(ops.square(gram))
     gram = gram * (1 - ops.eye(batch, dtype="float32"))
     rows = ops.sum(gram, axis=0) / (batch - 2)
@@ -33,6 +33,48 @@ def fingerprint(x, batch: int):
     upper = ops.take(ops.reshape(centred, (-1,)), (row * batch + column).astype("int32"))
     norms = ops.stack([2 * ops.sum(ops.square(upper)), gram_norm, size])
     return upper * float(np.sqrt(2 / (batch * (batch - 3)))), norms
+
+
+def centred_gram(x):
+    """Gram matrix of features that are centred over the samples, and the sum of their squares.
+
+    Goes over the features in chunks that stay in a processor's cache: there the mean over the
+    samples costs little, and only half of what lies below the diagonal is multiplied.
+
+    Args:
+        x: (n, d) float32.
+
+    Returns:
+        (n, n) float32, symmetric; and a scalar, sum |x|^2 of the features as they came.
+    """
+    n, d = x.shape
+    half = n // 2
+
+    def parts(chunk):
+        mean = ops.mean(chunk, axis=0, keepdims=True)
+        centred = chunk - mean
+        above, below = centred[:half], centred[half:]
+        return (
+            ops.matmul(above, ops.transpose(centred)),
+            ops.matmul(below, ops.transpose(below)),
+            n * ops.sum(ops.square(mean)),
+        )
+
+    def add_chunk(index, sums):
+        chunk = ops.slice(x, (0, index * CHUNK_FEATURES), (n, CHUNK_FEATURES))
+        return tuple(ops.add(s, part) for s, part in zip(sums, parts(chunk), strict=True))
+
+    whole = d // CHUNK_FEATURES
+    sums = tuple(ops.zeros(shape) for shape in ((half, n), (n - half, n - half), ()))
+    if whole:
+        sums = ops.fori_loop(0, whole, add_chunk, sums)
+    if whole * CHUNK_FEATURES < d:
+        rest = parts(x[:, whole * CHUNK_FEATURES :])
+        sums = tuple(ops.add(s, part) for s, part in zip(sums, rest, strict=True))
+    top, corner, shift = sums
+    bottom = ops.concatenate([ops.transpose(top[:, half:]), corner], axis=1)
+    gram = ops.concatenate([top, bottom], axis=0)
+    return gram, ops.trace(gram) + shift
 
 
 def pooled(x, pooling: str | int):

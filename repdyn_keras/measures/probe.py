@@ -98,73 +98,135 @@ def blas():
 
 def solve(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float) -> Probe:
     """The solution that `solve_probe` describes."""
+    x, mean, scale = scaled(features)
+    start = np.zeros((x.shape[1] + 1, n_classes))
+    start[-1] = np.log(np.bincount(labels) / len(labels))
+    found = minimum(x, labels, l2, start)
+    kernel = found.weights[:-1] / scale
+    return Probe(
+        kernel=kernel.astype(np.float32),
+        bias=(found.weights[-1] - mean.astype(np.float64) @ kernel).astype(np.float32),
+        objective=found.value,
+        gradient_norm=found.gradient_norm,
+        gap=found.gap,
+    )
+
+
+def scaled(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Features that are centred and of mean square norm 1, in float32 unless they came in float64.
+
+    Returns:
+        (n, d) scaled features, (d,) what was subtracted, and what the rest was divided by.
+    """
+    features = features.astype(np.promote_types(features.dtype, np.float32), copy=False)
+    mean = features.mean(axis=0, dtype=np.float64).astype(features.dtype)
+    x = features - mean
+    squares = np.einsum("ij,ij->", x, x, dtype=np.float64)
+    scale = float(np.sqrt(squares / len(x))) or 1.0
+    x /= scale
+    return x, mean, scale
+
+
+def whitening(x: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
+    """An upper triangular root (d, d) of Boehning's bound of the Hessian, and its inverse."""
     from scipy.linalg import cholesky, solve_triangular
+
+    identity = np.eye(x.shape[1])
+    root = cholesky((x.T @ x).astype(np.float64) / (2 * len(x)) + l2 * identity, lower=False)
+    return root, solve_triangular(root, identity)
+
+
+def value_and_gradient(
+    x: np.ndarray, labels: np.ndarray, l2: float, weights: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Mean cross-entropy + l2 / 2 |W|^2 and its gradient.
+
+    Products are in the features' own precision, means over images in float64.
+
+    Args:
+        x: (n, d) scaled features.
+        labels: (n,) classes.
+        l2: strength of the penalty.
+        weights: (d + 1, classes) float64: the kernel W and, in the last row, the bias.
+    """
+    kernel, bias = weights[:-1], weights[-1]
+    rows = np.arange(len(x))
+    logits = x @ kernel.astype(x.dtype)
+    logits += bias.astype(x.dtype)
+    logits -= logits.max(axis=1, keepdims=True)
+    of_label = logits[rows, labels].mean(dtype=np.float64)
+    residual = np.exp(logits, out=logits)
+    sums = residual.sum(axis=1, keepdims=True)
+    value = np.log(sums).mean(dtype=np.float64) - of_label
+    residual /= sums
+    residual[rows, labels] -= 1
+    gradient = np.empty_like(weights)
+    gradient[:-1] = (x.T @ residual).astype(np.float64) / len(x) + l2 * kernel
+    gradient[-1] = residual.mean(axis=0, dtype=np.float64)
+    return float(value + l2 / 2 * np.sum(np.square(kernel))), gradient
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """A state of the weights in a minimization.
+
+    Attributes:
+        weights: (d + 1, classes) kernel and, in the last row, bias.
+        value: the objective.
+        gradient: (d + 1, classes) its gradient.
+        l2: strength of the penalty.
+    """
+
+    weights: np.ndarray
+    value: float
+    gradient: np.ndarray
+    l2: float
+
+    @property
+    def gradient_norm(self) -> float:
+        """Euclidean norm of the gradient."""
+        return float(np.sqrt(np.sum(np.square(self.gradient))))
+
+    @property
+    def gap(self) -> float:
+        """Share of the value by which it may exceed the best kernel's at this bias, at most."""
+        return self.gradient_norm**2 / (2 * self.l2) / max(self.value, np.finfo(float).tiny)
+
+
+def minimum(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> Minimum:
+    """Minimizes the objective by L-BFGS from weights (d + 1, classes) until the gap is small.
+
+    It runs in coordinates in which the bound of the Hessian is the identity.
+    """
     from scipy.optimize import minimize
 
-    n, d = features.shape
-    x = features.astype(np.float64)
-    mean = x.mean(axis=0)
-    x -= mean
-    scale = np.sqrt(np.mean(np.sum(np.square(x), axis=1)))
-    if scale == 0:
-        scale = 1.0
-    x /= scale
-    root = cholesky(x.T @ x / (2 * n) + l2 * np.eye(d), lower=False)
-    inverse = solve_triangular(root, np.eye(d))
-    white = x @ inverse
-    rows = np.arange(n)
-    latest = [None, None, None]
+    root, inverse = whitening(x, l2)
+    latest: list[tuple[np.ndarray, Minimum]] = []
 
-    def weights(parameters):
-        whitened = parameters[: d * n_classes].reshape(d, n_classes)
-        return inverse @ whitened, parameters[d * n_classes :]
+    def changed(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        return np.concatenate([matrix @ weights[:-1], weights[-1:]]).ravel()
 
-    def value_and_gradient(parameters):
-        whitened = parameters[: d * n_classes].reshape(d, n_classes)
-        kernel, bias = weights(parameters)
-        logits = white @ whitened + bias
-        logits -= logits.max(axis=1, keepdims=True)
-        of_label = logits[rows, labels].mean()
-        exponentials = np.exp(logits, out=logits)
-        sums = exponentials.sum(axis=1, keepdims=True)
-        value = np.log(sums).mean() - of_label + l2 / 2 * np.sum(np.square(kernel))
-        residual = exponentials / sums
-        residual[rows, labels] -= 1
-        residual /= n
-        by_kernel = white.T @ residual + l2 * (inverse.T @ kernel)
-        gradient = np.concatenate([by_kernel.ravel(), residual.sum(axis=0)])
-        latest[:] = parameters.copy(), value, gradient
-        return value, gradient
+    def state(parameters: np.ndarray) -> Minimum:
+        if not latest or not np.array_equal(latest[0][0], parameters):
+            weights = changed(parameters.reshape(start.shape), inverse).reshape(start.shape)
+            found = Minimum(weights, *value_and_gradient(x, labels, l2, weights), l2)
+            latest[:] = [(parameters.copy(), found)]
+        return latest[0][1]
 
-    def certificate(parameters):
-        if not np.array_equal(latest[0], parameters):
-            value_and_gradient(parameters)
-        _, value, gradient = latest
-        by_kernel = root.T @ gradient[: d * n_classes].reshape(d, n_classes)
-        norm = np.sqrt(np.sum(np.square(by_kernel)) + np.sum(np.square(gradient[-n_classes:])))
-        return value, norm, norm**2 / (2 * l2) / max(value, np.finfo(float).tiny)
+    def seen(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        found = state(parameters)
+        return found.value, changed(found.gradient, inverse.T)
 
-    def stop_when_solved(parameters):
-        if certificate(parameters)[2] <= TOLERANCE:
+    def stop_when_solved(parameters: np.ndarray) -> None:
+        if state(parameters).gap <= TOLERANCE:
             raise StopIteration
 
-    start = np.zeros((d + 1) * n_classes)
-    start[-n_classes:] = np.log(np.bincount(labels) / n)
-    parameters = minimize(
-        value_and_gradient,
-        start,
+    found = minimize(
+        seen,
+        changed(start, root),
         jac=True,
         method="L-BFGS-B",
         callback=stop_when_solved,
         options={"maxiter": MOST_ITERATIONS, "maxcor": 20, "ftol": 0, "gtol": 0},
-    ).x
-    objective, norm, gap = certificate(parameters)
-    kernel, bias = weights(parameters)
-    kernel = kernel / scale
-    return Probe(
-        kernel=kernel.astype(np.float32),
-        bias=(bias - mean @ kernel).astype(np.float32),
-        objective=float(objective),
-        gradient_norm=float(norm),
-        gap=float(gap),
     )
+    return state(found.x)
