@@ -65,7 +65,8 @@ def cka_matrix(
     """
     if len(representations) == 0:
         raise InputError("No representations came. Expected a sequence of arrays (n, ...).")
-    prints = []
+    prints = None
+    dtype = np.result_type(*(precision_of(np.asarray(x)) for x in representations))
     for index, x in enumerate(representations):
         if len(x) != len(representations[0]):
             raise InputError(
@@ -73,8 +74,11 @@ def cka_matrix(
                 f"{len(x)}. Expected the same samples in the same order."
             )
         options = {"batch_size": batch_size, "estimator": estimator}
-        prints.append(fingerprint(x, name=f"number {index}", **options))
-    return cosines(np.stack(prints))
+        vector = fingerprint(x, name=f"number {index}", **options)
+        if prints is None:
+            prints = np.empty((len(representations), len(vector)), dtype)
+        prints[index] = vector
+    return cosines(prints)
 
 
 def fingerprint(
@@ -101,10 +105,9 @@ def fingerprint(
     x = np.asarray(x)
     if x.ndim < 2:
         raise InputError(f"Features have shape {x.shape}. Expected (n, ...) with n samples.")
-    floating = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float64)
-    epsilon = float(np.finfo(floating).eps)
+    epsilon = float(np.finfo(x.dtype if is_floating(x) else np.float64).eps)
     b = batch_length(len(x), batch_size)
-    x = x.reshape(len(x), -1).astype(np.promote_types(floating, np.float32), copy=False)
+    x = x.reshape(len(x), -1).astype(precision_of(x), copy=False)
     kept = len(x) // b * b
     if kept < len(x):
         warnings.warn(
@@ -130,6 +133,16 @@ def fingerprint(
     return np.full_like(vector, np.nan)
 
 
+def is_floating(x: np.ndarray) -> bool:
+    """Whether an array holds floating-point numbers."""
+    return np.issubdtype(x.dtype, np.floating)
+
+
+def precision_of(x: np.ndarray) -> np.dtype:
+    """The dtype that features are computed in: float32 for floats of up to 32 bits, else float64."""
+    return np.promote_types(x.dtype, np.float32) if is_floating(x) else np.dtype(np.float64)
+
+
 def batch_length(n: int, batch_size: int | None) -> int:
     """Samples of a batch: `batch_size`, or n where that is fewer or it is None."""
     b = n if batch_size is None else min(n, batch_size)
@@ -145,23 +158,27 @@ def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float,
     """The fingerprint of one batch (b, d), and the squared norms that tell whether it is dead."""
     b = len(x)
     with np.errstate(invalid="ignore", over="ignore"):
-        size = np.sum(np.square(x, dtype=np.float64))
+        size = np.einsum("ij,ij->", x, x, dtype=np.float64)
         x = x - x.mean(axis=0, dtype=np.float64).astype(x.dtype)
         gram = (x @ x.T).astype(np.float64)
         gram_norm = np.sum(np.square(gram))
-        upper = np.triu_indices(b, 1)
         if estimator == "unbiased":
             np.fill_diagonal(gram, 0)
             rows = gram.sum(axis=0) / (b - 2)
             centred = gram - rows[:, None] - rows[None] + rows.sum() / (b - 1)
-            packed = centred[upper] * np.sqrt(2 / (b * (b - 3)))
+            packed = above_diagonal(centred) * np.sqrt(2 / (b * (b - 3)))
             norm = np.sum(np.square(packed)) * b * (b - 3)
         else:
             rows = gram.mean(axis=0)
             centred = gram - rows[:, None] - rows[None] + rows.mean()
-            packed = np.concatenate([centred[upper] * np.sqrt(2), np.diagonal(centred)])
+            packed = np.concatenate([above_diagonal(centred) * np.sqrt(2), np.diagonal(centred)])
             norm = np.sum(np.square(packed))
     return packed, (norm, gram_norm, size)
+
+
+def above_diagonal(matrix: np.ndarray) -> np.ndarray:
+    """The entries above the diagonal of a square matrix, row after row."""
+    return np.concatenate([row[index + 1 :] for index, row in enumerate(matrix)])
 
 
 def is_dead(squares: np.ndarray, epsilon: float) -> np.ndarray:
