@@ -12,10 +12,8 @@ from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.tables import as_csv
 
-# Bytes that HDF5 takes for a variable beside its numbers.
-OVERHEAD = 1024
-# What NetCDF holds as it is; everything else is kept as the bits of its numbers.
-STORABLE = ("float32", "float64", "int32", "int64", "uint32", "uint8")
+# Bytes that HDF5 takes for the name, dtype and shape of a variable, and for the file.
+OVERHEAD, FILE_OVERHEAD = 256, 16_384
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def checkpoint_bytes(model: keras.Model) -> int:
         int(np.prod(v.shape, dtype=np.int64)) * numpy_dtype(v.dtype).itemsize
         for v in variables_of(model)
     )
-    return numbers + OVERHEAD * len(variables_of(model))
+    return numbers + OVERHEAD * len(variables_of(model)) + FILE_OVERHEAD
 
 
 def numpy_dtype(dtype: str) -> np.dtype:
@@ -61,6 +59,9 @@ def numpy_dtype(dtype: str) -> np.dtype:
 def save_checkpoint(folder: RunFolder, model: keras.Model, epoch: int, rows: list[dict]) -> None:
     """Writes the state of a training, in place of the checkpoint before.
 
+    All variables are one array of bytes, beside their paths, dtypes and shapes: HDF5 takes
+    milliseconds for every array, and a model has hundreds.
+
     Raises:
         Diverged: a weight is not a finite number; the checkpoint before stands.
         StorageError: it cannot be written; the checkpoint before stands.
@@ -72,24 +73,23 @@ def save_checkpoint(folder: RunFolder, model: keras.Model, epoch: int, rows: lis
     if not all(np.isfinite(array.astype("float32")).all() for array in weights):
         raise Diverged(f"A weight is not a finite number after epoch {epoch}.")
     variables = {
-        f"v{place:05d}": (
-            tuple(f"v{place:05d}_{axis}" for axis in range(array.ndim)),
-            storable(array),
-            {"path": variable.path, "keras_dtype": variable.dtype},
-        )
-        for place, (variable, array) in enumerate(zip(variables_of(model), arrays, strict=True))
+        "path": (("variable",), np.array([v.path for v in variables_of(model)], object)),
+        "kind": (("variable",), np.array(kinds_of(model), object)),
+        "state": (("byte",), np.concatenate([as_bytes(array) for array in arrays])),
+        "history": (("letter",), np.frombuffer(as_csv(rows, HISTORY, header=True), np.uint8)),
     }
-    history = np.frombuffer(as_csv(rows, HISTORY, header=True), np.uint8)
-    variables["history"] = (("byte",), history)
-    attributes = {"epoch": epoch, "weights_hash": weights_hash(model), "variables": len(arrays)}
+    attributes = {"epoch": epoch, "weights_hash": weights_hash(model)}
     folder.write(folder.checkpoint_file, netcdf_bytes(xarray.Dataset(variables, attrs=attributes)))
 
 
-def storable(array: np.ndarray) -> np.ndarray:
-    """The array in a dtype that NetCDF holds, bit for bit."""
-    if array.dtype.name in STORABLE:
-        return array
-    return np.array(array, order="C").view(f"uint{8 * array.dtype.itemsize}")
+def kinds_of(model: keras.Model) -> list[str]:
+    """The dtype and shape of every variable of a training, in words."""
+    return [f"{v.dtype} of shape {tuple(v.shape)}" for v in variables_of(model)]
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array's numbers."""
+    return np.frombuffer(array.tobytes(), np.uint8)
 
 
 def load_checkpoint(folder: RunFolder, model: keras.Model) -> Checkpoint | None:
@@ -105,23 +105,25 @@ def load_checkpoint(folder: RunFolder, model: keras.Model) -> Checkpoint | None:
     if found is None:
         return None
     variables = variables_of(model)
-    stored = [found[f"v{place:05d}"] for place in range(int(found.attrs["variables"]))]
     file = folder.checkpoint_file
+    stored = found["kind"].values.tolist()
     if len(stored) != len(variables):
         raise InputError(
             f"{file} is of another network or optimizer: it holds {len(stored)} variables. "
             f"Expected {len(variables)}."
         )
-    for held, variable in zip(stored, variables, strict=True):
-        here = (variable.dtype, tuple(variable.shape))
-        there = (held.attrs["keras_dtype"], held.shape)
+    for variable, there, here in zip(variables, stored, kinds_of(model), strict=True):
         if here != there:
             raise InputError(
                 f"{file} is of another network or optimizer: for {variable.path!r} it holds "
-                f"{there[0]} of shape {there[1]}. Expected {here[0]} of shape {here[1]}."
+                f"{there}. Expected {here}."
             )
-    for held, variable in zip(stored, variables, strict=True):
-        variable.assign(held.values.view(numpy_dtype(variable.dtype)))
+    state, start = found["state"].values, 0
+    for variable in variables:
+        dtype, shape = numpy_dtype(variable.dtype), tuple(variable.shape)
+        end = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        variable.assign(np.frombuffer(state[start:end].tobytes(), dtype).reshape(shape))
+        start = end
     if weights_hash(model) != found.attrs["weights_hash"]:
         raise InputError(
             f"{file} does not give the weights that it was made of. Expected one of this version "

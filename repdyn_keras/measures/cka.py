@@ -139,7 +139,7 @@ def is_floating(x: np.ndarray) -> bool:
 
 
 def precision_of(x: np.ndarray) -> np.dtype:
-    """The dtype that features are computed in: float32 for floats of up to 32 bits, else float64."""
+    """What features are computed in: float32 for floats of up to 32 bits, else float64."""
     return np.promote_types(x.dtype, np.float32) if is_floating(x) else np.dtype(np.float64)
 
 

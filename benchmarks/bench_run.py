@@ -1,0 +1,80 @@
+"""What does recording add to a whole run? Digits as `repdyn run` trains them, and CIFAR's size.
+
+python benchmarks/bench_run.py digits
+python benchmarks/bench_run.py cifar       # a few steps and one record, scaled
+"""
+
+import csv
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measuring import in_process, print_table
+
+REPEATS = 1
+# The training set of CIFAR-10, and what the measurement of its size is made on.
+CIFAR_IMAGES, CIFAR_EPOCHS, BATCH = 50_000, 200, 128
+STEPS, SOME = 6, 512
+
+
+def trained(folder: str, recorded: bool) -> tuple[float, dict[str, float]]:
+    """Seconds of the default training from its data to its end, and those of each purpose."""
+    from repdyn_keras.config import Config, resolve
+    from repdyn_keras.experiment.backends import use_backend
+
+    config = resolve(Config())
+    use_backend(config.backend)
+    from repdyn_keras.experiment.batches import EpochSeeds
+    from repdyn_keras.experiment.stopping import Stopping
+    from repdyn_keras.experiment.training import Training
+    from repdyn_keras.experiment.watching import Watcher
+    from repdyn_keras.records import RunFolder
+
+    start = time.perf_counter()
+    training = Training(config, RunFolder(folder), Watcher())
+    if recorded:
+        with Stopping(config.grace_seconds, print) as stopping:
+            training.fit(stopping)
+    else:
+        training.model.fit(
+            training.batches,
+            epochs=config.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[EpochSeeds(training.batches, config.seed)],
+        )
+    seconds = time.perf_counter() - start
+    purposes: dict[str, float] = {}
+    if recorded:
+        with Path(folder, "timing.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                name = row["purpose"]
+                purposes[name] = purposes.get(name, 0.0) + float(row["seconds"])
+    return seconds, purposes
+
+
+def digits() -> None:
+    """The default run, with and without the recorder in turn, each in a process of its own."""
+    seconds = {True: [], False: []}
+    purposes = []
+    for _ in range(REPEATS):
+        for recorded in (False, True):
+            with tempfile.TemporaryDirectory() as folder:
+                lap, found = in_process(trained, folder + "/run", recorded)
+            seconds[recorded].append(lap)
+            purposes.append(found)
+    without, with_it = (statistics.median(seconds[recorded]) for recorded in (False, True))
+    rows = [
+        ["digits, 102 epochs, 31 recorded", without, with_it, with_it / without, "<= 2.0"],
+    ]
+    print_table(["what", "without, s", "with, s", "ratio", "target"], rows, ["jax", "keras"])
+    print()
+    for name in purposes[-1]:
+        each = statistics.median(found[name] for found in purposes if name in found)
+        print(f"{name}: {each:.1f} s")
+
+
+if __name__ == "__main__":
+    {"digits": digits}[sys.argv[1]]()
