@@ -44,15 +44,57 @@ def in_torch() -> Iterator[None]:
     """No TF32, no gradients, and the global generators as they were: dropout draws from them."""
     import torch
 
+    precision = older_settings if answers_older_settings() else newer_settings
+    with precision(), torch.random.fork_rng(), torch.no_grad():
+        # Dropout in training mode draws from here: the same in every record.
+        torch.manual_seed(0)
+        yield
+
+
+def answers_older_settings() -> bool:
+    """Whether torch still tells its older settings of precision, and they are all there is.
+
+    Once those that torch 2.9 brought were used it may refuse to.
+    """
+    import torch
+
+    try:
+        torch.get_float32_matmul_precision()
+        _ = torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return False
+    return getattr(torch.backends, "fp32_precision", "none") == "none"
+
+
+@contextmanager
+def older_settings() -> Iterator[None]:
+    """No TF32, by the settings that every torch has."""
+    import torch
+
     products = torch.get_float32_matmul_precision()
     convolutions = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
+    if products != "highest":
+        torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     try:
-        with torch.random.fork_rng(), torch.no_grad():
-            # Dropout in training mode draws from here: the same in every record.
-            torch.manual_seed(0)
-            yield
+        yield
     finally:
-        torch.set_float32_matmul_precision(products)
+        if products != "highest":
+            torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
+
+
+@contextmanager
+def newer_settings() -> Iterator[None]:
+    """No TF32, by the settings that torch 2.9 brought."""
+    from torch.backends import cuda, cudnn, mkldnn
+
+    places = [cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value

@@ -89,7 +89,7 @@ class Measurement:
         self.planes, self.plane_samples, self.region_pass = [], np.zeros((0, 3), int), None
         if planes:
             self.plane_samples, self.planes = draw_planes(
-                evaluation.x.astype(np.float32), evaluation.true, planes, margin, seed
+                evaluation.x, evaluation.true, planes, margin, seed
             )
             self.region_pass = RegionPass(
                 layers,
