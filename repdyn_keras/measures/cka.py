@@ -203,13 +203,17 @@ def cosines(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
     Returns:
         (m, k) float64; rows or columns of NaN where a fingerprint holds NaN.
     """
-    products = inner_products(a, a if b is None else b)
     if b is None:
-        products = (products + products.T) / 2
-        left = right = np.diagonal(products)
-    else:
-        left, right = squared_norms(a), squared_norms(b)
-    return products / np.sqrt(left[:, None] * right[None])
+        return normalized(inner_products(a, a))
+    norms = squared_norms(a)[:, None] * squared_norms(b)[None]
+    return inner_products(a, b) / np.sqrt(norms)
+
+
+def normalized(products: np.ndarray) -> np.ndarray:
+    """(m, m) cosines of fingerprints whose inner products with each other are given."""
+    products = (products + products.T) / 2
+    squares = np.diagonal(products)
+    return products / np.sqrt(squares[:, None] * squares[None])
 
 
 def null_deviation(a: np.ndarray, b: np.ndarray, batch: int) -> np.ndarray:

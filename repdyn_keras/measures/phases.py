@@ -67,7 +67,9 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     if not costs[0] > 1e-12 * np.abs(np.diagonal(gram)).max() * weights.sum():
         return Phases(one, one, 1.0, 0.0, 0.0, float("nan"))
     drift = even_pace_surrogates(gram, u, SURROGATES, np.random.default_rng(seed))
-    drift_costs = partition_costs(segment_costs(drift, weights), most)
+    drift_costs = np.concatenate(
+        [partition_costs(segment_costs(some, weights), most) for some in drift]
+    )
     gains, drift_gains = explained(costs), explained(drift_costs)
     mean, deviation = drift_gains.mean(axis=0), drift_gains.std(axis=0, ddof=1)
     deviation = np.maximum(deviation, 1e-12)

@@ -1,13 +1,18 @@
 """Even-pace surrogates: the same path, walked at a steady random pace."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from repdyn_keras.measures.trajectory import jitter, squared_steps
 
+# Numbers of the surrogates' matrices that are held at a time.
+NUMBERS_AT_ONCE = 1 << 20
+
 
 def even_pace_surrogates(
     gram: np.ndarray, u: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
+) -> Iterator[np.ndarray]:
     """Similarity matrices of paths of the same shape without phases.
 
     The jitter is taken off the diagonal and the path smoothed by (1, 2, 1) / 4, ends copied. Its
@@ -21,8 +26,8 @@ def even_pace_surrogates(
         count: number of surrogates.
         rng: source of randomness.
 
-    Returns:
-        (count, t, t) similarities.
+    Yields:
+        (some, t, t) similarities, some at a time until there are `count`.
     """
     t = len(gram)
     scatter = jitter(gram)
@@ -33,11 +38,15 @@ def even_pace_surrogates(
     pace = rng.gamma(2 * du / du.mean(), size=(count, t - 1))
     walked = np.concatenate([np.zeros((count, 1)), np.cumsum(pace, axis=1)], axis=1)
     walked *= length[-1] / walked[:, -1:]
-    weights = interpolation(length, walked)
-    surrogates = weights @ path @ weights.swapaxes(1, 2)
+    put_back = rng.permuted(np.tile(scatter, (count, 1)), axis=1)
     index = np.arange(t)
-    surrogates[:, index, index] += rng.permuted(np.tile(scatter, (count, 1)), axis=1)
-    return surrogates
+    at_once = max(1, NUMBERS_AT_ONCE // t**2)
+    for start in range(0, count, at_once):
+        some = slice(start, start + at_once)
+        weights = interpolation(length, walked[some])
+        surrogates = weights @ path @ weights.swapaxes(1, 2)
+        surrogates[:, index, index] += put_back[some]
+        yield surrogates
 
 
 def smoothing(t: int) -> np.ndarray:

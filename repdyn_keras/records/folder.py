@@ -192,10 +192,28 @@ class RunFolder:
         common = [name for name in names if all(name in row for row in rows)]
         return {name: np.stack([row[name] for row in rows]) for name in common}
 
-    def fingerprints(self, epochs: list[int], layers: slice) -> np.ndarray:
-        """(epoch, layer, pair) fingerprints of some layers."""
+    def fingerprints(
+        self, epochs: list[int], layers: slice, pairs: slice = slice(None)
+    ) -> np.ndarray:
+        """(epoch, layer, pair) fingerprints of some layers, or of them some entries."""
+        name, found = "fingerprint", None
+        for place, epoch in enumerate(epochs):
+            one = read_arrays(self.sound_record(epoch), [name], (layers, pairs))[name]
+            if found is None:
+                found = np.zeros((len(epochs), *one.shape), one.dtype)
+            if one.shape != found.shape[1:]:
+                raise InputError(
+                    f"{self.record_file(epoch)} is of another recording: its fingerprints have "
+                    f"the shape {one.shape}. Expected {found.shape[1:]}; set it aside."
+                )
+            found[place] = one
+        return found
+
+    def fingerprint_length(self, epoch: int) -> int:
+        """The number of entries of each layer's fingerprint."""
         name = "fingerprint"
-        return np.stack([read_arrays(self.sound_record(e), [name], layers)[name] for e in epochs])
+        first = read_arrays(self.sound_record(epoch), [name], slice(0, 1))[name]
+        return first.shape[1]
 
     def recorded_layers(self, epoch: int) -> list[str]:
         """The names of the layers that an epoch's record holds."""
