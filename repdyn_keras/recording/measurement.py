@@ -280,8 +280,7 @@ class Measurement:
         grids = np.stack([plane.grid(self.resolution) for plane in self.planes])
         coordinates = grids.reshape(-1, 2).astype(np.float32)
         number = np.repeat(np.arange(len(self.planes), dtype=np.int32), self.resolution**2)
-        pixels = int(np.prod(self.evaluation.x.shape[1:]))
-        size = int(np.clip(CHUNK_PIXELS // pixels, 16, MOST_POINTS))
+        size = points_at_once(self.evaluation.x.shape[1:])
         classes = []
         for (plane, count), (points, _) in zip(
             self.batches(number, size), self.batches(coordinates, size), strict=True
@@ -331,6 +330,11 @@ class Measurement:
         finally:
             for variable, value in own:
                 variable.assign(value)
+
+
+def points_at_once(image_shape: tuple[int, ...]) -> int:
+    """Points of planes that go through the network in one call."""
+    return int(np.clip(CHUNK_PIXELS // int(np.prod(image_shape)), 16, MOST_POINTS))
 
 
 def keras_epsilon(dtype: str) -> float:

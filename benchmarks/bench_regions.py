@@ -1,0 +1,84 @@
+"""What do the decision regions of all probes cost? ResNet-18 of width 16, 20 planes of 50 x 50.
+
+python benchmarks/bench_regions.py
+
+Beside the bare forward pass over as many images, and beside one pass for each layer over grids of
+images that are made on the host and copied, as public code for decision regions does it. The
+latter's time of 2 of the 20 planes is multiplied by 10.
+"""
+
+import os
+import statistics
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import numpy as np
+from measuring import in_turn, print_table, ratio
+from networks import images, measurement, resnet18
+
+WIDTH, PLANES, RESOLUTION, REPEATS = 16, 20, 50, 3
+HOST_PLANES = 2
+
+
+def main() -> None:
+    """Times the three ways in turn."""
+    import keras
+
+    from repdyn_keras.measures import device
+    from repdyn_keras.recording.backend import undisturbed
+    from repdyn_keras.recording.measurement import points_at_once
+
+    model, names = resnet18(WIDTH)
+    x, y = images(256)
+    measured = measurement(model, names, x, y, planes=PLANES, resolution=RESOLUTION)
+    rng = np.random.default_rng(1)
+    probes = [
+        (rng.standard_normal(k.shape, np.float32), rng.standard_normal(b.shape, np.float32))
+        for k, b in zip(measured.region_pass.kernels, measured.region_pass.biases, strict=True)
+    ]
+    measured.region_pass.set_probes(probes)
+    size = points_at_once(x.shape[1:])
+    points = PLANES * RESOLUTION**2
+    some = images(size)[0]
+    until_layer = [
+        keras.Model(model.inputs, device.pooled(model.get_layer(name).output, "mean"))
+        for name in names
+    ]
+
+    def forward():
+        for _ in range(0, points, size):
+            model.predict_on_batch(some)
+
+    def by_layer():
+        for plane in measured.planes[:HOST_PLANES]:
+            grid = plane.grid(RESOLUTION).reshape(-1, 2)
+            host = (plane.origin + grid @ plane.axes).reshape(-1, *x.shape[1:]).astype(np.float32)
+            for layer, (kernel, bias) in zip(
+                [*until_layer, model], [*probes, (None, None)], strict=True
+            ):
+                for batch, count in measured.batches(host, size):
+                    found = np.asarray(layer.predict_on_batch(batch))[:count]
+                    scores = found if kernel is None else found @ kernel + bias
+                    scores.argmax(axis=1)
+
+    with undisturbed():
+        seconds = in_turn(
+            {"forward": forward, "ours": measured.regions, "by layer": by_layer}, REPEATS
+        )
+    host = [lap * PLANES / HOST_PLANES for lap in seconds["by layer"]]
+    ours, bare = seconds["ours"], seconds["forward"]
+    what = f"{PLANES} planes of {RESOLUTION} x {RESOLUTION}, {len(names) + 1} layers"
+    median = statistics.median
+    print_table(
+        ["what", "against", "ours, s", "theirs, s", "ratio", "target"],
+        [
+            [what, "forward pass", median(ours), median(bare), ratio(ours, bare), "<= 1.2"],
+            [what, "a pass a layer, host grid", median(ours), median(host)]
+            + [ratio(host, ours), ">= 5"],
+        ],
+        ["jax", "keras"],
+    )
+
+
+if __name__ == "__main__":
+    main()

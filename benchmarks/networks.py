@@ -1,0 +1,31 @@
+"""The networks and images that the benchmarks record."""
+
+import numpy as np
+
+
+def resnet18(width: int, side: int = 32, channels: int = 3):
+    """A ResNet-18 of the package and the names of its recorded layers."""
+    import re
+
+    from repdyn_keras.models.build import RECORDED
+    from repdyn_keras.models.resnet import resnet
+
+    model = resnet((side, side, channels), 10, width=width)
+    names = [layer.name for layer in model.layers if re.fullmatch(RECORDED["resnet"], layer.name)]
+    return model, names
+
+
+def images(count: int, side: int = 32, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Random images (count, side, side, channels) and labels of ten classes."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((count, side, side, channels), np.float32)
+    return x, np.arange(count) % 10
+
+
+def measurement(model, names: list[str], x: np.ndarray, y: np.ndarray, **settings):
+    """What the recorder measures a model with, without a folder."""
+    from repdyn_keras import RepresentationRecorder
+
+    recorder = RepresentationRecorder("unused", x, y, layers=names, **settings)
+    recorder.build(model)
+    return recorder.measurement
