@@ -207,3 +207,17 @@ def test_a_point_with_a_logit_that_is_not_finite_is_undefined(bad, undefined, co
     expected = logits.argmax(axis=1)
     expected[2] = undefined
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("n", [4, 9, 32])
+@pytest.mark.parametrize("d", [1, 4096, 4097, 3 * 4096, 2 * 4096 + 17])
+def test_centred_gram_over_chunks_of_features(n, d):
+    """Against float64, of features far from 0; whole chunks, a rest, and less than one."""
+    x = np.random.default_rng(d).normal(3, 1, (n, d)).astype(np.float32)
+    gram, size = map(numpy_of, device.centred_gram(ops.convert_to_tensor(x)))
+    exact = x.astype(np.float64)
+    centred = exact - exact.mean(axis=0)
+    rounding = 3e-6 * max(d, 10)
+    np.testing.assert_allclose(gram, centred @ centred.T, rtol=0, atol=rounding)
+    np.testing.assert_allclose(gram, gram.T, rtol=0, atol=rounding)
+    assert size == pytest.approx(np.sum(np.square(exact)), rel=1e-5)

@@ -15,6 +15,7 @@ from repdyn_keras.dynamics.milestones import memorized_share, perfect_fit_epoch
 from repdyn_keras.dynamics.paths import path_variables
 from repdyn_keras.dynamics.timing import synchronization_mean, timing_variables
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures import surrogates as surrogates_module
 from repdyn_keras.measures.cka import cka, fingerprint
 from repdyn_keras.records import RunFolder, write_netcdf
 
@@ -217,10 +218,27 @@ def test_cka_is_symmetric_one_with_itself_and_positive_semidefinite(dynamics):
 
 
 @pytest.mark.parametrize("memory", [1, 30_000])
-def test_little_memory_gives_the_same_similarities(folder, dynamics, monkeypatch, memory):
+@pytest.mark.parametrize("chunk", [7, 64, 16_384])
+def test_little_memory_gives_the_same_similarities(folder, dynamics, monkeypatch, memory, chunk):
+    """Layer after layer, and a part of the fingerprints after the other."""
     monkeypatch.setattr(similarities_module, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(similarities_module, "SUM_CHUNK", chunk)
     found = similarities_module.cka_by_layer(folder, list(EPOCHS), len(LAYERS))
-    np.testing.assert_array_equal(found, dynamics["cka"].values)
+    np.testing.assert_allclose(found, dynamics["cka"].values, rtol=0, atol=1e-6)
+
+
+def test_surrogates_held_a_few_at_a_time_are_the_same(monkeypatch):
+    gram = np.exp(-np.abs(np.subtract.outer(np.arange(12.0), np.arange(12.0))) / 4)
+    found = []
+    for at_once in (1, 1000, 10**6):
+        monkeypatch.setattr(surrogates_module, "NUMBERS_AT_ONCE", at_once)
+        drawn = surrogates_module.even_pace_surrogates(
+            gram, np.arange(12.0), 9, np.random.default_rng(0)
+        )
+        found.append(np.concatenate(list(drawn)))
+    assert found[0].shape == (9, 12, 12)
+    np.testing.assert_allclose(found[0], found[2], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found[1], found[2], rtol=0, atol=1e-12)
 
 
 def test_regions_are_those_of_the_records_as_bytes(dynamics):
