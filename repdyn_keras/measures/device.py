@@ -45,7 +45,7 @@ def centred_gram(x):
         x: (n, d) float32.
 
     Returns:
-        (n, n) float32, symmetric up to rounding; and a scalar, sum |x|^2 of the features as they came.
+        (n, n) float32, symmetric up to rounding; and sum |x|^2 of the features as they came.
     """
     n, d = x.shape
     half = n // 2
