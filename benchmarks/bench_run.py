@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import in_process, print_table
+from measuring import in_process, print_table, seconds_of
 
-REPEATS = 1
+REPEATS = 3
 # The training set of CIFAR-10, and what the measurement of its size is made on.
 CIFAR_IMAGES, CIFAR_EPOCHS, BATCH = 50_000, 200, 128
 STEPS, SOME = 6, 512
@@ -76,5 +76,58 @@ def digits() -> None:
         print(f"{name}: {each:.1f} s")
 
 
+def cifar() -> None:
+    """A training of CIFAR-10's size: ResNet-18 of width 64, its steps and records measured apart.
+
+    A few training steps and one record of fewer images, each scaled to what a run of 200 epochs
+    with its default records takes: the counts are those of `plan_run`.
+    """
+    import os
+
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+    from networks import images, measurement, resnet18
+
+    from repdyn_keras.config import Config
+    from repdyn_keras.recording.backend import undisturbed
+    from repdyn_keras.recording.schedule import Schedule
+
+    config = Config()
+    model, names = resnet18(64)
+    x, y = images(SOME)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    step = statistics.median(
+        [seconds_of(lambda: model.train_on_batch(x[:BATCH], y[:BATCH])) for _ in range(STEPS + 1)][
+            1:
+        ]
+    )
+    measured = measurement(
+        model, names, x, y, train=(x, y), test=(x, y), planes=1, resolution=config.resolution
+    )
+    with undisturbed():
+        measured.measure()
+        measured.measure()
+    records = len(Schedule("log").planned(CIFAR_EPOCHS))
+    training = CIFAR_EPOCHS * (CIFAR_IMAGES // BATCH) * step
+    # What was measured, and what a record measures by default.
+    counts = {
+        "batch statistics": (SOME, config.probe_images),
+        "fingerprints": (SOME, config.n_eval),
+        "accuracies": (2 * SOME, 2 * config.probe_images),
+        "probes": (SOME, config.probe_images),
+        "regions": (config.resolution**2, config.planes * config.resolution**2),
+    }
+    rows, total = [], 0.0
+    for purpose, (made, wanted) in counts.items():
+        seconds = records * measured.timings[purpose] * wanted / made
+        total += seconds
+        rows.append([purpose, wanted, seconds / records, seconds / training])
+    rows.append(["all", "", total / records, total / training])
+    epoch = training / CIFAR_EPOCHS
+    print(f"{CIFAR_EPOCHS} epochs of {epoch:.0f} s, {records} records; <= 0.10 is the target\n")
+    header = ["purpose", "images a record", "seconds a record", "share of the training"]
+    print_table(header, rows, ["jax", "keras"])
+
+
 if __name__ == "__main__":
-    {"digits": digits}[sys.argv[1]]()
+    {"digits": digits, "cifar": cifar}[sys.argv[1]]()
