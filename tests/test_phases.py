@@ -635,3 +635,15 @@ def test_noise_without_a_path_is_one_phase_in_most_cases():
     rng = np.random.default_rng(14)
     found = [find_phases(cosines_of(1 + rng.normal(size=(31, 100))), EPOCHS) for _ in range(20)]
     assert np.mean([one.labels.max() == 1 for one in found]) >= RATE
+
+
+@pytest.mark.parametrize("visited", ["CBAAABAC", "CBACCACCBB", "AAAACABAA"])
+def test_a_path_that_is_nothing_but_jitter_has_one_phase(visited):
+    """Its surrogates stand still, and no division by their cost of 0 makes it significant."""
+    share = np.sqrt([0.9, 0.1])
+    states = np.array([[1, 0, 0], [share[0], share[1], 0], [share[0], 0, share[1]]])
+    path = states[["ABC".index(state) for state in visited]]
+    found = find_phases(path @ path.T, 7 * np.arange(len(visited)))
+    assert found.p == 1
+    assert set(found.labels) == {1}
+    assert np.isfinite([found.distinguishability, found.distinguishability_raw]).all()

@@ -70,7 +70,12 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     drift_costs = np.concatenate(
         [partition_costs(segment_costs(some, weights), most) for some in drift]
     )
-    gains, drift_gains = explained(costs), explained(drift_costs)
+    gains = explained(costs)
+    jitter_share = float(np.sum(weights * jitter(gram)) / costs[0])
+    if not drift_costs[:, 0].min() > 1e-12 * costs[0]:
+        # Jitter is all there is: surrogates that stand still give nothing to hold the path against.
+        return Phases(one, one, 1.0, 0.0, float(gains[2]), jitter_share)
+    drift_gains = explained(drift_costs)
     mean, deviation = drift_gains.mean(axis=0), drift_gains.std(axis=0, ddof=1)
     deviation = np.maximum(deviation, 1e-12)
     evidence = ((gains - mean) / deviation)[1:].max()
@@ -85,7 +90,7 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
         p=float(p),
         distinguishability=float(gains[2] - mean[2]),
         distinguishability_raw=float(gains[2]),
-        jitter_share=float(np.sum(weights * jitter(gram)) / costs[0]),
+        jitter_share=jitter_share,
     )
 
 
