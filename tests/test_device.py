@@ -221,3 +221,17 @@ def test_centred_gram_over_chunks_of_features(n, d):
     np.testing.assert_allclose(gram, centred @ centred.T, rtol=0, atol=rounding)
     np.testing.assert_allclose(gram, gram.T, rtol=0, atol=rounding)
     assert size == pytest.approx(np.sum(np.square(exact)), rel=1e-5)
+
+
+@pytest.mark.parametrize("floatx", ["bfloat16", "float16"])
+def test_fingerprints_are_float32_whatever_the_default_dtype(floatx):
+    x = activations((16, 5000), 3)
+    expected = numpy_of(device.fingerprint(ops.convert_to_tensor(x), 16)[0])
+    before = config.floatx()
+    config.set_floatx(floatx)
+    try:
+        found, norms = device.fingerprint(ops.convert_to_tensor(x, dtype="float32"), 16)
+    finally:
+        config.set_floatx(before)
+    assert found.dtype == norms.dtype == ops.convert_to_tensor(x, dtype="float32").dtype
+    np.testing.assert_array_equal(numpy_of(found), expected)

@@ -30,7 +30,8 @@ def fingerprint(x, batch: int):
     rows = ops.sum(gram, axis=0) / (batch - 2)
     centred = gram - rows[:, None] - rows[None] + ops.sum(rows) / (batch - 1)
     row, column = np.triu_indices(batch, 1)
-    upper = ops.take(ops.reshape(centred, (-1,)), (row * batch + column).astype("int32"))
+    places = ops.convert_to_tensor(row * batch + column, dtype="int32")
+    upper = ops.take(ops.reshape(centred, (-1,)), places)
     norms = ops.stack([2 * ops.sum(ops.square(upper)), gram_norm, size])
     return upper * float(np.sqrt(2 / (batch * (batch - 3)))), norms
 
@@ -65,7 +66,8 @@ def centred_gram(x):
         return tuple(ops.add(s, part) for s, part in zip(sums, parts(chunk), strict=True))
 
     whole = d // CHUNK_FEATURES
-    sums = tuple(ops.zeros(shape) for shape in ((half, n), (n - half, n - half), ()))
+    shapes = ((half, n), (n - half, n - half), ())
+    sums = tuple(ops.zeros(shape, dtype="float32") for shape in shapes)
     if whole:
         sums = ops.fori_loop(0, whole, add_chunk, sums)
     if whole * CHUNK_FEATURES < d:
