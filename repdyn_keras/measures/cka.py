@@ -161,18 +161,20 @@ def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float,
         size = np.einsum("ij,ij->", x, x, dtype=np.float64)
         x = x - x.mean(axis=0, dtype=np.float64).astype(x.dtype)
         gram = (x @ x.T).astype(np.float64)
-        gram_norm = np.sum(np.square(gram))
+        gram_norm = np.vdot(gram, gram)
         if estimator == "unbiased":
             np.fill_diagonal(gram, 0)
             rows = gram.sum(axis=0) / (b - 2)
-            centred = gram - rows[:, None] - rows[None] + rows.sum() / (b - 1)
-            packed = above_diagonal(centred) * np.sqrt(2 / (b * (b - 3)))
-            norm = np.sum(np.square(packed)) * b * (b - 3)
+            gram -= rows[:, None]
+            gram -= rows - rows.sum() / (b - 1)
+            packed = above_diagonal(gram) * np.sqrt(2 / (b * (b - 3)))
+            norm = np.vdot(packed, packed) * b * (b - 3)
         else:
             rows = gram.mean(axis=0)
-            centred = gram - rows[:, None] - rows[None] + rows.mean()
-            packed = np.concatenate([above_diagonal(centred) * np.sqrt(2), np.diagonal(centred)])
-            norm = np.sum(np.square(packed))
+            gram -= rows[:, None]
+            gram -= rows - rows.mean()
+            packed = np.concatenate([above_diagonal(gram) * np.sqrt(2), np.diagonal(gram)])
+            norm = np.vdot(packed, packed)
     return packed, (norm, gram_norm, size)
 
 
