@@ -35,7 +35,7 @@ def ours() -> float:
     rng = np.random.default_rng(1)
     weights = model.get_weights()
     checkpoints = [
-        [w + 0.01 * rng.standard_normal(w.shape).astype(w.dtype) for w in weights[: len(weights)]]
+        [w + 0.01 * rng.standard_normal(w.shape).astype(w.dtype) for w in weights]
         for _ in range(CHECKPOINTS)
     ]
 

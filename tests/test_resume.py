@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
+import xarray
 from interrupted import (
     MODEL,
     SHORT,
@@ -24,11 +26,13 @@ from typer.testing import CliRunner
 from repdyn_keras import Config, InputError
 from repdyn_keras.cli import app
 from repdyn_keras.config import resolve, to_toml
+from repdyn_keras.experiment.checkpoint import load_checkpoint
 from repdyn_keras.experiment.folders import begin_folder
 from repdyn_keras.experiment.history import ACCURACIES
 from repdyn_keras.experiment.training import RunRecorder
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.netcdf import netcdf_bytes
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -285,3 +289,14 @@ def test_what_is_no_folder_of_a_run_is_refused(begun, tmp_path, source, out, mes
     with pytest.raises(InputError, match=message):
         run(source, out=out, resume=True)
     assert names_of(tmp_path / "empty") == []
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    """One whose arrays have other names."""
+    folder = RunFolder(tmp_path)
+    old = xarray.Dataset({"v00000": (("a",), np.zeros(3))}, attrs={"epoch": 1})
+    folder.write(folder.checkpoint_file, netcdf_bytes(old))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(InputError, match="another version of repdyn-keras. Expected"):
+        load_checkpoint(folder, model)

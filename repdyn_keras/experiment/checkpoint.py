@@ -106,6 +106,11 @@ def load_checkpoint(folder: RunFolder, model: keras.Model) -> Checkpoint | None:
         return None
     variables = variables_of(model)
     file = folder.checkpoint_file
+    if "kind" not in found or "state" not in found:
+        raise InputError(
+            f"{file} is of another version of repdyn-keras. Expected one of this version: go on "
+            "with the version that wrote it, or move it away to begin again from epoch 0."
+        )
     stored = found["kind"].values.tolist()
     if len(stored) != len(variables):
         raise InputError(
