@@ -4,6 +4,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
+import numpy as np
+
+# Numbers of the images that go through the layers at a time in jax on a CPU, and the most parts
+# that a batch is cut into: each is compiled anew.
+PART_NUMBERS = 100_000
+MOST_PARTS = 8
+
+
+def parts(shape: tuple[int, ...]) -> list[slice]:
+    """Even parts of a batch of images that had better go through a network one after another.
+
+    What XLA makes of a ResNet or a Vision Transformer for a CPU takes a tenth less time when what
+    the layers put out stays in the caches; the other backends, and GPUs, gain nothing by it.
+
+    Args:
+        shape: shape of the batch.
+    """
+    if not is_jax_on_a_cpu():
+        return [slice(None)]
+    size = shape[0]
+    count = int(np.clip(-(-int(np.prod(shape)) // PART_NUMBERS), 1, min(MOST_PARTS, size)))
+    edges = [size * part // count for part in range(count + 1)]
+    return [slice(*ends) for ends in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def is_jax_on_a_cpu() -> bool:
+    """Whether XLA compiles for a CPU what Keras computes."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"
 
 
 @contextmanager

@@ -4,12 +4,15 @@
 the model's variables and create none that draws from a random initializer.
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import ops
 
 from repdyn_keras.measures import device
 from repdyn_keras.measures.regions import undefined_class
+from repdyn_keras.recording.backend import parts
 from repdyn_keras.recording.heads import Head
 
 
@@ -29,6 +32,13 @@ class Pass(keras.Model):
         """The layers' tensors, in inference mode."""
         return self.recorded(ops.cast(images, self.recorded.inputs[0].dtype), training=False)
 
+    def joined(self, function: Callable, images) -> list:
+        """The tensors that a function makes of images, of one part of them after another."""
+        found = [function(images[part]) for part in parts(images.shape)]
+        if len(found) == 1:
+            return found[0]
+        return [ops.concatenate(tensors) for tensors in zip(*found, strict=True)]
+
 
 class FingerprintPass(Pass):
     """Images (b, ...) to each layer's fingerprint and norms, see `device.fingerprint`."""
@@ -38,7 +48,8 @@ class FingerprintPass(Pass):
         self.batch = batch
 
     def call(self, images):
-        return [device.fingerprint(x, self.batch) for x in self.activations(images)]
+        layers = self.joined(self.activations, images)
+        return [device.fingerprint(x, self.batch) for x in layers]
 
 
 class FeaturePass(Pass):
@@ -56,6 +67,10 @@ class FeaturePass(Pass):
         self.head = head
 
     def call(self, images):
+        return self.joined(self.features, images)
+
+    def features(self, images) -> list:
+        """Those of one part of the images."""
         *hidden, output = self.activations(images)
         return [*(device.pooled(x, self.pooling) for x in hidden), self.head.scores(output)]
 
@@ -107,15 +122,19 @@ class RegionPass(Pass):
         points = device.plane_points(
             ops.take(self.origins, plane, axis=0), ops.take(self.axes, plane, axis=0), coordinates
         )
-        *hidden, output = self.activations(ops.reshape(points, (-1, *self.image_shape)))
+        images = ops.reshape(points, (-1, *self.image_shape))
+        narrow = "uint8" if self.region_dtype == np.uint8 else "int32"
+        return ops.cast(ops.stack(self.joined(self.classes, images), axis=1), narrow)
+
+    def classes(self, images) -> list:
+        """Class indices (b,) of each layer for one part of the images."""
+        *hidden, output = self.activations(images)
         undefined = undefined_class(self.region_dtype)
         classes = [
             device.class_index(ops.matmul(device.pooled(x, self.pooling), kernel) + bias, undefined)
             for x, kernel, bias in zip(hidden, self.kernels, self.biases, strict=True)
         ]
-        classes.append(device.class_index(self.head.scores(output), undefined))
-        narrow = "uint8" if self.region_dtype == np.uint8 else "int32"
-        return ops.cast(ops.stack(classes, axis=1), narrow)
+        return [*classes, device.class_index(self.head.scores(output), undefined)]
 
 
 class BatchStatisticsPass(keras.Model):
