@@ -2,10 +2,12 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.measures.threads import side_by_side
 
 ESTIMATORS = ("unbiased", "biased")
 # Columns of a matrix product that are summed in float32 before the sum goes on in float64.
@@ -65,25 +67,26 @@ def cka_matrix(
     """
     if len(representations) == 0:
         raise InputError("No representations came. Expected a sequence of arrays (n, ...).")
-    prints = None
-    dtype = np.result_type(*(precision_of(np.asarray(x)) for x in representations))
     for index, x in enumerate(representations):
         if len(x) != len(representations[0]):
             raise InputError(
                 f"Representation 0 has {len(representations[0])} samples, number {index} has "
                 f"{len(x)}. Expected the same samples in the same order."
             )
-        options = {"batch_size": batch_size, "estimator": estimator}
-        vector = fingerprint(x, name=f"number {index}", **options)
+    first = np.asarray(representations[0])
+    dtype = np.result_type(*(precision_of(np.asarray(x)) for x in representations))
+    b = batch_length(len(first), batch_size)
+    size = (first[:b].size + 2 * b * b) * dtype.itemsize
+    found = side_by_side(partial(packed, b=b, estimator=estimator), representations, size)
+    prints = None
+    for index, (vector, squares) in enumerate(found):
         if prints is None:
             prints = np.empty((len(representations), len(vector)), dtype)
-        prints[index] = vector
+        prints[index] = judged(vector, squares, representations[index], b, f"number {index}")
     return cosines(prints)
 
 
-def fingerprint(
-    x, *, batch_size: int | None = None, estimator: str = "unbiased", name: str = "x"
-) -> np.ndarray:
+def fingerprint(x, *, batch_size: int | None = None, estimator: str = "unbiased") -> np.ndarray:
     """One vector whose cosine with another is the CKA of the two representations.
 
     For every batch the features are centred, and the upper triangle of the U-centred Gram matrix,
@@ -94,38 +97,47 @@ def fingerprint(
         x: (n, ...) features.
         batch_size: samples of a batch; None takes all samples as one.
         estimator: "unbiased" or "biased".
-        name: what a warning calls x.
 
     Returns:
         (n // b * b (b - 1) / 2,) in float32 for features of up to 32 bits, else float64;
         NaN everywhere, with a warning, where x is constant or not finite.
     """
+    b = batch_length(len(x), batch_size)
+    return judged(*packed(x, b, estimator), x, b, "x")
+
+
+def packed(x, b: int, estimator: str) -> tuple[np.ndarray, np.ndarray]:
+    """The fingerprint of features in batches of b samples, and the norms `is_dead` judges by."""
     if estimator not in ESTIMATORS:
         raise unknown("estimator", estimator, ESTIMATORS)
     x = np.asarray(x)
     if x.ndim < 2:
         raise InputError(f"Features have shape {x.shape}. Expected (n, ...) with n samples.")
-    epsilon = float(np.finfo(x.dtype if is_floating(x) else np.float64).eps)
-    b = batch_length(len(x), batch_size)
     x = x.reshape(len(x), -1).astype(precision_of(x), copy=False)
-    kept = len(x) // b * b
-    if kept < len(x):
+    parts, norms = zip(
+        *(pack(x[start : start + b], estimator) for start in range(0, len(x) - b + 1, b)),
+        strict=True,
+    )
+    return np.concatenate(parts), np.sum(norms, axis=0)
+
+
+def judged(vector: np.ndarray, squares: np.ndarray, x, b: int, name: str) -> np.ndarray:
+    """The fingerprint of features x, or NaN, with a warning, where it says nothing."""
+    x = np.asarray(x)
+    epsilon = float(np.finfo(x.dtype if is_floating(x) else np.float64).eps)
+    left_out = len(x) % b
+    if left_out:
         warnings.warn(
-            f"{len(x) - kept} of {len(x)} samples are left out: {len(x)} is not a multiple of "
+            f"{left_out} of {len(x)} samples are left out: {len(x)} is not a multiple of "
             f"the batch size {b}.",
             stacklevel=3,
         )
-    packed, norms = zip(
-        *(pack(x[start : start + b], estimator) for start in range(0, kept, b)), strict=True
-    )
-    vector = np.concatenate(packed).astype(x.dtype, copy=False)
-    squares = np.sum(norms, axis=0)
     if not np.isfinite(squares).all():
         warnings.warn(f"Representation {name} is not finite: its CKA is NaN.", stacklevel=3)
     elif is_dead(squares, epsilon):
         warnings.warn(
-            f"Representation {name} is constant over its {kept} samples (norm of the centred "
-            f"Gram matrix {squares[0] ** 0.5:.3g}): its CKA is NaN.",
+            f"Representation {name} is constant over its {len(x) - left_out} samples (norm of the "
+            f"centred Gram matrix {squares[0] ** 0.5:.3g}): its CKA is NaN.",
             stacklevel=3,
         )
     else:
@@ -158,22 +170,27 @@ def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float,
     """The fingerprint of one batch (b, d), and the squared norms that tell whether it is dead."""
     b = len(x)
     with np.errstate(invalid="ignore", over="ignore"):
-        size = np.einsum("ij,ij->", x, x, dtype=np.float64)
-        x = x - x.mean(axis=0, dtype=np.float64).astype(x.dtype)
-        gram = (x @ x.T).astype(np.float64)
+        # What a mean is off by is the same in every sample: the Gram matrix's centring removes it.
+        mean = x.mean(axis=0)
+        x = x - mean
+        gram = x @ x.T
         gram_norm = np.vdot(gram, gram)
+        size = np.trace(gram) + b * np.vdot(mean, mean)
         if estimator == "unbiased":
             np.fill_diagonal(gram, 0)
-            rows = gram.sum(axis=0) / (b - 2)
-            gram -= rows[:, None]
-            gram -= rows - rows.sum() / (b - 1)
-            packed = above_diagonal(gram) * np.sqrt(2 / (b * (b - 3)))
+            rows = gram.sum(axis=0, dtype=np.float64) / (b - 2)
+            gram -= rows[:, None].astype(x.dtype)
+            gram -= (rows - rows.sum() / (b - 1)).astype(x.dtype)
+            packed = above_diagonal(gram)
+            packed *= np.sqrt(2 / (b * (b - 3)))
             norm = np.vdot(packed, packed) * b * (b - 3)
         else:
-            rows = gram.mean(axis=0)
-            gram -= rows[:, None]
-            gram -= rows - rows.mean()
-            packed = np.concatenate([above_diagonal(gram) * np.sqrt(2), np.diagonal(gram)])
+            rows = gram.mean(axis=0, dtype=np.float64)
+            gram -= rows[:, None].astype(x.dtype)
+            gram -= (rows - rows.mean()).astype(x.dtype)
+            packed = above_diagonal(gram)
+            packed *= np.sqrt(2)
+            packed = np.concatenate([packed, np.diagonal(gram)])
             norm = np.vdot(packed, packed)
     return packed, (norm, gram_norm, size)
 

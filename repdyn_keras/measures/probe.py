@@ -1,13 +1,12 @@
 """Linear classifier probes, solved to their optimum."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures.threads import one_blas_thread
 
 L2 = 1e-3
 # Solved when the objective is proven to be within this share of its optimum.
@@ -69,31 +68,14 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
     if not np.isfinite(features).all():
         raise InputError(f"Features {features.shape} of a probe are not finite. Expected numbers.")
     present, among = np.unique(labels, return_inverse=True)
-    with few_threads(features.size):
+    # Several threads would only wait for each other over a small problem.
+    with one_blas_thread() if features.size < THREADED_SIZE else nullcontext():
         found = solve(features, among, len(present), l2)
     # The best logit of a class without images is minus infinity: the others are solved alone.
     kernel = np.zeros((features.shape[1], n_classes), np.float32)
     bias = np.full(n_classes, ABSENT, np.float32)
     kernel[:, present], bias[present] = found.kernel, found.bias
     return replace(found, kernel=kernel, bias=bias)
-
-
-@contextmanager
-def few_threads(size: int) -> Iterator[None]:
-    """One BLAS thread for a small problem, which several would only wait for each other over."""
-    if size >= THREADED_SIZE:
-        yield
-        return
-    with blas().limit(limits=1, user_api="blas"):
-        yield
-
-
-@cache
-def blas():
-    """The controller of the BLAS libraries that are loaded."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def solve(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float) -> Probe:
