@@ -4,6 +4,8 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -23,3 +25,30 @@ def pytest_configure(config):
         folder = tempfile.mkdtemp(prefix="repdyn-tests-jax-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Runs draw no pictures, which take most of a tiny run's time."""
+    patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No pictures in a test."""
+    draw_nothing(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def without_pictures():
+    """No pictures in a module, runs of its own fixtures included."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, without_pictures):
+    """The short run of `interrupted`, which nothing interrupted."""
+    from interrupted import whole_run
+
+    return whole_run(tmp_path_factory.mktemp("whole") / "run")

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import keras
-import pytest
 from keras import layers
 
 import repdyn_keras
@@ -84,13 +83,6 @@ class Calls(Watcher):
 
 def kill() -> None:
     raise Killed
-
-
-def undrawn() -> pytest.MonkeyPatch:
-    """A patch by which runs draw no pictures, which take most of a tiny run's time."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
-    return patch
 
 
 def run(*given, **more):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tomli_w
-from interrupted import MODEL, SHORT, contents, run, undrawn, whole_run
+from interrupted import MODEL, SHORT, contents, run, whole_run
 from typer.testing import CliRunner
 
 from repdyn_keras import open_run
@@ -16,6 +16,8 @@ from repdyn_keras.cli import app
 from repdyn_keras.errors import Diverged
 from repdyn_keras.experiment.batches import EpochSeeds
 from repdyn_keras.records import RunFolder
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 SGD = {
     **SHORT,
@@ -26,15 +28,8 @@ SGD = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def without_pictures():
-    patch = undrawn()
-    yield
-    patch.undo()
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> RunFolder:
+def whole(tmp_path_factory, without_pictures) -> RunFolder:
     return whole_run(tmp_path_factory.mktemp("whole") / "run", **SGD)
 
 

@@ -108,12 +108,6 @@ def tiny_run(tmp_path_factory) -> TinyRun:
     return finished_run(tmp_path_factory.getbasetemp())
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Runs draw no pictures, which take most of a tiny run's time."""
-    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
-
-
 @pytest.fixture(scope="session")
 def data() -> Data:
     return load(resolve(Config(**TINY)))

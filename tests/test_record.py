@@ -19,16 +19,12 @@ from repdyn_keras.experiment.evaluation import ConfiguredRecorder
 from repdyn_keras.models import build_model, recorded_layers
 from repdyn_keras.records import RunFolder
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> TinyRun:
     return finished_run(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    """Pictures take most of a tiny run's time."""
-    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
 
 
 def assert_same_records(a: RunFolder, b: RunFolder) -> None:

@@ -26,11 +26,6 @@ def copy(whole, tmp_path) -> RunFolder:
     return RunFolder(shutil.copytree(whole.path, tmp_path / "copy"))
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
-
-
 def rewrite(path: Path, data: bytes) -> None:
     """What a disk does to a file: its time does not tell."""
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns

@@ -18,7 +18,6 @@ from interrupted import (
     names_of,
     resumed,
     run,
-    undrawn,
     whole_run,
 )
 from typer.testing import CliRunner
@@ -34,17 +33,7 @@ from repdyn_keras.experiment.versions import versions
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 
-
-@pytest.fixture(scope="module", autouse=True)
-def without_pictures():
-    patch = undrawn()
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> RunFolder:
-    return whole_run(tmp_path_factory.mktemp("whole") / "run")
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def kept(folder: RunFolder) -> list[str]:

@@ -11,11 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 import tomli_w
-from interrupted import BACKEND, MODEL, SHORT, differences, resumed, undrawn, whole_run
+from interrupted import BACKEND, MODEL, SHORT, differences, resumed
 
 from repdyn_keras.errors import Interrupted
 from repdyn_keras.experiment.stopping import Stopping
 from repdyn_keras.records import RunFolder
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 TESTS = Path(__file__).parent
 # `repdyn` whose process receives signals as an epoch begins, the second once the first was handled.
@@ -40,18 +42,6 @@ from repdyn_keras.cli import main
 main()
 """
 INT, TERM = signal.SIGINT, signal.SIGTERM
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_pictures():
-    patch = undrawn()
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> RunFolder:
-    return whole_run(tmp_path_factory.mktemp("whole") / "run")
 
 
 def command(base: Path, *program: str, **changed) -> dict:

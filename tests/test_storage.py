@@ -17,8 +17,6 @@ from interrupted import (
     names_of,
     resumed,
     run,
-    undrawn,
-    whole_run,
 )
 from typer.testing import CliRunner
 
@@ -30,19 +28,9 @@ from repdyn_keras.errors import StorageError
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import free_bytes
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 PAGE = os.sysconf("SC_PAGESIZE")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_pictures():
-    patch = undrawn()
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> RunFolder:
-    return whole_run(tmp_path_factory.mktemp("whole") / "run")
 
 
 class Disk:
