@@ -4,8 +4,9 @@ python benchmarks/bench_checkpoints.py
 
 One ResNet-18 of width 16, ten layers, 1024 images of 32 x 32: ours takes the fingerprints of each
 checkpoint once; the peers compare two models at a time, so that 20 checkpoints are 190 pairs. They
-are timed on one pair of the same architecture in torch, which is multiplied by 190. Needs the extra
-`bench` and torch.
+are timed on one pair of the same architecture in torch, which is multiplied by 190. The last column
+is the ratio that 20 bare forward passes would have, with nothing compared. Needs the extra `bench`
+and torch.
 """
 
 import contextlib
@@ -17,15 +18,15 @@ import warnings
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import numpy as np
-from measuring import print_table, seconds_of
+from measuring import in_turn, print_table, seconds_of
 from networks import images, measurement, resnet18
 
 CHECKPOINTS, WIDTH, IMAGES, BATCH, REPEATS = 20, 16, 1024, 256, 3
 PAIRS = CHECKPOINTS * (CHECKPOINTS - 1) // 2
 
 
-def ours() -> float:
-    """Median seconds from 20 sets of weights in memory to ten matrices of CKA."""
+def ours() -> tuple[float, float]:
+    """Median seconds from 20 sets of weights to ten matrices of CKA, and of 20 bare passes."""
     from repdyn_keras.measures.cka import cosines
     from repdyn_keras.recording.backend import undisturbed
 
@@ -47,9 +48,14 @@ def ours() -> float:
         prints = np.stack(prints)
         return [cosines(prints[:, layer]) for layer in range(prints.shape[1])]
 
+    def forward():
+        for _ in checkpoints:
+            for start in range(0, IMAGES, BATCH):
+                model.predict_on_batch(x[start : start + BATCH])
+
     with undisturbed():
-        compare()
-        return statistics.median(seconds_of(compare) for _ in range(REPEATS))
+        seconds = in_turn({"ours": compare, "forward": forward}, REPEATS)
+    return statistics.median(seconds["ours"]), statistics.median(seconds["forward"])
 
 
 def torch_resnet18():
@@ -129,13 +135,14 @@ def peers() -> dict[str, float]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    mine = ours()
+    mine, forward = ours()
     targets = {"pytorch-cka compute_cka": ">= 15", "torch_cka": ">= 100"}
     print_table(
-        ["what", "against", "ours, s", "a pair of theirs, s", "190 pairs, s", "ratio", "target"],
+        ["what", "against", "ours, s", "a pair of theirs, s", "190 pairs, s", "ratio", "target"]
+        + ["of 20 bare passes"],
         [
             [f"{CHECKPOINTS} checkpoints", name, mine, pair, PAIRS * pair]
-            + [PAIRS * pair / mine, targets[name]]
+            + [PAIRS * pair / mine, targets[name], PAIRS * pair / forward]
             for name, pair in peers().items()
         ],
         ["jax", "keras", "torch", "pytorch-cka", "torch-cka"],

@@ -4,10 +4,9 @@ Needs the extra `bench` and torch.
 """
 
 import statistics
-import time
 
 import numpy as np
-from measuring import in_process, in_turn, peak_mib, print_table, ratio
+from measuring import in_process, in_turn, peak_mib, print_table, ratio, seconds_of
 
 from repdyn_keras.measures.cka import cka_matrix, cosines
 
@@ -72,12 +71,9 @@ def measured(function) -> tuple[float, float, np.ndarray]:
     """Median seconds, MiB that the process grew by at most, and the matrix."""
     x = features()
     before = peak_mib()
-    laps = []
-    for _ in range(3):
-        start = time.perf_counter()
-        found = function(x)
-        laps.append(time.perf_counter() - start)
-    return statistics.median(laps), peak_mib() - before, found
+    found = function(x)
+    seconds = statistics.median(seconds_of(lambda: function(x)) for _ in range(3))
+    return seconds, peak_mib() - before, found
 
 
 def exact() -> np.ndarray:
