@@ -155,6 +155,23 @@ def test_every_pass_runs_in_full_precision_and_the_users_choice_returns(
     assert switches() == FAST
 
 
+def test_fingerprints_are_those_of_float64_whatever_computes_them(tmp_path, fast):
+    """On a GPU, TF32 would be off by some 3e-4, and so would half the products of a CPU."""
+    keras.utils.set_random_seed(4)
+    images = keras.Input((8, 8, 1))
+    z = layers.Dense(300, activation="relu", name="early")(layers.Flatten()(images))
+    z = layers.Dense(200, activation="relu", name="late")(z)
+    model = keras.Model(images, layers.Dense(4)(z))
+    recorder = recorder_into(tmp_path)
+    recorder.record(model, 0)
+    x = recorder.evaluation.x.reshape(-1, 64).astype(np.float64)
+    for name, stored in zip(NAMES, recorder.folder.record(0)["fingerprint"].values, strict=False):
+        kernel, bias = (w.astype(np.float64) for w in model.get_layer(name).get_weights())
+        x = np.maximum(x @ kernel + bias, 0)
+        expected = fingerprint(x, batch_size=16)
+        assert np.linalg.norm(stored - expected) <= 1e-5 * np.linalg.norm(expected) > 0
+
+
 def test_the_users_choice_returns_after_an_error(fast):
     with pytest.raises(KeyError), undisturbed():
         assert switches() == EXACT
