@@ -351,6 +351,12 @@ def test_only_the_rows_and_columns_of_an_undefined_representation_are_nan():
     assert matrix[0, 2] == pytest.approx(reference_cka(x, y), abs=1e-10)
 
 
+def test_norms_that_float32_does_not_hold_are_no_infinity():
+    """The squares of the Gram matrix's diagonal sum up to 1e40, those beside it to 1e36."""
+    x, y = np.random.default_rng(5).normal(size=(2, 8, 4096)).astype(np.float32)
+    assert cka(x * np.float32(1e8), y) == pytest.approx(cka(x, y), abs=1e-5)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_small_and_large_features_are_not_taken_for_constant(scale):
     x, y = (a.astype(np.float32) for a in related())

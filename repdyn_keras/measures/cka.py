@@ -174,7 +174,7 @@ def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float,
         mean = x.mean(axis=0)
         x = x - mean
         gram = x @ x.T
-        gram_norm = np.vdot(gram, gram)
+        gram_norm = squared_norms(gram).sum()
         size = np.trace(gram) + b * np.vdot(mean, mean)
         if estimator == "unbiased":
             np.fill_diagonal(gram, 0)
@@ -183,7 +183,7 @@ def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float,
             gram -= (rows - rows.sum() / (b - 1)).astype(x.dtype)
             packed = above_diagonal(gram)
             packed *= np.sqrt(2 / (b * (b - 3)))
-            norm = np.vdot(packed, packed) * b * (b - 3)
+            norm = squared_norms(packed[None]).sum() * b * (b - 3)
         else:
             rows = gram.mean(axis=0, dtype=np.float64)
             gram -= rows[:, None].astype(x.dtype)
@@ -191,7 +191,7 @@ def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float,
             packed = above_diagonal(gram)
             packed *= np.sqrt(2)
             packed = np.concatenate([packed, np.diagonal(gram)])
-            norm = np.vdot(packed, packed)
+            norm = squared_norms(packed[None]).sum()
     return packed, (norm, gram_norm, size)
 
 

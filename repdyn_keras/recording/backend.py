@@ -16,7 +16,7 @@ def parts(shape: tuple[int, ...]) -> list[slice]:
     """Even parts of a batch of images that had better go through a network one after another.
 
     What XLA makes of a ResNet or a Vision Transformer for a CPU takes a tenth less time when what
-    the layers put out stays in the caches; the other backends, and GPUs, gain nothing by it.
+    the layers put out stays in the caches; torch and tensorflow gain nothing by it there.
 
     Args:
         shape: shape of the batch.
