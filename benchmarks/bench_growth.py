@@ -2,8 +2,8 @@
 
 python benchmarks/bench_growth.py
 
-A slope of 1 is linear. The theoretical order stands beside it. Sizes begin where the data no longer
-fit a cache, from which on the order shows; slopes below it come from what every call costs.
+A slope of 1 is linear. The theoretical order stands beside it. Images and features begin beyond a
+core's own cache, from which on the order shows; slopes below it come from what every call costs.
 """
 
 import statistics

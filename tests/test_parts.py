@@ -41,7 +41,7 @@ def test_small_images_are_not_cut():
 
 
 def measured(folder):
-    """What a record holds of a network with one wide layer."""
+    """What a record holds of a small network with BatchNormalization and dropout."""
     keras.utils.set_random_seed(1)
     images = keras.Input((8, 8, 1))
     z = layers.ReLU()(layers.Conv2D(6, 3, name="conv")(images))

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
@@ -77,12 +76,16 @@ def cka_matrix(
     dtype = np.result_type(*(precision_of(np.asarray(x)) for x in representations))
     b = batch_length(len(first), batch_size)
     size = (first[:b].size + 2 * b * b) * dtype.itemsize
-    found = side_by_side(partial(packed, b=b, estimator=estimator), representations, size)
+
+    def packed_at(index: int) -> tuple:
+        return packed(representations[index], b, estimator)
+
     prints = None
-    for index, (vector, squares) in enumerate(found):
+    for index, found in enumerate(side_by_side(packed_at, range(len(representations)), size)):
+        vector = judged(*found, len(first), b, f"number {index}")
         if prints is None:
             prints = np.empty((len(representations), len(vector)), dtype)
-        prints[index] = judged(vector, squares, representations[index], b, f"number {index}")
+        prints[index] = vector
     return cosines(prints)
 
 
@@ -103,40 +106,40 @@ def fingerprint(x, *, batch_size: int | None = None, estimator: str = "unbiased"
         NaN everywhere, with a warning, where x is constant or not finite.
     """
     b = batch_length(len(x), batch_size)
-    return judged(*packed(x, b, estimator), x, b, "x")
+    return judged(*packed(x, b, estimator), len(x), b, "x")
 
 
-def packed(x, b: int, estimator: str) -> tuple[np.ndarray, np.ndarray]:
-    """The fingerprint of features in batches of b samples, and the norms `is_dead` judges by."""
+def packed(x, b: int, estimator: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """The fingerprint of features in batches of b samples, and what `is_dead` judges it by."""
     if estimator not in ESTIMATORS:
         raise unknown("estimator", estimator, ESTIMATORS)
     x = np.asarray(x)
     if x.ndim < 2:
         raise InputError(f"Features have shape {x.shape}. Expected (n, ...) with n samples.")
+    epsilon = float(np.finfo(x.dtype if is_floating(x) else np.float64).eps)
     x = x.reshape(len(x), -1).astype(precision_of(x), copy=False)
     parts, norms = zip(
         *(pack(x[start : start + b], estimator) for start in range(0, len(x) - b + 1, b)),
         strict=True,
     )
-    return np.concatenate(parts), np.sum(norms, axis=0)
+    return np.concatenate(parts), np.sum(norms, axis=0), epsilon
 
 
-def judged(vector: np.ndarray, squares: np.ndarray, x, b: int, name: str) -> np.ndarray:
-    """The fingerprint of features x, or NaN, with a warning, where it says nothing."""
-    x = np.asarray(x)
-    epsilon = float(np.finfo(x.dtype if is_floating(x) else np.float64).eps)
-    left_out = len(x) % b
+def judged(
+    vector: np.ndarray, squares: np.ndarray, epsilon: float, n: int, b: int, name: str
+) -> np.ndarray:
+    """What `packed` found of n samples, or NaN, with a warning, where it says nothing."""
+    left_out = n % b
     if left_out:
         warnings.warn(
-            f"{left_out} of {len(x)} samples are left out: {len(x)} is not a multiple of "
-            f"the batch size {b}.",
+            f"{left_out} of {n} samples are left out: {n} is not a multiple of the batch size {b}.",
             stacklevel=3,
         )
     if not np.isfinite(squares).all():
         warnings.warn(f"Representation {name} is not finite: its CKA is NaN.", stacklevel=3)
     elif is_dead(squares, epsilon):
         warnings.warn(
-            f"Representation {name} is constant over its {len(x) - left_out} samples (norm of the "
+            f"Representation {name} is constant over its {n - left_out} samples (norm of the "
             f"centred Gram matrix {squares[0] ** 0.5:.3g}): its CKA is NaN.",
             stacklevel=3,
         )
@@ -176,22 +179,17 @@ def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float,
         gram = x @ x.T
         gram_norm = squared_norms(gram).sum()
         size = np.trace(gram) + b * np.vdot(mean, mean)
-        if estimator == "unbiased":
+        is_unbiased = estimator == "unbiased"
+        if is_unbiased:
             np.fill_diagonal(gram, 0)
-            rows = gram.sum(axis=0, dtype=np.float64) / (b - 2)
-            gram -= rows[:, None].astype(x.dtype)
-            gram -= (rows - rows.sum() / (b - 1)).astype(x.dtype)
-            packed = above_diagonal(gram)
-            packed *= np.sqrt(2 / (b * (b - 3)))
-            norm = squared_norms(packed[None]).sum() * b * (b - 3)
-        else:
-            rows = gram.mean(axis=0, dtype=np.float64)
-            gram -= rows[:, None].astype(x.dtype)
-            gram -= (rows - rows.mean()).astype(x.dtype)
-            packed = above_diagonal(gram)
-            packed *= np.sqrt(2)
+        rows = gram.sum(axis=0, dtype=np.float64) / (b - 2 if is_unbiased else b)
+        gram -= rows[:, None].astype(x.dtype)
+        gram -= (rows - rows.sum() / (b - 1 if is_unbiased else b)).astype(x.dtype)
+        packed = above_diagonal(gram)
+        packed *= np.sqrt(2 / (b * (b - 3)) if is_unbiased else 2)
+        if not is_unbiased:
             packed = np.concatenate([packed, np.diagonal(gram)])
-            norm = squared_norms(packed[None]).sum()
+        norm = squared_norms(packed[None])[0] * (b * (b - 3) if is_unbiased else 1)
     return packed, (norm, gram_norm, size)
 
 

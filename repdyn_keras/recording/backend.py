@@ -1,10 +1,10 @@
-"""What recording must ask of each backend, and puts back afterwards."""
+"""What recording must know and ask of each backend, and puts back afterwards."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
-import numpy as np
 
 # Numbers of the images that go through the layers at a time in jax on a CPU, and the most parts
 # that a batch is cut into: each is compiled anew.
@@ -24,7 +24,7 @@ def parts(shape: tuple[int, ...]) -> list[slice]:
     if not is_jax_on_a_cpu():
         return [slice(None)]
     size = shape[0]
-    count = int(np.clip(-(-int(np.prod(shape)) // PART_NUMBERS), 1, min(MOST_PARTS, size)))
+    count = min(math.ceil(math.prod(shape) / PART_NUMBERS), MOST_PARTS, size)
     edges = [size * part // count for part in range(count + 1)]
     return [slice(*ends) for ends in zip(edges[:-1], edges[1:], strict=True)]
 
