@@ -1,8 +1,10 @@
-"""Settings that all tests share. Programs that the tests start inherit them."""
+"""What all tests share: settings, the two rings, and the runs that many of them read."""
 
+import importlib.util
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
+# The package that each extra brings.
+EXTRAS = {
+    "hub": "keras_hub",
+    "tensorflow": "tensorflow",
+    "tfds": "tensorflow_datasets",
+    "torch": "torch",
+}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--require-extras",
+        action="store_true",
+        help="fail tests whose extras are not installed, instead of skipping them",
+    )
+
 
 def pytest_configure(config):
     """What jax compiles in one test is loaded in others, during this session of tests only."""
@@ -25,6 +43,18 @@ def pytest_configure(config):
         folder = tempfile.mkdtemp(prefix="repdyn-tests-jax-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_runtest_setup(item):
+    """Skips a test marked `needs(extra, ...)` where an extra is not installed."""
+    wanted = {extra for mark in item.iter_markers("needs") for extra in mark.args}
+    missing = sorted(e for e in wanted if importlib.util.find_spec(EXTRAS[e]) is None)
+    if not missing:
+        return
+    reason = f"needs pip install -e '.[{','.join(missing)}]'"
+    if item.config.getoption("--require-extras"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -48,7 +78,42 @@ def without_pictures():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, without_pictures):
-    """The short run of `interrupted`, which nothing interrupted."""
-    from interrupted import whole_run
+    """The short run of `helpers.SHORT`, which nothing interrupted."""
+    from helpers import whole_run
 
     return whole_run(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A real run of `repdyn run`, which no test changes."""
+    from helpers import finished_run
+
+    return finished_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def repeated(tmp_path_factory):
+    """The tiny run once more, from its own `run.toml`."""
+    from helpers import repeated_run
+
+    return repeated_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """An empty current folder that holds only `tiny.toml`."""
+    import tomli_w
+    from helpers import TINY
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(TINY), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def copy(tiny_run, tmp_path):
+    """A copy of the tiny run that a test may damage."""
+    from repdyn_keras.records import RunFolder
+
+    return RunFolder(shutil.copytree(tiny_run.folder.path, tmp_path / "copy"))

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 import xarray as xr
+from helpers import fake_dynamics
 from PIL import Image
-from test_figures import fake_dynamics
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.figures import animate_regions, animation, style

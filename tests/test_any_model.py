@@ -60,7 +60,7 @@ APPLICATIONS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_keras_applications(name, tmp_path):
     keras.utils.set_random_seed(1)
@@ -579,7 +579,7 @@ def test_recording_leaves_the_training_alone_however_the_data_comes(tmp_path, fo
 # --- keras-hub ----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_backbones_of_keras_hub_are_recorded_by_their_names(tmp_path):
     hub = pytest.importorskip("keras_hub")
     small = hub.models.ResNetBackbone(

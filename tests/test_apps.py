@@ -16,7 +16,7 @@ def program(name, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=500)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fine_tuning_leaves_frozen_layers_alone_and_moves_deep_ones(tmp_path):
     done = program("finetune_with_recorder.py", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
@@ -32,7 +32,7 @@ def test_fine_tuning_leaves_frozen_layers_alone_and_moves_deep_ones(tmp_path):
     assert (tmp_path / "out" / "cka.png").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_records_of_checkpoints_are_those_of_the_callback(tmp_path):
     done = program("from_checkpoints.py", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr

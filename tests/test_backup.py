@@ -5,7 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from interrupted import Killed, names_of
+from helpers import Killed, files_below
 from keras import layers
 from keras.callbacks import BackupAndRestore
 
@@ -130,7 +130,7 @@ def test_a_record_that_the_training_does_not_come_back_to_is_set_aside(tmp_path,
     train(tmp_path / "run", tmp_path / "backup", order, seed=2)
     assert folder.epochs() == [0, 1, 2, 3]
     assert [folder.record_file(e).read_bytes() for e in (0, 1)] == [before[0], before[1]]
-    assert names_of(folder.aside) == ["epoch-000002.nc"]
+    assert files_below(folder.aside) == ["epoch-000002.nc"]
     assert (folder.aside / "epoch-000002.nc").read_bytes() == before[2]
     assert folder.record_file(2).read_bytes() != before[2]
     said = re.sub(r"\s+", " ", capsys.readouterr().out)

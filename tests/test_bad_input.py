@@ -11,10 +11,9 @@ from pathlib import Path
 import keras
 import pytest
 import tomli_w
+from helpers import COMMANDS, contents, repdyn, small_model, write_run
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_cli import COMMANDS, contents, repdyn, small_model
-from test_dynamics import write_run
 
 from repdyn_keras.config.keys import KEYS, TYPES
 from repdyn_keras.errors import HIDDEN, quoted

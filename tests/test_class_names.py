@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers import fake_dynamics
 from matplotlib.text import Text
-from test_figures import fake_dynamics
 
 from repdyn_keras.figures import decision_regions, film_strip, style
 

@@ -1,7 +1,6 @@
 """The command line: what it prints and writes, and how it refuses what it cannot use."""
 
 import dataclasses
-import hashlib
 import os
 import re
 import shutil
@@ -16,15 +15,23 @@ import numpy as np
 import pytest
 import tomli_w
 import typer
-from test_experiment import BACKEND, LAYERS, TINY, TinyRun, finished_run, repeated_run
-from typer.testing import CliRunner
+from helpers import (
+    BACKEND,
+    COMMANDS,
+    LAYERS,
+    TINY,
+    assert_refused,
+    contents,
+    process,
+    repdyn,
+    small_model,
+)
 
 from repdyn_keras import __version__, open_run
 from repdyn_keras.cli import app
 from repdyn_keras.config import Config, load_config, resolve
 from repdyn_keras.records import RunFolder, read_netcdf
 
-COMMANDS = ("run", "analyze", "record", "compare", "report", "layers", "doctor")
 PICTURES = {
     "learning_curves.png",
     "probe_curves.png",
@@ -35,64 +42,6 @@ PICTURES = {
     "regions_plane2.png",
     "regions_plane0.gif",
 }
-
-
-def repdyn(*arguments):
-    """The command in this process, with its exit code, stdout and stderr."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def process(*arguments, cwd=None, before: str = ""):
-    """The command in a process of its own."""
-    code = f"{before}\nfrom repdyn_keras.cli import main; main()"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Every path below a folder, with the hash of what it holds."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.is_file()
-        else "folder"
-        for path in folder.rglob("*")
-    }
-
-
-def assert_refused(result, words):
-    """One message, no traceback, exit code 2."""
-    code = result.exit_code if hasattr(result, "exit_code") else result.returncode
-    assert code == 2, result.stdout + result.stderr
-    assert result.stderr.startswith("repdyn: error: ")
-    assert result.stderr.count("repdyn: error:") == 1
-    assert len(result.stderr.splitlines()) == 1, "one message is one line"
-    assert "Traceback" not in result.stdout + result.stderr
-    for word in words:
-        assert word in result.stderr, f"{word!r} is not in {result.stderr!r}"
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory) -> TinyRun:
-    return finished_run(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="session")
-def repeated(tmp_path_factory) -> TinyRun:
-    return repeated_run(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    """An empty current folder that holds only `tiny.toml`."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(TINY), encoding="utf-8")
-    return tmp_path
-
-
-@pytest.fixture
-def copy(tiny_run, tmp_path) -> RunFolder:
-    """A copy of the tiny run that a test may damage."""
-    return RunFolder(shutil.copytree(tiny_run.folder.path, tmp_path / "copy"))
 
 
 @pytest.fixture
@@ -396,14 +345,6 @@ def test_layers_lists_what_can_be_recorded_and_what_is_by_default(monkeypatch, f
     named = re.findall(r"│ (\w+) +│", result.stdout)
     other = {"resnet": "stage2_block1_1_norm", "vit": "block03_attention"}
     assert other[family] in named
-
-
-def small_model() -> keras.Model:
-    layers = [
-        keras.layers.Dense(units, kernel_initializer="zeros", name=f"dense{units}")
-        for units in (5, 4, 3)
-    ]
-    return keras.Sequential([keras.Input((2,)), *layers], name="mine")
 
 
 def test_layers_of_a_keras_file_are_listed(tmp_path):

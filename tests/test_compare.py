@@ -3,17 +3,11 @@
 import numpy as np
 import pytest
 import xarray
-from test_cli import repdyn
-from test_experiment import BACKEND, TINY, TinyRun, finished_run
+from helpers import BACKEND, TINY, repdyn
 
 from repdyn_keras import InputError, cka, compare, open_run, run
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.measures.cka import cosines, fingerprint, null_deviation
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory) -> TinyRun:
-    return finished_run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tomli_w
-from interrupted import MODEL, SHORT, contents, run, whole_run
+from helpers import MODEL, SHORT, contents, run, whole_run
 from typer.testing import CliRunner
 
 from repdyn_keras import open_run

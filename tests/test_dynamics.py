@@ -6,6 +6,9 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from helpers import ACCURACY, BATCH, CLASSES, SUBSETS, accuracies, features, region_maps, write_run
+from helpers import WRITTEN_EPOCHS as EPOCHS
+from helpers import WRITTEN_LAYERS as LAYERS
 from scipy import ndimage
 from sklearn.metrics import cohen_kappa_score
 
@@ -16,129 +19,10 @@ from repdyn_keras.dynamics.paths import path_variables
 from repdyn_keras.dynamics.timing import synchronization_mean, timing_variables
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures import surrogates as surrogates_module
-from repdyn_keras.measures.cka import cka, fingerprint
-from repdyn_keras.records import RunFolder, write_netcdf
+from repdyn_keras.measures.cka import cka
+from repdyn_keras.records import write_netcdf
 
 pytestmark = pytest.mark.without_keras
-
-EPOCHS = (0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32)
-LAYERS = ("stem", "stage1_block1", "stage1_block2", "stage2_block1", "pooled", "output")
-SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")
-N, BATCH, CLASSES, PLANES, GRID = 32, 16, 4, 3, 5
-ACCURACY = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.996, 0.9, 0.999, 1.0, 0.995)
-
-
-def features(layers=LAYERS, epochs=EPOCHS, seed=0):
-    """(epoch, layer, n, d) float32: every layer turns from one state to another at its own time."""
-    rng = np.random.default_rng(seed)
-    u = np.log2(1 + np.array(epochs))
-    parts = rng.normal(size=(len(layers), 3, N, 10))
-    found = np.zeros((len(epochs), len(layers), N, 10), np.float32)
-    for i, (start, end, common) in enumerate(parts):
-        turn = 1 / (1 + np.exp(-3 * (u - 1 - 0.6 * i)))
-        for e, t in enumerate(turn):
-            found[e, i] = common + (1 - t) * start + t * end + 0.05 * rng.normal(size=(N, 10))
-    return found
-
-
-def region_maps(count, epochs=EPOCHS, seed=1):
-    """(epoch, layer, plane, row, column) uint8, of which neighbouring epochs share most points."""
-    rng = np.random.default_rng(seed)
-    shape = (count, PLANES, GRID, GRID)
-    maps = [rng.integers(0, CLASSES, size=shape)]
-    for _ in epochs[1:]:
-        fresh = rng.integers(0, CLASSES, size=shape)
-        maps.append(np.where(rng.random(shape) < 0.2, fresh, maps[-1]))
-    return np.array(maps, np.uint8)
-
-
-def accuracies(count, epochs=EPOCHS, seed=2):
-    """(epoch, layer, subset) with the output's accuracies on the given labels as in ACCURACY."""
-    found = np.random.default_rng(seed).uniform(size=(len(epochs), count, len(SUBSETS)))
-    found[:, -1, 0] = ACCURACY[: len(epochs)]
-    return found
-
-
-def write_run(path, layers=LAYERS, epochs=EPOCHS, *, labels=True, planes=True, bad=(), seed=0):
-    """A folder such as the recorder leaves.
-
-    `bad` holds (epoch, layer, "dead" or "not finite"): what the layer is at that epoch.
-    """
-    folder = RunFolder(path)
-    variables = {
-        "sample": (("image",), np.arange(N)),
-        "label_given": (("image",), np.arange(N) % CLASSES),
-        "label_true": (("image",), np.arange(N) % CLASSES),
-    }
-    if planes:
-        rng = np.random.default_rng(3)
-        corner = ("plane", "corner")
-        variables |= {
-            "plane_sample": (corner, rng.integers(0, N, size=(PLANES, 3))),
-            "plane_label": (corner, np.tile(np.arange(3), (PLANES, 1))),
-            "plane_position": ((*corner, "axis"), rng.uniform(0, 4, size=(PLANES, 3, 2))),
-            "plane_image": (
-                (*corner, "height", "width", "channel"),
-                rng.normal(size=(PLANES, 3, 4, 4, 1)).astype(np.float32),
-            ),
-        }
-    folder.write_constants(
-        xr.Dataset(
-            variables,
-            coords={"layer": list(layers), "subset": list(SUBSETS)},
-            attrs={
-                "batch": BATCH,
-                "n_classes": CLASSES,
-                "margin": 0.1,
-                "resolution": GRID,
-                "pooling": "mean",
-                "batch_norm": "moving",
-                "images_hash": "ab",
-                "probe_images_hash": "cd",
-                "test_images_hash": "",
-            },
-        )
-    )
-    x, maps = features(layers, epochs, seed), region_maps(len(layers), epochs)
-    right = accuracies(len(layers), epochs)
-    for e, epoch in enumerate(epochs):
-        prints = np.stack([fingerprint(one, batch_size=BATCH) for one in x[e]])
-        finite, dead = np.ones(len(layers), np.uint8), np.zeros(len(layers), np.uint8)
-        for at, layer, kind in bad:
-            if at != epoch:
-                continue
-            i = layers.index(layer)
-            if kind == "dead":
-                dead[i], prints[i] = 1, 1e-12 * prints[i]
-            else:
-                finite[i], prints[i] = 0, np.nan
-                maps[e, i] = 255
-                right[e, i] = np.nan
-        record = {
-            "fingerprint": (("layer", "pair"), prints),
-            "norm": (("layer", "square"), np.ones((len(layers), 3))),
-            "finite": (("layer",), finite),
-            "dead": (("layer",), dead),
-        }
-        if labels:
-            record |= {
-                "probe_accuracy": (("layer", "subset"), right[e]),
-                "probe_objective": (("layer",), np.append(np.full(len(layers) - 1, 0.3), np.nan)),
-                "probe_gradient_norm": (("layer",), np.full(len(layers), 1e-5)),
-                "accuracy_inference": ((), right[e, -1, 0]),
-                "accuracy_training": ((), 0.5),
-            }
-        if planes:
-            record["regions"] = (("layer", "plane", "row", "column"), maps[e])
-        folder.write_record(
-            epoch,
-            xr.Dataset(
-                record,
-                coords={"layer": list(layers)},
-                attrs={"epoch": epoch, "weights_hash": "00", "images_hash": "ab"},
-            ),
-        )
-    return folder
 
 
 @pytest.fixture(scope="module")

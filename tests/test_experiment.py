@@ -4,21 +4,16 @@
 """
 
 import csv
-import json
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tomli_w
-from filelock import FileLock
-from typer.testing import CliRunner
+from helpers import BACKEND, LAYERS, TINY
 
 import repdyn_keras
 from repdyn_keras import Config, open_run, run
-from repdyn_keras.cli import app
 from repdyn_keras.config import load_config, resolve
 from repdyn_keras.datasets import Data, load
 from repdyn_keras.dynamics import analyze
@@ -32,26 +27,6 @@ from repdyn_keras.recording.inputs import Labelled
 from repdyn_keras.recording.recorder import PROBES
 from repdyn_keras.records import RunFolder
 
-BACKEND = os.environ["KERAS_BACKEND"]
-TINY = {
-    "dataset": "synthetic",
-    "epochs": 3,
-    "label_noise": 0.4,
-    "synthetic_train": 128,
-    "synthetic_test": 32,
-    "synthetic_size": 8,
-    "synthetic_channels": 1,
-    "synthetic_classes": 4,
-    "width": 8,  # with fewer channels oneDNN may corrupt memory: docs/models.md
-    "blocks": [1, 1],
-    "batch_size": 24,
-    "n_eval": 64,
-    "cka_batch": 32,
-    "planes": 3,
-    "resolution": 5,
-    "keep_weights": True,
-}
-LAYERS = ["stem", "stage1_block1", "stage2_block1", "pooled", "output"]
 ACCURACIES = {
     "train_accuracy": "train",
     "clean_accuracy": "clean",
@@ -59,53 +34,6 @@ ACCURACIES = {
     "resisted": "mislabeled_true",
     "test_accuracy": "test",
 }
-
-
-@dataclass(frozen=True)
-class TinyRun:
-    """A finished run of the command line, and what it said."""
-
-    folder: RunFolder
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-def command_run(base: Path, name: str, arguments: list[str]) -> TinyRun:
-    """`repdyn` with these arguments, once for all processes of pytest-xdist."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder, said = base / name, base / f"{name}.json"
-    with FileLock(base / f"{name}.lock"):
-        if not said.exists():
-            result = CliRunner().invoke(app, [*arguments, "--out", str(folder)])
-            said.write_text(json.dumps([result.exit_code, result.stdout, result.stderr]))
-    return TinyRun(RunFolder(folder), *json.loads(said.read_text()))
-
-
-def finished_run(base: Path) -> TinyRun:
-    """The tiny run of a whole test session."""
-    config_file = base / "tiny.toml"
-    config_file.write_text(tomli_w.dumps(TINY), encoding="utf-8")
-    return command_run(base, "tiny_run", ["run", str(config_file), "--backend", BACKEND])
-
-
-def repeated_run(base: Path) -> TinyRun:
-    """The tiny run once more, from its own `run.toml`, without pictures: they take long."""
-    config_file = finished_run(base).folder.config_file
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
-        return command_run(base, "repeated_run", ["run", str(config_file), "--quiet"])
-
-
-@pytest.fixture(scope="session")
-def repeated(tmp_path_factory) -> TinyRun:
-    return repeated_run(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory) -> TinyRun:
-    return finished_run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

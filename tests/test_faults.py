@@ -5,12 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from interrupted import BACKEND, FAULTS
+from helpers import BACKEND, FAULTS
 
 KILLS = 5 if BACKEND == "jax" else 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_killed_at_a_random_moment_is_resumed_to_the_same_bits():
     command = [sys.executable, str(FAULTS / "kill.py"), "--backend", BACKEND]
     done = subprocess.run(

@@ -9,6 +9,9 @@ import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
+from helpers import DRAWN_EPOCHS as EPOCHS
+from helpers import DRAWN_LAYERS as LAYERS
+from helpers import SUBSETS, fake_dynamics
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -30,119 +33,6 @@ from repdyn_keras.figures.epochs import log_position, thinned
 from repdyn_keras.figures.thumbnails import displayable
 
 pytestmark = pytest.mark.without_keras
-
-EPOCHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, 20, 23, 25, 29, 32, 36, 40, 45)
-EPOCHS = (*EPOCHS, 51, 57, 64, 72, 81, 91, 102)
-LAYERS = ("stem", *(f"stage{s}_block{b}" for s in (1, 2, 3, 4) for b in (1, 2)), "pooled", "output")
-SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")
-
-
-def fake_dynamics(
-    epochs=EPOCHS,
-    layers=LAYERS,
-    classes=10,
-    dead=None,
-    regions=True,
-    pictures=True,
-    channels=1,
-    planes=4,
-    grid=24,
-):
-    """A Dataset such as a run leaves: features that drift with two turns, regions that move."""
-    rng = np.random.default_rng(0)
-    epochs = np.array(epochs)
-    depth = np.linspace(0, 1, len(layers))
-    u = np.log2(1 + epochs)
-    turns = [1 / (1 + np.exp(-(u - at) * 2.5)) for at in (1.8, 4.6)]
-
-    def fingerprints(level):
-        parts = rng.standard_normal((3, 780)) + 0.3 * rng.standard_normal(780)
-        path = parts[0] + np.outer(turns[0], parts[1]) * (0.5 + level)
-        path = path + np.outer(turns[1], parts[2]) * (0.3 + 1.6 * level)
-        path = path + 0.25 * rng.standard_normal(path.shape)
-        return path / np.linalg.norm(path, axis=1, keepdims=True)
-
-    cka = np.stack([f @ f.T for f in map(fingerprints, depth)])
-    dims = ("layer", "epoch", "epoch_other")
-    rise = 1 / (1 + np.exp(-(u[None] - 3 + 2 * depth[:, None]) * 1.4))
-    late = 1 / (1 + np.exp(-(u[None] - 5.2 + depth[:, None] * 0.6) * 2.2)) * depth[:, None]
-    clean = 0.1 + 0.88 * rise * (0.55 + 0.45 * depth[:, None])
-    given = 0.08 + 0.92 * late
-    true = np.clip(clean * (1 - late) * 0.9, 0.01, 1)
-    accuracy = np.stack([0.8 * clean + 0.2 * given, clean, given, true, clean * 0.9], -1)
-    accuracy += 0.01 * rng.standard_normal(accuracy.shape)
-
-    phase = np.ones((len(layers), len(epochs)), int)
-    candidate = phase + (u > 2.2) + (u > 4.4)
-    p = np.where(np.arange(len(layers)) % 3 == 1, 0.31, 0.005)
-    phase[p <= 0.05] = candidate[p <= 0.05]
-    if dead is not None:
-        layer, until = layers.index(dead[0]), dead[1]
-        cka[layer, :until] = cka[layer, :, :until] = np.nan
-        phase[layer, :until] = candidate[layer, :until] = 0
-    data = {
-        "cka": (dims, cka),
-        "probe_accuracy": (("layer", "epoch", "subset"), np.clip(accuracy, 0, 1)),
-        "phase": (dims[:2], phase),
-        "phase_candidate": (dims[:2], candidate),
-        "phases_p": ("layer", p),
-        "synchronization": (("layer", "layer_other"), np.eye(len(layers))),
-    }
-    coords = {"layer": list(layers), "layer_other": list(layers), "subset": list(SUBSETS)}
-    coords |= {"epoch": epochs, "epoch_other": epochs}
-    if regions:
-        maps, position, label = fake_regions(rng, depth, rise, classes, planes, grid)
-        agreement = np.stack(
-            [[[np.mean(a == b) for a in layer] for b in layer] for layer in maps[:, :, :, ::3, ::3]]
-        )
-        data |= {
-            "regions": (("layer", "epoch", "plane", "row", "column"), maps),
-            "region_agreement": (dims, agreement),
-            "region_kappa": (dims, (agreement - 0.1) / 0.9),
-            "fragments": (("layer", "epoch", "plane"), np.full(maps.shape[:3], 5)),
-            "phase_regions": (dims[:2], phase),
-            "phase_candidate_regions": (dims[:2], candidate),
-            "phases_p_regions": ("layer", 1.5 * p),
-            "plane_position": (("plane", "corner", "axis"), position),
-            "plane_label": (("plane", "corner"), label),
-            "plane_sample": (("plane", "corner"), rng.integers(0, 1000, label.shape)),
-        }
-        coords["plane"] = np.arange(planes)
-        if pictures:
-            images = fake_digits(rng, label, channels)
-            data["plane_image"] = (("plane", "corner", "height", "width", "channel"), images)
-    attrs = {"perfect_fit_epoch": 57.0, "title": "digits, resnet, sgd, seed 0"}
-    return xr.Dataset(data, coords, attrs)
-
-
-def fake_regions(rng, depth, rise, classes, planes, grid):
-    """Nearest of centres that walk from one place to another; the corners' classes come home."""
-    row, column = np.meshgrid(np.arange(grid), np.arange(grid), indexing="ij")
-    third = rng.uniform(0.2, 0.8, planes) * grid
-    low, high = 2.0, grid - 3.0
-    position = np.array([[(low, low), (low, high), (high, x)] for x in third])
-    label = np.stack([rng.choice(classes, 3, replace=False) for _ in range(planes)])
-    start, end = rng.uniform(0, grid, (2, len(depth), planes, classes, 2))
-    for plane in range(planes):
-        end[:, plane, label[plane]] = position[plane]
-    dtype = np.uint8 if classes < 255 else np.uint16
-    maps = np.empty((*rise.shape, planes, grid, grid), dtype)
-    for layer, epoch, plane in itertools.product(*map(range, (*rise.shape, planes))):
-        share = rise[layer, epoch] * (0.4 + 0.6 * depth[layer])
-        centre = (1 - share) * start[layer, plane] + share * end[layer, plane]
-        distance = (row[..., None] - centre[:, 0]) ** 2 + (column[..., None] - centre[:, 1]) ** 2
-        distance[..., label[plane]] -= 60 * share
-        maps[layer, epoch, plane] = distance.argmin(-1)
-    return maps, position, label
-
-
-def fake_digits(rng, label, channels, side=8):
-    """A ring or two of ink a class, standardized."""
-    y, x = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side), indexing="ij")
-    turn = label[..., None, None] * 0.6
-    ink = np.cos(4 * np.hypot(x + 0.4 * np.cos(turn), y + 0.4 * np.sin(turn)) - turn)
-    ink = ink[..., None] + 0.2 * rng.standard_normal((*ink.shape, channels))
-    return ((ink - ink.mean()) / ink.std()).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_experiment import TinyRun, finished_run
 from typer.testing import CliRunner
 
 from repdyn_keras import open_run
@@ -48,11 +47,6 @@ READERS = {
     "configuration": lambda path: open_run(path).config,
     "history": lambda path: open_run(path).history,
 }
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory) -> TinyRun:
-    return finished_run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

@@ -441,7 +441,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux alone")
 def test_reading_from_a_file_does_not_fill_the_memory():
     result = subprocess.run(
@@ -477,7 +477,7 @@ def test_images_are_standardized_when_they_are_taken():
 # --- runs -------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_is_trained_on_from_its_files_to_its_dynamics(tmp_path, monkeypatch):
     import keras
 

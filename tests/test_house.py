@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from test_experiment import TinyRun, finished_run
 
 import repdyn_keras
 
@@ -126,13 +125,19 @@ def test_backends_are_imported_in_functions_of_the_files_meant_for_it(module):
         assert not {name.split(".")[0] for name in imported(tree(module))} & BACKENDS
 
 
+def test_no_test_imports_another():
+    names = {path.stem for path in TESTS.glob("test_*.py")}
+    for path in TESTS.glob("*.py"):
+        found = imported(ast.parse(path.read_text("utf-8")))
+        assert not {each.split(".")[0] for each in found} & names, path.name
+
+
 @pytest.mark.parametrize("name", MARKED)
 def test_test_files_marked_without_keras_import_nothing_that_runs_it(name):
     """Only these are tested on one backend alone."""
     found = [each.split(".") for each in imported(ast.parse((TESTS / name).read_text("utf-8")))]
     tops = {parts[0] for parts in found}
     assert not tops & (BACKENDS | {"keras"})
-    assert {f"{top}.py" for top in tops if top.startswith("test_")} <= set(MARKED)
     rooms = {parts[1] for parts in found if parts[0] == NAME}
     assert not rooms & (KERAS_ROOMS | {"RepresentationRecorder", "record", "run"})
     assert not {"measures.device", "cli.app"} & {".".join(parts[1:3]) for parts in found}
@@ -176,11 +181,6 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 # What stays unloaded, seen in processes of their own.
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory) -> TinyRun:
-    return finished_run(tmp_path_factory.getbasetemp())
 
 
 def loaded_by(code: str, *arguments) -> set[str]:

@@ -80,7 +80,7 @@ def found(folder):
     return json.loads(result.stdout.rpartition("FOUND")[2])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_copy_of_the_images_is_held_and_one_of_those_that_probes_are_fitted_on(found):
     """Room for another copy of the images there is not."""
     assert found["images"] == IMAGES
@@ -88,14 +88,14 @@ def test_one_copy_of_the_images_is_held_and_one_of_those_that_probes_are_fitted_
     assert found["all"]["built"] - found["before"] < IMAGES + PROBED_IMAGES + 320 * MIB
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_probe_asks_for_sixty_float64_numbers_a_weight_at_most(found):
     """L-BFGS keeps 20 pairs of a step and a change of the gradient, 45 vectors in all."""
     held = IMAGES + PROBED_IMAGES + 60 * 8 * WEIGHTS
     assert found["all"]["peak"] - found["before"] < held + 320 * MIB
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_thousand_classes_are_stored_in_two_bytes_a_point(folder, found):
     record = open_run(folder / "all").folder.record(0)
     assert record["regions"].dtype == "uint16"

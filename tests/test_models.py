@@ -99,7 +99,7 @@ def test_only_the_first_block_of_a_later_stage_halves_the_image(undrawn):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("preset", "weights"),
     [("vit-ti16", 5_717_416), ("vit-s16", 22_050_664), ("vit-b16", 86_567_656)],
@@ -119,7 +119,7 @@ def test_the_smallest_vit_has_one_block_of_width_32(undrawn):
     assert chosen["block01"].shape == (None, 5, 32)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     # The published networks' weights, less those of their BatchNormalization: they normalize
     # after the convolutions, ours before.
@@ -166,7 +166,7 @@ def test_a_preset_of_another_network_is_refused(options, message):
         resolve(Config(**options))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_resnet18_of_width_64_has_as_many_weights_as_counted_by_hand(undrawn):
     k, channels, classes = 64, 3, 10
     norm = 4  # scale, shift, moving mean, moving variance of each channel

@@ -475,7 +475,7 @@ def recovered(kind, count, levels, cases):
 DRIFTS = ["straight", "quarter circle", "half circle", "helix", "wander"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", DRIFTS)
 def test_even_drift_with_jitter_is_one_phase(kind):
     rng = np.random.default_rng(0)
@@ -484,7 +484,7 @@ def test_even_drift_with_jitter_is_one_phase(kind):
     assert np.mean(np.array(phases) == 1) >= RATE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_sharp_transitions_are_found_where_they_are(count):
     levels = (0.02, 0.25)
@@ -492,14 +492,14 @@ def test_sharp_transitions_are_found_where_they_are(count):
     assert np.mean(found) >= RATE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xfail(strict=True, reason="K by the log gap splits slow drift: rates 0.42-0.68")
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_sharp_transitions_with_slow_drift_and_hardly_any_jitter_are_found(count):
     assert np.mean(recovered("equally far apart", count, (0, 0.01), 20)) >= RATE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xfail(strict=True, reason="looks much like even drift: rates 0.65 (K=3), 0.18 (K=4)")
 @pytest.mark.parametrize("count", [3, 4])
 def test_sharp_transitions_between_evenly_spaced_states_on_one_line_are_found(count):

@@ -7,15 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import LAYERS
 from PIL import Image
-from test_experiment import LAYERS, TinyRun, finished_run
 
 PROGRAM = Path(__file__).parents[1] / "apps" / "plot_regions.py"
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory) -> TinyRun:
-    return finished_run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import sys
 import keras
 import numpy as np
 import pytest
+from helpers import BACKEND, TINY, repdyn
 from keras import layers
-from test_cli import repdyn
-from test_experiment import BACKEND, TINY, TinyRun, finished_run
 
 import repdyn_keras
 from repdyn_keras import InputError, RepresentationRecorder, open_run, record
@@ -20,11 +19,6 @@ from repdyn_keras.models import build_model, recorded_layers
 from repdyn_keras.records import RunFolder
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory) -> TinyRun:
-    return finished_run(tmp_path_factory.getbasetemp())
 
 
 def assert_same_records(a: RunFolder, b: RunFolder) -> None:

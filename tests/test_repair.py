@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_experiment import BACKEND, LAYERS, finished_run
+from helpers import BACKEND, LAYERS
 from typer.testing import CliRunner
 
 from repdyn_keras.cli import app
@@ -17,8 +17,8 @@ from repdyn_keras.records.inspection import inspect
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> RunFolder:
-    return finished_run(tmp_path_factory.getbasetemp()).folder
+def whole(tiny_run) -> RunFolder:
+    return tiny_run.folder
 
 
 @pytest.fixture

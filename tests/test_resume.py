@@ -7,15 +7,15 @@ import keras
 import numpy as np
 import pytest
 import xarray
-from interrupted import (
+from helpers import (
     MODEL,
     SHORT,
     Calls,
     Killed,
     contents,
     differences,
+    files_below,
     kill,
-    names_of,
     resumed,
     run,
     whole_run,
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 
 def kept(folder: RunFolder) -> list[str]:
     """The names of the kept weights."""
-    return names_of(folder.weights)
+    return files_below(folder.weights)
 
 
 def epochs_of(rows: list[dict]) -> list[int]:
@@ -122,7 +122,7 @@ def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tm
     assert {e: folder.record_file(e).read_bytes() for e in recorded} == recorded
     assert kept(folder) == kept(whole)
     assert folder.leftovers() == []
-    assert {name.partition("-")[2] or name for name in names_of(folder.aside)} == {"history.csv"}
+    assert {name.partition("-")[2] or name for name in files_below(folder.aside)} == {"history.csv"}
 
 
 def test_history_past_the_checkpoint_is_set_aside(tmp_path):
@@ -151,7 +151,7 @@ def test_history_past_the_checkpoint_is_set_aside(tmp_path):
     watcher = Calls("resumed", 2, lambda: heard.append("resumed from 2"))
     assert run(folder.path, resume=True, watcher=watcher).epochs == [0, 2, 5]
     assert heard == ["resumed from 2"]
-    assert names_of(folder.aside) == ["history.csv"]
+    assert files_below(folder.aside) == ["history.csv"]
     assert (folder.aside / "history.csv").read_bytes() == written
     assert differences(one, folder) == []
 
@@ -277,7 +277,7 @@ def test_what_is_no_folder_of_a_run_is_refused(begun, tmp_path, source, out, mes
     source, out = (None if name is None else tmp_path / name for name in (source, out))
     with pytest.raises(InputError, match=message):
         run(source, out=out, resume=True)
-    assert names_of(tmp_path / "empty") == []
+    assert files_below(tmp_path / "empty") == []
 
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import tomli_w
-from interrupted import BACKEND, MODEL, SHORT, differences, resumed
+from helpers import BACKEND, MODEL, SHORT, differences, resumed
 
 from repdyn_keras.errors import Interrupted
 from repdyn_keras.experiment.stopping import Stopping

@@ -8,16 +8,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from interrupted import (
-    MODEL,
-    SHORT,
-    Calls,
-    contents,
-    differences,
-    names_of,
-    resumed,
-    run,
-)
+from helpers import MODEL, SHORT, Calls, contents, differences, files_below, resumed, run
 from typer.testing import CliRunner
 
 from repdyn_keras import Config, open_run
@@ -139,7 +130,7 @@ def test_the_disk_of_a_folder_is_its_own(disk):
     (small.path / "run.toml").write_text(text, encoding="utf-8")
     with pytest.raises(StorageError, match=f"{small.path} takes about 4.* has 1.0 MB free"):
         resumed(small.path)
-    assert names_of(small.path) == ["run.toml"]
+    assert files_below(small.path) == ["run.toml"]
 
 
 def test_a_full_disk_keeps_no_lock(disk):

@@ -419,7 +419,7 @@ def test_a_set_is_prepared_where_it_is_missing_and_asked_for(tmp_path, offline):
         assert np.array_equal(one, other)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_runs_folder_is_named_after_its_set(data_dir, tmp_path, monkeypatch):
     import keras
 

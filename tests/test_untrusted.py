@@ -16,13 +16,11 @@ import matplotlib
 import ml_dtypes
 import numpy as np
 import pytest
+from helpers import repdyn, write_run
 from matplotlib.text import Text
-from test_dynamics import write_run
-from typer.testing import CliRunner
 
 import repdyn_keras
 from repdyn_keras import figures
-from repdyn_keras.cli import app
 from repdyn_keras.cli.collect import collect
 from repdyn_keras.config import Config, with_trust
 from repdyn_keras.datasets.prepared import parse_name
@@ -57,11 +55,6 @@ NAMES = (
     "output",
 )
 CLASS_NAMES = ["$\\frac$", "[red]r[/red]", LINK, "../../c\n" * 50]
-
-
-def repdyn(*arguments):
-    """The command in this process, with its exit code, stdout and stderr."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def tree(folder):
