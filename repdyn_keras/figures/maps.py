@@ -34,6 +34,48 @@ def draw_map(ax, classes: np.ndarray, hatch: bool | None = None):
     return shown
 
 
+def draw_mosaic(
+    ax, maps: np.ndarray, position: np.ndarray, labels: np.ndarray, gap: float, disc: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw many maps of one plane into one Axes: a picture with hundreds of Axes takes seconds.
+
+    Args:
+        ax: Axes to draw into.
+        maps: (down, across, row, column) unsigned integers, see `draw_map`.
+        position: (corner, axis) row and column of each disc on a map.
+        labels: (corner,) classes of the discs.
+        gap: white space between maps, in parts of a map's side.
+        disc: diameter of a disc in points.
+
+    Returns:
+        The places of the maps' centres along the x axis, and along the y axis, downwards.
+    """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    down, across, rows, columns = maps.shape
+    steps = np.array([side + max(1, round(gap * side)) for side in (rows, columns)])
+    # The image's first row is at the bottom.
+    y, x = steps[0] * np.arange(down)[::-1], steps[1] * np.arange(across)
+    shape = y[0] + rows, x[-1] + columns
+    image = np.ones((*shape, 4))
+    colors = style.class_image(maps.reshape(-1, columns)).reshape(*maps.shape, 4)
+    for place in np.ndindex(down, across):
+        top, left = y[place[0]], x[place[1]]
+        image[top : top + rows, left : left + columns] = colors[place]
+    if (image[..., 3] == 0).any():
+        style.hatch_undefined(ax, shape[1], shape[0])
+    ax.imshow(image, origin="lower", interpolation="nearest", aspect="auto", zorder=1)
+    frames = [Rectangle((left - 0.5, low - 0.5), columns, rows) for low in y for left in x]
+    look = {"facecolor": "none", "edgecolor": "#888888", "linewidth": 0.5, "clip_on": False}
+    ax.add_collection(PatchCollection(frames, zorder=2, **look))
+    corners = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 1, 2) + position
+    draw_discs(ax, corners.reshape(-1, 2), np.tile(labels, down * across), size=disc)
+    ax.set(xlim=(-0.5, shape[1] - 0.5), ylim=(-0.5, shape[0] - 0.5))
+    ax.spines[:].set_visible(False)
+    return x + (columns - 1) / 2, y + (rows - 1) / 2
+
+
 def draw_discs(
     ax, position: np.ndarray, labels: np.ndarray, size: float, numbers: bool = False
 ) -> None:

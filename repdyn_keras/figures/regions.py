@@ -13,6 +13,7 @@ from repdyn_keras.figures.maps import (
     class_legend,
     draw_discs,
     draw_map,
+    draw_mosaic,
     draw_side,
     side_height,
 )
@@ -85,7 +86,7 @@ def film_strip(
         most: how many epochs at most where `epochs` is None.
 
     Returns:
-        The Figure; its first Axes are the maps, row by row.
+        The Figure; its first Axes hold the maps, with epochs and layers as their ticks.
 
     Raises:
         InputError: no planes were recorded, or a layer, epoch or plane is absent.
@@ -121,23 +122,14 @@ def film_strip(
     top = heading_height(width, title, subtitle) + 0.45
     height = max(top + len(rows) * (size + gap) + 0.3, top + side_height(handles))
     figure = new_figure(width, height)
-    for row, name in enumerate(names):
-        for column, epoch_at in enumerate(columns):
-            x = SIDE + name_width + column * (size + gap)
-            ax = place(figure, x, top + row * (size + gap), size, size)
-            draw_map(ax, maps[row, column])
-            draw_discs(ax, position, labels, size=4.6)
-            if row == 0:
-                ax.set_title(int(dynamics["epoch"].values[epoch_at]), size=style.SMALL, pad=4)
-            if column == 0:
-                ax.set_ylabel(
-                    name,
-                    size=style.LABEL,
-                    rotation=0,
-                    ha="right",
-                    va="center",
-                    parse_math=False,
-                )
+    across, down = (count * (size + gap) - gap for count in (len(columns), len(rows)))
+    ax = place(figure, SIDE + name_width, top, across, down)
+    x, y = draw_mosaic(ax, maps, position, labels, gap / size, disc=4.6)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.tick_params("x", labelsize=style.SMALL, pad=4)
+    ax.tick_params("y", labelsize=style.LABEL, pad=4)
+    ax.set_xticks(x, [str(epoch) for epoch in dynamics["epoch"].values[columns]])
+    ax.set_yticks(y, names, parse_math=False)
     figure.text(
         (SIDE + name_width - 0.08) / width,
         1 - (top - 0.06) / height,
