@@ -10,30 +10,35 @@ from keras import config, ops
 CHUNK_FEATURES = 4096
 
 
-def fingerprint(x, batch: int):
-    """Fingerprint of one batch of activations, as `measures.cka.fingerprint` defines it.
+def fingerprints(layers: list, batch: int):
+    """Fingerprints of one batch of activations, as `measures.cka.fingerprint` defines them.
 
     Source: Nguyen et al. 2021 (arXiv 2010.15327), eq. 3, of features that are centred first.
 
     Args:
-        x: (batch, ...) activations of any float dtype.
+        layers: (batch, ...) activations of any float dtype, of each layer.
         batch: number of samples b.
 
     Returns:
-        (b (b - 1) / 2,) float32: the upper triangle of the U-centred Gram matrix times
+        (layer, b (b - 1) / 2) float32: the upper triangle of each U-centred Gram matrix times
         sqrt(2 / (b (b - 3))).
-        (3,) float32: |U|^2, |K|^2 and sum |x|^2, by which `measures.cka.is_dead` judges.
+        (layer, 3) float32: |U|^2, |K|^2 and sum |x|^2, by which `measures.cka.is_dead` judges.
     """
-    gram, size = centred_gram(ops.reshape(ops.cast(x, "float32"), (batch, -1)))
-    gram_norm = ops.sum(ops.square(gram))
-    gram = gram * (1 - ops.eye(batch, dtype="float32"))
-    rows = ops.sum(gram, axis=0) / (batch - 2)
-    centred = gram - rows[:, None] - rows[None] + ops.sum(rows) / (batch - 1)
+    grams, sizes = zip(
+        *(centred_gram(ops.reshape(ops.cast(x, "float32"), (batch, -1))) for x in layers),
+        strict=True,
+    )
+    grams = ops.stack(grams)
+    gram_norms = ops.sum(ops.square(grams), axis=(1, 2))
+    grams = grams * (1 - ops.eye(batch, dtype="float32"))
+    rows = ops.sum(grams, axis=1) / (batch - 2)
+    total = ops.sum(rows, axis=1) / (batch - 1)
+    centred = grams - rows[:, :, None] - rows[:, None] + total[:, None, None]
     row, column = np.triu_indices(batch, 1)
     places = ops.convert_to_tensor(row * batch + column, dtype="int32")
-    upper = ops.take(ops.reshape(centred, (-1,)), places)
-    norms = ops.stack([2 * ops.sum(ops.square(upper)), gram_norm, size])
-    return upper * float(np.sqrt(2 / (batch * (batch - 3)))), norms
+    upper = ops.take(ops.reshape(centred, (len(layers), -1)), places, axis=1)
+    norms = [2 * ops.sum(ops.square(upper), axis=1), gram_norms, ops.stack(sizes)]
+    return upper * float(np.sqrt(2 / (batch * (batch - 3)))), ops.stack(norms, axis=1)
 
 
 def centred_gram(x):
@@ -111,6 +116,47 @@ def bins(length: int, count: int) -> np.ndarray:
     overlap = np.minimum(position + 1, edges[1:, None]) - np.maximum(position, edges[:-1, None])
     overlap = np.clip(overlap, 0, None)
     return (overlap / overlap.sum(axis=1, keepdims=True)).astype("float32")
+
+
+def small_convolution(images, kernel, strides: tuple[int, int], padding: str):
+    """A convolution as one product with the matrix that joins every input to every output.
+
+    Args:
+        images: (batch, height, width, channels), of fixed height and width.
+        kernel: (rows, columns, channels, filters).
+        strides: steps along height and width.
+        padding: "same" or "valid".
+
+    Returns:
+        (batch, height', width', filters).
+    """
+    sides, spans = images.shape[1:3], kernel.shape[:2]
+    (y, in_y), (x, in_x) = (
+        taps(*each, padding) for each in zip(sides, spans, strides, strict=True)
+    )
+    # (height, height', width, width', channels, filters)
+    weights = ops.take(ops.take(kernel, y.ravel(), axis=0), x.ravel(), axis=1)
+    weights = ops.reshape(weights, (*y.shape, *x.shape, *kernel.shape[2:]))
+    reached = (in_y[:, :, None, None] & in_x).astype("float32")[..., None, None]
+    weights = ops.transpose(weights * ops.cast(reached, weights.dtype), (0, 2, 4, 1, 3, 5))
+    inputs = int(np.prod(images.shape[1:]))
+    outputs = (y.shape[1], x.shape[1], kernel.shape[3])
+    found = ops.matmul(
+        ops.reshape(images, (-1, inputs)), ops.reshape(weights, (inputs, int(np.prod(outputs))))
+    )
+    return ops.reshape(found, (-1, *outputs))
+
+
+def taps(side: int, span: int, stride: int, padding: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which entry of a kernel joins each input to each output, along one axis.
+
+    Returns:
+        (input, output) whole numbers within the kernel, and whether there is such an entry.
+    """
+    count = -(-side // stride) if padding == "same" else (side - span) // stride + 1
+    before = max((count - 1) * stride + span - side, 0) // 2 if padding == "same" else 0
+    entry = np.arange(side)[:, None] - np.arange(count) * stride + before
+    return np.clip(entry, 0, span - 1), (entry >= 0) & (entry < span)
 
 
 def plane_points(origin, axes, coordinates):

@@ -1,15 +1,20 @@
 """What recording must know and ask of each backend, and puts back afterwards."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import keras
+
+from repdyn_keras.measures import device
 
 # Numbers of the images that go through the layers at a time in jax on a CPU, and the most parts
 # that a batch is cut into: each is compiled anew.
 PART_NUMBERS = 100_000
 MOST_PARTS = 8
+# Sides of images that a 3 x 3 kernel reaches from every point of them.
+SMALL = 2
 
 
 def parts(shape: tuple[int, ...]) -> list[slice]:
@@ -36,6 +41,67 @@ def is_jax_on_a_cpu() -> bool:
     import jax
 
     return jax.default_backend() == "cpu"
+
+
+def compiled(model: keras.Model) -> Callable:
+    """A pass as one compiled function of a batch.
+
+    On jax it is a stateless call, without what `predict_on_batch` does around each batch: that
+    takes as long as a small batch itself. The function returns before its result is there, so
+    that the next batch can be prepared meanwhile.
+
+    Args:
+        model: a built model.
+
+    Returns:
+        A function of what the model is called with, which returns what the model returns.
+    """
+    if keras.backend.backend() != "jax":
+        return model.predict_on_batch
+    import jax
+
+    @jax.jit
+    def stateless(trainable, non_trainable, batch):
+        with small_convolutions_as_products(model):
+            outputs, _ = model.stateless_call(trainable, non_trainable, batch)
+        return outputs
+
+    def call(batch):
+        trainable = [variable.value for variable in model.trainable_variables]
+        non_trainable = [variable.value for variable in model.non_trainable_variables]
+        return stateless(trainable, non_trainable, batch)
+
+    return call
+
+
+@contextmanager
+def small_convolutions_as_products(model: keras.Model) -> Iterator[None]:
+    """Convolutions of images of at most 2 x 2 are matrix products in what is traced in the block.
+
+    XLA's own take six times as long on a CPU; a small ResNet's later stages are made of them.
+    """
+    layers = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.Conv2D]
+    if not is_jax_on_a_cpu():
+        layers = []
+    layers = [layer for layer in layers if layer.groups == 1 and max(layer.dilation_rate) == 1]
+    try:
+        for layer in layers:
+            # Keras tracks what is set in the ordinary way.
+            object.__setattr__(layer, "convolution_op", partial(convolved, layer))
+        yield
+    finally:
+        for layer in layers:
+            object.__delattr__(layer, "convolution_op")
+
+
+def convolved(layer: keras.layers.Conv2D, images, kernel):
+    """What a layer's `convolution_op` returns."""
+    is_small = layer.data_format == "channels_last" and all(
+        side is not None and side <= SMALL for side in images.shape[1:3]
+    )
+    if is_small and layer.padding in ("same", "valid"):
+        return device.small_convolution(images, kernel, layer.strides, layer.padding)
+    return type(layer).convolution_op(layer, images, kernel)
 
 
 @contextmanager

@@ -44,6 +44,24 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
+def places_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) the place of each image among other images, -1 where it is not one of them.
+
+    Args:
+        images: (n, ...) images.
+        others: (m, ...) images; the same one counts where its every number is the same.
+    """
+    places = np.full(len(images), -1)
+    if images.dtype != others.dtype or images.shape[1:] != others.shape[1:]:
+        return places
+    by_bytes = {hash(image.tobytes()): place for place, image in enumerate(others)}
+    for number, image in enumerate(images):
+        place = by_bytes.get(hash(image.tobytes()), -1)
+        if place >= 0 and np.array_equal(others[place], image):
+            places[number] = place
+    return places
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Images with labels, as many of one as of the other.

@@ -1,7 +1,8 @@
 """One state of a model, measured: fingerprints, probes, regions and accuracies."""
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import keras
@@ -13,14 +14,14 @@ from repdyn_keras.measures.cka import is_dead
 from repdyn_keras.measures.planes import draw_planes
 from repdyn_keras.measures.probe import solve_probe
 from repdyn_keras.measures.regions import region_dtype
-from repdyn_keras.recording.backend import undisturbed
+from repdyn_keras.recording.backend import compiled, undisturbed
 from repdyn_keras.recording.heads import Head
-from repdyn_keras.recording.inputs import Evaluation, Labelled
+from repdyn_keras.recording.inputs import Evaluation, Labelled, places_among
 from repdyn_keras.recording.layers import OUTPUT
 from repdyn_keras.recording.passes import (
     BatchStatisticsPass,
+    ComparedPass,
     FeaturePass,
-    FingerprintPass,
     RegionPass,
     updated_norms,
 )
@@ -29,6 +30,8 @@ SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")
 # Pixels of the grid images of one call: bounds the memory of the widest layer.
 CHUNK_PIXELS = 1 << 20
 MOST_POINTS = 1024
+# Batches that are computed while the result of one is read.
+AHEAD = 1
 
 
 class Measurement:
@@ -80,13 +83,21 @@ class Measurement:
         self.n_classes = head.classes
         self.check_data()
         self.widths = self.probe_widths(layers, pooling)
-        self.fingerprint_pass = FingerprintPass(layers, evaluation.batch)
-        self.feature_pass = FeaturePass(layers, pooling, head)
+        # Images that are both compared and probed go through the network once.
+        self.shared = np.zeros(0, int)
+        if probed is not None:
+            self.shared = places_among(probed.x, evaluation.x)
+        self.shares = bool((self.shared >= 0).any())
+        self.compare = compiled(
+            ComparedPass(layers, pooling, head, evaluation.batch, with_features=self.shares)
+        )
+        self.pool = compiled(FeaturePass(layers, pooling, head))
         self.norms = [] if probed is None else updated_norms(model, evaluation.x.shape[1:])
-        self.statistics_pass = None
+        self.find_statistics = None
         if self.norms:
-            self.statistics_pass = BatchStatisticsPass(model, self.norms, head)
+            self.find_statistics = compiled(BatchStatisticsPass(model, self.norms, head))
         self.planes, self.plane_samples, self.region_pass = [], np.zeros((0, 3), int), None
+        self.classify = None
         if planes:
             self.plane_samples, self.planes = draw_planes(
                 evaluation.x, evaluation.true, planes, margin, seed
@@ -100,6 +111,7 @@ class Measurement:
                 self.planes,
                 region_dtype(self.n_classes),
             )
+            self.classify = compiled(self.region_pass)
 
     def check_data(self) -> None:
         """Raises InputError unless images and labels fit the model."""
@@ -168,15 +180,16 @@ class Measurement:
         with undisturbed():
             variables = {}
             moments = None
-            if self.statistics_pass is not None:
+            if self.find_statistics is not None:
                 with self.timed("batch statistics"):
                     accuracy, moments = self.batch_statistics()
                 variables["accuracy_training"] = ((), accuracy)
             with self.recalibrated(moments if self.recalibrate else None):
                 with self.timed("fingerprints"):
-                    variables |= self.fingerprints()
+                    found, compared = self.fingerprints()
+                variables |= found
                 if self.probed is not None:
-                    variables |= self.probes_and_regions()
+                    variables |= self.probes_and_regions(compared)
         return variables
 
     @contextmanager
@@ -186,51 +199,97 @@ class Measurement:
         yield
         self.timings[purpose] = self.timings.get(purpose, 0.0) + time.perf_counter() - start
 
-    def batches(self, x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-        """Batches of one size, the last one padded, and how many images of each count."""
-        for start in range(0, len(x), size):
-            batch = x[start : start + size]
-            count = len(batch)
-            if count < size:
-                batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
-            yield batch, count
+    def batches(
+        self, x: np.ndarray, size: int, places: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        """Batches of one size; the last one is filled up with its last image.
 
-    def fingerprints(self) -> dict[str, tuple]:
-        """Every layer's fingerprint, (layer, pair) float32, and norms, (layer, norm)."""
-        packed: list[list[np.ndarray]] = [[] for _ in self.names]
+        Args:
+            x: (n, ...) images.
+            size: images of a batch.
+            places: which of the images; None for all.
+        """
+        for start in range(0, len(x) if places is None else len(places), size):
+            part = slice(start, start + size)
+            batch = x[part] if places is None else x[places[part]]
+            if len(batch) < size:
+                more = np.repeat(batch[-1:], size - len(batch), axis=0)
+                batch = np.concatenate([batch, more])
+            yield batch
+
+    def results(self, function: Callable, batches: Iterable) -> Iterator:
+        """What a compiled pass makes of batches, in order; one is computed ahead."""
+        waiting: deque = deque()
+        for batch in batches:
+            waiting.append(function(batch))
+            if len(waiting) > AHEAD:
+                yield as_numpy(waiting.popleft())
+        while waiting:
+            yield as_numpy(waiting.popleft())
+
+    def fingerprints(self) -> tuple[dict[str, tuple], list[np.ndarray]]:
+        """Every layer's fingerprint, (layer, pair) float32, and norms, (layer, norm).
+
+        Returns:
+            Those, and the features of the compared images, see `features`; none of them where
+            no compared image is probed.
+        """
+        size = self.evaluation.batch
+        pairs = size * (size - 1) // 2
+        batches = len(self.evaluation.x) // size
+        prints = np.empty((len(self.names), batches, pairs), np.float32)
         norms = np.zeros((len(self.names), 3))
-        for batch, _ in self.batches(self.evaluation.x, self.evaluation.batch):
-            for index, (vector, squares) in enumerate(
-                self.fingerprint_pass.predict_on_batch(batch)
-            ):
-                packed[index].append(vector)
-                norms[index] += squares
-        prints = np.stack([np.concatenate(parts) for parts in packed])
+        features = []
+        found = self.results(self.compare, self.batches(self.evaluation.x, size))
+        for place, (vectors, squares, of_images) in enumerate(found):
+            prints[:, place] = vectors
+            norms += squares
+            features.append(of_images)
+        prints = prints.reshape(len(self.names), -1)
         finite = np.isfinite(norms).all(axis=1) & np.isfinite(prints).all(axis=1)
         with np.errstate(invalid="ignore"):
             dead = np.array(
                 [is_dead(n, epsilon) for n, epsilon in zip(norms, self.epsilons, strict=True)]
             )
-        return {
+        variables = {
             "fingerprint": (("layer", "pair"), prints),
             "norm": (("layer", "square"), norms),
             "finite": (("layer",), finite.astype(np.uint8)),
             "dead": (("layer",), (dead & finite).astype(np.uint8)),
         }
+        return variables, [np.concatenate(layer) for layer in zip(*features, strict=True)]
 
-    def features(self, x: np.ndarray) -> list[np.ndarray]:
-        """Each hidden layer's pooled features (n, d) and the output (n, classes)."""
-        parts = [
-            [f[:count] for f in self.feature_pass.predict_on_batch(batch)]
-            for batch, count in self.batches(x, self.evaluation.batch)
-        ]
-        return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
+    def features(self, x: np.ndarray, places: np.ndarray | None = None) -> list[np.ndarray]:
+        """Each hidden layer's pooled features (n, d) and the output's scores (n, classes).
 
-    def probes_and_regions(self) -> dict[str, tuple]:
+        Args:
+            x: images.
+            places: which of them; None for all.
+        """
+        n = len(x) if places is None else len(places)
+        parts = self.results(self.pool, self.batches(x, self.evaluation.batch, places))
+        return [np.concatenate(layer)[:n] for layer in zip(*parts, strict=True)]
+
+    def probed_features(self, compared: list[np.ndarray]) -> list[np.ndarray]:
+        """What `features` gives of the probed images.
+
+        Args:
+            compared: what it gives of the compared ones; empty where none is probed.
+        """
+        if not self.shares:
+            return self.features(self.probed.x)
+        layers = [layer[self.shared] for layer in compared]
+        rest = np.flatnonzero(self.shared < 0)
+        if len(rest):
+            for layer, found in zip(layers, self.features(self.probed.x, rest), strict=True):
+                layer[rest] = found
+        return layers
+
+    def probes_and_regions(self, compared: list[np.ndarray]) -> dict[str, tuple]:
         """The probes, their accuracies and those of the output, and everybody's regions."""
         layers, hidden = len(self.names), len(self.names) - 1
         with self.timed("accuracies"):
-            *features, output = self.features(self.probed.x)
+            *features, output = self.probed_features(compared)
             held_out = self.features(self.test.x) if self.test is not None else None
         accuracy = np.full((layers, len(SUBSETS)), np.nan)
         solution = np.full((layers, 3), np.nan)
@@ -281,14 +340,11 @@ class Measurement:
         coordinates = grids.reshape(-1, 2).astype(np.float32)
         number = np.repeat(np.arange(len(self.planes), dtype=np.int32), self.resolution**2)
         size = points_at_once(self.evaluation.x.shape[1:])
-        classes = []
-        for (plane, count), (points, _) in zip(
-            self.batches(number, size), self.batches(coordinates, size), strict=True
-        ):
-            classes.append(self.region_pass.predict_on_batch([plane, points])[:count])
+        batches = zip(self.batches(number, size), self.batches(coordinates, size), strict=True)
+        classes = np.concatenate(list(self.results(self.classify, map(list, batches))))
         dtype = self.region_pass.region_dtype
         shape = (len(self.names), len(self.planes), self.resolution, self.resolution)
-        return np.concatenate(classes).T.astype(dtype).reshape(shape)
+        return classes[: len(number)].T.astype(dtype).reshape(shape)
 
     def batch_statistics(self) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
         """Training-mode accuracy on the probed images, and each BatchNormalization's moments.
@@ -296,20 +352,19 @@ class Measurement:
         Only whole batches count: a padded one would have moments of its own.
         """
         size = min(self.evaluation.batch, len(self.probed.y))
-        right, total = 0, 0
-        moments = []
-        for start in range(0, len(self.probed.y) - size + 1, size):
-            part = slice(start, start + size)
-            output, found = self.statistics_pass.predict_on_batch(self.probed.x[part])
-            right += int(np.sum(output.argmax(axis=1) == self.probed.y[part]))
-            total += size
-            moments.append(found)
+        right, moments = 0, []
+        whole = len(self.probed.y) // size * size
+        labels = self.probed.y[:whole].reshape(-1, size)
+        found = self.results(self.find_statistics, self.batches(self.probed.x[:whole], size))
+        for given, (output, of_batch) in zip(labels, found, strict=True):
+            right += int(np.sum(output.argmax(axis=1) == given))
+            moments.append(of_batch)
         pooled = []
         for of_batches in zip(*moments, strict=True):
             means = np.stack([mean for mean, _ in of_batches]).astype(np.float64)
             variances = np.stack([variance for _, variance in of_batches]).astype(np.float64)
             pooled.append((means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)))
-        return right / total, pooled
+        return right / whole, pooled
 
     @contextmanager
     def recalibrated(self, moments: list | None) -> Iterator[None]:
@@ -330,6 +385,11 @@ class Measurement:
         finally:
             for variable, value in own:
                 variable.assign(value)
+
+
+def as_numpy(found):
+    """Arrays of a backend, in any structure, as NumPy's."""
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, found)
 
 
 def points_at_once(image_shape: tuple[int, ...]) -> int:

@@ -1,6 +1,6 @@
 """What runs on the device: whole passes through the model, each one Keras model built once.
 
-`predict_on_batch` compiles them, one trace a run, and leaves the training as it was. They share
+`backend.compiled` compiles them, one trace a run, and leaves the training as it was. They share
 the model's variables and create none that draws from a random initializer.
 """
 
@@ -40,18 +40,6 @@ class Pass(keras.Model):
         return [ops.concatenate(tensors) for tensors in zip(*found, strict=True)]
 
 
-class FingerprintPass(Pass):
-    """Images (b, ...) to each layer's fingerprint and norms, see `device.fingerprint`."""
-
-    def __init__(self, layers: keras.Model, batch: int):
-        super().__init__(layers, "fingerprint_pass")
-        self.batch = batch
-
-    def call(self, images):
-        layers = self.joined(self.activations, images)
-        return [device.fingerprint(x, self.batch) for x in layers]
-
-
 class FeaturePass(Pass):
     """Images (b, ...) to each hidden layer's pooled features and the output's scores (b, classes).
 
@@ -67,12 +55,34 @@ class FeaturePass(Pass):
         self.head = head
 
     def call(self, images):
-        return self.joined(self.features, images)
+        return self.joined(lambda part: self.features(self.activations(part)), images)
 
-    def features(self, images) -> list:
-        """Those of one part of the images."""
-        *hidden, output = self.activations(images)
+    def features(self, activations: list) -> list:
+        """Those of the layers' tensors of some images."""
+        *hidden, output = activations
         return [*(device.pooled(x, self.pooling) for x in hidden), self.head.scores(output)]
+
+
+class ComparedPass(FeaturePass):
+    """Images (b, ...) to each layer's fingerprint and norms, see `device.fingerprints`.
+
+    Args:
+        layers: keras.Model from the images to the list of the layers' tensors.
+        pooling: features of a probe.
+        head: the output, the last of the tensors.
+        batch: number of images b.
+        with_features: whether what `FeaturePass` gives of the same images is returned, too.
+    """
+
+    def __init__(self, layers, pooling, head: Head, batch: int, with_features: bool):
+        super().__init__(layers, pooling, head)
+        self.batch = batch
+        self.with_features = with_features
+
+    def call(self, images):
+        activations = self.joined(self.activations, images)
+        found = device.fingerprints(activations, self.batch)
+        return *found, self.features(activations) if self.with_features else []
 
 
 class RegionPass(Pass):
