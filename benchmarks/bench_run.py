@@ -21,8 +21,8 @@ STEPS, SOME = 6, 512
 
 def trained(folder: str, recorded: bool) -> tuple[float, dict[str, float]]:
     """Seconds of the default training from its data to its end, and those of each purpose."""
+    from repdyn_keras.backends import use_backend
     from repdyn_keras.config import Config, resolve
-    from repdyn_keras.experiment.backends import use_backend
 
     config = resolve(Config())
     use_backend(config.backend)

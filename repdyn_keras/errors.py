@@ -13,7 +13,6 @@ EXTRAS = {
     "tensorflow": "tensorflow",
     "torch": "torch",
     "tensorflow_datasets": "tfds",
-    "ray": "ray",
 }
 
 

@@ -38,7 +38,11 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """What jax compiles in one test is loaded in others, during this session of tests only."""
+    """Ends at once without the backend; what jax compiles in one test is loaded in others."""
+    backend = os.environ["KERAS_BACKEND"]
+    if importlib.util.find_spec(backend) is None:
+        extra = f": pip install -e '.[{backend}]'" if backend in EXTRAS else ""
+        pytest.exit(f"KERAS_BACKEND={backend} names a package that is not installed{extra}", 2)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="repdyn-tests-jax-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
@@ -117,3 +121,15 @@ def copy(tiny_run, tmp_path):
     from repdyn_keras.records import RunFolder
 
     return RunFolder(shutil.copytree(tiny_run.folder.path, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def coarse_figures():
+    """Figures of few pixels, and none that is left open."""
+    from matplotlib import pyplot
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("repdyn_keras.figures.style.DPI", 40)
+        patch.setattr("repdyn_keras.figures.animation.DPI", 40)
+        yield
+    assert pyplot.get_fignums() == []

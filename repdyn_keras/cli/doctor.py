@@ -57,8 +57,8 @@ def machine() -> list[tuple[str, bool, str]]:
     import platform
     from importlib import metadata
 
+    from repdyn_keras.backends import is_installed
     from repdyn_keras.errors import EXTRAS, install_command
-    from repdyn_keras.experiment.backends import is_installed
 
     rows = [("python", True, platform.python_version()), ("cores", True, str(os.cpu_count()))]
     for module in ("keras", "jax", *EXTRAS):

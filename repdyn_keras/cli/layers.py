@@ -20,10 +20,10 @@ def command(
     ] = None,
 ) -> None:
     """List the layers of a network that can be recorded."""
+    from repdyn_keras.backends import use_backend
     from repdyn_keras.cli.collect import collect
     from repdyn_keras.cli.tables import print_layers
     from repdyn_keras.config import Config, resolve
-    from repdyn_keras.experiment.backends import use_backend
 
     named = {"model": model, "backend": backend or None, "output": output}
     config = resolve(Config(**collect({}, named, set_ or [])))

@@ -1,6 +1,7 @@
 """Two runs on the same images, compared by CKA: their layers, and a layer's epochs."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,13 +10,16 @@ from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.measures.cka import cosines, null_deviation
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 
+if TYPE_CHECKING:
+    import xarray
+
 
 def compare(
     a: Run,
     b: Run,
     epochs: Iterable[tuple[int, int]] | None = None,
     layers: Iterable[tuple[str, str]] | None = None,
-):
+) -> "xarray.Dataset":
     """CKA between two runs that recorded the same images; needs no backend.
 
     The runs may differ in architecture, optimizer, seed and backend.

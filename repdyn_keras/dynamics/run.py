@@ -2,9 +2,13 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repdyn_keras.dynamics.analysis import compute_dynamics
 from repdyn_keras.records import RunFolder
+
+if TYPE_CHECKING:
+    import xarray
 
 
 class Run:
@@ -37,12 +41,18 @@ class Run:
         return self.folder.config()
 
     @property
-    def history(self) -> list[dict[str, str]]:
-        """The rows of `history.csv`; empty for a run recorded by a callback alone."""
-        return self.folder.history()
+    def history(self) -> list[dict[str, float]]:
+        """The rows of `history.csv`, NaN where a row has no value.
+
+        Empty for a run recorded by a callback alone.
+        """
+        return [
+            {name: float(text) if text else float("nan") for name, text in row.items()}
+            for row in self.folder.history()
+        ]
 
     @cached_property
-    def dynamics(self):
+    def dynamics(self) -> "xarray.Dataset":
         """The `xarray.Dataset` of `dynamics.nc`, computed anew in memory where that is outdated."""
         if self.folder.dynamics_are_current():
             held = self.folder.dynamics()

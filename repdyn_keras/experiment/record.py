@@ -1,16 +1,20 @@
 """A run folder from the saved weights of a training that is over."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.backends import use_backend
 from repdyn_keras.experiment.folders import begin_folder, choose_folder
 from repdyn_keras.experiment.run import finish
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
+
+if TYPE_CHECKING:
+    from repdyn_keras.dynamics import Run
 
 
 def record(
@@ -20,7 +24,7 @@ def record(
     like: str | Path | None = None,
     out: str | Path | None = None,
     watcher: Watcher | None = None,
-):
+) -> "Run":
     """Records saved weights, one file an epoch: the command `repdyn record` in Python.
 
     Each checkpoint is recorded as the callback would have recorded that epoch: the same weights

@@ -1,9 +1,9 @@
 """Files of a run that are damaged or missing, made again from what is whole."""
 
+from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, resolve, with_trust
 from repdyn_keras.dynamics import analyze
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.backends import use_backend
 from repdyn_keras.experiment.history import HISTORY, accuracies_of, rows_of
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder

@@ -1,10 +1,11 @@
 """One configured training from its data to its dynamics."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
 
+from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
 from repdyn_keras.errors import Interrupted, StorageError
-from repdyn_keras.experiment.backends import use_backend
 from repdyn_keras.experiment.folders import begin_folder, choose_folder, run_name, size_of
 from repdyn_keras.experiment.resume import folder_to_resume, resumed_config, say_other_versions
 from repdyn_keras.experiment.stopping import Stopping
@@ -12,6 +13,32 @@ from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import free_bytes, megabytes
+
+if TYPE_CHECKING:
+    from repdyn_keras.dynamics import Run
+    from repdyn_keras.experiment.plan import Plan
+
+
+@overload
+def run(
+    config: Config | dict | str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    dry_run: Literal[False] = False,
+    resume: bool = False,
+) -> "Run": ...
+
+
+@overload
+def run(
+    config: Config | dict | str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    dry_run: Literal[True],
+    resume: bool = False,
+) -> "Plan": ...
 
 
 def run(
@@ -21,7 +48,7 @@ def run(
     watcher: Watcher | None = None,
     dry_run: bool = False,
     resume: bool = False,
-):
+) -> "Run | Plan":
     """Trains one network, records it, analyzes and draws: the command `repdyn run` in Python.
 
     Args:
@@ -105,7 +132,7 @@ def check_room(path: Path, size: int) -> None:
         )
 
 
-def finish(folder: RunFolder, watcher: Watcher):
+def finish(folder: RunFolder, watcher: Watcher) -> "Run":
     """Analyzes and draws what a folder's records say; returns the run."""
     from repdyn_keras.dynamics import analyze, open_run
     from repdyn_keras.figures import draw_all

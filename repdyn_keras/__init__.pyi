@@ -1,0 +1,11 @@
+from repdyn_keras.config import Config as Config
+from repdyn_keras.dynamics import compare as compare
+from repdyn_keras.dynamics import open_run as open_run
+from repdyn_keras.errors import InputError as InputError
+from repdyn_keras.experiment import record as record
+from repdyn_keras.experiment import run as run
+from repdyn_keras.measures.cka import cka as cka
+from repdyn_keras.measures.cka import cka_matrix as cka_matrix
+from repdyn_keras.recording import RepresentationRecorder as RepresentationRecorder
+
+__version__: str
