@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 
 import repdyn_keras
 from repdyn_keras.cli import app
+from repdyn_keras.errors import InputError
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.measures.cka import fingerprint
 from repdyn_keras.records import RunFolder
@@ -132,6 +134,21 @@ def assert_refused(result, words):
         assert word in result.stderr, f"{word!r} is not in {result.stderr!r}"
 
 
+def assert_input_error(case, pattern: str, call, *given, **more) -> str:
+    """A call raises an InputError whose message holds the pattern; returns the message.
+
+    Args:
+        case: names the call where the assertion fails.
+    """
+    try:
+        call(*given, **more)
+    except InputError as error:
+        message = str(error)
+        assert re.search(pattern, message), f"{case}: {pattern!r} is not in {message!r}"
+        return message
+    pytest.fail(f"{case}: was not refused")
+
+
 def small_model():
     """Three layers of zeros."""
     import keras
@@ -141,6 +158,36 @@ def small_model():
         for units in (5, 4, 3)
     ]
     return keras.Sequential([keras.Input((2,)), *layers], name="mine")
+
+
+# --- fingerprints, independently of the package ---------------------------------------------------
+
+
+def fingerprint_float64(x, batch: int):
+    """Fingerprint of features (n, ...) and their three norms, summed over batches, in float64.
+
+    Source: Nguyen et al. 2021 (arXiv 2010.15327), eq. 3, of features that are centred first.
+    """
+    x = np.asarray(x, np.float64).reshape(len(x), -1)
+    vectors, norms = [], np.zeros(3)
+    for start in range(0, len(x), batch):
+        part = x[start : start + batch]
+        centred = part - part.mean(axis=0)
+        gram = centred @ centred.T
+        k = gram - np.diag(np.diag(gram))
+        r = k.sum(axis=0) / (batch - 2)
+        u = k - r - r[:, None] + k.sum() / ((batch - 1) * (batch - 2))
+        np.fill_diagonal(u, 0)
+        vectors.append(np.sqrt(2 / (batch * (batch - 3))) * u[np.triu_indices(batch, 1)])
+        norms += [np.sum(u**2), np.sum(gram**2), np.sum(part**2)]
+    return np.concatenate(vectors), norms
+
+
+def assert_fingerprint(found, x, batch: int, case="") -> None:
+    """A stored fingerprint is that of features in float64, to the accuracy of float32."""
+    expected = fingerprint_float64(x, batch)[0]
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert error <= 1e-5, (case, error)
 
 
 # --- a run that ends before its time ------------------------------------------------------------
@@ -505,3 +552,10 @@ def fake_digits(rng, label, channels, side=8):
     ink = np.cos(4 * np.hypot(x + 0.4 * np.cos(turn), y + 0.4 * np.sin(turn)) - turn)
     ink = ink[..., None] + 0.2 * rng.standard_normal((*ink.shape, channels))
     return ((ink - ink.mean()) / ink.std()).astype(np.float32)
+
+
+def words_in(figure) -> str:
+    """All that is written in a figure."""
+    from matplotlib.text import Text
+
+    return " ".join(text.get_text() for text in figure.findobj(Text))

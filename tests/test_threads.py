@@ -1,13 +1,15 @@
 """Computations side by side: their order, their memory, and BLAS's threads."""
 
+import os
 import threading
 
 import numpy as np
 import pytest
 
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures import cka as cka_module
 from repdyn_keras.measures import threads
-from repdyn_keras.measures.cka import cka, cka_matrix
+from repdyn_keras.measures.cka import cka_matrix
 
 pytestmark = pytest.mark.without_keras
 
@@ -25,48 +27,65 @@ def two_cores(monkeypatch):
         yield
 
 
-def test_two_are_computed_at_a_time_and_come_in_order():
+def test_two_are_computed_at_a_time_in_order_by_one_blas_thread_each():
     meeting = threading.Barrier(2, timeout=20)
+    seen = set()
 
     def function(item):
         meeting.wait()
+        seen.update(blas_threads())
         return item**2
 
-    assert list(threads.side_by_side(function, range(6), 1)) == [0, 1, 4, 9, 16, 25]
+    # Two of these fit the memory exactly.
+    half = threads.MEMORY_BYTES // 2
+    for count, expected in ((6, [0, 1, 4, 9, 16, 25]), (2, [0, 1])):
+        assert set(blas_threads()) == {2}
+        assert list(threads.side_by_side(function, range(count), half)) == expected
+        assert seen == {1}
+    assert set(blas_threads()) == {2}
 
 
-def test_what_would_hold_more_than_the_limit_is_computed_one_after_another():
-    names = set()
-    list(
-        threads.side_by_side(
-            lambda _: names.add(threading.get_ident()), range(4), threads.MEMORY_BYTES // 2 + 1
+def test_one_item_or_more_memory_than_the_limit_is_computed_one_after_another():
+    for count, size in ((4, threads.MEMORY_BYTES // 2 + 1), (1, 1)):
+        inside = list(
+            threads.side_by_side(
+                lambda _: (threading.get_ident(), set(blas_threads())), range(count), size
+            )
         )
-    )
-    assert names == {threading.get_ident()}
-
-
-def test_blas_has_one_thread_meanwhile_and_its_own_number_afterwards():
-    assert set(blas_threads()) == {2}
-    inside = list(threads.side_by_side(lambda _: blas_threads(), range(4), 1))
-    assert {count for counts in inside for count in counts} == {1}
-    assert set(blas_threads()) == {2}
+        assert inside == [(threading.get_ident(), {2})] * count
 
 
 def test_an_error_comes_through_and_blas_is_as_before():
-    representations = [np.eye(8), np.arange(8.0), np.eye(8)]
+    sound = np.random.default_rng(1).normal(size=(8, 3))
     with pytest.raises(InputError, match=r"shape \(8,\)"):
-        cka_matrix(representations)
+        cka_matrix([sound, np.arange(8.0), sound])
     assert set(blas_threads()) == {2}
 
 
-def test_a_matrix_is_the_same_whatever_computes_it(monkeypatch):
+def test_a_matrix_is_the_same_side_by_side_and_its_memory_is_known(monkeypatch):
     rng = np.random.default_rng(0)
     common = rng.normal(size=(64, 30))
     x = [(common + 0.2 * k * rng.normal(size=(64, 30))).astype(np.float32) for k in range(5)]
+    sizes = []
+
+    def spied(function, items, size):
+        sizes.append(size)
+        return threads.side_by_side(function, items, size)
+
+    monkeypatch.setattr(cka_module, "side_by_side", spied)
     together = cka_matrix(x, batch_size=32)
+    # A batch of features and two of its Gram matrices, in float32.
+    assert sizes == [4 * (32 * 30 + 2 * 32 * 32)]
     monkeypatch.setattr(threads, "MEMORY_BYTES", 0)
-    alone = cka_matrix(x, batch_size=32)
-    np.testing.assert_allclose(together, alone, atol=1e-6)
-    pairs = [[cka(a, b, batch_size=32) for b in x] for a in x]
-    np.testing.assert_allclose(together, pairs, atol=1e-6)
+    np.testing.assert_allclose(together, cka_matrix(x, batch_size=32), atol=1e-6)
     assert 0.1 < together[0, 4] < 0.9
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert threads.cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    for count, expected in ((7, 7), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert threads.cores() == expected
