@@ -3,78 +3,88 @@
 import numpy as np
 import pytest
 import xarray
-from helpers import BACKEND, TINY, repdyn
+from helpers import (
+    BATCH,
+    WRITTEN_EPOCHS,
+    assert_input_error,
+    features,
+    repdyn,
+    write_run,
+)
 
-from repdyn_keras import InputError, cka, compare, open_run, run
+from repdyn_keras import cka, compare, open_run
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.measures.cka import cosines, fingerprint, null_deviation
 
+ONE = (("stem", "block", "pooled", "output"), WRITTEN_EPOCHS, 0)
+OTHER = (("embedding", "pooled", "output"), (0, 1, 2, 3, 5, 7, 9, 12, 18), 7)
+BAD = [(2, "stem", "dead"), (32, "pooled", "not finite")]
+
 
 @pytest.fixture(scope="module")
-def runs(tiny_run, tmp_path_factory):
-    """The tiny ResNet, and a ViT of another seed and optimizer on the same data."""
-    keys = {k: v for k, v in TINY.items() if k not in ("width", "blocks", "keep_weights")}
-    other = {"model": "vit", "optimizer": "adam", "seed": 3, "data_seed": 0, "epochs": 5}
-    sizes = {"width": 8, "depth": 2, "heads": 2, "patch": 4, "planes": 0, "backend": BACKEND}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
-        vit = run({**keys, **other, **sizes}, out=tmp_path_factory.mktemp("compare") / "vit")
-    return open_run(tiny_run.folder.path), vit
+def runs(tmp_path_factory):
+    """Two runs of other layers and epochs; two layers of the first one are no numbers once."""
+    base = tmp_path_factory.mktemp("compare")
+    for name, (layers, epochs, seed), bad in (("one", ONE, BAD), ("other", OTHER, [])):
+        write_run(base / name, layers, epochs, planes=False, bad=bad, seed=seed)
+    return open_run(base / "one"), open_run(base / "other")
 
 
-def prints(opened, epoch, layer):
-    place = opened.dynamics["layer"].values.tolist().index(layer)
-    return opened.folder.fingerprints([epoch], slice(place, place + 1))[0, 0].astype(float)
-
-
-def test_a_comparison_holds_cosines_of_the_two_runs_fingerprints(runs):
-    found = compare(*runs, epochs=[(0, 0), (1, 4)], layers=[("stem", "block01")])
+def test_a_comparison_holds_the_cka_of_the_two_runs_features(runs):
+    found = compare(*runs, epochs=[(0, 0), (3, 12)], layers=[("stem", "pooled")])
+    x, y = (features(*run) for run in (ONE, OTHER))
+    assert found["cka_layers"].dims == found["cka_layers_null"].dims
     assert found["cka_layers"].dims == ("moment", "layer_a", "layer_b")
     assert found["cka_epochs"].dims == ("match", "recorded_a", "recorded_b")
-    for moment, (one, other) in enumerate([(0, 0), (1, 4)]):
-        for a in ("stem", "output"):
-            for b in ("patch_embedding", "block02"):
-                x, y = prints(runs[0], one, a), prints(runs[1], other, b)
-                wanted = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
-                here = found["cka_layers"].isel(moment=moment).sel(layer_a=a, layer_b=b)
-                assert here.item() == pytest.approx(wanted, abs=1e-6)
-    x, y = prints(runs[0], 2, "stem"), prints(runs[1], 5, "block01")
-    wanted = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
-    here = found["cka_epochs"].isel(match=0).sel(recorded_a=2, recorded_b=5).item()
-    assert here == pytest.approx(wanted, abs=1e-6)
-    assert found.attrs["title_a"].startswith("synthetic, resnet, sgd")
-    assert found.attrs["title_b"].startswith("synthetic, vit, adam")
+    for moment, (e, f) in enumerate([(0, 0), (3, 7)]):
+        wanted = [[cka(a, b, batch_size=BATCH) for b in y[f]] for a in x[e]]
+        assert found["cka_layers"].values[moment] == pytest.approx(np.array(wanted), abs=1e-6)
+        prints = [
+            np.stack([fingerprint(one, batch_size=BATCH) for one in layers])
+            for layers in (x[e], y[f])
+        ]
+        null = found["cka_layers_null"].values[moment]
+        assert null == pytest.approx(null_deviation(*prints, BATCH), rel=1e-5)
+    wanted = np.array([[cka(a, b, batch_size=BATCH) for b in y[:, 1]] for a in x[:, 0]])
+    wanted[WRITTEN_EPOCHS.index(2)] = np.nan
+    assert found["cka_epochs"].values[0] == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+    assert [found.attrs[f"title_{run}"] for run in "ab"] == ["one", "other"]
+    assert found["epoch_b"].values.tolist() == [0, 12]
+    assert found["match_b"].values.tolist() == ["pooled"]
 
 
-def test_the_usual_comparison_is_of_the_first_and_last_epochs_and_common_names(runs):
+def test_the_usual_comparison_is_of_first_fit_and_last_epochs_and_of_common_names(runs, tmp_path):
+    def moments(found):
+        return list(zip(found["epoch_a"].values, found["epoch_b"].values, strict=True))
+
     found = compare(*runs)
-    assert list(zip(found["epoch_a"].values, found["epoch_b"].values, strict=True)) == [
-        (0, 0),
-        (3, 5),
-    ]
-    assert found["match_a"].values.tolist() == ["output"]
-    assert found["recorded_a"].values.tolist() == [0, 1, 2, 3]
+    assert moments(found) == [(0, 0), (16, 18), (32, 18)]
+    assert [found.attrs[f"perfect_fit_epoch_{run}"] for run in "ab"] == [16, 18]
+    assert found["match_a"].values.tolist() == ["pooled", "output"]
+    assert found["recorded_a"].values.tolist() == list(ONE[1])
+    assert found["recorded_b"].values.tolist() == list(OTHER[1])
+    short = open_run(write_run(tmp_path / "short", epochs=(0, 1, 2), planes=False).path)
+    assert moments(compare(runs[0], short)) == [(0, 0), (32, 2)], "a run without a fit"
+    begun = open_run(write_run(tmp_path / "begun", epochs=(0,), planes=False).path)
+    assert moments(compare(begun, begun)) == [(0, 0)]
 
 
 def test_a_run_compared_with_itself_repeats_its_own_matrices(runs):
-    found = compare(runs[0], runs[0])
+    itself, turned = compare(runs[0], runs[0]), compare(*runs[::-1])
     own = runs[0].dynamics["cka"].values
-    assert found["cka_epochs"].values == pytest.approx(own, abs=1e-6)
-    last = np.diagonal(found["cka_layers"].isel(moment=-1).values)
-    assert last == pytest.approx(1, abs=1e-6)
-    swapped = compare(*runs[::-1])
-    assert swapped["cka_layers"].isel(moment=0).values.T == pytest.approx(
-        compare(*runs)["cka_layers"].isel(moment=0).values, abs=1e-6
-    )
+    assert itself["cka_epochs"].values == pytest.approx(own, abs=1e-6, nan_ok=True)
+    first = np.diagonal(itself["cka_layers"].values[0])
+    assert first == pytest.approx(np.ones(4), abs=1e-6)
+    straight = compare(*runs)["cka_layers"].values[0]
+    assert turned["cka_layers"].values[0].T == pytest.approx(straight, abs=1e-6)
 
 
-def test_dead_layers_are_nan(runs, tmp_path):
-    # The class token of an untrained ViT sees no image: its logits' fingerprint is alive or dead
-    # as the record says, and no number stands for a dead one.
-    found = compare(*runs, epochs=[(0, 0)])
-    dead = runs[1].folder.series([0], ["dead"])["dead"][0].astype(bool)
-    assert np.isnan(found["cka_layers"].values[0][:, dead]).all()
-    assert np.isfinite(found["cka_layers"].values[0][:, ~dead]).all()
+def test_layers_that_are_dead_or_not_finite_are_nan_and_no_others(runs):
+    found = compare(*runs, epochs=[(0, 0), (2, 2), (32, 18)])["cka_layers"]
+    missing = np.isnan(found).all("layer_b")
+    assert (missing == np.isnan(found).any("layer_b")).all()
+    at = [(moment, ONE[0][layer]) for moment, layer in np.argwhere(missing.values)]
+    assert at == [(1, "stem"), (2, "pooled")]
 
 
 def test_the_nulls_deviation_is_that_of_permuted_samples():
@@ -94,83 +104,48 @@ def test_the_nulls_deviation_is_that_of_permuted_samples():
     assert cka(x, y, batch_size=b) > 3 * exact.item()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"epochs": [(0, 4), (7, 0)]}, "no record of epoch 7. Expected one of 0, 1, 2, 3"),
-        ({"layers": [("stem", "blok01")]}, "Unknown layer of .*vit 'blok01'. .*block01"),
+def test_what_was_not_recorded_is_refused(runs):
+    for options, message in (
+        ({"epochs": [(0, 4), (7, 0)]}, "one has no record of epoch 7. Expected one of 0, 1, 2, 3"),
+        ({"epochs": [(0, 4)]}, "other has no record of epoch 4"),
+        ({"layers": [("stem", "poled")]}, "Unknown layer of .*other 'poled'. .*pooled"),
+        ({"layers": [("sten", "pooled")]}, "Unknown layer of .* 'sten'. .*stem"),
         ({"epochs": []}, "No epochs or no layers to compare"),
         ({"layers": []}, "No epochs or no layers to compare"),
-        ({"layers": [("sten", "block01")]}, "Unknown layer of .* 'sten'. .*stem"),
-    ],
-)
-def test_what_was_not_recorded_is_refused(runs, options, message):
-    with pytest.raises(InputError, match=message):
-        compare(*runs, **options)
+    ):
+        assert_input_error(options, message, compare, *runs, **options)
 
 
-def constants(ids, digest="a", batch=8):
-    return xarray.Dataset({"sample": ("image", ids)}, attrs={"images_hash": digest, "batch": batch})
+def test_other_images_are_refused():
+    def constants(ids, digest="a", batch=8):
+        attributes = {"images_hash": digest, "batch": batch}
+        return xarray.Dataset({"sample": ("image", ids)}, attrs=attributes)
 
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
+    one = constants([1, 2, 3, 4])
+    for other, message in (
         (constants([1, 2, 3, 5]), "4 and 4 images, of which 3 have ids in common"),
         (constants([1, 2, 3]), "4 and 3 images, of which 3"),
         (constants([2, 1, 3, 4]), "the same images in another order"),
         (constants([1, 2, 3, 4], "b"), "the same ids and other pixels"),
         (constants([1, 2, 3, 4], batch=4), "batches of 8 and of 4"),
-    ],
-)
-def test_other_images_are_refused(other, message):
-    one = constants([1, 2, 3, 4])
-    with pytest.raises(InputError, match=f"A and B recorded .*{message}.*Expected the same"):
-        check_same_images(one, other, "A", "B")
+    ):
+        said = f"A and B recorded .*{message}.*Expected the same"
+        assert_input_error(message, said, check_same_images, one, other, "A", "B")
     check_same_images(one, one.copy(), "A", "B")
 
 
-def test_the_command_prints_a_table_and_writes_pictures_and_netcdf(runs, tmp_path):
+def test_the_command_prints_a_table_and_writes_netcdf(runs, tmp_path, monkeypatch):
+    draw = "repdyn_keras.figures.draw_comparison"
+    monkeypatch.setattr(draw, lambda comparison, folder: [folder / "drawn.png"])
     paths = [opened.folder.path for opened in runs]
-    done = repdyn(
-        "compare", *paths, "--epoch", "1:4", "--epoch", "0", "--layer", "stem:block02",
-        "--out", tmp_path / "out",
-    )  # fmt: skip
+    options = ["--epoch", "3:12", "--epoch", "0", "--layer", "stem:pooled"]
+    done = repdyn("compare", *paths, *options, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
-    assert "A at epoch 1, B at epoch 4" in done.stdout
-    assert "stage2_block1" in done.stdout
+    assert "A at epoch 3, B at epoch 12" in done.stdout
+    for words in ("block", str(tmp_path / "out" / "drawn.png")):
+        assert words in done.stdout.replace("\n", "")
     with xarray.open_dataset(tmp_path / "out" / "comparison.nc", engine="h5netcdf") as written:
-        expected = compare(*runs, [(1, 4), (0, 0)], [("stem", "block02")])
+        expected = compare(*runs, [(3, 12), (0, 0)], [("stem", "pooled")])
         xarray.testing.assert_equal(written.load(), expected)
-    for name in ("layers.png", "epochs.png"):
-        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
-
-
-def test_by_default_it_is_written_beside_the_first_run(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr("repdyn_keras.figures.draw_comparison", lambda *args: [])
-    done = repdyn("compare", runs[1].folder.path, runs[0].folder.path)
-    assert done.exit_code == 0, done.stderr
-    name = f"compare-{runs[1].folder.path.name}-{runs[0].folder.path.name}"
-    assert (runs[1].folder.path.parent / name / "comparison.nc").is_file()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--epoch", "a"], "--epoch 'a' came. Expected a recorded epoch"),
-        (["--epoch", "1:2:3"], "--epoch '1:2:3' came"),
-        (["--layer", ":stem"], "--layer ':stem' came. Expected one layer, or two"),
-        (["--epoch", "99"], "no record of epoch 99"),
-    ],
-)
-def test_bad_options_are_one_message(runs, options, message):
-    done = repdyn("compare", *(opened.folder.path for opened in runs), *options)
-    assert done.exit_code == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_folder_that_is_no_run_is_refused(runs, tmp_path):
-    done = repdyn("compare", runs[0].folder.path, tmp_path)
-    assert done.exit_code == 2
-    assert "holds no records" in done.stderr
+    assert repdyn("compare", *paths[::-1]).exit_code == 0
+    assert (paths[1].parent / "compare-other-one" / "comparison.nc").is_file(), "beside the first"

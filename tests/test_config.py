@@ -1,540 +1,353 @@
 """A run in words: what a key may hold, what is said of anything else, and which setting wins."""
 
 import dataclasses
+import os
 import tomllib
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from repdyn_keras.cli.collect import collect
-from repdyn_keras.config import (
-    Config,
-    describe_keys,
-    load_config,
-    parse_value,
-    resolve,
-    to_toml,
-)
-from repdyn_keras.config.keys import check
-from repdyn_keras.errors import InputError, nearest, not_installed, unknown
+from repdyn_keras.config import require_memory, resolve, usable_path
+from repdyn_keras.config.files import load_config, load_versions, to_toml
+from repdyn_keras.config.keys import KEYS, Config, check, describe_keys, parse_value
+from repdyn_keras.errors import InputError, nearest, not_installed, quoted, unknown
 
 pytestmark = pytest.mark.without_keras
 
-KEYS = [spec.name for spec in dataclasses.fields(Config)]
+LONG, DIGITS = "x" * 10_000, "9" * 5000
+LARGEST = 2**63 - 1
+NAN, INF = float("nan"), float("inf")
+WHOLE, NUMBER, TRUTH = "a whole number", "a number", "true or false"
+NUMBERS = "a list of whole numbers"
 
 
-def written(folder, text, encoding="utf-8"):
+def written(folder, content):
     path = folder / "run.toml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 
 def message(call, *args, **kwargs):
-    """What the user is told."""
+    """What the user is told, which is short."""
     with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)
+        found = call(*args, **kwargs)
+        pytest.fail(f"{quoted((args, kwargs))} gave {quoted(found)}")
+    assert len(str(caught.value)) < 500
     return str(caught.value)
 
 
-# --- values -----------------------------------------------------------------------------------
-
-
 def test_defaults_are_valid_and_a_configuration_is_frozen():
-    config = Config()
-    assert (config.backend, config.dataset, config.model, config.optimizer) == (
-        "jax",
-        "digits",
-        "resnet",
-        "sgd",
-    )
+    config = Config(backend="jax", dataset="digits", model="resnet", optimizer="sgd")
+    assert config == Config() != Config(seed=1)
+    assert hash(config) == hash(Config())
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.epochs = 3
-    assert hash(config) == hash(Config())
-    assert config == Config()
-    assert config != Config(seed=1)
-
-
-def test_keys_are_named_never_positional():
     with pytest.raises(TypeError):
         Config("jax")
 
 
-@pytest.mark.parametrize(
-    "name, value, held",
-    [
-        ("epochs", 40, 40),
-        ("epochs", 40.0, 40),
-        ("epochs", None, None),
-        ("label_noise", 0, 0.0),
-        ("label_noise", 0.999, 0.999),
-        ("learning_rate", 1, 1.0),
-        ("blocks", [1, 1], (1, 1)),
-        ("blocks", (3,), (3,)),
-        ("record_epochs", "log", "log"),
-        ("record_epochs", [0, 1, 5], (0, 1, 5)),
-        ("record_epochs", range(0, 6, 2), (0, 2, 4)),
-        ("pooling", "flatten", "flatten"),
-        ("pooling", 2, 2),
-        ("layers", "stage4.*", "stage4.*"),
-        ("layers", None, None),
-        ("dataset", "npz:some dir/my.npz", "npz:some dir/my.npz"),
-        ("planes", 0, 0),
-        ("keep_weights", True, True),
-    ],
-)
-def test_valid_values_are_held_in_the_keys_type(name, value, held):
-    found = getattr(Config(**{name: value}), name)
-    assert found == held
-    assert type(found) is type(held)
-
-
-def test_a_list_that_was_given_is_not_kept_by_reference():
+def test_values_and_text_after_set_are_held_in_the_keys_type():
+    for name, values in {
+        "epochs": [("40", 40), ("4e1", 40), (40.0, 40), ("none", None), ("", None), (None, None)],
+        "label_noise": [(0, 0.0), (0.999, 0.999), (" 0.25 ", 0.25)],
+        "learning_rate": [("1e-3", 1e-3), ("1", 1.0)],
+        "blocks": [("1,1", (1, 1)), (" [1, 2] ", (1, 2)), ("(1,2,)", (1, 2)), ("3", (3,))],
+        "record_epochs": [("log", "log"), ("0,10", (0, 10)), ("7", (7,)), (range(3), (0, 1, 2))],
+        "pooling": [("flatten", "flatten"), ("2", 2), (2, 2)],
+        "augment": [("true", True), ("False", False), (True, True)],
+        "dataset": [("npz:some dir/a=b.npz", "npz:some dir/a=b.npz")],
+        "layers": [("[[a]", "[[a]"), ("None", None)],  # Python warns of the expression
+    }.items():
+        for value, expected in values:
+            held = parse_value(name, value) if isinstance(value, str) else value
+            found = getattr(Config(**{name: held}), name)
+            assert (found, type(found)) == (expected, type(expected)), (name, value)
+            assert not isinstance(value, str) or type(held) is type(expected)
     blocks = [1, 2]
     config = Config(blocks=blocks)
     blocks.append(3)
-    assert config.blocks == (1, 2)
+    assert config.blocks == (1, 2), "a list is not kept by reference"
 
 
-@pytest.mark.parametrize(
-    "name, value, words",
-    [
-        ("epochs", 2.5, "a whole number"),
-        ("epochs", "ten", "a whole number"),
-        ("epochs", True, "a whole number"),
-        ("epochs", [1], "a whole number"),
-        ("seed", None, "a whole number"),
-        ("label_noise", "0.2", "a number"),
-        ("label_noise", None, "a number"),
-        ("label_noise", False, "a number"),
-        ("augment", 1, "true or false"),
-        ("augment", "yes", "true or false"),
-        ("augment", None, "true or false"),
-        ("dataset", 3, "text"),
-        ("layers", 4, "text"),
-        ("blocks", 3, "a list of whole numbers"),
-        ("blocks", [], "a list of whole numbers"),
-        ("blocks", [1.5], "a list of whole numbers"),
-        ("blocks", [1, True], "a list of whole numbers"),
-        ("blocks", "1,1", "a list of whole numbers"),
-        ("record_epochs", 3, "text or a list of whole numbers"),
-        ("pooling", 2.5, "text or a whole number"),
-        ("seed", {"a": 1}, "a whole number"),
-    ],
-)
-def test_a_value_of_the_wrong_type_is_refused_in_words(name, value, words):
-    said = message(Config, **{name: value})
-    assert said.startswith(f"{name} = {value!r} is not valid.")
-    assert f"Expected {words}." in said
+def test_a_value_of_the_wrong_type_is_refused_in_words():
+    for name, values, words in (
+        ("epochs", (2.5, "ten", True, [1], NAN, INF), WHOLE),
+        ("seed", (None, {"a": 1}), WHOLE),
+        ("label_noise", ("0.2", None, False), NUMBER),
+        ("augment", (1, "yes", None), TRUTH),
+        ("dataset", (3,), "text"),
+        ("blocks", (3, [], [1.5], [1, True], "1,1", [[1]], ["1"]), NUMBERS),
+        ("record_epochs", (3,), f"text or {NUMBERS}"),
+        ("pooling", (2.5,), f"text or {WHOLE}"),
+    ):
+        for value in values:
+            said = message(Config, **{name: value})
+            assert said == f"{name} = {value!r} is not valid. Expected {words}."
 
 
-@pytest.mark.parametrize(
-    "name, value, words",
-    [
-        ("epochs", 0, "at least 1"),
-        ("epochs", -3, "at least 1"),
-        ("label_noise", -0.01, "at least 0 and below 1"),
-        ("label_noise", 1, "at least 0 and below 1"),
-        ("momentum", 1.0, "at least 0 and below 1"),
-        ("test_share", 0.0, "at least 0.01 and at most 0.9"),
-        ("test_share", 0.95, "at least 0.01 and at most 0.9"),
-        ("n_eval", 3, "at least 4"),
-        ("cka_batch", 3, "at least 4"),
-        ("resolution", 1, "at least 2"),
-        ("planes", -1, "at least 0"),
-        ("margin", -0.1, "at least 0"),
-        ("seed", -1, "at least 0"),
-        ("pooling", 0, "at least 1"),
-        ("synthetic_classes", 1, "at least 2"),
-    ],
-)
-def test_a_number_out_of_range_is_refused_with_its_range(name, value, words):
-    said = message(Config, **{name: value})
-    assert said.startswith(f"{name} = ")
-    assert "out of range" in said
-    assert words in said
+def test_a_number_is_taken_within_its_range_alone():
+    for name, good, bad, words in (
+        ("epochs", (1, 10**6), (0, 10**6 + 1), "at least 1 and at most 1000000"),
+        ("label_noise", (0, 0.99), (-0.01, 1.0, NAN, INF), "at least 0 and below 1"),
+        ("test_share", (0.01, 0.9), (0.0, 0.95), "at least 0.01 and at most 0.9"),
+        ("n_eval", (4,), (3,), "at least 4"),
+        ("cka_batch", (4,), (3,), "at least 4"),
+        ("probe_images", (3,), (2,), "at least 3"),
+        ("resolution", (2, 1000), (1, 1001), "at least 2 and at most 1000"),
+        ("planes", (0, 10_000), (-1, 10_001), "at least 0 and at most 10000"),
+        ("margin", (0, 100), (-0.1, 1e308), "at least 0 and at most 100"),
+        ("image_size", (1, 16_384), (2**62,), "at least 1 and at most 16384"),
+        ("weight_decay", (0, 1e6), (1e308, INF), "at least 0 and at most 1000000.0"),
+        ("seed", (0, LARGEST), (-1,), "at least 0"),
+        ("pooling", (1,), (0,), "at least 1"),
+        ("synthetic_classes", (2,), (1,), "at least 2 and at most 10000"),
+    ):
+        for value in good:
+            assert getattr(Config(**{name: value}), name) == value
+        for value in bad:
+            said = message(Config, **{name: value})
+            expected = f"{name} = {value} is out of range. Expected a finite number {words}."
+            assert said == expected
+    for name, values in (("blocks", (2, 0)), ("record_epochs", (0, -1))):
+        assert f"{name} = {values[1]} is out of range" in message(Config, **{name: values})
+    for name in ("seed", "epochs", "label_noise"):
+        for value in (2**63, 10**400, 1e300):
+            assert name in message(Config, **{name: value})
+    for value in (2**63, 16**5000):
+        assert f"up to {LARGEST}" in message(Config, blocks=[1, value])
 
 
-@pytest.mark.parametrize("name, value", [("blocks", (2, 0)), ("record_epochs", (0, -1))])
-def test_every_number_of_a_list_is_in_range(name, value):
-    assert f"{name} = {min(value)} is out of range" in message(Config, **{name: value})
+def test_an_unknown_name_is_refused_with_the_nearest():
+    for case in (
+        "backend:tensorflw:tensorflow backend:JAX:jax model:resnet50:resnet optimizer:adamw:adam "
+        "schedule:cosin:cosine stem:smal:small batch_norm:recalibrated:recalibrate "
+        "dataset:digit:digits pooling:men:mean record_epochs:logs:log"
+    ).split():
+        name, value, near = case.split(":")
+        said = message(Config, **{name: value})
+        assert said.startswith(f"Unknown {name} {value!r}. ")
+        assert near in said.split(": ", 1)[1]
+    for value in ("", "xyz"):
+        assert "Valid: sgd, adam." in message(Config, optimizer=value), "near to none"
+    for call in (check, parse_value):
+        for name in ("learning_rte", "Learning_rate", "learning_rate s"):
+            said = message(call, name, "0.1")
+            assert said.startswith(f"Unknown key {name!r}. Nearest: learning_rate")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("name", ["label_noise", "learning_rate", "margin", "weight_decay"])
-def test_numbers_that_are_not_finite_are_refused(name, value):
-    assert "Expected a finite number" in message(Config, **{name: value})
+def test_text_that_fits_no_type_is_refused():
+    for name, texts, words in (
+        ("blocks", ("1,a", "1,,2", "1.5,2", ",", "[]"), NUMBERS),
+        ("blocks", ("1,0",), "at least 1"),
+        ("blocks", (DIGITS, f"1,{DIGITS}"), f"{NUMBERS} up to {LARGEST}"),
+        ("record_epochs", ("-1,4",), "at least 0"),
+        ("epochs", ("ten", "2.5", "nan", "inf", "0x10", LONG), WHOLE),
+        ("seed", ("none", "", DIGITS), WHOLE),
+        ("seed", ("1" * 400, str(2**63), "1e300"), str(LARGEST)),
+        ("label_noise", ("nan", "1e400"), "finite"),
+        ("label_noise", ("a lot", "20%", "0,2"), NUMBER),
+        ("augment", ("maybe", "1"), TRUTH),
+        ("dataset", ("npz:",), "Expected npz:FILE"),
+        ("model", ("a/b:f", "..own:build", "own:"), "module:function"),
+        ("layers", ("stage[", "*block", "(" * 9000), "is not a regular expression"),
+        ("layers", (f"a{{{DIGITS[:20]}}}",), "repetition"),
+        ("dataset", ("npz:a\0b",), "NUL"),
+        ("data_dir", ("\ud800", os.fsdecode(b"\xff"), "\0"), "Unicode without NUL"),
+    ):
+        for text in texts:
+            said = message(parse_value, name, text)
+            assert name in said.lower() and words in said, said
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_whole_numbers_that_are_not_finite_are_refused(value):
-    assert "Expected a whole number" in message(Config, epochs=value)
+def test_a_configuration_survives_its_file(tmp_path):
+    odd = {"dataset": 'npz:some "odd" \\ näme.npz', "seed": 2**53 + 1, "augment": True}
+    odd |= {"blocks": (1, 2, 3), "learning_rate": 1e-17, "record_epochs": (0, 3, 7), "pooling": 3}
+    odd |= {"layers": "block0[1-3]|stem\\d", "margin": 1 / 3, "momentum": 0.1 + 0.2}
+    for config in (Config(), Config(**odd), resolve(Config(model="vit"))):
+        path = written(tmp_path, to_toml(config, {"keras": "3.15", "repdyn-keras": "0.1"}))
+        found = load_config(path)
+        assert Config(**found) == config and load_config(str(path)) == found
+        assert set(found) == {key for key in KEYS if getattr(config, key) is not None}
+        assert load_versions(path) == {"keras": "3.15", "repdyn-keras": "0.1"}
+    path = written(tmp_path, "label_noise = 0  # of nothing else\n")
+    assert (load_config(path), load_versions(path)) == ({"label_noise": 0.0}, {})
 
 
-@pytest.mark.parametrize("name", ["seed", "epochs", "label_noise"])
-def test_numbers_beyond_every_float_are_refused(name):
-    """TOML and `--set` can hold them: no OverflowError may come out."""
-    assert name in message(Config, **{name: 10**400})
+NO_TOML = [b"epochs 4", b"epochs = ", b"epochs = 4\nepochs = 5", b"[unclosed", b'model = "vit']
+NO_TOML += [b"= 3", b"blocks = [1, 2\n", b'model = "\\q"', b'model = "\\ud800"', b"\0" * 100]
+NO_TOML += [b"a = 3\rb = 4", b"\xef\xbb\xbfepochs = 3", b'{"epochs": 3}', b"model: resnet"]
+NO_TOML += [b"x = " + b"[" * 100_000, f"seed = {DIGITS}".encode()]
+NO_TEXT = [b"\xff\xfe\x00", 'a = "é"'.encode("latin-1"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"]
+BAD_FILES = {
+    **dict.fromkeys(NO_TOML, "not valid TOML"),
+    **dict.fromkeys(NO_TEXT, "not UTF-8"),
+    b"# x\n" * 300_000: "1048576 bytes",
+    b"epoch = 4\n": "run.toml",
+    b'"" = 3': "Unknown key ''",
+    b"[training]\nepochs = 3\n": "Unknown key 'training'",
+    b'"\\u001b[2J" = 3': "\\x1b[2J",
+    b"epochs = 0": "epochs = 0 is out of range",
+    b"seed = true": "seed = True is not valid",
+    b"[[blocks]]\nvalue = 3": NUMBERS,
+    b'blocks = ["x"' + b', "x"' * 5000 + b"]": "…",
+    b"layers = [0x" + b"f" * 5000 + b"]": "layers is out of range",
+    b"model = 1979-05-27": "Expected text",
+}
 
 
-@pytest.mark.parametrize(
-    "name, value, near",
-    [
-        ("backend", "tensorflw", "tensorflow"),
-        ("backend", "JAX", "jax"),
-        ("model", "resnet50", "resnet"),
-        ("optimizer", "adamw", "adam"),
-        ("schedule", "cosin", "cosine"),
-        ("batch_norm", "recalibrated", "recalibrate"),
-        ("dataset", "digit", "digits"),
-        ("pooling", "men", "mean"),
-        ("record_epochs", "logs", "log"),
-    ],
-)
-def test_an_unknown_choice_is_refused_with_the_nearest(name, value, near):
-    said = message(Config, **{name: value})
-    assert f"Unknown {name} {value!r}" in said
-    assert near in said.split(": ", 1)[1]
-
-
-@pytest.mark.parametrize("value", ["", "xyz"])
-def test_an_unknown_choice_that_is_near_to_none_is_told_all(value):
-    said = message(Config, optimizer=value)
-    assert "Valid: " in said
-    assert "sgd" in said and "adam" in said
-
-
-def test_a_dataset_file_without_a_name_is_refused():
-    assert "npz:FILE" in message(Config, dataset="npz:")
-
-
-@pytest.mark.parametrize("pattern", ["stage[", "(", "*block"])
-def test_a_layer_pattern_that_is_none_is_refused(pattern):
-    said = message(Config, layers=pattern)
-    assert repr(pattern) in said
-    assert "regular expression" in said
-
-
-def test_an_unknown_key_is_refused_with_the_nearest_name():
-    said = message(check, "learning_rte", 0.1)
-    assert "Unknown key 'learning_rte'" in said
-    assert "learning_rate" in said
-
-
-# --- text -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name, text, value",
-    [
-        ("blocks", "1,1", (1, 1)),
-        ("blocks", "1,1,1,1", (1, 1, 1, 1)),
-        ("blocks", " 1, 2 ", (1, 2)),
-        ("blocks", "[1, 2]", (1, 2)),
-        ("blocks", "(1,2,)", (1, 2)),
-        ("blocks", "3", (3,)),
-        ("record_epochs", "log", "log"),
-        ("record_epochs", "0,10,100", (0, 10, 100)),
-        ("record_epochs", "7", (7,)),
-        ("pooling", "mean", "mean"),
-        ("pooling", "4", 4),
-        ("epochs", "40", 40),
-        ("epochs", "4e1", 40),
-        ("epochs", "none", None),
-        ("epochs", "", None),
-        ("learning_rate", "1e-3", 1e-3),
-        ("learning_rate", "1", 1.0),
-        ("label_noise", " 0.25 ", 0.25),
-        ("augment", "true", True),
-        ("augment", "False", False),
-        ("model", "vit", "vit"),
-        ("layers", "block0[1-3]", "block0[1-3]"),
-        ("layers", "None", None),
-        ("dataset", "npz:a=b.npz", "npz:a=b.npz"),
-    ],
-)
-def test_text_after_set_is_read_as_the_keys_type(name, text, value):
-    found = parse_value(name, text)
-    assert found == value
-    assert type(found) is type(value)
-
-
-@pytest.mark.parametrize(
-    "name, text, words",
-    [
-        ("blocks", "1,a", "a list of whole numbers"),
-        ("blocks", "1,,2", "a list of whole numbers"),
-        ("blocks", "1.5,2", "a list of whole numbers"),
-        ("blocks", "1,0", "at least 1"),
-        ("record_epochs", "-1,4", "at least 0"),
-        ("epochs", "ten", "a whole number"),
-        ("epochs", "2.5", "a whole number"),
-        ("epochs", "nan", "a whole number"),
-        ("epochs", "0", "at least 1"),
-        ("seed", "none", "a whole number"),
-        ("label_noise", "nan", "a finite number"),
-        ("label_noise", "a lot", "a number"),
-        ("learning_rate", "inf", "a finite number"),
-        ("augment", "maybe", "true or false"),
-        ("augment", "1", "true or false"),
-        ("model", "resnt", "resnet"),
-    ],
-)
-def test_text_that_fits_no_type_is_refused(name, text, words):
-    said = message(parse_value, name, text)
-    assert name in said
-    assert words in said
-
-
-@pytest.mark.parametrize("name", ["epoch", "Epochs", "epoch s"])
-def test_text_for_an_unknown_key_names_the_nearest(name):
-    assert "epochs" in message(parse_value, name, "3")
-
-
-@pytest.mark.parametrize("digits", [400, 5000])
-def test_a_number_of_very_many_digits_is_refused(digits):
-    assert "seed" in message(parse_value, "seed", "1" * digits)
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-def test_a_file_gives_the_keys_that_it_sets(tmp_path):
-    path = written(tmp_path, 'model = "vit"\nepochs = 4\nblocks = [1, 1]\nlabel_noise = 0\n')
-    found = load_config(path)
-    assert found == {"model": "vit", "epochs": 4, "blocks": (1, 1), "label_noise": 0.0}
-    assert type(found["label_noise"]) is float
-    assert load_config(str(path)) == found
-
-
-def test_an_empty_file_sets_nothing(tmp_path):
-    assert load_config(written(tmp_path, "# nothing\n")) == {}
-
-
-def test_the_versions_of_a_run_are_not_keys(tmp_path):
-    assert load_config(written(tmp_path, 'seed = 3\n[versions]\nkeras = "3"\n')) == {"seed": 3}
-
-
-CHANGED = [
-    Config(),
-    Config(
-        backend="torch",
-        dataset='npz:some "odd" \\ näme.npz',
-        model="vit",
-        optimizer="adam",
-        epochs=7,
-        label_noise=0.1,
-        seed=2**53 + 1,
-        augment=True,
-        blocks=(1, 2, 3),
-        learning_rate=1e-17,
-        schedule="cosine",
-        record_epochs=(0, 3, 7),
-        layers="block0[1-3]|stem\\d",
-        pooling=3,
-        margin=1 / 3,
-    ),
-    resolve(Config(model="vit")),
-    Config(pooling="flatten", momentum=0.1 + 0.2),
-]
-
-
-@pytest.mark.parametrize("config", CHANGED)
-def test_a_configuration_survives_its_file(tmp_path, config):
-    path = written(tmp_path, to_toml(config, {"keras": "3.15", "repdyn-keras": "0.1"}))
-    assert Config(**load_config(path)) == config
-
-
-def test_a_written_file_names_every_key_that_is_set_and_the_versions():
-    values = tomllib.loads(to_toml(resolve(Config()), {"keras": "3.15"}))
-    assert values.pop("versions") == {"keras": "3.15"}
-    config = resolve(Config())
-    assert set(values) == {key for key in KEYS if getattr(config, key) is not None}
-
-
-def test_an_unknown_key_in_a_file_names_the_file_and_the_nearest(tmp_path):
-    path = written(tmp_path, "epoch = 4\n")
-    said = message(load_config, path)
-    assert "Unknown key 'epoch'" in said
-    assert "epochs" in said
-    assert str(path) in said
-
-
-@pytest.mark.parametrize(
-    "text, words",
-    [
-        ("epochs = 0", "epochs = 0 is out of range"),
-        ("epochs = 2.5", "Expected a whole number"),
-        ('epochs = "4"', "Expected a whole number"),
-        ("label_noise = nan", "finite"),
-        ("margin = inf", "finite"),
-        ("blocks = 3", "a list of whole numbers"),
-        ("blocks = []", "a list of whole numbers"),
-        ("augment = 1", "true or false"),
-        ("seed = 1979-05-27", "a whole number"),
-        ('model = "alexnet"', "Unknown model 'alexnet'.*resnet"),
-        ("[model]\nwidth = 3", "Unknown key|model = "),
-        ("[training]\nepochs = 3", "Unknown key 'training'"),
-    ],
-)
-def test_bad_values_of_a_file_are_refused(tmp_path, text, words):
-    with pytest.raises(InputError, match=words):
-        load_config(written(tmp_path, text))
-
-
-@pytest.mark.parametrize(
-    "text", ["epochs 4", "epochs = ", "epochs = 4\nepochs = 5", "[unclosed", 'model = "vit', "= 3"]
-)
-def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path, text):
-    path = written(tmp_path, text)
-    said = message(load_config, path)
-    assert str(path) in said
-    assert "not valid TOML" in said
-
-
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", 'model = "vit" # naïve'.encode("latin-1")])
-def test_a_file_that_is_not_utf8_is_refused_by_name(tmp_path, content):
-    path = written(tmp_path, content)
-    said = message(load_config, path)
-    assert str(path) in said
-    assert "not UTF-8" in said
-
-
-def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
-    for path in (tmp_path / "none.toml", tmp_path):
+def test_a_file_that_is_no_configuration_is_refused(tmp_path):
+    for content, words in BAD_FILES.items():
+        path = written(tmp_path, content)
         said = message(load_config, path)
-        assert str(path) in said
-        assert "Cannot read" in said
+        assert words in said, (content[:40], said)
+        assert str(path) in said or b"=" in content
+    for path in (tmp_path / "none.toml", tmp_path):
+        assert message(load_config, path).startswith(f"Cannot read the configuration {path}: ")
 
 
-# --- precedence -------------------------------------------------------------------------------
+def test_a_path_that_no_file_can_have_is_refused_and_any_other_is_taken(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    for path, words in (
+        ("a\0b", "NUL"),
+        (LONG, "name too long"),
+        ("x/" * 5000, "name too long"),
+        ("loop/x", "symbolic links"),
+        ("~no-such-user/x", "home"),
+        ("\ud800", "Unicode"),
+    ):
+        assert words in message(usable_path, path)
+        for pair in (f"dataset=npz:{path}", f"data_dir={path}", f"model={path}.keras"):
+            message(collect, {}, {}, [pair])
+    for path in ("none", "~/x", "/", tmp_path, "a/../b"):
+        assert str(usable_path(path)) == str(path).replace("~", "/home/me")
 
 
-@pytest.fixture
-def no_backend(monkeypatch):
+def test_options_win_over_set_over_the_file_over_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-
-
-@pytest.mark.usefixtures("no_backend")
-def test_options_win_over_set_over_the_file_over_defaults(tmp_path):
+    assert collect({}, {"epochs": None, "seed": None}, []) == {}
     file = load_config(written(tmp_path, 'seed = 1\nepochs = 11\nmodel = "vit"\n'))
     found = collect(file, {"seed": "3", "epochs": None}, ["seed=2", "epochs=12"])
     assert found == {"seed": 3, "epochs": 12, "model": "vit"}
-    config = Config(**found)
-    assert (config.seed, config.epochs, config.model, config.optimizer) == (3, 12, "vit", "sgd")
-
-
-@pytest.mark.parametrize(
-    "option, pairs, file, expected",
-    [
-        (None, [], "", "torch"),
-        (None, [], 'backend = "tensorflow"', "tensorflow"),
-        (None, ["backend=jax"], 'backend = "tensorflow"', "jax"),
-        ("tensorflow", ["backend=jax"], 'backend = "torch"', "tensorflow"),
-    ],
-)
-def test_the_environment_decides_the_backend_where_nothing_else_does(
-    tmp_path, monkeypatch, option, pairs, file, expected
-):
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    found = collect(load_config(written(tmp_path, file)), {"backend": option}, pairs)
-    assert found["backend"] == expected
-
-
-@pytest.mark.usefixtures("no_backend")
-def test_nothing_set_is_nothing_collected():
-    assert collect({}, {"epochs": None, "seed": None}, []) == {}
-
-
-@pytest.mark.usefixtures("no_backend")
-def test_a_later_set_wins_and_may_hold_an_equals_sign():
     found = collect({}, {}, ["seed=1", "seed = 5", "dataset=npz:a=b.npz"])
-    assert found == {"seed": 5, "dataset": "npz:a=b.npz"}
+    assert found == {"seed": 5, "dataset": "npz:a=b.npz"}, "a later one wins; values may hold ="
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    for option, pairs, values, expected in (
+        (None, [], {}, "torch"),
+        (None, [], {"backend": "tensorflow"}, "tensorflow"),
+        (None, ["backend=jax"], {"backend": "tensorflow"}, "jax"),
+        ("tensorflow", ["backend=jax"], {"backend": "torch"}, "tensorflow"),
+    ):
+        assert collect(values, {"backend": option}, pairs)["backend"] == expected
+    for pair in ("epochs", "", "epochs:3", LONG):
+        assert "Expected --set key=value" in message(collect, {}, {}, [pair])
 
 
-@pytest.mark.parametrize("pair", ["epochs", "", "epochs:3"])
-def test_a_set_without_a_value_is_refused(pair):
-    assert "key=value" in message(collect, {}, {}, [pair])
-
-
-@pytest.mark.parametrize("model", ["resnet", "vit"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_presets_fill_what_was_left_open(model, optimizer):
-    config = Config(model=model, optimizer=optimizer)
-    filled = resolve(config)
-    for name in ("epochs", "width", "learning_rate", "schedule", "batch_size"):
-        assert getattr(config, name) is None
-        assert getattr(filled, name) is not None
-    if model == "vit":
-        assert None not in (filled.patch, filled.depth, filled.heads)
-    for name in KEYS:
-        if getattr(config, name) is not None:
-            assert getattr(filled, name) == getattr(config, name)
-
-
-def test_presets_never_replace_what_was_set():
+def test_presets_fill_what_was_left_open_and_nothing_else():
+    sizes = {"resnet": {"width", "blocks", "stem"}, "vit": {"width", "patch", "depth", "heads"}}
+    for model in ("resnet", "vit", "mine:build"):
+        filled_keys = {"epochs", "learning_rate", "schedule", "batch_size", "data_seed"}
+        filled_keys |= sizes.get(model, set())
+        for optimizer in ("sgd", "adam"):
+            config = Config(model=model, optimizer=optimizer)
+            filled = resolve(config)
+            assert resolve(filled) == filled
+            assert {k for k in KEYS if getattr(filled, k) != getattr(config, k)} == filled_keys
+            assert all(getattr(config, key) is None for key in filled_keys)
     chosen = {"epochs": 3, "width": 5, "learning_rate": 0.0, "schedule": "cosine", "batch_size": 7}
     filled = resolve(Config(**chosen))
     assert {name: getattr(filled, name) for name in chosen} == chosen
 
 
-def test_resolving_twice_changes_nothing_more():
-    once = resolve(Config(model="vit", optimizer="adam"))
-    assert resolve(once) == once
-
-
-# --- words ------------------------------------------------------------------------------------
-
-
 def test_every_key_is_described_with_its_default():
     rows = describe_keys()
-    assert [name for name, _, _ in rows] == KEYS
+    assert [name for name, _, _ in rows] == [spec.name for spec in dataclasses.fields(Config)]
     table = {name: (default, words) for name, default, words in rows}
-    assert table["epochs"][0] == "(preset)"
-    assert table["data_seed"][0] == "(seed)"
-    assert table["label_noise"][0] == "0.2"
-    assert table["layers"][0] == "(every block)"
+    shown = [table[name][0] for name in ("epochs", "data_seed", "label_noise", "layers")]
+    assert shown == ["(preset)", "(seed)", "0.2", "(every block)"]
     assert "jax, tensorflow, torch" in table["backend"][1]
-    assert all(words.strip() for _, _, words in rows)
+    for name, default, words in rows:
+        assert words.strip()
+        held = getattr(Config(), name)
+        assert held is None if default.startswith("(") else parse_value(name, default) == held
 
 
-@pytest.mark.parametrize("name", KEYS)
-def test_a_described_default_is_what_set_reads_back(name):
-    default = {row[0]: row[1] for row in describe_keys()}[name]
-    if default.startswith("("):
-        assert getattr(Config(), name) is None
-    else:
-        assert parse_value(name, default) == getattr(Config(), name)
-
-
-@pytest.mark.parametrize(
-    "name, valid, expected",
-    [
+def test_nearest_names():
+    many = [f"stage{i}" for i in range(12)]
+    for name, valid, expected in (
         ("learning_rte", ["epochs", "learning_rate", "seed"], ["learning_rate"]),
         ("EPOCHS", ["epochs", "seed"], ["epochs"]),
         ("rate", ["learning_rate", "seed"], ["learning_rate"]),
         ("zzz", ["a", "b", "c"], ["a", "b", "c"]),
         ("", ["a", "b"], ["a", "b"]),
-        ("x", [str(i) for i in range(20)], [str(i) for i in range(8)]),
-    ],
+        ("x", many, many[:8]),
+    ):
+        assert nearest(name, valid) == expected
+    said = str(unknown("layer", "stge", many, "Look again."))
+    assert said.startswith("Unknown layer 'stge'. Nearest: stage")
+    assert said.endswith(" (12 in all). Look again.")
+
+
+def test_what_is_not_there_is_named_with_a_way_out():
+    for name, command in (
+        ("torch", "pip install 'repdyn-keras[torch]'"),
+        ("jax", "pip install jax"),
+    ):
+        said = str(not_installed(name, {"torch": "torch"}, "This"))
+        assert said.startswith(f"This needs the package {name!r}, which is not installed.")
+        assert said.endswith(f": {command}")
+    require_memory(1, "this", "width")
+    for size, shown in ((10**16, "10,000,000 GB"), (10**400, "more than a billion GB")):
+        assert f"this would take {shown} of" in message(require_memory, size, "this", "width")
+
+
+def test_values_are_quoted_as_they_came_and_short():
+    nested: list = []
+    for _ in range(100_000):
+        nested = [nested]
+    for value, shown in (
+        ("résumé", "'résumé'"),
+        ("\x1b\u202e", "'\\x1b\\u202e'"),
+        ([1, "a"], "[1, 'a']"),
+        ("a" + "x" * 10**6 + "b", f"'a{'x' * 37}…{'x' * 38}b'"),
+        (16**5000, "a number of thousands of digits"),
+        ([16**5000], "a number of thousands of digits"),
+        (nested, "a list of many in each other"),
+    ):
+        assert quoted(value) == shown
+
+
+TEXTS = st.text(max_size=40) | st.sampled_from(["\0", "\ud800", "none", "1,2", "(", DIGITS, LONG])
+TEXTS |= st.integers().map(str) | st.floats().map(str)
+LEAVES = st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.binary()
+TREES = st.recursive(
+    LEAVES, lambda part: st.lists(part) | st.dictionaries(st.text(), part), max_leaves=8
 )
-def test_nearest_names(name, valid, expected):
-    assert nearest(name, valid) == expected
 
 
-def test_an_unknown_name_among_many_says_how_many_there_are():
-    said = str(unknown("layer", "stge", [f"stage{i}" for i in range(12)], "Look again."))
-    assert "Unknown layer 'stge'" in said
-    assert "Nearest: stage" in said
-    assert "12 in all" in said
-    assert said.endswith("Look again.")
+@pytest.mark.parametrize("count", [40, pytest.param(800, marks=pytest.mark.long)])
+def test_anything_is_a_value_that_survives_its_file_or_is_refused(tmp_path, count):
+    few = {"max_examples": count, "derandomize": True, "deadline": None, "database": None}
 
+    @settings(**few, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.sampled_from(list(KEYS)), TEXTS, TREES, st.sampled_from(["text", "value", "file"]))
+    def holds(name, text, value, where):
+        try:
+            if where == "text":
+                held = parse_value(name, text)
+            elif where == "value" or not isinstance(value, bytes):
+                held = check(name, value)
+            else:
+                held = load_config(written(tmp_path, value)).get(name)
+                assert held == tomllib.loads(value.decode()).get(name)
+            config = Config(**{name: held})
+        except InputError as error:
+            assert (name if where != "file" else "") in str(error) and len(str(error)) < 500
+            return
+        assert getattr(config, name) == held
+        assert Config(**load_config(written(tmp_path, to_toml(config, {})))) == config
 
-def test_a_missing_package_names_the_extra_that_brings_it():
-    error = not_installed("torch", {"torch": "torch"}, "backend = 'torch'")
-    assert isinstance(error, ValueError)
-    assert "backend = 'torch' needs the package 'torch'" in str(error)
-    assert "pip install 'repdyn-keras[torch]'" in str(error)
-
-
-def test_a_missing_package_of_the_core_is_named_without_an_extra():
-    said = str(not_installed("jax", {"torch": "torch"}, "backend = 'jax'"))
-    assert said.endswith("pip install jax")
+    holds()

@@ -5,177 +5,132 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 import repdyn_keras
 
-PACKAGE = Path(repdyn_keras.__file__).parent
+PACKAGE, TESTS = Path(repdyn_keras.__file__).parent, Path(__file__).parent
 NAME = PACKAGE.name
-MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
-# The table of DESIGN.md: what each room may import besides itself.
-ROOMS = {
-    "__init__": set(),
-    "errors": set(),
-    "config": {"errors"},
-    "datasets": {"config", "errors"},
-    "models": {"config", "errors"},
-    "measures": {"errors"},
-    "records": {"config", "errors"},
-    "recording": {"measures", "records", "errors"},
-    "dynamics": {"measures", "records", "errors"},
-    "figures": {"errors"},
-    "experiment": {
-        "config",
-        "datasets",
-        "models",
-        "measures",
-        "recording",
-        "records",
-        "dynamics",
-        "figures",
-        "errors",
-    },
+TREES = {
+    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text("utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
 }
+# What each room may import besides itself.
+ROOMS = {
+    "__init__": "backends",
+    "backends": "errors",
+    "errors": "",
+    "config": "errors",
+    "datasets": "config errors",
+    "models": "config errors",
+    "measures": "errors",
+    "records": "config errors",
+    "recording": "measures records errors",
+    "dynamics": "measures records errors",
+    "figures": "errors",
+}
+ROOMS["experiment"] = " ".join(room for room in ROOMS if room != "__init__")
+ROOMS = {room: set(names.split()) for room, names in ROOMS.items()}
 ROOMS["cli"] = set(ROOMS) | {"__version__"}
 BACKENDS = {"jax", "tensorflow", "torch"}
 KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}
 BACKEND_FILES = {"datasets/devices.py", "recording/backend.py", "experiment/batches.py"}
 LONGEST = 420
-TESTS = Path(__file__).parent
-MARKED = [
-    path.name
-    for path in sorted(TESTS.glob("test_*.py"))
-    if re.search(r"^pytestmark = .*without_keras", path.read_text("utf-8"), re.MULTILINE)
-]
 
 
-@cache
-def tree(module: str) -> ast.Module:
-    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
-
-
-def imported(node: ast.AST) -> list[str]:
-    """Dotted names that the imports below a node name; `from a import b` names `a.b`."""
+def imported(*nodes: ast.AST) -> list[str]:
+    """Dotted names that the imports below nodes name; `from a import b` names `a.b`."""
     names = []
-    for each in ast.walk(node):
+    for each in (each for node in nodes for each in ast.walk(node)):
         if isinstance(each, ast.Import):
             names += [alias.name for alias in each.names]
-        if isinstance(each, ast.ImportFrom) and each.level == 0:
-            names += [f"{each.module}.{alias.name}" for alias in each.names]
+        if isinstance(each, ast.ImportFrom):
+            names += [f"{'.' * each.level}{each.module}.{alias.name}" for alias in each.names]
     return names
 
 
-def at_the_top(module: str) -> list[str]:
+def tops(names: list[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def at_the_top(tree: ast.Module) -> list[str]:
     """What a module imports when it is imported, that is, outside its functions."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return [
-        name
-        for statement in tree(module).body
-        if not isinstance(statement, kinds)
-        for name in imported(statement)
-    ]
+    return imported(*(each for each in tree.body if not isinstance(each, kinds)))
 
 
 def room_of(module: str) -> str:
     return module.split("/")[0].removesuffix(".py")
 
 
-def test_every_room_of_the_package_is_in_the_table():
-    assert {room_of(module) for module in MODULES} == set(ROOMS)
+def test_a_room_imports_only_what_its_row_names():
+    assert {room_of(module) for module in TREES} == set(ROOMS)
+    inside = "from .a import b\ndef f():\n    import repdyn_keras.c"
+    assert imported(ast.parse(inside)) == [".a.b", "repdyn_keras.c"], "the check sees what it must"
+    assert at_the_top(ast.parse(inside)) == [".a.b"]
+    strange = []
+    for module, tree in TREES.items():
+        names = [name.split(".") for name in imported(tree)]
+        used = {parts[1] for parts in names if parts[0] == NAME and len(parts) > 1}
+        allowed = {room_of(module), *ROOMS[room_of(module)]}
+        strange += [(module, room) for room in sorted(used - allowed)]
+        strange += [(module, "a relative import") for parts in names if parts[0] == ""]
+    assert strange == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_room_imports_only_what_its_row_names(module):
-    room = room_of(module)
-    inside = [name.split(".") for name in imported(tree(module)) if name.split(".")[0] == NAME]
-    used = {parts[1] for parts in inside if len(parts) > 1}
-    assert used - {room} <= ROOMS[room]
+def test_keras_and_backends_are_imported_only_where_they_may_be():
+    """Keras by the rooms that run the network; backends in functions of the files meant for it."""
+    strange = []
+    for module, tree in TREES.items():
+        if room_of(module) not in KERAS_ROOMS and module not in KERAS_FILES:
+            strange += [(module, name) for name in tops(imported(tree)) & {"keras"}]
+        names = at_the_top(tree) if module in BACKEND_FILES else imported(tree)
+        strange += [(module, name) for name in tops(names) & BACKENDS]
+    assert strange == []
 
 
-def test_the_check_of_imports_sees_what_it_must():
-    code = "from repdyn_keras.records import RunFolder\ndef f():\n    import repdyn_keras.models"
-    found = imported(ast.parse(code))
-    assert found == ["repdyn_keras.records.RunFolder", "repdyn_keras.models"]
+def test_every_module_is_short_and_has_a_docstring_as_all_that_is_public_has():
+    strange = []
+    for module, tree in TREES.items():
+        if len((PACKAGE / module).read_text("utf-8").splitlines()) > LONGEST:
+            strange.append((module, "is long"))
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        public = [n for n in tree.body if isinstance(n, kinds) and n.name[0] != "_"]
+        public = [n for n in public if "overload" not in map(ast.unparse, n.decorator_list)]
+        bare = [node for node in [tree, *public] if not ast.get_docstring(node)]
+        strange += [(module, getattr(node, "name", "no docstring")) for node in bare]
+    assert strange == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_import_is_relative(module):
-    levels = [node.level for node in ast.walk(tree(module)) if isinstance(node, ast.ImportFrom)]
-    assert not any(levels)
+def test_test_files_import_no_other_and_no_keras_where_they_are_marked_so():
+    """Those marked `without_keras` are tested on one backend alone."""
+    files = {path.stem: path.read_text("utf-8") for path in sorted(TESTS.glob("*.py"))}
+    others = {name for name in files if name.startswith("test_")}
+    strange, marked = [], []
+    for file, text in files.items():
+        names = imported(ast.parse(text))
+        strange += [(file, name) for name in tops(names) & others]
+        if not re.search(r"^pytestmark = .*without_keras", text, re.MULTILINE):
+            continue
+        marked.append(file)
+        strange += [(file, name) for name in tops(names) & {*BACKENDS, "keras"}]
+        inside = [name.split(".") for name in names if name.startswith(f"{NAME}.")]
+        runs_it = {*KERAS_ROOMS, "RepresentationRecorder", "record", "run"}
+        strange += [(file, parts[1]) for parts in inside if parts[1] in runs_it]
+        dotted = {".".join(parts[1:3]) for parts in inside}
+        strange += [(file, name) for name in dotted & {"measures.device", "cli.app"}]
+    assert strange == []
+    assert 0 < len(marked) < len(others), "the check of the mark sees it"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_only_rooms_that_run_the_network_import_keras(module):
-    uses = any(name.split(".")[0] == "keras" for name in imported(tree(module)))
-    at_top = any(name.split(".")[0] == "keras" for name in at_the_top(module))
-    if room_of(module) in KERAS_ROOMS or module in KERAS_FILES:
-        return
-    assert not at_top
-    assert not uses
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_backends_are_imported_in_functions_of_the_files_meant_for_it(module):
-    assert not {name.split(".")[0] for name in at_the_top(module)} & BACKENDS
-    if module not in BACKEND_FILES:
-        assert not {name.split(".")[0] for name in imported(tree(module))} & BACKENDS
-
-
-def test_no_test_imports_another():
-    names = {path.stem for path in TESTS.glob("test_*.py")}
-    for path in TESTS.glob("*.py"):
-        found = imported(ast.parse(path.read_text("utf-8")))
-        assert not {each.split(".")[0] for each in found} & names, path.name
-
-
-@pytest.mark.parametrize("name", MARKED)
-def test_test_files_marked_without_keras_import_nothing_that_runs_it(name):
-    """Only these are tested on one backend alone."""
-    found = [each.split(".") for each in imported(ast.parse((TESTS / name).read_text("utf-8")))]
-    tops = {parts[0] for parts in found}
-    assert not tops & (BACKENDS | {"keras"})
-    rooms = {parts[1] for parts in found if parts[0] == NAME}
-    assert not rooms & (KERAS_ROOMS | {"RepresentationRecorder", "record", "run"})
-    assert not {"measures.device", "cli.app"} & {".".join(parts[1:3]) for parts in found}
-
-
-def test_some_test_files_are_marked_without_keras_and_some_are_not():
-    assert 10 < len(MARKED) < len(list(TESTS.glob("test_*.py"))) - 10
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_has_a_docstring_and_is_short(module):
-    assert ast.get_docstring(tree(module))
-    assert len((PACKAGE / module).read_text(encoding="utf-8").splitlines()) <= LONGEST
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_every_public_function_and_class_has_a_docstring(module):
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    public = [
-        node
-        for node in tree(module).body
-        if isinstance(node, kinds) and not node.name.startswith("_")
-    ]
-    assert [node.name for node in public if not ast.get_docstring(node)] == []
-
-
-@pytest.mark.parametrize("name", repdyn_keras.__all__)
-def test_every_public_name_resolves(name):
-    assert callable(getattr(repdyn_keras, name))
-    assert name in dir(repdyn_keras)
-
-
-def test_the_contracts_names_are_public():
+def test_the_public_names_resolve_and_others_are_attribute_errors():
     contract = {"RepresentationRecorder", "cka", "cka_matrix", "open_run", "run"}
-    assert contract <= set(repdyn_keras.__all__)
-
-
-def test_an_unknown_name_is_an_attribute_error():
+    assert contract <= set(repdyn_keras.__all__) <= set(dir(repdyn_keras))
+    for name in repdyn_keras.__all__:
+        assert callable(getattr(repdyn_keras, name)), name
     with pytest.raises(AttributeError, match="repdyn_keras.*no_such_name"):
         _ = repdyn_keras.no_such_name
 
@@ -186,41 +141,35 @@ def test_an_unknown_name_is_an_attribute_error():
 def loaded_by(code: str, *arguments) -> set[str]:
     """The packages that a process has loaded once it has run `code`."""
     code = f"import sys\n{code}\nprint('LOADED', *{{name.split('.')[0] for name in sys.modules}})"
-    environment = {**os.environ, "MPLBACKEND": "agg"}
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
-        env=environment,
+        env={**os.environ, "MPLBACKEND": "agg"},
     )
     assert result.returncode == 0, result.stderr
     return set(result.stdout.rpartition("LOADED")[2].split())
 
 
-QUIET_EXIT = """
+COMMAND = """
+from repdyn_keras.cli import main
 try:
     main()
 except SystemExit as ended:
     assert ended.code == 0
 """
+HEAVY = {*BACKENDS, "keras", "xarray", "matplotlib", "sklearn"}
 
 
-def test_the_check_of_loaded_packages_sees_keras():
-    assert {"keras", "repdyn_keras"} <= loaded_by("sys.modules['keras'] = sys; import repdyn_keras")
+def test_importing_the_package_loads_nothing_heavy_and_help_loads_no_backend():
+    loaded = loaded_by("sys.modules['torch'] = sys; import repdyn_keras")
+    assert loaded & {*HEAVY, "numpy", "typer", NAME} == {"torch", NAME}, "torch, to see the check"
+    for arguments in (["run", "--help"], ["--help"], ["--version"]):
+        assert not loaded_by(COMMAND, *arguments) & HEAVY, arguments
 
 
-def test_importing_the_package_loads_no_backend_and_nothing_heavy():
-    loaded = loaded_by("import repdyn_keras")
-    assert not loaded & (BACKENDS | {"keras", "numpy", "xarray", "matplotlib", "sklearn", "typer"})
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
-def test_help_loads_no_backend(arguments):
-    code = f"sys.argv[1:] = {arguments!r}\nfrom repdyn_keras.cli import main\n{QUIET_EXIT}"
-    assert not loaded_by(code) & (BACKENDS | {"keras", "xarray", "matplotlib", "sklearn"})
-
-
+@pytest.mark.long
 def test_analyzing_and_drawing_a_run_loads_no_backend(tiny_run, tmp_path):
     code = """
 from repdyn_keras import open_run
@@ -231,10 +180,11 @@ assert compute_dynamics(run.folder).identical(run.dynamics)
 assert len(draw_all(run.dynamics, sys.argv[2])) == 8
 """
     loaded = loaded_by(code, tiny_run.folder.path, tmp_path / "figures")
-    assert not loaded & (BACKENDS | {"keras"})
+    assert not loaded & {*BACKENDS, "keras"}
     assert {"xarray", "matplotlib"} <= loaded
 
 
+@pytest.mark.long
 def test_importing_every_module_leaves_global_random_state_alone():
     """Keras itself draws from it when it is imported, hence before."""
     loaded_by(

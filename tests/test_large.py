@@ -9,7 +9,7 @@ import pytest
 
 from repdyn_keras import open_run
 
-pytestmark = pytest.mark.without_keras
+pytestmark = [pytest.mark.without_keras, pytest.mark.long]
 
 MIB = 1 << 20
 IMAGES = 8192 * 64 * 64 * 3 * 4
@@ -80,23 +80,17 @@ def found(folder):
     return json.loads(result.stdout.rpartition("FOUND")[2])
 
 
-@pytest.mark.long
-def test_one_copy_of_the_images_is_held_and_one_of_those_that_probes_are_fitted_on(found):
-    """Room for another copy of the images there is not."""
+def test_a_large_recording_holds_one_copy_of_each_image_and_two_bytes_a_point(folder, found):
+    """There is no room for another copy of the images.
+
+    L-BFGS keeps 20 pairs of a step and a change of the gradient, 45 vectors in all: sixty float64
+    numbers a weight at most.
+    """
     assert found["images"] == IMAGES
+    built, solved = IMAGES + PROBED_IMAGES, IMAGES + PROBED_IMAGES + 60 * 8 * WEIGHTS
     assert found["prints"]["peak"] - found["before"] < IMAGES + 320 * MIB
-    assert found["all"]["built"] - found["before"] < IMAGES + PROBED_IMAGES + 320 * MIB
-
-
-@pytest.mark.long
-def test_a_probe_asks_for_sixty_float64_numbers_a_weight_at_most(found):
-    """L-BFGS keeps 20 pairs of a step and a change of the gradient, 45 vectors in all."""
-    held = IMAGES + PROBED_IMAGES + 60 * 8 * WEIGHTS
-    assert found["all"]["peak"] - found["before"] < held + 320 * MIB
-
-
-@pytest.mark.long
-def test_a_thousand_classes_are_stored_in_two_bytes_a_point(folder, found):
+    assert found["all"]["built"] - found["before"] < built + 320 * MIB
+    assert found["all"]["peak"] - found["before"] < solved + 320 * MIB
     record = open_run(folder / "all").folder.record(0)
     assert record["regions"].dtype == "uint16"
     assert record["regions"].values.max() < 1000

@@ -10,7 +10,7 @@ import pytest
 from repdyn_keras import open_run
 from repdyn_keras.measures.cka import cosines
 
-pytestmark = pytest.mark.without_keras
+pytestmark = [pytest.mark.without_keras, pytest.mark.long]
 
 DEVICES = 4
 KINDS = ("data", "model")
@@ -101,11 +101,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-def records(folder, kind):
-    """The records of one state, of several devices and of one."""
-    return [open_run(folder / name).folder.record(2) for name in (kind, f"{kind}_alone")]
-
-
 def arrays(path):
     """How many devices held a kernel, and all numbers of a training's last state."""
     with np.load(path) as stored:
@@ -114,30 +109,19 @@ def arrays(path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fingerprints_of_several_devices_are_those_of_one(folder, kind):
-    spread, alone = (record["fingerprint"].values for record in records(folder, kind))
-    for one, other in zip(spread, alone, strict=True):
+def test_records_of_several_devices_are_those_of_one(folder, kind):
+    spread, alone = (open_run(folder / name).folder.record(2) for name in (kind, f"{kind}_alone"))
+    prints = [record["fingerprint"].values for record in (spread, alone)]
+    for one, other in zip(*prints, strict=True):
         assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other) > 0
         assert cosines(np.stack([one, other]))[0, 1] == pytest.approx(1, abs=1e-6)
-    np.testing.assert_allclose(cosines(spread), cosines(alone), atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_probes_of_several_devices_are_those_of_one(folder, kind):
-    spread, alone = records(folder, kind)
+    np.testing.assert_allclose(*map(cosines, prints), atol=1e-6)
     np.testing.assert_allclose(spread["probe_objective"], alone["probe_objective"], rtol=1e-5)
-    np.testing.assert_allclose(spread["probe_accuracy"], alone["probe_accuracy"], atol=0.02)
-    assert spread["accuracy_training"].item() == pytest.approx(
-        alone["accuracy_training"].item(), abs=0.02
-    )
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_regions_of_several_devices_are_those_of_one(folder, kind):
-    spread, alone = (record["regions"].values for record in records(folder, kind))
-    assert spread.shape == (5, 3, 7, 7)
-    assert (spread == alone).mean() > 0.99
-    assert len(np.unique(alone)) > 3
+    for name in ("probe_accuracy", "accuracy_training"):
+        np.testing.assert_allclose(spread[name], alone[name], atol=0.02)
+    assert spread["regions"].shape == (5, 3, 7, 7)
+    assert (spread["regions"].values == alone["regions"].values).mean() > 0.99
+    assert len(np.unique(alone["regions"])) > 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

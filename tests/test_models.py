@@ -6,9 +6,9 @@ import random
 import keras
 import numpy as np
 import pytest
+from helpers import assert_input_error
 
 from repdyn_keras.config import Config, resolve
-from repdyn_keras.errors import InputError
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.models.resnet import resnet
 from repdyn_keras.models.schedules import InverseSquareRoot, learning_rate
@@ -34,21 +34,18 @@ def built(family: str, shape=(8, 8, 1), n_classes: int = 4, **options) -> keras.
     return build_model(config, shape, n_classes)
 
 
-def arrays(model) -> list[np.ndarray]:
-    return model.get_weights()
-
-
-def same(one, other) -> bool:
-    pairs = list(zip(arrays(one), arrays(other), strict=True))
-    return all(np.array_equal(a, b) for a, b in pairs)
-
-
 def applied(model, images) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(images, training=False))
 
 
+def chosen_of(model, config) -> dict:
+    """Names and shapes of the layers that a configuration records."""
+    chosen, _ = choose_layers(model, recorded_layers(config))
+    return {name: tuple(tensor.shape[1:]) for name, tensor in chosen.items()}
+
+
 @pytest.fixture
-def undrawn(monkeypatch):
+def zeros(monkeypatch):
     """Weights are zeros where only names, shapes and numbers matter: jax compiles each draw."""
     zeros = keras.initializers.Zeros()
     for family in FAMILIES:
@@ -56,119 +53,73 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(module, "seeded", lambda seed: lambda kind="", **options: zeros)
 
 
+@pytest.fixture(scope="module")
+def models():
+    """Both small networks, drawn from seed 3."""
+    return {family: built(family, seed=3) for family in FAMILIES}
+
+
 def noise(*shape) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_recorded_layers_are_the_representations_in_the_order_of_the_network(family, undrawn):
-    config = resolve(Config(**SMALL[family]))
-    chosen, _ = choose_layers(built(family), recorded_layers(config))
-    assert list(chosen) == NAMES[family]
+# --- architectures ------------------------------------------------------------------------------
 
 
-def test_layers_of_resnet18_are_named_by_stage_and_block(undrawn):
-    chosen, _ = choose_layers(resnet((8, 8, 1), 10, width=1), recorded_layers(Config()))
-    blocks = [f"stage{s}_block{b}" for s in (1, 2, 3, 4) for b in (1, 2)]
-    assert list(chosen) == ["stem", *blocks, "pooled"]
-
-
-def test_a_configured_expression_replaces_the_networks_own_layers(undrawn):
-    assert recorded_layers(Config(layers="stem")) == "stem"
-    chosen, _ = choose_layers(built("resnet"), recorded_layers(Config(layers="stage2_.*_relu")))
-    assert all(name.startswith("stage2_") and name.endswith("_relu") for name in chosen)
-    assert len(chosen) == 4
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_block_outputs_have_the_shapes_of_the_architecture(family, undrawn):
-    model = built(family)
-    shapes = [tuple(model.get_layer(name).output.shape[1:]) for name in NAMES[family]]
-    assert shapes == SHAPES[family]
-
-
-def test_only_the_first_block_of_a_later_stage_halves_the_image(undrawn):
-    model = resnet((32, 32, 3), 10, width=1)
-    sides = [
-        model.get_layer(f"stage{stage}_block{block}").output.shape[1:]
-        for stage in (1, 2, 3, 4)
-        for block in (1, 2)
-    ]
-    assert [tuple(shape) for shape in sides] == [
-        (32 // 2**stage, 32 // 2**stage, 2**stage) for stage in range(4) for _ in range(2)
-    ]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("preset", "weights"),
-    [("vit-ti16", 5_717_416), ("vit-s16", 22_050_664), ("vit-b16", 86_567_656)],
-)
-def test_presets_of_the_vit_have_as_many_weights_as_the_published_networks(
-    undrawn, preset, weights
-):
-    config = resolve(Config(model="vit", preset=preset))
-    assert build_model(config, (224, 224, 3), 1000).count_params() == weights
-
-
-def test_the_smallest_vit_has_one_block_of_width_32(undrawn):
+def test_recorded_layers_are_the_representations_in_the_order_of_the_network(zeros):
+    """Only the first block of a later stage halves the image."""
+    for family in FAMILIES:
+        found = chosen_of(built(family), resolve(Config(**SMALL[family])))
+        assert list(found.items()) == list(zip(NAMES[family], SHAPES[family], strict=True))
+    blocks = {
+        f"stage{s}_block{b}": (16 // 2 ** (s - 1), 16 // 2 ** (s - 1), 2 ** (s - 1))
+        for s in (1, 2, 3, 4)
+        for b in (1, 2)
+    }
+    resnet18 = resnet((16, 16, 3), 10, width=1)
+    expected = {"stem": (16, 16, 1), **blocks, "pooled": (8,)}
+    assert list(chosen_of(resnet18, Config()).items()) == list(expected.items())
+    momenta = {layer.momentum for layer in resnet18.layers if hasattr(layer, "momentum")}
+    assert momenta == {0.9}
     config = resolve(Config(model="vit", preset="vit-mu16"))
-    model = build_model(config, (32, 32, 3), 10)
-    chosen, _ = choose_layers(model, recorded_layers(config))
-    assert list(chosen) == ["patch_embedding", "block01", "class_token"]
-    assert chosen["block01"].shape == (None, 5, 32)
+    found = chosen_of(build_model(config, (32, 32, 3), 10), config)
+    assert found == {"patch_embedding": (5, 32), "block01": (5, 32), "class_token": (32,)}
+
+
+def test_a_configured_expression_replaces_the_networks_own_layers(zeros):
+    assert recorded_layers(Config(layers="stem")) == "stem"
+    found = chosen_of(built("resnet"), Config(layers="stage2_.*_relu"))
+    assert all(name.startswith("stage2_") and name.endswith("_relu") for name in found)
+    assert len(found) == 4
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    # The published networks' weights, less those of their BatchNormalization: they normalize
-    # after the convolutions, ours before.
-    ("preset", "convolutions"),
-    [("resnet18", 11_689_512 - 513_000 - 9_600), ("resnet34", 21_797_672 - 513_000 - 17_024)],
-)
-def test_presets_of_the_resnet_have_the_published_convolutions(undrawn, preset, convolutions):
-    config = resolve(Config(model="resnet", preset=preset))
-    model = build_model(config, (224, 224, 3), 1000)
-    kernels = [
-        int(np.prod(layer.kernel.shape))
-        for layer in model.layers
-        if isinstance(layer, keras.layers.Conv2D)
-    ]
-    assert sum(kernels) == convolutions
-    assert model.get_layer("output").count_params() == 513_000
-    assert model.get_layer("stem").output.shape == (None, 56, 56, 64)
-    assert model.get_layer("stage4_block1").output.shape == (None, 7, 7, 512)
-
-
-def test_resnet34_has_as_many_blocks_as_its_table_says(undrawn):
+def test_presets_have_as_many_weights_as_the_published_networks(zeros):
+    for preset, weights in [
+        ("vit-ti16", 5_717_416),
+        ("vit-s16", 22_050_664),
+        ("vit-b16", 86_567_656),
+    ]:
+        model = build_model(resolve(Config(model="vit", preset=preset)), (224, 224, 3), 1000)
+        assert model.count_params() == weights, preset
+    # Less those of their BatchNormalization: they normalize after the convolutions, ours before.
+    for preset, weights in [
+        ("resnet18", 11_689_512 - 513_000 - 9_600),
+        ("resnet34", 21_797_672 - 513_000 - 17_024),
+    ]:
+        model = build_model(resolve(Config(model="resnet", preset=preset)), (224, 224, 3), 1000)
+        kernels = [each.kernel for each in model.layers if isinstance(each, keras.layers.Conv2D)]
+        assert sum(int(np.prod(kernel.shape)) for kernel in kernels) == weights, preset
+        assert model.get_layer("output").count_params() == 513_000
+        assert model.get_layer("stem").output.shape == (None, 56, 56, 64)
+        assert model.get_layer("stage4_block1").output.shape == (None, 7, 7, 512)
     config = resolve(Config(model="resnet", preset="resnet34-cifar", width=1))
-    chosen, _ = choose_layers(build_model(config, (32, 32, 3), 10), recorded_layers(config))
-    blocks = [f"stage{s}_block{b + 1}" for s, n in enumerate((3, 4, 6, 3), 1) for b in range(n)]
-    assert list(chosen) == ["stem", *blocks, "pooled"]
-    assert chosen["stem"].shape == (None, 32, 32, 1)
+    found = chosen_of(build_model(config, (32, 32, 3), 10), config)
+    assert len(found) == 2 + 3 + 4 + 6 + 3 and found["stem"] == (32, 32, 1)
 
 
-def test_what_is_set_wins_over_its_preset():
-    config = resolve(Config(model="vit", preset="vit-s16", depth=2, patch=4))
-    assert (config.width, config.depth, config.heads, config.patch) == (384, 2, 6, 4)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"model": "vit", "preset": "resnet34"}, "Unknown preset of vit 'resnet34'.*vit-ti16"),
-        ({"model": "resnet", "preset": "resnet43"}, "Unknown preset of resnet .*resnet34"),
-        ({"model": "mine:build", "preset": "resnet34"}, "came with the network 'mine:build'"),
-    ],
-)
-def test_a_preset_of_another_network_is_refused(options, message):
-    with pytest.raises(InputError, match=message):
-        resolve(Config(**options))
-
-
-@pytest.mark.long
-def test_resnet18_of_width_64_has_as_many_weights_as_counted_by_hand(undrawn):
-    k, channels, classes = 64, 3, 10
+def test_resnet18_has_as_many_weights_as_counted_by_hand(zeros):
+    k, channels, classes = 3, 2, 10
     norm = 4  # scale, shift, moving mean, moving variance of each channel
     count = 9 * channels * k
     width = k
@@ -180,154 +131,129 @@ def test_resnet18_of_width_64_has_as_many_weights_as_counted_by_hand(undrawn):
             count += norm * width + 9 * width * out + norm * out + 9 * out * out
             width = out
     count += norm * width + width * classes + classes
-    assert resnet((32, 32, channels), classes, width=k).count_params() == count
+    assert resnet((16, 16, channels), classes, width=k).count_params() == count
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_same_seed_gives_same_weights_whatever_was_built_before(family):
-    first = built(family, seed=3)
-    built("vit", seed=5)
-    built("resnet", seed=5)
+def test_presets_and_sizes_that_do_not_fit_are_refused():
+    config = resolve(Config(model="vit", preset="vit-s16", depth=2, patch=4))
+    assert (config.width, config.depth, config.heads, config.patch) == (384, 2, 6, 4)
+    for options, message in [
+        ({"model": "vit", "preset": "resnet34"}, "Unknown preset of vit 'resnet34'.*vit-ti16"),
+        ({"model": "resnet", "preset": "resnet43"}, "Unknown preset of resnet .*resnet34"),
+        ({"model": "mine:build", "preset": "resnet34"}, "came with the network 'mine:build'"),
+    ]:
+        assert_input_error(options, message, lambda options=options: resolve(Config(**options)))
+    for options, message in [
+        ({"patch": 3}, "patch = 3 does not divide images of 8 x 8.*divisor"),
+        ({"heads": 3}, "heads = 3 does not divide width = 4"),
+    ]:
+        assert_input_error(options, message, built, "vit", **options)
+    assert_input_error("height", "of 9 x 8", built, "vit", (9, 8, 1))
+
+
+# --- weights ------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_weights_are_drawn_from_the_seed_whatever_was_built_before(models):
+    """And global random state stays as it was."""
+
+    def states():
+        found = [random.getstate(), np.random.get_state()[1].tolist()]
+        if keras.backend.backend() == "torch":
+            import torch
+
+            found.append(torch.get_rng_state().tolist())
+        return found
+
     keras.utils.set_random_seed(99)
-    assert same(first, built(family, seed=3))
+    before = states()
+    for family, model in models.items():
+        again, other = built(family, seed=3), built(family, seed=4)
+        for one, same, new in zip(*(m.get_weights() for m in (model, again, other)), strict=True):
+            np.testing.assert_array_equal(one, same)
+            is_constant = np.ptp(one) == 0
+            assert np.array_equal(one, new) == is_constant, family
+    assert states() == before
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_another_seed_draws_every_random_weight_anew(family):
-    for one, other in zip(
-        arrays(built(family, seed=3)), arrays(built(family, seed=4)), strict=True
-    ):
-        is_constant = np.ptp(one) == 0
-        assert np.array_equal(one, other) == is_constant
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_no_two_weights_of_a_network_are_the_same_draw(family):
+@pytest.mark.long
+def test_no_two_weights_of_a_network_are_the_same_draw(models):
     """Layers that share an initializer's seed would begin as copies of each other."""
-    draws = {}
-    for weight, values in zip(built(family).weights, arrays(built(family)), strict=True):
-        if values.std() > 0:
-            standard = (values.ravel()[:16] / values.ravel()[0]).round(3)
-            draws.setdefault(standard.tobytes(), []).append(weight.path)
-    assert [paths for paths in draws.values() if len(paths) > 1] == []
+    for model in models.values():
+        draws = {}
+        for weight, values in zip(model.weights, model.get_weights(), strict=True):
+            if values.std() > 0:
+                standard = (values.ravel()[:16] / values.ravel()[0]).round(3)
+                draws.setdefault(standard.tobytes(), []).append(weight.path)
+        assert [paths for paths in draws.values() if len(paths) > 1] == []
 
 
-@pytest.mark.parametrize("seed", [0, 50_000, 2**31 - 1])
-def test_every_seed_can_draw_the_weights(seed):
-    model = built("resnet", seed=seed)
-    assert np.isfinite(applied(model, noise(4, 8, 8, 1))).all()
+@pytest.mark.long
+def test_every_seed_can_draw_the_weights():
+    for seed in (0, 50_000, 2**31 - 1):
+        model = built("resnet", seed=seed)
+        assert np.isfinite(applied(model, noise(4, 8, 8, 1))).all(), seed
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_building_leaves_global_random_state_alone(family):
-    np.random.seed(12)
-    random.seed(12)
-    before, before_python = np.random.get_state(), random.getstate()
-    built(family)
-    assert random.getstate() == before_python
-    assert all(np.array_equal(a, b) for a, b in zip(before, np.random.get_state(), strict=True))
+# --- what they compute ----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch's own generator")
-@pytest.mark.parametrize("family", FAMILIES)
-def test_building_leaves_torchs_generator_alone(family):
-    import torch
-
-    before = torch.get_rng_state()
-    built(family)
-    assert torch.equal(before, torch.get_rng_state())
-
-
-@pytest.mark.parametrize(
-    ("family", "shape", "options"),
-    [
+@pytest.mark.long
+def test_images_of_any_size_and_channels_are_taken():
+    for family, shape, options in [
         ("resnet", (7, 9, 1), {}),
         ("resnet", (7, 9, 4), {}),
         ("vit", (6, 9, 4), {"patch": 3}),
-    ],
-)
-def test_images_of_any_size_and_channels_are_taken(family, shape, options):
-    logits = applied(built(family, shape, 5, **options), noise(4, *shape))
-    assert logits.shape == (4, 5)
-    assert np.isfinite(logits).all()
+    ]:
+        logits = applied(built(family, shape, 5, **options), noise(4, *shape))
+        assert logits.shape == (4, 5)
+        assert np.isfinite(logits).all()
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [({"patch": 3}, ["patch = 3", "8 x 8", "divisor"]), ({"heads": 3}, ["heads = 3", "width = 4"])],
-)
-def test_vit_that_does_not_divide_is_refused(options, words):
-    with pytest.raises(InputError) as caught:
-        built("vit", **options)
-    assert all(word in str(caught.value) for word in words)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_output_is_logits(family):
-    model = built(family)
-    assert model.layers[-1].name == "output"
-    assert model.layers[-1].activation is keras.activations.linear
-    logits = applied(model, 5 * noise(4, 8, 8, 1))
-    assert (logits < 0).any()
-    assert not np.allclose(logits.sum(axis=1), 1, atol=1e-3)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_pixels_reach_the_output(family):
-    model, images = built(family), noise(4, 8, 8, 1)
+@pytest.mark.long
+def test_the_output_is_logits_of_every_pixel(models):
+    images = noise(4, 8, 8, 1)
     changed = images.copy()
     changed[0, 7, 7, 0] += 3
-    before, after = applied(model, images), applied(model, changed)
-    assert not np.allclose(before[0], after[0], atol=1e-6)
-    np.testing.assert_allclose(before[1:], after[1:], atol=1e-6)
-
-
-def test_vit_tells_positions_apart():
-    model, images = built("vit"), noise(4, 8, 8, 1)
+    for family, model in models.items():
+        assert model.layers[-1].name == "output"
+        assert model.layers[-1].activation is keras.activations.linear
+        logits, after = applied(model, images), applied(model, changed)
+        assert (logits < 0).any()
+        assert not np.allclose(logits.sum(axis=1), 1, atol=1e-3), family
+        assert not np.allclose(logits[0], after[0], atol=1e-6), family
+        np.testing.assert_allclose(logits[1:], after[1:], atol=1e-6)
     swapped = np.concatenate([images[:, 4:], images[:, :4]], axis=1)
-    differs = np.abs(applied(model, images) - applied(model, swapped)).max(axis=1) > 1e-6
-    assert differs.all()
+    differs = np.abs(applied(models["vit"], images) - applied(models["vit"], swapped)).max(axis=1)
+    assert (differs > 1e-6).all(), "a vit tells positions apart"
 
 
-def test_batch_normalization_follows_with_momentum_of_0_9(undrawn):
-    momenta = [
-        layer.momentum
-        for layer in built("resnet").layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
-    assert momenta == [0.9] * 7
+# --- optimizers -----------------------------------------------------------------------------------
 
 
 def at(schedule, step: int) -> float:
     return float(keras.ops.convert_to_numpy(schedule(step)))
 
 
-@pytest.mark.parametrize("step", [0, 1, 511, 512, 1023, 1024, 5119, 5120, 100_000])
-def test_inverse_square_root_is_the_papers_formula(step):
-    expected = 0.1 / np.sqrt(1 + np.floor(step / 512))
-    assert at(InverseSquareRoot(0.1), step) == pytest.approx(expected, rel=1e-6)
-    assert at(learning_rate("inverse-sqrt", 0.1, 77), step) == pytest.approx(expected, rel=1e-6)
-
-
-def test_inverse_square_root_is_rebuilt_from_its_settings():
+def test_inverse_square_root_is_the_papers_formula():
+    for step in (0, 1, 511, 512, 1023, 1024, 5119, 5120, 100_000):
+        expected = 0.1 / np.sqrt(1 + np.floor(step / 512))
+        assert at(InverseSquareRoot(0.1), step) == pytest.approx(expected, rel=1e-6)
+        assert at(learning_rate("inverse-sqrt", 0.1, 77), step) == pytest.approx(expected, rel=1e-6)
     copy = InverseSquareRoot.from_config(InverseSquareRoot(0.3, 10).get_config())
     assert at(copy, 25) == pytest.approx(0.3 / np.sqrt(3), rel=1e-6)
 
 
-def test_cosine_begins_at_the_rate_halves_midway_and_ends_at_zero():
+def test_other_schedules_by_name():
+    """The cosine begins at the rate, halves it midway and ends at zero."""
     schedule = learning_rate("cosine", 0.2, 40)
     assert at(schedule, 0) == pytest.approx(0.2, rel=1e-6)
     assert at(schedule, 20) == pytest.approx(0.1, rel=1e-5)
     assert at(schedule, 40) == pytest.approx(0, abs=1e-8)
-
-
-def test_constant_schedule_is_the_rate():
     assert learning_rate("constant", 0.2, 40) == 0.2
-
-
-def test_unknown_schedule_names_the_nearest():
-    with pytest.raises(InputError, match="Unknown schedule 'cosin'.*cosine"):
-        learning_rate("cosin", 0.1, 10)
+    message = "Unknown schedule 'cosin'.*cosine"
+    assert_input_error("cosin", message, learning_rate, "cosin", 0.1, 10)
 
 
 def steps_of(optimizer, gradients: list[float], start: float = 1.0) -> list[float]:
@@ -345,26 +271,19 @@ def optimizer_of(**options):
     return build_optimizer(resolve(Config(**{**base, **options})), 10)
 
 
-def test_sgd_has_the_configured_momentum():
+def test_sgd_has_the_configured_momentum_and_adam_the_rate_as_its_first_step():
     course = steps_of(optimizer_of(momentum=0.5), [1.0, 1.0, 0.0])
     np.testing.assert_allclose(course, [0.9, 0.75, 0.675], rtol=1e-5)
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_weight_decay_is_decoupled_from_the_gradient(optimizer):
-    course = steps_of(optimizer_of(optimizer=optimizer, weight_decay=0.2), [0.0, 0.0])
-    np.testing.assert_allclose(course, [0.98, 0.98**2], rtol=1e-5)
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_without_weight_decay_a_weight_without_gradient_stays(optimizer):
-    assert steps_of(optimizer_of(optimizer=optimizer), [0.0, 0.0]) == [1.0, 1.0]
-
-
-def test_adams_first_step_is_the_rate_whatever_the_gradients_size():
     for gradient in (1e-2, 100.0):
         course = steps_of(optimizer_of(optimizer="adam"), [gradient])
         assert course[0] == pytest.approx(0.9, rel=1e-4)
+
+
+def test_weight_decay_is_decoupled_from_the_gradient():
+    for optimizer in ("sgd", "adam"):
+        course = steps_of(optimizer_of(optimizer=optimizer, weight_decay=0.2), [0.0, 0.0])
+        np.testing.assert_allclose(course, [0.98, 0.98**2], rtol=1e-5, err_msg=optimizer)
+        assert steps_of(optimizer_of(optimizer=optimizer), [0.0, 0.0]) == [1.0, 1.0]
 
 
 def test_the_cosine_schedule_of_a_run_ends_with_its_last_step():

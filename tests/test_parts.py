@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers import assert_fingerprint
 from keras import layers
 
 from repdyn_keras import RepresentationRecorder
@@ -18,26 +19,47 @@ def cut(monkeypatch):
     monkeypatch.setattr(backend, "is_jax_on_a_cpu", lambda: IS_JAX)
 
 
-@pytest.mark.skipif(not IS_JAX, reason="the other backends take a batch whole")
-@pytest.mark.parametrize("size, count", [(1, 1), (5, 3), (8, 4), (30, 8), (300, 8)])
-def test_parts_are_even_and_no_more_than_needed(cut, size, count):
-    found = backend.parts((size, 8, 8, 1))
-    lengths = [part.stop - part.start for part in found]
-    assert len(found) == count
-    assert max(lengths) - min(lengths) <= 1
-    assert [part.start for part in found] == [0, *(part.stop for part in found[:-1])]
-    assert found[-1].stop == size
+@pytest.fixture
+def counts(monkeypatch):
+    """How many parts each batch was cut into."""
+    seen, made = [], backend.parts
+
+    def counted(shape):
+        seen.append(len(made(shape)))
+        return made(shape)
+
+    monkeypatch.setattr("repdyn_keras.recording.passes.parts", counted)
+    return seen
 
 
-def test_a_batch_is_whole_where_nothing_is_gained(monkeypatch):
+def test_parts_are_even_and_no_more_than_needed(cut, monkeypatch):
+    for size, count in [(1, 1), (2, 1), (3, 2), (5, 3), (8, 4), (30, 8), (300, 8)]:
+        found = backend.parts((size, 8, 8, 1))
+        if not IS_JAX:
+            assert found == [slice(None)], "the other backends take a batch whole"
+            continue
+        lengths = [part.stop - part.start for part in found]
+        assert len(found) == count, size
+        assert max(lengths) - min(lengths) <= 1
+        assert [part.start for part in found] == [0, *(part.stop for part in found[:-1])]
+        assert found[-1].stop == size
+    monkeypatch.undo()
+    assert len(backend.parts((256, 8, 8, 1))) == 1, "small images"
     monkeypatch.setattr(backend, "is_jax_on_a_cpu", lambda: False)
-    x = np.arange(5)
-    assert [x[part].tolist() for part in backend.parts((5, 1000, 1000, 3))] == [x.tolist()]
+    assert backend.parts((5, 1000, 1000, 3)) == [slice(None)]
 
 
-@pytest.mark.skipif(not IS_JAX, reason="the other backends take a batch whole")
-def test_small_images_are_not_cut():
-    assert len(backend.parts((256, 8, 8, 1))) == 1
+def test_fingerprints_in_parts_are_those_of_float64(tmp_path, cut, counts):
+    images = keras.Input((8, 8, 1))
+    z = layers.Dense(6, name="first")(layers.Flatten()(images))
+    model = keras.Model(images, layers.Dense(4, name="head")(z))
+    x = np.random.default_rng(0).normal(size=(20, 8, 8, 1)).astype("float32")
+    recorder = RepresentationRecorder(tmp_path, x, layers=["first"], batch_size=5)
+    recorder.record(model, 0)
+    assert set(counts) == {3 if IS_JAX else 1}
+    kernel, bias = model.get_layer("first").get_weights()
+    exact = recorder.evaluation.x.reshape(20, 64) @ kernel.astype(np.float64) + bias
+    assert_fingerprint(recorder.folder.record(0)["fingerprint"].values[0], exact, 5)
 
 
 def measured(folder):
@@ -58,21 +80,15 @@ def measured(folder):
     return recorder.measurement.measure()
 
 
-def test_a_record_is_the_same_in_parts_and_whole(tmp_path, monkeypatch, request):
+@pytest.mark.long
+def test_a_record_is_the_same_in_parts_and_whole(tmp_path, request, counts):
     whole = measured(tmp_path / "whole")
     request.getfixturevalue("cut")
-    calls = []
-    made = backend.parts
-
-    def seen(shape):
-        calls.append(len(made(shape)))
-        return made(shape)
-
-    monkeypatch.setattr("repdyn_keras.recording.passes.parts", seen)
+    counts.clear()
     parts = measured(tmp_path / "parts")
-    # Fingerprints, features and regions: 30 images, and the 98 points of the planes, at a time.
-    assert {8 if IS_JAX else 1} == set(calls)
-    assert len(calls) >= 3
+    # 30 images, and the 98 points of the planes, at a time.
+    assert set(counts) == {8 if IS_JAX else 1}
+    assert len(counts) >= 2
     assert parts.keys() == whole.keys()
     for name in ("fingerprint", "norm", "probe_objective"):
         np.testing.assert_allclose(parts[name][1], whole[name][1], rtol=1e-3, atol=1e-5)
