@@ -39,7 +39,7 @@ def network():
 
 def recorder_into(folder):
     rng = np.random.default_rng(0)
-    x, y = rng.uniform(2, 4, (64, 8, 8, 1)).astype("float32"), np.arange(64) % 4
+    x, y = rng.uniform(-1, 1, (64, 8, 8, 1)).astype("float32"), np.arange(64) % 4
     return RepresentationRecorder(folder, x, y, layers=NAMES, planes=2, resolution=4, batch_size=16)
 
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from repdyn_keras.config import Config, usable_path
 from repdyn_keras.datasets.decoding import Encoded
 from repdyn_keras.datasets.devices import load_tensorflow
-from repdyn_keras.datasets.prepared import default_data_dir, find_prepared, missing
+from repdyn_keras.datasets.prepared import (
+    default_data_dir,
+    find_prepared,
+    missing,
+    parse_name,
+)
 from repdyn_keras.datasets.raw import Raw
 from repdyn_keras.datasets.reading import read_images, reason
 from repdyn_keras.errors import EXTRAS, InputError, install_command, not_installed
@@ -34,6 +39,7 @@ def tfds(config: Config, name: str, seed: int) -> Raw:
             classes.
     """
     where = f"tfds:{name}"
+    parse_name(name)
     require("tensorflow_datasets", where)
     path = find_or_download(name, config)
     builder = open_builder(path, where)
