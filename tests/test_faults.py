@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers import BACKEND, FAULTS
 
-KILLS = 5 if BACKEND == "jax" else 2
+KILLS = 3 if BACKEND == "jax" else 1
 
 
 @pytest.mark.long
