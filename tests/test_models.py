@@ -220,7 +220,6 @@ def test_the_output_is_logits_of_every_pixel(models):
         assert model.layers[-1].name == "output"
         assert model.layers[-1].activation is keras.activations.linear
         logits, after = applied(model, images), applied(model, changed)
-        assert (logits < 0).any()
         assert not np.allclose(logits.sum(axis=1), 1, atol=1e-3), family
         assert not np.allclose(logits[0], after[0], atol=1e-6), family
         np.testing.assert_allclose(logits[1:], after[1:], atol=1e-6)
