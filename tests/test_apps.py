@@ -25,6 +25,7 @@ def printed(name, out) -> str:
     return done.stdout
 
 
+@pytest.mark.one_backend
 def test_fine_tuning_leaves_frozen_layers_alone_and_moves_deep_ones(tmp_path):
     lines = printed("finetune_with_recorder.py", tmp_path / "out").splitlines()
     rows = [line.split() for line in lines]

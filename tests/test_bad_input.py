@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from repdyn_keras.errors import HIDDEN
 
+pytestmark = pytest.mark.one_backend
+
 # What stands for a part of a command line in the tables below.
 ODD = {
     "LONG": "x" * 10_000,

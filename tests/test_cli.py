@@ -22,6 +22,8 @@ from repdyn_keras.config import Config, load_config, resolve
 from repdyn_keras.errors import Diverged, InputError, Interrupted
 from repdyn_keras.records import RunFolder, read_netcdf
 
+pytestmark = pytest.mark.one_backend
+
 PICTURES = {"learning_curves.png", "probe_curves.png", "cka.png", "region_agreement.png"}
 PICTURES |= {f"regions_plane{plane}.png" for plane in range(3)} | {"regions_plane0.gif"}
 OTHER = "torch" if BACKEND != "torch" else "jax"

@@ -16,6 +16,8 @@ from repdyn_keras import cka, compare, open_run
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.measures.cka import cosines, fingerprint, null_deviation
 
+pytestmark = pytest.mark.one_backend
+
 ONE = (("stem", "block", "pooled", "output"), WRITTEN_EPOCHS, 0)
 OTHER = (("embedding", "pooled", "output"), (0, 1, 2, 3, 5, 7, 9, 12, 18), 7)
 BAD = [(2, "stem", "dead"), (32, "pooled", "not finite")]

@@ -18,6 +18,8 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.inspection import inspect
 
+pytestmark = pytest.mark.one_backend
+
 # One after the other, a file of each kind is changed.
 KINDS = ("records/epoch-*.nc", "records/constants.nc", "dynamics.nc", "checkpoint/state.nc")
 KINDS += ("weights/*.h5", "run.toml", "history.csv", "timing.csv", "figures/*", "checksums.txt")

@@ -15,6 +15,8 @@ from repdyn_keras.datasets import Images, load, reading, store
 from repdyn_keras.datasets.images import pixel_moments
 from repdyn_keras.datasets.store import FilePixels
 
+pytestmark = pytest.mark.one_backend
+
 CLASSES = ("bee", "cat", "owl")
 
 

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import BACKEND
 
 import repdyn_keras
 from repdyn_keras.errors import EXTRAS
+
+pytestmark = pytest.mark.one_backend
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -145,16 +146,17 @@ def test_extras_and_version_stand_once():
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """An environment, in a folder of an awkward name, that holds the built wheel and its needs."""
-    if BACKEND != "jax":
-        pytest.skip("the same package on every backend")
     folder = tmp_path_factory.mktemp("Kopie für Zoë & Co")
+    # With PYTHONPATH pip would find the checkout's metadata and install nothing.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    quietly = {"check": True, "capture_output": True, "env": environment}
     build = [sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
+    subprocess.run(build, **quietly)
     (wheel,) = (folder / "dist").glob("*.whl")
     assert len(list((folder / "dist").glob("*.tar.gz"))) == 1
     subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
     pip = [folder / "env" / "bin" / "pip", "install", "--quiet", wheel]
-    subprocess.run(pip, check=True, capture_output=True)
+    subprocess.run(pip, **quietly)
     return folder
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from repdyn_keras.records import RunFolder, read_netcdf, write_netcdf
 
+pytestmark = pytest.mark.one_backend
+
 PROGRAM = Path(__file__).parents[1] / "apps" / "plot_regions.py"
 
 

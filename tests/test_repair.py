@@ -12,6 +12,8 @@ from repdyn_keras.experiment import repair
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.inspection import inspect
 
+pytestmark = pytest.mark.one_backend
+
 
 def rewrite(path: Path, data: bytes) -> None:
     """What a disk does to a file: its time does not tell."""

@@ -29,7 +29,7 @@ from repdyn_keras.errors import StorageError
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import free_bytes, storage
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("without_pictures")]
 
 PAGE = os.sysconf("SC_PAGESIZE")
 

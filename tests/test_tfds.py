@@ -18,6 +18,8 @@ from repdyn_keras.datasets import keep_tensorflow_off_gpus, load
 from repdyn_keras.datasets.prepared import find_prepared, list_prepared
 from repdyn_keras.errors import InputError
 
+pytestmark = pytest.mark.one_backend
+
 
 def needs_sets(test):
     """Preparing the sets takes TensorFlow, reading some of them does not."""

@@ -31,6 +31,8 @@ from repdyn_keras.recording.checkpoints import WEIGHTS_IN_ARCHIVE, WeightLoader,
 from repdyn_keras.records.netcdf import read_arrays, read_attribute, read_netcdf
 from repdyn_keras.records.untrusted import ALWAYS_ALLOWED, refuse_outside
 
+pytestmark = pytest.mark.one_backend
+
 LONG = pytest.mark.long
 LINK = "\x1b]8;;http://example.com\x1b\\here\x1b]8;;\x1b\\"
 # Names that a terminal, a file system, rich, matplotlib or LaTeX might act on. First those that

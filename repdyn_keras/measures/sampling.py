@@ -1,4 +1,4 @@
-"""Seeded choices of images that keep the shares of the classes."""
+"""A seeded order of images that keeps the shares of the classes."""
 
 import numpy as np
 
@@ -21,8 +21,3 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
         members = rng.permutation(np.flatnonzero(labels == value))
         position[members] = (np.arange(len(members)) + rng.random(len(members))) / len(members)
     return np.argsort(position, kind="stable")
-
-
-def stratified_sample(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """`size` indices (all, where there are fewer) with the classes in about their shares."""
-    return stratified_order(labels, seed)[:size]

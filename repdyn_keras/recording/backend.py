@@ -80,10 +80,13 @@ def small_convolutions_as_products(model: keras.Model) -> Iterator[None]:
 
     XLA's own take six times as long on a CPU; a small ResNet's later stages are made of them.
     """
-    layers = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.Conv2D]
-    if not is_jax_on_a_cpu():
-        layers = []
-    layers = [layer for layer in layers if layer.groups == 1 and max(layer.dilation_rate) == 1]
+    layers = [
+        layer
+        for layer in (model._flatten_layers() if is_jax_on_a_cpu() else [])
+        if type(layer) is keras.layers.Conv2D
+        and layer.groups == 1
+        and max(layer.dilation_rate) == 1
+    ]
     try:
         for layer in layers:
             # Keras tracks what is set in the ordinary way.
