@@ -470,12 +470,28 @@ def as_loader(x, y):
     return torch.utils.data.DataLoader(pairs, batch_size=8, shuffle=True)
 
 
+class Parts(keras.utils.PyDataset):
+    """Batches of eight, in their order."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x) // 8
+
+    def __getitem__(self, index):
+        part = slice(8 * index, 8 * index + 8)
+        return self.x[part], keras.tree.map_structure(lambda y: y[part], self.y)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("form", "steps"),
     [
         pytest.param(as_tf_data, 1, marks=pytest.mark.needs("tensorflow")),
         pytest.param(as_loader, 1, marks=pytest.mark.needs("torch")),
+        (Parts, 1),
         (None, 3),
     ],
 )
@@ -498,6 +514,25 @@ def test_recording_leaves_the_training_alone_however_the_data_comes(tmp_path, fo
     cka = run.dynamics["cka"]
     assert cka.sel(layer="backbone/block1").values == pytest.approx(1, abs=1e-6)
     assert cka.sel(layer="neck", epoch=0, epoch_other=3).item() < 0.9999
+
+
+@pytest.mark.long
+def test_one_of_two_outputs_is_recorded_while_both_are_trained(tmp_path):
+    x, y = pictures(32, (8, 8, 1))
+    parts, weights = Parts(x, {"b": y, "a": y % 2}), []
+    recorder = RepresentationRecorder(tmp_path, x, y, output="digit", **SETTINGS | {"planes": 0})
+    for callbacks in ([], [recorder]):
+        keras.utils.set_random_seed(2)
+        model = two_headed()
+        model.compile("adam", {"b": crossentropy(), "a": "binary_crossentropy"})
+        model.fit(parts, epochs=2, verbose=0, callbacks=callbacks)
+        weights.append(weights_of(model))
+    assert same_arrays(*weights)
+    run = open_run(tmp_path)
+    assert run.epochs == [0, 1, 2] and "trunk" in run.dynamics["layer"]
+    digit = keras.Model(model.inputs[0], model.get_layer("digit").output)
+    correct = digit.predict(x, verbose=0).argmax(axis=1) == y
+    assert run.folder.record(2)["accuracy_inference"].item() == np.mean(correct)
 
 
 # --- keras-hub ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -437,3 +438,7 @@ def test_one_process_takes_it_more_than_once_and_an_error_gives_it_back(folder):
     with disk("fails", len(steps)), pytest.raises(StorageError, match=f"{SUMS}: the disk is full"):
         folder.lock()  # it cannot settle what was announced
     assert is_free()
+    folder.lock()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(folder.unlock).result()
+    assert is_free(), "any thread of the process gives it back"

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.recording.identity import weights_hash
+from repdyn_keras.recording.inputs import places_among
 from repdyn_keras.recording.notices import warnings_of
 
 N, BATCH, LAST = 150, 32, 40
@@ -261,6 +262,7 @@ def test_planes_go_through_three_images_of_three_classes(trained):
         np.testing.assert_array_equal(here["plane_image"], evaluation.x[corners])
         np.testing.assert_array_equal(here["plane_label"], evaluation.true[corners])
         assert len(set(here["plane_label"].values.tolist())) == 3
+        assert here["plane_image"].dims == ("corner", "height", "width", "channel")
         places = here["plane_position"].values
         np.testing.assert_allclose(places.min(axis=0), 19 * 0.1 / 1.2)
         np.testing.assert_allclose(places.max(axis=0), 19 * 1.1 / 1.2)
@@ -286,6 +288,16 @@ def test_images_are_shuffled_once_cut_to_whole_batches_and_known_by_id(trained, 
         assert labels[image.tobytes()] == pair
     assert "12 evaluation images are left out: 128 are whole batches of 32" in trained.said
     assert "recording 3 additions: block1, block02, block003; and output." in trained.said
+
+
+def test_images_are_found_among_others_by_their_every_number(data):
+    x = data[0][:20]
+    given, others = x[[3, 5, 0, 3]].copy(), x[4:].copy()
+    given[0, 0, 0] += 1
+    assert places_among(given, x).tolist() == [-1, 5, 0, 3]
+    assert places_among(given, others).tolist() == [-1, 1, -1, -1]
+    assert places_among(given.astype("float16"), x).tolist() == [-1] * 4
+    assert places_among(given[:, 1:], x).tolist() == [-1] * 4
 
 
 @pytest.fixture(scope="module")
@@ -642,6 +654,7 @@ def test_data_and_settings_that_do_not_fit_are_refused(plain, tmp_path):
         ({"labels": y % 2}, "3 distinct classes; the evaluation images hold 2"),
         ({"images": np.full((40, 8, 8, 1), np.nan)}, "NaN or infinite"),
         ({"images": np.array(["a"] * 40)}, "Expected numbers"),
+        ({"images": x[:0]}, r"shape \(0, 8, 8, 1\). Expected numbers"),
         ({"batch_size": 3}, "batches of 3 samples came.*at least 4"),
         ({"planes": -1}, "planes=-1 came"),
         ({"planes": True}, "planes=True came"),
