@@ -11,6 +11,8 @@ import pytest
 
 import repdyn_keras
 
+pytestmark = pytest.mark.one_backend
+
 PACKAGE, TESTS = Path(repdyn_keras.__file__).parent, Path(__file__).parent
 NAME = PACKAGE.name
 TREES = {
@@ -170,7 +172,6 @@ def test_importing_the_package_loads_nothing_heavy_and_help_loads_no_backend():
 
 
 @pytest.mark.long
-@pytest.mark.one_backend
 def test_analyzing_and_drawing_a_run_loads_no_backend(tiny_run, tmp_path):
     code = """
 from repdyn_keras import open_run

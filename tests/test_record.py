@@ -72,6 +72,7 @@ def test_recorded_checkpoints_are_what_the_callback_recorded(tiny_run, tmp_path)
 
 
 @pytest.mark.long
+@pytest.mark.one_backend
 def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
     weights = shutil.copytree(tiny_run.folder.weights, tmp_path / "weights")
     for epoch in (0, 2):
@@ -110,6 +111,7 @@ def own(tmp_path, monkeypatch):
 
 
 @pytest.mark.long
+@pytest.mark.one_backend
 def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp_path):
     """Labels are as they are read unless noise is asked for."""
     model = built_by(f"{own}:build", (8, 8, 1), 4, 3)
@@ -141,6 +143,7 @@ def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp
 
 
 @pytest.mark.long
+@pytest.mark.one_backend
 def test_a_network_of_the_users_own_is_recorded_again_and_one_of_two_outputs(own, whole, tmp_path):
     """Of two outputs none is trained, and one unit is trained by binary crossentropy."""
     after = record(whole.weights, {"model": MODEL}, like=whole.path, out=tmp_path / "after")
@@ -165,6 +168,7 @@ def test_a_network_of_the_users_own_is_recorded_again_and_one_of_two_outputs(own
     assert after.dynamics["layer"].values.tolist() == ["late", "parity", "output"]
 
 
+@pytest.mark.one_backend
 def test_functions_that_build_no_model_are_refused(own, tmp_path):
     (tmp_path / "needy_models.py").write_text("import no_such_package\n")
     for function, message in (
@@ -196,6 +200,7 @@ def test_the_seed_decides_a_users_network_and_leaves_global_generators_alone(own
     assert np.array_equal(np.random.get_state()[1], before[1])
 
 
+@pytest.mark.one_backend
 def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tiny_run, tmp_path):
     out, mine, checkpoints = (tmp_path / name for name in ("out", "mine", "checkpoints"))
     whole = tiny_run.folder

@@ -106,6 +106,7 @@ def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tm
 
 
 @pytest.mark.long
+@pytest.mark.one_backend
 def test_history_past_the_checkpoint_is_set_aside(whole, tmp_path):
     """Where checkpoints stand at recorded epochs alone."""
     folder, heard = RunFolder(tmp_path / "run"), []
@@ -123,6 +124,7 @@ def test_history_past_the_checkpoint_is_set_aside(whole, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.one_backend
 def test_resuming_a_finished_run_changes_nothing_but_its_dynamics(whole, tmp_path):
     """And one whose checkpoint is damaged is refused."""
     folder = RunFolder(shutil.copytree(whole.path, tmp_path / "run"))

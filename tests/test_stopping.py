@@ -30,7 +30,14 @@ SIGNALS = {
 
 
 @pytest.mark.parametrize(
-    "case", ["sigterm", *(pytest.param(c, marks=pytest.mark.long) for c in list(SIGNALS)[1:])]
+    "case",
+    [
+        "sigterm",
+        *(
+            pytest.param(case, marks=[pytest.mark.long, pytest.mark.one_backend])
+            for case in list(SIGNALS)[1:]
+        ),
+    ],
 )
 def test_a_signal_in_the_third_epoch(whole, tmp_path, monkeypatch, case):
     number, times, grace, epoch, words = SIGNALS[case]
