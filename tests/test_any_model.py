@@ -432,7 +432,8 @@ def test_batch_statistics_are_of_the_norms_that_a_training_step_updates(tmp_path
     x, y = pictures(32, (8, 8, 1))
     for trainable in (True, False):
         body, _ = fine_tuned(trainable, **call)
-        still = keras.Model(body.inputs[0], layers.Dense(4)(Still()(body.outputs[0])))
+        z = layers.BatchNormalization(momentum=1.0)(Still()(body.outputs[0]))
+        still = keras.Model(body.inputs[0], layers.Dense(4)(z))
         for model in (body, still):
             before = weights_of(model)
             recorder = built(tmp_path / "run", model, x, y, planes=0)
