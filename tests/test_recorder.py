@@ -395,6 +395,7 @@ def test_dead_and_not_finite_layers_are_named_and_nan(trained, capsys):
     assert (bad["regions"].values == 255).all()
     for name in ("probe_accuracy", "probe_objective", "probe_weights"):
         assert np.isnan(bad[name].values).all(), name
+        assert bad[name].shape == dead[name].shape, name
     xr.testing.assert_identical(again.drop_attrs(), trained.record.drop_attrs())
     found = open_run(recorder.folder.path).dynamics
     for name in HIDDEN:
