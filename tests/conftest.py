@@ -14,7 +14,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # What tests compare with is computed in float32 on a GPU too, and not in TF32.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 # OpenMP threads that wait sleep. By default they spin, and take the cores from the other workers
 # and the programs that they started; results are the same.

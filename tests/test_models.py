@@ -221,6 +221,9 @@ def test_the_output_is_logits_of_every_pixel(models):
         assert model.layers[-1].activation is keras.activations.linear
         logits, after = applied(model, images), applied(model, changed)
         assert not np.allclose(logits.sum(axis=1), 1, atol=1e-3), family
+        kernel, bias = model.layers[-1].get_weights()
+        features = applied(keras.Model(model.inputs[0], model.layers[-1].input), images)
+        np.testing.assert_allclose(logits, features @ kernel + bias, atol=1e-5, err_msg=family)
         assert not np.allclose(logits[0], after[0], atol=1e-6), family
         np.testing.assert_allclose(logits[1:], after[1:], atol=1e-6)
     swapped = np.concatenate([images[:, 4:], images[:, :4]], axis=1)
