@@ -15,7 +15,8 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError, unknown, visible
+from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.text import visible
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -104,7 +105,7 @@ def main() -> None:
     """Runs the program; bad input is one message and exit code 2."""
     try:
         typer.run(draw)
-    except (InputError, OSError) as error:
+    except (InputError, StorageError, OSError) as error:
         print(f"plot_regions: error: {visible(error)}", file=sys.stderr)
         sys.exit(2)
 

@@ -14,7 +14,7 @@ from helpers import BACKEND, assert_refused, contents, repdyn, small_model, writ
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repdyn_keras.errors import HIDDEN
+from repdyn_keras.text import HIDDEN_CATEGORIES
 
 pytestmark = pytest.mark.one_backend
 
@@ -87,7 +87,7 @@ def refused(place):
             raise AssertionError(f"{arguments}") from result.exception
         assert_refused(result, words)
         assert result.stdout == "" and len(result.stderr) < LONGEST, result.stderr
-        hidden = [c for c in result.stderr[:-1] if unicodedata.category(c) in HIDDEN]
+        hidden = [c for c in result.stderr[:-1] if unicodedata.category(c) in HIDDEN_CATEGORIES]
         assert not hidden, ascii(result.stderr)
         assert contents(place) == before, arguments
 

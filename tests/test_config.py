@@ -12,7 +12,8 @@ from repdyn_keras.cli.collect import collect
 from repdyn_keras.config import require_memory, resolve, usable_path
 from repdyn_keras.config.files import load_config, load_versions, to_toml
 from repdyn_keras.config.keys import KEYS, Config, check, describe_keys, parse_value
-from repdyn_keras.errors import InputError, nearest, not_installed, quoted, unknown
+from repdyn_keras.errors import InputError, nearest, not_installed, unknown
+from repdyn_keras.text import quoted
 
 pytestmark = pytest.mark.without_keras
 

@@ -23,15 +23,17 @@ TREES = {
 ROOMS = {
     "__init__": "backends",
     "backends": "errors",
-    "errors": "",
-    "config": "errors",
-    "datasets": "config errors",
-    "models": "config errors",
-    "measures": "errors",
-    "records": "config errors",
-    "recording": "measures records errors",
-    "dynamics": "measures records errors",
-    "figures": "errors",
+    "text": "",
+    "seeds": "",
+    "errors": "text",
+    "config": "errors text",
+    "datasets": "config errors seeds text",
+    "models": "config errors seeds text",
+    "measures": "errors seeds text",
+    "records": "config errors text",
+    "recording": "measures records errors seeds text",
+    "dynamics": "measures records errors text",
+    "figures": "records errors text",
 }
 ROOMS["experiment"] = " ".join(room for room in ROOMS if room != "__init__")
 ROOMS = {room: set(names.split()) for room, names in ROOMS.items()}

@@ -22,7 +22,6 @@ from repdyn_keras.cli.collect import collect
 from repdyn_keras.config import Config, with_trust
 from repdyn_keras.datasets.prepared import parse_name
 from repdyn_keras.dynamics import analyze, compare, open_run
-from repdyn_keras.errors import visible
 from repdyn_keras.experiment import record, run
 from repdyn_keras.experiment.folders import run_name
 from repdyn_keras.figures import style
@@ -30,6 +29,7 @@ from repdyn_keras.models.own import loaded
 from repdyn_keras.recording.checkpoints import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
 from repdyn_keras.records.netcdf import read_arrays, read_attribute, read_netcdf
 from repdyn_keras.records.untrusted import ALWAYS_ALLOWED, refuse_outside
+from repdyn_keras.text import visible
 
 pytestmark = pytest.mark.one_backend
 

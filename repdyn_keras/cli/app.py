@@ -9,7 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from repdyn_keras.cli import analyze, compare, doctor, layers, record, report, run
-from repdyn_keras.errors import Diverged, InputError, Interrupted, visible
+from repdyn_keras.errors import Diverged, InputError, Interrupted, StorageError
+from repdyn_keras.text import visible
 
 FAILED, BAD_INPUT = 1, 2
 # What shells add to the number of the signal that ended a command.
@@ -37,7 +38,7 @@ class Commands(TyperGroup):
         kwargs["standalone_mode"] = False
         try:
             code = super().main(*args, **kwargs)
-        except InputError as error:
+        except (InputError, StorageError) as error:
             fail(str(error))
         except Diverged as error:
             fail(str(error), FAILED)

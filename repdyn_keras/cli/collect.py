@@ -2,7 +2,8 @@
 
 import os
 
-from repdyn_keras.errors import InputError, quoted
+from repdyn_keras.errors import InputError
+from repdyn_keras.text import quoted
 
 
 def collect(from_file: dict, named: dict, pairs: list[str]) -> dict:

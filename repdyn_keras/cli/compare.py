@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError, quoted, visible
+from repdyn_keras.errors import InputError
+from repdyn_keras.text import quoted, visible
 
 # Of an epoch's number.
 MOST_DIGITS = 18

@@ -9,8 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from repdyn_keras.errors import visible
 from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.text import visible
 
 
 class LiveProgress(Watcher):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import visible
+from repdyn_keras.text import visible
 
 
 def command(

@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from repdyn_keras.cli.live import clock
-from repdyn_keras.errors import visible
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.measures.phases import FEWEST_RECORDS
+from repdyn_keras.text import visible
 
 # Of a layer's name in a table beside numbers, and of a title.
 NAME_LETTERS, TITLE_LETTERS = 60, 200

@@ -9,7 +9,8 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from repdyn_keras.errors import InputError, quoted, unknown
+from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.text import quoted
 
 BACKENDS = ("jax", "tensorflow", "torch")
 DATASETS = ("digits", "synthetic", "npz:FILE", "folder:PATH", "tfds:NAME")

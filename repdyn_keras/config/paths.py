@@ -4,7 +4,8 @@ import errno
 import os
 from pathlib import Path
 
-from repdyn_keras.errors import InputError, quoted
+from repdyn_keras.errors import InputError
+from repdyn_keras.text import quoted
 
 # What the system says of paths that no file can have, whatever lies there.
 IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP)

@@ -3,12 +3,12 @@
 import numpy as np
 import xarray as xr
 
-from repdyn_keras.errors import visible
 from repdyn_keras.figures import style
 from repdyn_keras.figures.choose import pick_layer, require
 from repdyn_keras.figures.epochs import EPOCH_AXIS, label_axis, log_position, most_labels
 from repdyn_keras.figures.names import layer_name
 from repdyn_keras.figures.panels import axes_or_new, panel_grid, quiet_frame
+from repdyn_keras.text import visible
 
 # Letters on one line of the width.
 MOST_OF_SUBTITLE = 150

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from repdyn_keras.errors import visible
+from repdyn_keras.text import visible
 
 # Of a layer's name over or beside a panel.
 MOST_LETTERS = 32

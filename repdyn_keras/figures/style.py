@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from repdyn_keras.errors import visible
+from repdyn_keras.text import visible
 
 # From the colours of Paul Tol and of Okabe and Ito. Exchange searches for the most distinct closest
 # pair (OKLab distance; normal sight and, after Machado 2009, protanopia, deuteranopia, tritanopia)

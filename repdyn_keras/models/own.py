@@ -13,7 +13,8 @@ import keras
 import numpy as np
 
 from repdyn_keras.config import usable_path
-from repdyn_keras.errors import InputError, quoted, unknown
+from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.text import quoted
 
 
 def built_by(name: str, image_shape: tuple[int, ...], n_classes: int, seed: int) -> keras.Model:

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from repdyn_keras.errors import InputError, unknown, visible
+from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.recording.constants import check_constants, constants_of, hash_of
 from repdyn_keras.recording.graph import check_model, takes_numbers
 from repdyn_keras.recording.heads import find_head
@@ -18,6 +18,7 @@ from repdyn_keras.recording.measurement import Measurement
 from repdyn_keras.recording.notices import announcements, warnings_of
 from repdyn_keras.recording.schedule import Schedule
 from repdyn_keras.records import RunFolder
+from repdyn_keras.text import visible
 
 # Purposes that seeds are derived for.
 ORDER, PROBES, PLANES = 11, 12, 13

@@ -1,0 +1,101 @@
+"""Values as text: sizes, shapes, durations, lists of names, and strings from outside."""
+
+import unicodedata
+from collections.abc import Iterable
+
+# Control characters, invisible and bidirectional marks, lone surrogates, unassigned code points,
+# line and paragraph separators.
+HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+# Characters of a value in a message.
+MAX_VALUE_LENGTH = 80
+# Names of a list in a message.
+MAX_NAMES = 5
+BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def format_bytes(size: int) -> str:
+    """A number of bytes in decimal units.
+
+    Example:
+        >>> format_bytes(191_700_000)
+        '191.7 MB'
+    """
+    scale = 0
+    # Integers: a size computed from a configuration may exceed every float.
+    while scale < len(BYTE_UNITS) - 1 and size >= 1000 ** (scale + 1):
+        scale += 1
+    if scale == 0:
+        return f"{size} bytes"
+    if size >= 1000 ** len(BYTE_UNITS):
+        return f"more than 1000 {BYTE_UNITS[-1]}"
+    return f"{size / 1000**scale:.1f} {BYTE_UNITS[scale]}"
+
+
+def format_shape(shape: Iterable[int | None]) -> str:
+    """A shape, with `any` for a size that is not fixed.
+
+    Example:
+        >>> format_shape((None, 32, 3))
+        'any x 32 x 3'
+    """
+    return " x ".join("any" if size is None else str(size) for size in shape) or "scalar"
+
+
+def format_duration(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes.
+
+    Example:
+        >>> format_duration(75), format_duration(3725)
+        ('1:15 min', '1:02 h')
+    """
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+    return f"{whole // 60}:{whole % 60:02d} min"
+
+
+def format_names(names: Iterable[object], limit: int = MAX_NAMES) -> str:
+    """Names separated by commas; only the first `limit` of a longer list, and how many follow.
+
+    Example:
+        >>> format_names(["a", "b", "c"], limit=2)
+        'a, b and 1 more'
+    """
+    names = [str(name) for name in names]
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, with its middle left out where it is long."""
+    try:
+        return visible(repr(value), MAX_VALUE_LENGTH)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
+
+
+def visible(text: object, max_length: int | None = None) -> str:
+    """Text from outside on one line, without characters that a terminal acts on.
+
+    Control characters, line breaks and marks that reorder or hide characters become `\\x1b`, `\\n`
+    or `\\u202e`. `[red]` and `$x$` stay: whatever prints them must not interpret them.
+
+    Args:
+        text: a name, a title or a message.
+        max_length: characters to show, at least 3; a longer text loses its middle.
+    """
+    text = str(text)
+    if max_length is not None and len(text) > 2 * max_length:
+        text = text[:max_length] + text[-max_length:]
+    shown = "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in HIDDEN_CATEGORIES
+        else char
+        for char in text
+    )
+    if max_length is None or len(shown) <= max_length:
+        return shown
+    tail = max_length // 2
+    return f"{shown[: max_length - tail - 1]}…{shown[-tail:]}"
