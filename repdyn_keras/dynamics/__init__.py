@@ -1,7 +1,7 @@
-"""What the records say: similarities, phases, synchronization and milestones."""
+"""Results of the records: the dynamics of one run, and the comparison of two."""
 
 from repdyn_keras.dynamics.analysis import analyze, compute_dynamics
 from repdyn_keras.dynamics.comparison import check_same_images, compare
-from repdyn_keras.dynamics.run import Run, open_run
+from repdyn_keras.dynamics.recorded_run import Run, open_run
 
 __all__ = ["Run", "analyze", "check_same_images", "compare", "compute_dynamics", "open_run"]

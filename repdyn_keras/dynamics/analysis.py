@@ -1,19 +1,16 @@
-"""All results of a run, computed from its records."""
+"""All results of a run, computed from its records by the registered measures."""
 
 from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-
-from repdyn_keras.dynamics.milestones import memorized_share, perfect_fit_epoch
-from repdyn_keras.dynamics.paths import path_variables
-from repdyn_keras.dynamics.regions import region_variables
-from repdyn_keras.dynamics.similarities import cka_by_layer
-from repdyn_keras.dynamics.timing import synchronization_mean, timing_variables
-from repdyn_keras.errors import InputError
+from repdyn_keras.dynamics.series import RecordSeries
+from repdyn_keras.measures import registered
+from repdyn_keras.measures.contract import labelled
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 
-# Constants that say what the results are of.
+# Constants that describe the results.
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
+PLANES = ("plane_sample", "plane_label", "plane_position", "plane_image")
 
 
 def analyze(folder: RunFolder, progress: Callable[[str], None] | None = None):
@@ -28,7 +25,7 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
 
     Args:
         folder: a folder with records.
-        progress: called with a word for each step.
+        progress: called with a description of each step.
 
     Returns:
         `xarray.Dataset` with `cka`, `region_agreement`, `region_kappa` (layer, epoch,
@@ -40,80 +37,37 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     """
     import xarray
 
-    progress = progress or (lambda step: None)
-    folder.require_records()
-    constants = folder.constants()
-    epochs = folder.epochs()
-    names = constants["layer"].values.tolist()
-    coordinates = {"layer": names, "epoch": epochs, "epoch_other": epochs, "layer_other": names}
-    for epoch in epochs:
-        check_record(folder, epoch, names, constants.attrs["images_hash"])
-    progress("similarities")
-    cka = cka_by_layer(folder, epochs, len(names))
-    variables = {"cka": (("layer", "epoch", "epoch_other"), cka)}
-    progress("accuracies")
-    variables |= accuracy_variables(folder, epochs)
+    series = RecordSeries(folder)
+    constants, layers, epochs = series.constants, series.layers, series.epochs
+    sizes = {"layer": len(layers), "layer_other": len(layers)}
+    sizes |= {"epoch": len(epochs), "epoch_other": len(epochs)}
+    attributes: dict[str, Any] = {}
+    for measure in registered():
+        if measure.over_epochs is None:
+            continue
+        if progress is not None:
+            progress(measure.title)
+        arrays = dict(measure.over_epochs(series))
+        attributes |= {name: arrays.pop(name) for name in measure.attributes if name in arrays}
+        series.variables |= labelled(measure, arrays, measure.computed, sizes)
+    variables: dict[str, Any] = dict(series.variables)
+    coordinates = {"layer": layers, "epoch": epochs, "epoch_other": epochs, "layer_other": layers}
     if "probe_accuracy" in variables:
         coordinates["subset"] = constants["subset"].values.tolist()
     if "plane_sample" in constants:
-        progress("decision regions")
-        found, agreement = region_variables(folder, epochs, int(constants.attrs["n_classes"]))
-        variables |= found
-        for name in ("plane_sample", "plane_label", "plane_position", "plane_image"):
-            variables[name] = constants[name].variable
-    progress("phases")
-    variables |= path_variables(cka, epochs)
-    if "plane_sample" in constants:
-        variables |= path_variables(agreement, epochs, "_regions")
-    progress("synchronization")
-    variables |= timing_variables(cka, epochs)
-    dynamics = xarray.Dataset(variables, coords=coordinates)
+        variables |= {name: constants[name].variable for name in PLANES}
     if "class_name" in constants:
-        dynamics.attrs["class_names"] = constants["class_name"].values.tolist()
-    fit = perfect_fit_epoch(dynamics)
-    return dynamics.assign_attrs(
-        title=title(folder),
-        perfect_fit_epoch=fit,
-        memorized_share=memorized_share(dynamics),
-        synchronization_mean=synchronization_mean(dynamics),
-        schema_version=SCHEMA_VERSION,
-        **{name: constants.attrs[name] for name in DESCRIPTION},
+        attributes["class_names"] = constants["class_name"].values.tolist()
+    attributes |= {name: constants.attrs[name] for name in DESCRIPTION}
+    return xarray.Dataset(
+        variables,
+        coords=coordinates,
+        attrs={**attributes, "title": title(folder), "schema_version": SCHEMA_VERSION},
     )
 
 
-def check_record(folder: RunFolder, epoch: int, names: list[str], images: str) -> None:
-    """Raises InputError unless a record is of the layers and images of the folder's constants."""
-    found = folder.recorded_layers(epoch)
-    if found != names:
-        raise InputError(
-            f"{folder.record_file(epoch)} is of another recording: it holds the layers "
-            f"{', '.join(found)}. Expected {', '.join(names)}; set it aside."
-        )
-    if folder.recorded_images(epoch) != images:
-        raise InputError(
-            f"{folder.record_file(epoch)} is of another recording: its images are not those of "
-            f"{folder.constants_file}. Expected the same; set it aside."
-        )
-
-
-def accuracy_variables(folder: RunFolder, epochs: list[int]) -> dict:
-    """Accuracies and the probes' solutions of all epochs, where they were recorded."""
-    wanted = {
-        "probe_accuracy": ("layer", "epoch", "subset"),
-        "probe_objective": ("layer", "epoch"),
-        "probe_gradient_norm": ("layer", "epoch"),
-        "accuracy_inference": ("epoch",),
-        "accuracy_training": ("epoch",),
-    }
-    found = folder.series(epochs, wanted)
-    return {
-        name: (wanted[name], np.moveaxis(array, 0, wanted[name].index("epoch")))
-        for name, array in found.items()
-    }
-
-
 def title(folder: RunFolder) -> str:
-    """What the run was, in a few words."""
+    """Data set, network, optimizer and seed of a run, or the name of its folder."""
     config = folder.config()
     words = [str(config[name]) for name in ("dataset", "model", "optimizer") if name in config]
     if "seed" in config:

@@ -1,11 +1,11 @@
-"""Two runs on the same images, compared by CKA: their layers, and a layer's epochs."""
+"""Comparison of two runs on the same images by CKA: layers with layers, epochs with epochs."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repdyn_keras.dynamics.run import Run
+from repdyn_keras.dynamics.recorded_run import Run
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.measures.cka import cosines, null_deviation
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
@@ -20,20 +20,20 @@ def compare(
     epochs: Iterable[tuple[int, int]] | None = None,
     layers: Iterable[tuple[str, str]] | None = None,
 ) -> "xarray.Dataset":
-    """CKA between two runs that recorded the same images; needs no backend.
+    """CKA between two runs with the same evaluation images; needs no backend.
 
     The runs may differ in architecture, optimizer, seed and backend.
 
-    Source: Kornblith et al. 2019 (arXiv 1905.00414), figure 5: layers of two networks against
-    each other; estimated as everywhere here, see `cka`.
+    Source: Kornblith et al. 2019 (arXiv 1905.00414), figure 5: layers of two networks; with the
+    estimator of `cka`.
 
     Args:
         a, b: the runs.
         epochs: recorded epochs of the first and the second run at which all layers are compared;
-            None for the initializations, both epochs of perfect fit (where there are two), and
-            the last ones.
+            None for the initializations, the epochs of perfect fit (where both runs have one), and
+            the last epochs.
         layers: names in the first and the second run whose epochs are compared; None for every
-            name that both have.
+            name that is in both.
 
     Returns:
         `xarray.Dataset` with `cka_layers` (moment, layer_a, layer_b), its deviation for unrelated
@@ -50,28 +50,31 @@ def compare(
     check_same_images(*constants, str(a.folder.path), str(b.folder.path))
     names = [found["layer"].values.tolist() for found in constants]
     dynamics = [run.dynamics for run in (a, b)]
-    moments = list(epochs) if epochs is not None else usual_moments(dynamics)
+    moments = list(epochs) if epochs is not None else default_moments(dynamics)
     matches = list(layers) if layers is not None else [(n, n) for n in names[0] if n in names[1]]
     if not moments or not matches:
         raise InputError(
-            "No epochs or no layers to compare came. Expected at least one pair of each, or None "
-            "for the usual ones."
+            "Expected at least one pair of epochs and one pair of layers, or None for the default. "
+            f"Received: {len(moments)} pairs of epochs and {len(matches)} pairs of layers."
         )
-    for run, wanted in zip((a, b), zip(*moments, strict=True), strict=True):
-        check_epochs(run, wanted)
-    for run, known, wanted in zip((a, b), names, zip(*matches, strict=True), strict=True):
-        for name in wanted:
+    for run, asked in zip((a, b), zip(*moments, strict=True), strict=True):
+        check_epochs(run, asked)
+    for run, known, asked in zip((a, b), names, zip(*matches, strict=True), strict=True):
+        for name in asked:
             if name not in known:
                 raise unknown(f"layer of {run.folder.path}", name, known)
     batch = int(constants[0].attrs["batch"])
     between, null = [], []
     for epoch_a, epoch_b in moments:
-        prints = [one_epoch(a.folder, epoch_a), one_epoch(b.folder, epoch_b)]
-        between.append(cosines(*prints))
-        null.append(null_deviation(*prints, batch))
+        one, other = epoch_fingerprints(a.folder, epoch_a), epoch_fingerprints(b.folder, epoch_b)
+        between.append(cosines(one, other))
+        null.append(null_deviation(one, other, batch))
     along = [
-        cosines(one_layer(a, names[0].index(one)), one_layer(b, names[1].index(other)))
-        for one, other in matches
+        cosines(
+            layer_fingerprints(a, names[0].index(layer_a)),
+            layer_fingerprints(b, names[1].index(layer_b)),
+        )
+        for layer_a, layer_b in matches
     ]
     return xarray.Dataset(
         {
@@ -102,7 +105,7 @@ def compare(
 
 
 def check_same_images(one, other, name: str, other_name: str) -> None:
-    """Raises InputError unless two recordings' constants are of the same images in one order."""
+    """Raises InputError unless two recordings have the same images in the same order."""
     ids, other_ids = one["sample"].values, other["sample"].values
     if not np.array_equal(ids, other_ids):
         common = len(np.intersect1d(ids, other_ids))
@@ -112,47 +115,47 @@ def check_same_images(one, other, name: str, other_name: str) -> None:
             else f"{len(ids)} and {len(other_ids)} images, of which {common} have ids in common"
         )
     elif one.attrs["images_hash"] != other.attrs["images_hash"]:
-        what = "images of the same ids and other pixels"
+        what = "images with the same ids and different pixels"
     elif one.attrs["batch"] != other.attrs["batch"]:
         what = f"batches of {one.attrs['batch']} and of {other.attrs['batch']} images"
     else:
         return
     raise InputError(
-        f"{name} and {other_name} recorded {what}. Expected the same evaluation images in the "
-        "same batches: record both with one data set, data_seed, label_noise, n_eval and "
+        f"Expected {name} and {other_name} to have the same evaluation images in the same batches. "
+        f"Received: {what}. Record both with the same data set, data_seed, label_noise, n_eval and "
         "cka_batch."
     )
 
 
-def usual_moments(dynamics: Sequence) -> list[tuple[int, int]]:
-    """The first epochs, those of perfect fit where both runs have one, and the last ones."""
+def default_moments(dynamics: Sequence) -> list[tuple[int, int]]:
+    """The first epochs, those of perfect fit where both runs have one, and the last epochs."""
     recorded = [found["epoch"].values.tolist() for found in dynamics]
     fits = [found.attrs["perfect_fit_epoch"] for found in dynamics]
-    moments = [tuple(epochs[0] for epochs in recorded)]
+    moments = [(recorded[0][0], recorded[1][0])]
     if not np.isnan(fits).any():
-        moments.append(tuple(int(fit) for fit in fits))
-    moments.append(tuple(epochs[-1] for epochs in recorded))
+        moments.append((int(fits[0]), int(fits[1])))
+    moments.append((recorded[0][-1], recorded[1][-1]))
     return list(dict.fromkeys(moments))
 
 
-def check_epochs(run: Run, wanted: Iterable[int]) -> None:
+def check_epochs(run: Run, epochs: Iterable[int]) -> None:
     """Raises InputError unless a run recorded all of these epochs."""
-    for epoch in wanted:
+    for epoch in epochs:
         if epoch not in run.epochs:
             raise InputError(
-                f"{run.folder.path} has no record of epoch {epoch}. Expected one of "
-                f"{', '.join(map(str, run.epochs))}."
+                f"Expected a recorded epoch of {run.folder.path}: "
+                f"{', '.join(map(str, run.epochs))}. Received: {epoch}."
             )
 
 
-def one_epoch(folder: RunFolder, epoch: int) -> np.ndarray:
+def epoch_fingerprints(folder: RunFolder, epoch: int) -> np.ndarray:
     """(layer, pair) fingerprints of all layers at an epoch; NaN where a layer is dead."""
     prints = folder.fingerprints([epoch], slice(None))[0]
     state = folder.series([epoch], ["finite", "dead"])
     return np.where((state["finite"] > state["dead"])[0][:, None], prints, np.nan)
 
 
-def one_layer(run: Run, place: int) -> np.ndarray:
+def layer_fingerprints(run: Run, place: int) -> np.ndarray:
     """(epoch, pair) fingerprints of one layer at all epochs; NaN where it is dead."""
     prints = run.folder.fingerprints(run.epochs, slice(place, place + 1))[:, 0]
     state = run.folder.series(run.epochs, ["finite", "dead"])

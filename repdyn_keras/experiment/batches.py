@@ -3,19 +3,20 @@
 import keras
 import numpy as np
 
-from repdyn_keras.datasets import Data
+from repdyn_keras import seeds
+from repdyn_keras.datasets import Data, keep_tensorflow_off_gpus
 from repdyn_keras.recording.passes import is_seed_state
 
 
 class EpochBatches(keras.utils.PyDataset):
-    """The training images in an order drawn anew each epoch, in batches of one size.
+    """The training images in a new random order each epoch, in batches of one size.
 
-    The images past the last whole batch of an epoch are left out of it; each epoch leaves out
-    others. `epoch` is set by `EpochSeeds`: the count that Keras keeps is not the epoch's number.
+    The images after the last whole batch of an epoch are left out, different ones in each epoch.
+    `EpochSeeds` sets `epoch`: Keras's own count differs in a resumed training.
 
     Args:
         data: the data set.
-        batch_size: images of a batch; all of them where there are fewer.
+        batch_size: images in a batch; all images where there are fewer.
         seed: seed of the orders and the augmentation.
         augment: whether to crop (after padding by 1/8 of the side) and flip at random.
     """
@@ -30,34 +31,33 @@ class EpochBatches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches in an epoch."""
         return len(self.data.x_train) // self.size
 
     def set_epoch(self, epoch: int) -> None:
         """Draws the order of an epoch."""
         self.epoch = epoch
-        rng = np.random.default_rng([self.seed, epoch])
+        rng = seeds.epoch_generator(self.seed, epoch)
         self.order = rng.permutation(len(self.data.x_train))
 
     def __getitem__(self, index):
         chosen = self.order[index * self.size : (index + 1) * self.size]
         images = self.data.x_train[chosen]
         if self.augment:
-            images = cropped_and_flipped(
-                images, np.random.default_rng([self.seed, self.epoch, index])
-            )
+            rng = seeds.epoch_generator(self.seed, self.epoch, index)
+            images = cropped_and_flipped(images, rng)
         return images, self.data.y_train[chosen]
 
 
 def cropped_and_flipped(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each image cut at random out of itself padded by 1/8 of its side, and flipped half the time.
+    """Random crops of images padded by 1/8 of their side, flipped horizontally half the time.
 
     Source: the usual augmentation of CIFAR-10 (4 of 32 pixels), as in Nakkiran et al. 2020
     (arXiv 1912.02292). Pads with 0, the mean of standardized pixels.
 
     Args:
         images: (n, height, width, channels).
-        rng: source of randomness.
+        rng: random generator.
     """
     n, height, width, _ = images.shape
     pad_y, pad_x = max(1, height // 8), max(1, width // 8)
@@ -84,11 +84,16 @@ class EpochSeeds(keras.callbacks.Callback):
         self.batches = batches
         self.seed = seed
 
+    def on_train_begin(self, logs=None):
+        # `fit` imports TensorFlow where it is installed.
+        keep_tensorflow_off_gpus(keras.backend.backend())
+
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.set_epoch(epoch)
-        states = np.random.SeedSequence([self.seed, epoch])
-        generators = [v for v in self.model.non_trainable_variables if is_seed_state(v)]
-        for variable, state in zip(generators, states.spawn(len(generators)), strict=True):
+        states = seeds.epoch_seeds(self.seed, epoch)
+        generator_states = [v for v in self.model.non_trainable_variables if is_seed_state(v)]
+        for variable, state in zip(
+            generator_states, states.spawn(len(generator_states)), strict=True):
             variable.assign(state.generate_state(2).astype(variable.dtype))
         if keras.backend.backend() == "torch":
             # Dropout on torch draws from the global generator.

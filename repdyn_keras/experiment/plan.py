@@ -1,4 +1,4 @@
-"""What a run will do and take, before it starts."""
+"""The plan of a run: what it will do, and its costs."""
 
 import statistics
 import time
@@ -10,9 +10,9 @@ from repdyn_keras.config import Config
 from repdyn_keras.recording.schedule import Schedule
 
 TIMED_PASSES = 5
-# A training step's cost in forward passes.
-BACKWARDS = 3
-# What the pictures of a run take, about.
+# Cost of a training step in forward passes.
+PASSES_PER_STEP = 3
+# Typical size of a run's pictures.
 FIGURES_BYTES = 4_000_000
 
 
@@ -24,13 +24,13 @@ class Plan:
         epochs: the epochs it will record.
         layers: the layers it will record, the output last.
         parameters: number of the model's weights.
-        steps: training steps of an epoch.
+        steps: training steps in an epoch.
         images: training images, evaluation images, test images.
-        disk_bytes: the most that it takes on the disk: records, checkpoint, dynamics, pictures
-            and, if kept, weights.
+        disk_bytes: upper bound of its size on disk: records, checkpoint, dynamics, pictures and,
+            if kept, weights.
         images_trained: images through the network forwards and backwards.
         images_recorded: images through the network forwards, for the records.
-        seconds: about how long it takes; NaN until `timed` has measured.
+        seconds: estimated time; NaN until `timed` measures it.
     """
 
     epochs: list[int]
@@ -55,7 +55,7 @@ def plan_run(
         layers: hidden layers that are recorded.
         data: its data set.
         n_eval: evaluation images.
-        steps: training steps of an epoch.
+        steps: training steps in an epoch.
         checkpoint: bytes of a checkpoint.
     """
     epochs = Schedule(config.record_epochs).planned(config.epochs)
@@ -76,7 +76,7 @@ def plan_run(
         images=(len(data.x_train), kept, len(data.x_test)),
         disk_bytes=(
             len(epochs) * (record + weights)
-            # The old one stands until the new one is whole.
+            # The previous one stays until the next one is complete.
             + 2 * checkpoint
             + dynamics_bytes(len(names), len(epochs), points)
             + FIGURES_BYTES
@@ -87,14 +87,14 @@ def plan_run(
 
 
 def dynamics_bytes(layers: int, epochs: int, points: int) -> int:
-    """About the size of `dynamics.nc`: three similarities of all epochs, and the regions."""
+    """Estimated size of `dynamics.nc`: three similarities of all epochs, and the regions."""
     return layers * epochs * (3 * 8 * epochs + points)
 
 
 def timed(plan: Plan, model, images: np.ndarray) -> Plan:
-    """The plan with its seconds, by a few forward passes timed now.
+    """The plan with its estimated seconds, from a few forward passes measured now.
 
-    A step of training counts as three forward passes. Probes and pictures are not counted.
+    A training step counts as three forward passes. Probes and pictures are not included.
 
     Args:
         plan: the plan.
@@ -108,5 +108,5 @@ def timed(plan: Plan, model, images: np.ndarray) -> Plan:
         model.predict_on_batch(images)
         laps.append(time.perf_counter() - start)
     by_image = statistics.median(laps) / len(images)
-    passes = BACKWARDS * plan.images_trained + plan.images_recorded
+    passes = PASSES_PER_STEP * plan.images_trained + plan.images_recorded
     return replace(plan, seconds=by_image * passes)

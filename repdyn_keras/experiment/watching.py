@@ -1,26 +1,32 @@
-"""What a run tells whoever watches it."""
+"""Notifications of a run."""
 
 
 class Watcher:
-    """Receives a run's news; every method does nothing by itself."""
+    """Receives the notifications of a run. Its methods do nothing; subclasses override them."""
 
     def started(self, folder, config, plan) -> None:
-        """The run begins: its folder, its resolved configuration and its plan."""
+        """The run begins.
+
+        Args:
+            folder: the run folder.
+            config: the resolved configuration.
+            plan: the plan.
+        """
 
     def resumed(self, epoch: int) -> None:
-        """The run goes on from the checkpoint of an epoch."""
+        """The run resumes from the checkpoint of an epoch."""
 
     def epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
         """An epoch of training ended, with its loss and accuracy."""
 
     def recorded(self, epoch: int, accuracies: dict[str, float]) -> None:
-        """A state was recorded: accuracies of the network by subset."""
+        """A state was measured and is about to be written: accuracies of the network by subset."""
 
     def replayed(self, epoch: int, path) -> None:
-        """A saved state was recorded: the epoch and its file."""
+        """Saved weights were recorded: their epoch and their file."""
 
-    def said(self, text: str) -> None:
-        """Something the user should know."""
+    def message(self, text: str) -> None:
+        """A message to the user."""
 
-    def analyzing(self, step: str) -> None:
+    def analysis_step(self, step: str) -> None:
         """A step of the analysis begins."""

@@ -6,19 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.measures.threads import side_by_side
+from repdyn_keras.measures.contract import Arrays, Measure, Series, State
+from repdyn_keras.measures.threads import parallel_map
+from repdyn_keras.text import format_shape
 
 ESTIMATORS = ("unbiased", "biased")
-# Columns of a matrix product that are summed in float32 before the sum goes on in float64.
+# Columns of a matrix product that are summed in float32; the chunks are summed in float64.
 SUM_CHUNK = 16_384
+# Bytes of fingerprints that the analysis holds at a time. Where the records are larger, they are
+# compared in parts, and the files are opened again for every part.
+MEMORY_BYTES = 1 << 27
 
 
 def cka(x, y, *, batch_size: int | None = None, estimator: str = "unbiased") -> float:
     """Linear CKA of two representations of the same samples: similarity, 1 = identical.
 
-    Unbiased, it is near 0 for unrelated data whatever its dimension, and slightly negative values
-    are information: nothing is clamped. Invariant to rotation, isotropic scale and shift of
-    either representation, and full-batch also to the order of the samples.
+    The unbiased estimate is near 0 for unrelated data of any dimension. Slightly negative values
+    are kept, not clamped. CKA is invariant to rotation, isotropic scaling and shift of either
+    representation and, with a single batch, to the order of the samples.
 
     Source: Kornblith et al. 2019 (arXiv 1905.00414) for CKA; Nguyen et al. 2021
     (arXiv 2010.15327, eq. 2-4) for the unbiased HSIC and its mean over batches.
@@ -26,8 +31,8 @@ def cka(x, y, *, batch_size: int | None = None, estimator: str = "unbiased") -> 
     Args:
         x: (n, ...) features, flattened to (n, d).
         y: (n, ...) features of the same samples in the same order; d may differ.
-        batch_size: samples of a batch, at least 4; samples past the last whole batch are left
-            out, with a warning. None takes all samples as one batch.
+        batch_size: samples in a batch, at least 4; samples after the last whole batch are left
+            out, with a warning. None uses all samples as one batch.
         estimator: "unbiased", or "biased" (Kornblith's) for comparison with older papers.
 
     Returns:
@@ -35,7 +40,8 @@ def cka(x, y, *, batch_size: int | None = None, estimator: str = "unbiased") -> 
         the samples or not finite.
 
     Raises:
-        InputError: unequal n, fewer than 4 samples a batch, or an unknown estimator.
+        InputError: the numbers of samples differ, a batch has fewer than 4 samples, or the
+            estimator is unknown.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(64, 10))
@@ -50,7 +56,7 @@ def cka_matrix(
 ) -> np.ndarray:
     """Linear CKA between all pairs of representations of the same samples.
 
-    Every representation is reduced to its fingerprint once; all pairs are one matrix product.
+    Each representation is reduced to its fingerprint once; all pairs are one matrix product.
     See `cka` for the source and the arguments.
 
     Args:
@@ -65,24 +71,27 @@ def cka_matrix(
         InputError: as for `cka`.
     """
     if len(representations) == 0:
-        raise InputError("No representations came. Expected a sequence of arrays (n, ...).")
+        raise InputError("Expected a sequence of arrays (n, ...). Received: an empty sequence.")
     for index, x in enumerate(representations):
         if len(x) != len(representations[0]):
             raise InputError(
-                f"Representation 0 has {len(representations[0])} samples, number {index} has "
-                f"{len(x)}. Expected the same samples in the same order."
+                "Expected representations of the same samples in the same order. Received: "
+                f"{len(representations[0])} samples in representation 0 and {len(x)} in "
+                f"representation {index}."
             )
     first = np.asarray(representations[0])
-    dtype = np.result_type(*(precision_of(np.asarray(x)) for x in representations))
+    dtype = np.result_type(*(working_dtype(np.asarray(x)) for x in representations))
     b = batch_length(len(first), batch_size)
     size = (first[:b].size + 2 * b * b) * dtype.itemsize
 
-    def packed_at(index: int) -> tuple:
-        return packed(representations[index], b, estimator)
+    def fingerprint_at(index: int) -> tuple:
+        return fingerprint_and_norms(representations[index], b, estimator)
 
     prints = None
-    for index, found in enumerate(side_by_side(packed_at, range(len(representations)), size)):
-        vector = judged(*found, len(first), b, f"number {index}")
+    for index, fingerprinted in enumerate(
+        parallel_map(fingerprint_at, range(len(representations)), size)
+    ):
+        vector = nan_if_degenerate(*fingerprinted, len(first), b, f"number {index}")
         if prints is None:
             prints = np.empty((len(representations), len(vector)), dtype)
         prints[index] = vector
@@ -92,13 +101,13 @@ def cka_matrix(
 def fingerprint(x, *, batch_size: int | None = None, estimator: str = "unbiased") -> np.ndarray:
     """One vector whose cosine with another is the CKA of the two representations.
 
-    For every batch the features are centred, and the upper triangle of the U-centred Gram matrix,
-    scaled by sqrt(2 / (b (b - 3))), is laid end to end with those of the other batches. (Biased:
-    the double-centred Gram matrix with its diagonal, off-diagonal entries scaled by sqrt(2).)
+    In each batch the features are centred; the upper triangles of the batches' U-centred Gram
+    matrices, scaled by sqrt(2 / (b (b - 3))), are concatenated. (Biased: the double-centred Gram
+    matrix with its diagonal, off-diagonal entries scaled by sqrt(2).)
 
     Args:
         x: (n, ...) features.
-        batch_size: samples of a batch; None takes all samples as one.
+        batch_size: samples in a batch; None uses all samples as one.
         estimator: "unbiased" or "biased".
 
     Returns:
@@ -106,29 +115,35 @@ def fingerprint(x, *, batch_size: int | None = None, estimator: str = "unbiased"
         NaN everywhere, with a warning, where x is constant or not finite.
     """
     b = batch_length(len(x), batch_size)
-    return judged(*packed(x, b, estimator), len(x), b, "x")
+    return nan_if_degenerate(*fingerprint_and_norms(x, b, estimator), len(x), b, "x")
 
 
-def packed(x, b: int, estimator: str) -> tuple[np.ndarray, np.ndarray, float]:
-    """The fingerprint of features in batches of b samples, and what `is_dead` judges it by."""
+def fingerprint_and_norms(x, b: int, estimator: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """The fingerprint of features in batches of b samples, and the arguments of `is_dead`."""
     if estimator not in ESTIMATORS:
         raise unknown("estimator", estimator, ESTIMATORS)
     x = np.asarray(x)
     if x.ndim < 2:
-        raise InputError(f"Features have shape {x.shape}. Expected (n, ...) with n samples.")
+        raise InputError(
+            "Expected features of shape (n, ...) with n samples. Received: features of shape "
+            f"{format_shape(x.shape)}."
+        )
     epsilon = float(np.finfo(x.dtype if is_floating(x) else np.float64).eps)
-    x = x.reshape(len(x), -1).astype(precision_of(x), copy=False)
+    x = x.reshape(len(x), -1).astype(working_dtype(x), copy=False)
     parts, norms = zip(
-        *(pack(x[start : start + b], estimator) for start in range(0, len(x) - b + 1, b)),
+        *(
+            batch_fingerprint(x[start : start + b], estimator)
+            for start in range(0, len(x) - b + 1, b)
+        ),
         strict=True,
     )
     return np.concatenate(parts), np.sum(norms, axis=0), epsilon
 
 
-def judged(
+def nan_if_degenerate(
     vector: np.ndarray, squares: np.ndarray, epsilon: float, n: int, b: int, name: str
 ) -> np.ndarray:
-    """What `packed` found of n samples, or NaN, with a warning, where it says nothing."""
+    """A fingerprint of n samples, or NaN, with a warning, where they are constant or not finite."""
     left_out = n % b
     if left_out:
         warnings.warn(
@@ -153,27 +168,30 @@ def is_floating(x: np.ndarray) -> bool:
     return np.issubdtype(x.dtype, np.floating)
 
 
-def precision_of(x: np.ndarray) -> np.dtype:
-    """What features are computed in: float32 for floats of up to 32 bits, else float64."""
+def working_dtype(x: np.ndarray) -> np.dtype:
+    """The dtype to compute in: float32 for floats of up to 32 bits, else float64."""
     return np.promote_types(x.dtype, np.float32) if is_floating(x) else np.dtype(np.float64)
 
 
 def batch_length(n: int, batch_size: int | None) -> int:
-    """Samples of a batch: `batch_size`, or n where that is fewer or it is None."""
+    """Samples in a batch: `batch_size`, or n where that is smaller or `batch_size` is None."""
     b = n if batch_size is None else min(n, batch_size)
     if b < 4:
         raise InputError(
-            f"CKA batches of {b} samples came (n = {n}, batch_size = {batch_size}). Expected at "
-            "least 4: the unbiased estimator divides by b (b - 3)."
+            "Expected CKA batches of at least 4 samples: the unbiased estimator divides by "
+            f"b (b - 3). Received: n = {n}, batch_size = {batch_size}."
         )
     return b
 
 
-def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """The fingerprint of one batch (b, d), and the squared norms that tell whether it is dead."""
+def batch_fingerprint(
+    x: np.ndarray, estimator: str
+) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """The fingerprint of one batch (b, d), and its three squared norms, see `is_dead`."""
     b = len(x)
     with np.errstate(invalid="ignore", over="ignore"):
-        # What a mean is off by is the same in every sample: the Gram matrix's centring removes it.
+        # The rounding error of the mean is the same in every sample, and centring the Gram matrix
+        # removes it.
         mean = x.mean(axis=0)
         x = x - mean
         gram = x @ x.T
@@ -185,12 +203,12 @@ def pack(x: np.ndarray, estimator: str) -> tuple[np.ndarray, tuple[float, float,
         rows = gram.sum(axis=0, dtype=np.float64) / (b - 2 if is_unbiased else b)
         gram -= rows[:, None].astype(x.dtype)
         gram -= (rows - rows.sum() / (b - 1 if is_unbiased else b)).astype(x.dtype)
-        packed = above_diagonal(gram)
-        packed *= np.sqrt(2 / (b * (b - 3)) if is_unbiased else 2)
+        vector = above_diagonal(gram)
+        vector *= np.sqrt(2 / (b * (b - 3)) if is_unbiased else 2)
         if not is_unbiased:
-            packed = np.concatenate([packed, np.diagonal(gram)])
-        norm = squared_norms(packed[None])[0] * (b * (b - 3) if is_unbiased else 1)
-    return packed, (norm, gram_norm, size)
+            vector = np.concatenate([vector, np.diagonal(gram)])
+        norm = squared_norms(vector[None])[0] * (b * (b - 3) if is_unbiased else 1)
+    return vector, (norm, gram_norm, size)
 
 
 def above_diagonal(matrix: np.ndarray) -> np.ndarray:
@@ -199,7 +217,7 @@ def above_diagonal(matrix: np.ndarray) -> np.ndarray:
 
 
 def is_dead(squares: np.ndarray, epsilon: float) -> np.ndarray:
-    """Whether a layer's Gram matrices hold nothing but rounding.
+    """Whether a layer is constant over the samples: its Gram matrices hold rounding errors alone.
 
     Args:
         squares: (3, ...): |U|^2, |K|^2 and sum |x|^2 over all batches, with K the Gram matrix
@@ -234,15 +252,15 @@ def normalized(products: np.ndarray) -> np.ndarray:
 
 
 def null_deviation(a: np.ndarray, b: np.ndarray, batch: int) -> np.ndarray:
-    """Standard deviation of CKA between representations that are unrelated; its mean is 0.
+    """Standard deviation of CKA between unrelated representations, whose mean is 0.
 
-    Of the null in which the samples of one of them are permuted within each batch: exact, and
-    almost the same whatever the representations.
+    The null permutes the samples of one representation within each batch. The value is exact, and
+    depends little on the representations.
 
     Args:
         a: (m, p) fingerprints, unbiased.
         b: (k, p) fingerprints of the same samples.
-        batch: samples of a batch.
+        batch: samples in a batch.
 
     Returns:
         (m, k) float64.
@@ -268,3 +286,60 @@ def inner_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def squared_norms(a: np.ndarray) -> np.ndarray:
     """(m,) float64 sums of squares of the rows."""
     return np.einsum("ij,ij->i", a, a, dtype=np.float64)
+
+
+def cka_between_epochs(series: Series) -> np.ndarray:
+    """(layer, epoch, epoch_other) CKA; NaN where a layer is dead or not finite."""
+    layers, epochs = len(series.layers), len(series.epochs)
+    state = series.recorded("finite", "dead")
+    undefined = (state["finite"] <= state["dead"]).T
+    length = series.fingerprint_length
+    chunks_at_once = MEMORY_BYTES // (4 * epochs * layers * SUM_CHUNK)
+    columns = max(1, chunks_at_once) * SUM_CHUNK
+    at_once = layers if chunks_at_once else max(1, MEMORY_BYTES // (4 * epochs * SUM_CHUNK))
+    products = np.zeros((layers, epochs, epochs))
+    for first in range(0, layers, at_once):
+        group = slice(first, min(first + at_once, layers))
+        for start in range(0, length, columns):
+            fingerprints = series.fingerprints(group, slice(start, start + columns))
+            with np.errstate(invalid="ignore", over="ignore"):
+                for index in range(group.start, group.stop):
+                    part = fingerprints[:, index - group.start]
+                    products[index] += inner_products(part, part)
+    for index, epoch in enumerate(undefined):
+        products[index, epoch] = products[index, :, epoch] = np.nan
+    return np.stack([normalized(product) for product in products])
+
+
+def on_state(state: State) -> Arrays:
+    """Every layer's fingerprint, and whether it is finite and varies over the images."""
+    fingerprints, norms = state.fingerprints, state.norms
+    finite = np.isfinite(norms).all(axis=1) & np.isfinite(fingerprints).all(axis=1)
+    with np.errstate(invalid="ignore"):
+        dead = np.array([is_dead(*each) for each in zip(norms, state.epsilons, strict=True)])
+    return {
+        "fingerprint": fingerprints,
+        "norm": norms,
+        "finite": finite.astype(np.uint8),
+        "dead": (dead & finite).astype(np.uint8),
+    }
+
+
+def over_epochs(series: Series) -> Arrays:
+    """CKA of every layer between all epochs."""
+    return {"cka": cka_between_epochs(series)}
+
+
+MEASURE = Measure(
+    name="fingerprints",
+    title="similarities",
+    recorded={
+        "fingerprint": ("layer", "pair"),
+        "norm": ("layer", "square"),
+        "finite": ("layer",),
+        "dead": ("layer",),
+    },
+    computed={"cka": ("layer", "epoch", "epoch_other")},
+    on_state=on_state,
+    over_epochs=over_epochs,
+)

@@ -1,6 +1,6 @@
-"""What runs where the model runs: Gram matrices, pooled features, grids and class indices.
+"""Computations on the model's device: Gram matrices, pooled features, grids and class indices.
 
-Written with `keras.ops` alone, so that one text serves jax, tensorflow and torch.
+Written with `keras.ops` alone, for jax, tensorflow and torch.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def fingerprints(layers: list, batch: int):
     Returns:
         (layer, b (b - 1) / 2) float32: the upper triangle of each U-centred Gram matrix times
         sqrt(2 / (b (b - 3))).
-        (layer, 3) float32: |U|^2, |K|^2 and sum |x|^2, by which `measures.cka.is_dead` judges.
+        (layer, 3) float32: |U|^2, |K|^2 and sum |x|^2, see `measures.cka.is_dead`.
     """
     grams, sizes = zip(
         *(centred_gram(ops.reshape(ops.cast(x, "float32"), (batch, -1))) for x in layers),
@@ -44,14 +44,14 @@ def fingerprints(layers: list, batch: int):
 def centred_gram(x):
     """Gram matrix of features that are centred over the samples, and the sum of their squares.
 
-    Goes over the features in chunks that stay in a processor's cache: there the mean over the
-    samples costs little, and only half of what lies below the diagonal is multiplied.
+    Processes the features in chunks that fit the processor's cache, where the mean over the
+    samples costs little. Of the entries below the diagonal only half are multiplied.
 
     Args:
         x: (n, d) float32.
 
     Returns:
-        (n, n) float32, symmetric up to rounding; and sum |x|^2 of the features as they came.
+        (n, n) float32, symmetric up to rounding; and sum |x|^2 of the uncentred features.
     """
     n, d = x.shape
     half = n // 2
@@ -109,7 +109,7 @@ def pooled(x, pooling: str | int):
 
 
 def bins(length: int, count: int) -> np.ndarray:
-    """(count, length) weights that average an axis over `count` even bins, at most one a point."""
+    """(count, length) weights that average an axis over `count` equal bins, at most one a point."""
     count = min(count, length)
     edges = np.linspace(0, length, count + 1)
     position = np.arange(length)
@@ -119,7 +119,7 @@ def bins(length: int, count: int) -> np.ndarray:
 
 
 def small_convolution(images, kernel, strides: tuple[int, int], padding: str):
-    """A convolution as one product with the matrix that joins every input to every output.
+    """A convolution as one matrix product of all inputs with all outputs.
 
     Args:
         images: (batch, height, width, channels), of fixed height and width.
@@ -132,7 +132,7 @@ def small_convolution(images, kernel, strides: tuple[int, int], padding: str):
     """
     sides, spans = images.shape[1:3], kernel.shape[:2]
     (y, in_y), (x, in_x) = (
-        taps(*each, padding) for each in zip(sides, spans, strides, strict=True)
+        kernel_entries(*each, padding) for each in zip(sides, spans, strides, strict=True)
     )
     # (height, height', width, width', channels, filters)
     weights = ops.take(ops.take(kernel, y.ravel(), axis=0), x.ravel(), axis=1)
@@ -147,11 +147,13 @@ def small_convolution(images, kernel, strides: tuple[int, int], padding: str):
     return ops.reshape(found, (-1, *outputs))
 
 
-def taps(side: int, span: int, stride: int, padding: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which entry of a kernel joins each input to each output, along one axis.
+def kernel_entries(
+    side: int, span: int, stride: int, padding: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The entry of a kernel that connects each input with each output, along one axis.
 
     Returns:
-        (input, output) whole numbers within the kernel, and whether there is such an entry.
+        (input, output) indices into the kernel, and (input, output) whether they are connected.
     """
     count = -(-side // stride) if padding == "same" else (side - span) // stride + 1
     before = max((count - 1) * stride + span - side, 0) // 2 if padding == "same" else 0

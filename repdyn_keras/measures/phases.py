@@ -1,28 +1,32 @@
-"""Phases of a layer: segments of its path, judged against even drift."""
+"""Phases of a layer: segments of its path, tested against even drift."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from repdyn_keras.measures.contract import Arrays, Dims, Measure, Series
 from repdyn_keras.measures.surrogates import even_pace_surrogates
-from repdyn_keras.measures.trajectory import jitter, octaves, widths
+from repdyn_keras.measures.trajectory import defined_records, jitter, octaves, trapezoid_widths
 
-MOST_PHASES = 6
-SHORTEST_PHASE = 2
-FEWEST_RECORDS = 8
+MAX_PHASES = 6
+MIN_PHASE_RECORDS = 2
+MIN_RECORDS = 8
 SURROGATES = 199
 SIGNIFICANCE = 0.05
+# The similarities that define paths, with the suffix of their variables.
+SIMILARITIES = {"cka": "", "region_agreement": "_regions"}
+NUMBERS = ("phases_p", "distinguishability", "distinguishability_raw", "jitter_share")
 
 
 @dataclass(frozen=True)
 class Phases:
-    """What segmentation says of one path.
+    """The phases of one path.
 
     Attributes:
-        labels: (t,) number of the phase of each record, from 1; all 1 where the path is not
+        labels: (t,) number of the phase of each record, from 1; all 1 where the path cannot be
             distinguished from even drift.
-        candidate: (t,) the best division into at least two phases, distinguished or not.
-        p: share of even-pace surrogates that look at least as divided; NaN with few records.
+        candidate: (t,) the best division into at least two phases, significant or not.
+        p: share of even-pace surrogates that are divided at least as clearly; NaN with few records.
         distinguishability: R2(3) minus its mean over the surrogates; 0 = even drift.
         distinguishability_raw: R2(3).
         jitter_share: share of the path's variance that is jitter.
@@ -37,7 +41,7 @@ class Phases:
 
 
 def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
-    """Divides a path into phases and says whether even drift would look the same.
+    """Divides a path into phases and tests the division against even drift.
 
     The segments minimize the weighted within-segment variance in the kernel, with trapezoid
     widths on u = log2(1 + epoch) as weights. The evidence is the largest standardized gain,
@@ -57,23 +61,23 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     """
     t = len(gram)
     one = np.ones(t, dtype=np.int64)
-    if t < FEWEST_RECORDS:
+    if t < MIN_RECORDS:
         return Phases(one, one, *[float("nan")] * 4)
     u = octaves(epochs)
-    weights = widths(u)
-    most = min(MOST_PHASES, t // SHORTEST_PHASE)
+    weights = trapezoid_widths(u)
+    max_phases = min(MAX_PHASES, t // MIN_PHASE_RECORDS)
     segments = segment_costs(gram, weights)
-    costs = partition_costs(segments, most)
+    costs = partition_costs(segments, max_phases)
     if not costs[0] > 1e-12 * np.abs(np.diagonal(gram)).max() * weights.sum():
         return Phases(one, one, 1.0, 0.0, 0.0, float("nan"))
     drift = even_pace_surrogates(gram, u, SURROGATES, np.random.default_rng(seed))
     drift_costs = np.concatenate(
-        [partition_costs(segment_costs(some, weights), most) for some in drift]
+        [partition_costs(segment_costs(surrogates, weights), max_phases) for surrogates in drift]
     )
     gains = explained(costs)
     jitter_share = float(np.sum(weights * jitter(gram)) / costs[0])
     if not drift_costs[:, 0].min() > 1e-12 * costs[0]:
-        # Jitter is all there is: surrogates that stand still give nothing to hold the path against.
+        # The path is jitter alone: its surrogates do not move, and nothing can be compared.
         return Phases(one, one, 1.0, 0.0, float(gains[2]), jitter_share)
     drift_gains = explained(drift_costs)
     mean, deviation = drift_gains.mean(axis=0), drift_gains.std(axis=0, ddof=1)
@@ -126,22 +130,22 @@ def segment_costs(gram: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(upper, np.maximum(0, own[..., None, :] - own[..., :, None] - mean), 0)
 
 
-def partition_costs(segments: np.ndarray, most: int) -> np.ndarray:
-    """Least cost of a division into 1, ..., `most` segments of at least two records.
+def partition_costs(segments: np.ndarray, max_segments: int) -> np.ndarray:
+    """Least cost of a division into 1, ..., `max_segments` segments of at least two records.
 
     Args:
-        segments: (..., t + 1, t + 1) costs of segments; many paths are divided at once.
-        most: largest number of segments.
+        segments: (..., t + 1, t + 1) costs of segments of any number of paths.
+        max_segments: largest number of segments.
 
     Returns:
-        (..., most).
+        (..., max_segments).
     """
     t = segments.shape[-1] - 1
     starts, ends = np.meshgrid(np.arange(t + 1), np.arange(t + 1), indexing="ij")
-    allowed = np.where(ends - starts >= SHORTEST_PHASE, segments, np.inf)
+    allowed = np.where(ends - starts >= MIN_PHASE_RECORDS, segments, np.inf)
     best = allowed[..., 0, :]
     costs = [best[..., t]]
-    for _ in range(most - 1):
+    for _ in range(max_segments - 1):
         best = np.min(best[..., :, None] + allowed, axis=-2)
         costs.append(best[..., t])
     return np.stack(costs, axis=-1)
@@ -153,7 +157,7 @@ def segmentation(segments: np.ndarray, count: int) -> np.ndarray:
 
     class TableCost(ruptures.base.BaseCost):
         model = "segment costs"
-        min_size = SHORTEST_PHASE
+        min_size = MIN_PHASE_RECORDS
 
         def fit(self, signal):
             self.signal = signal
@@ -163,6 +167,60 @@ def segmentation(segments: np.ndarray, count: int) -> np.ndarray:
             return segments[start, end]
 
     t = len(segments) - 1
-    search = ruptures.Dynp(custom_cost=TableCost(), jump=1, min_size=SHORTEST_PHASE)
+    search = ruptures.Dynp(custom_cost=TableCost(), jump=1, min_size=MIN_PHASE_RECORDS)
     ends = search.fit(np.zeros((t, 1))).predict(n_bkps=count - 1)
     return np.searchsorted(ends, np.arange(t), side="right") + 1
+
+
+def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
+    """Phases of every layer. Records at which a layer is undefined are left out, as phase 0.
+
+    Args:
+        grams: (layer, epoch, epoch_other) similarities.
+        epochs: the recorded epochs.
+
+    Returns:
+        `phase` and `phase_candidate` (layer, epoch), and each of NUMBERS (layer,).
+    """
+    layers, t = grams.shape[:2]
+    labels = np.zeros((layers, t), dtype=np.int64)
+    candidates = np.zeros((layers, t), dtype=np.int64)
+    numbers = np.full((layers, len(NUMBERS)), np.nan)
+    for index, gram in enumerate(grams):
+        records = defined_records(gram)
+        if len(records) == 0:
+            continue
+        phases = find_phases(gram[np.ix_(records, records)], np.array(epochs)[records])
+        labels[index, records] = phases.labels
+        candidates[index, records] = phases.candidate
+        numbers[index] = (
+            phases.p,
+            phases.distinguishability,
+            phases.distinguishability_raw,
+            phases.jitter_share,
+        )
+    by_name = {name: numbers[:, place] for place, name in enumerate(NUMBERS)}
+    return {"phase": labels, "phase_candidate": candidates, **by_name}
+
+
+def over_epochs(series: Series) -> Arrays:
+    """Phases of every layer by CKA and, where regions are recorded, by their agreement."""
+    variables = {}
+    for similarity, suffix in SIMILARITIES.items():
+        grams = series.computed(similarity)
+        if grams is not None:
+            phases = phases_by_layer(grams, series.epochs)
+            variables |= {f"{name}{suffix}": array for name, array in phases.items()}
+    return variables
+
+
+def variable_table() -> dict[str, Dims]:
+    """The variables of all similarities, with their dims."""
+    table: dict[str, Dims] = {}
+    for suffix in SIMILARITIES.values():
+        table |= {f"{name}{suffix}": ("layer", "epoch") for name in ("phase", "phase_candidate")}
+        table |= {f"{name}{suffix}": ("layer",) for name in NUMBERS}
+    return table
+
+
+MEASURE = Measure(name="phases", title="phases", computed=variable_table(), over_epochs=over_epochs)

@@ -6,8 +6,8 @@ import numpy as np
 
 from repdyn_keras.errors import InputError
 
-# A third image closer to the line through the first two than this share of its distance from the
-# first would make a plane of rounding errors.
+# Relative distance of the third image from the line through the first two, below which rounding
+# errors would determine the plane.
 COLLINEAR = 1e-5
 
 
@@ -48,7 +48,7 @@ def plane_through(images: np.ndarray, margin: float = 0.1) -> Plane | None:
 
     Args:
         images: (3, ...) images.
-        margin: widening on each side, in parts of the bounding box's extent.
+        margin: widening on each side, relative to the extent of the bounding box.
     """
     points = np.asarray(images, np.float64).reshape(3, -1)
     first, second = points[1] - points[0], points[2] - points[0]
@@ -77,7 +77,7 @@ def plane_through(images: np.ndarray, margin: float = 0.1) -> Plane | None:
 def draw_planes(
     images: np.ndarray, labels: np.ndarray, count: int, margin: float, seed: int
 ) -> tuple[np.ndarray, list[Plane]]:
-    """Seeded planes through three images of three distinct classes; degenerate draws are redrawn.
+    """Random planes through three images of three distinct classes, without degenerate ones.
 
     Args:
         images: (n, ...) images.
@@ -95,8 +95,8 @@ def draw_planes(
     classes = np.unique(labels)
     if count and len(classes) < 3:
         raise InputError(
-            f"Planes go through images of 3 distinct classes; the evaluation images hold "
-            f"{len(classes)}. Expected at least 3, or planes=0 to record no decision regions."
+            "Expected evaluation images of at least 3 classes: planes go through images of 3 "
+            f"classes. Received: images of {len(classes)}. Or set planes=0 to record no regions."
         )
     rng = np.random.default_rng(seed)
     members = {value: np.flatnonzero(labels == value) for value in classes}
@@ -105,9 +105,9 @@ def draw_planes(
     while len(planes) < count:
         if tries == 0:
             raise InputError(
-                f"Only {len(planes)} of {count} planes could be drawn: too few images of distinct "
-                "classes, or images that repeat or lie on a line. Expected more distinct images, "
-                "or fewer planes."
+                f"Expected images that span {count} planes. Received: images that span only "
+                f"{len(planes)}: too few of distinct classes, or repeated or collinear ones. Use "
+                "more distinct images or fewer planes."
             )
         tries -= 1
         triplet = tuple(int(rng.choice(members[c])) for c in rng.choice(classes, 3, replace=False))

@@ -6,15 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures.accuracies import SUBSETS, output_accuracies, subset_accuracies
+from repdyn_keras.measures.contract import Arrays, Measure, Series, State
 from repdyn_keras.measures.threads import one_blas_thread
+from repdyn_keras.text import format_shape
 
 L2 = 1e-3
-# Solved when the objective is proven to be within this share of its optimum.
+# The solver stops when the objective is proven to be within this relative distance of its optimum.
 TOLERANCE = 1e-6
-MOST_ITERATIONS = 2000
-# The logit of a class that no image has.
+MAX_ITERATIONS = 2000
+# The logit of a class without images.
 ABSENT = -1e30
-# Entries of the features from which BLAS threads pay.
+# Number of features from which several BLAS threads are faster.
 THREADED_SIZE = 1 << 22
 
 
@@ -27,7 +30,8 @@ class Probe:
         bias: (classes,) float32.
         objective: mean cross-entropy + L2 / 2 |W|^2 at the solution, W on the scaled features.
         gradient_norm: Euclidean norm of the objective's gradient there.
-        gap: share of the objective by which it may exceed the best kernel's at this bias, at most.
+        gap: upper bound on the relative distance of the objective from that of the best kernel at
+            this bias.
     """
 
     kernel: np.ndarray
@@ -45,7 +49,7 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
     """The probe of a layer: multinomial logistic regression at its optimum.
 
     The features are centred and divided by one number, sqrt(mean |x - mu|^2), so that a
-    representation and its multiples have the same regions. The objective, mean cross-entropy plus
+    representation and its multiples give the same regions. The objective, mean cross-entropy plus
     l2 / 2 |W|^2 with a free bias, is scikit-learn's with C = 1 / (n l2). It is strictly convex in
     W, hence |gradient|^2 / (2 l2) bounds its distance from the optimum. L-BFGS runs in coordinates
     that whiten the regularized features, in which the curvature is even at the start.
@@ -66,12 +70,15 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
         InputError: features are not finite.
     """
     if not np.isfinite(features).all():
-        raise InputError(f"Features {features.shape} of a probe are not finite. Expected numbers.")
+        raise InputError(
+            "Expected finite features. Received: NaN or infinite values in features of shape "
+            f"{format_shape(features.shape)}."
+        )
     present, among = np.unique(labels, return_inverse=True)
-    # Several threads would only wait for each other over a small problem.
+    # For a small problem, threads cost more than they gain.
     with one_blas_thread() if features.size < THREADED_SIZE else nullcontext():
         found = solve(features, among, len(present), l2)
-    # The best logit of a class without images is minus infinity: the others are solved alone.
+    # The optimal logit of a class without images is minus infinity: it is left out of the problem.
     kernel = np.zeros((features.shape[1], n_classes), np.float32)
     bias = np.full(n_classes, ABSENT, np.float32)
     kernel[:, present], bias[present] = found.kernel, found.bias
@@ -95,10 +102,10 @@ def solve(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float) -
 
 
 def scaled(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Features that are centred and of mean square norm 1, in float32 unless they came in float64.
+    """Features, centred and scaled to mean square norm 1; float64 stays float64, else float32.
 
     Returns:
-        (n, d) scaled features, (d,) what was subtracted, and what the rest was divided by.
+        (n, d) scaled features, their (d,) mean, and the number by which they were divided.
     """
     features = features.astype(np.promote_types(features.dtype, np.float32), copy=False)
     mean = features.mean(axis=0, dtype=np.float64).astype(features.dtype)
@@ -110,7 +117,7 @@ def scaled(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def whitening(x: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
-    """An upper triangular root (d, d) of Boehning's bound of the Hessian, and its inverse."""
+    """Upper triangular root (d, d) of Boehning's bound of the Hessian, and its inverse."""
     from scipy.linalg import cholesky, solve_triangular
 
     identity = np.eye(x.shape[1])
@@ -133,7 +140,7 @@ def value_and_gradient(
     """
     kernel, bias = weights[:-1], weights[-1]
     images = np.arange(len(x))
-    # Classes first: NumPy reduces along the first axis many times faster than along a short last.
+    # Classes first: NumPy reduces a first axis many times faster than a short last axis.
     logits = kernel.T.astype(x.dtype) @ x.T
     logits += bias.astype(x.dtype)[:, None]
     logits -= logits.max(axis=0)
@@ -172,7 +179,7 @@ class Minimum:
 
     @property
     def gap(self) -> float:
-        """Share of the value by which it may exceed the best kernel's at this bias, at most."""
+        """Upper bound on the relative distance of the value from the best kernel's at this bias."""
         return self.gradient_norm**2 / (2 * self.l2) / max(self.value, np.finfo(float).tiny)
 
 
@@ -210,6 +217,79 @@ def minimum(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> 
         jac=True,
         method="L-BFGS-B",
         callback=stop_when_solved,
-        options={"maxiter": MOST_ITERATIONS, "maxcor": 20, "ftol": 0, "gtol": 0},
+        options={"maxiter": MAX_ITERATIONS, "maxcor": 20, "ftol": 0, "gtol": 0},
     )
     return state(found.x)
+
+
+def solved_probes(state: State) -> list[Probe | None]:
+    """The probe of each hidden layer; None where its features are not finite."""
+    if state.fitted is None:
+        return []
+    labels, classes = state.fitted.y, state.n_classes
+    return [
+        solve_probe(x, labels, classes) if np.isfinite(x).all() else None
+        for x in state.fitted_features[:-1]
+    ]
+
+
+def probe_weights(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernel (d, classes) and bias (classes,) of each hidden layer's probe; NaN without one."""
+    weights = []
+    for probe, x in zip(state.once(solved_probes), state.fitted_features, strict=False):
+        if probe is None:
+            undefined = np.full((x.shape[1] + 1, state.n_classes), np.nan, np.float32)
+            weights.append((undefined[:-1], undefined[-1]))
+        else:
+            weights.append((probe.kernel, probe.bias))
+    return weights
+
+
+def on_state(state: State) -> Arrays:
+    """The probes, their accuracies, and those of the output as the last layer's."""
+    if state.fitted is None:
+        return {}
+    features, held_out = state.fitted_features, state.held_out_features
+    accuracy = np.full((len(state.layers), len(SUBSETS)), np.nan)
+    solution = np.full((len(state.layers), 3), np.nan)
+    for index, probe in enumerate(state.once(solved_probes)):
+        if probe is None:
+            continue
+        solution[index] = probe.objective, probe.gradient_norm, probe.gap
+        held_out_logits = None if held_out is None else probe.logits(held_out[index])
+        accuracy[index] = subset_accuracies(state, probe.logits(features[index]), held_out_logits)
+    accuracy[-1] = state.once(output_accuracies)
+    weights = [array.ravel() for pair in state.once(probe_weights) for array in pair]
+    return {
+        "probe_accuracy": accuracy,
+        "probe_objective": solution[:, 0],
+        "probe_gradient_norm": solution[:, 1],
+        "probe_gap": solution[:, 2],
+        "probe_weights": np.concatenate(weights),
+    }
+
+
+def over_epochs(series: Series) -> Arrays:
+    """Accuracies and solutions of the probes at every epoch."""
+    recorded = series.recorded("probe_accuracy", "probe_objective", "probe_gradient_norm")
+    return {name: array.swapaxes(0, 1) for name, array in recorded.items()}
+
+
+MEASURE = Measure(
+    name="probes",
+    title="probes",
+    recorded={
+        "probe_accuracy": ("layer", "subset"),
+        "probe_objective": ("layer",),
+        "probe_gradient_norm": ("layer",),
+        "probe_gap": ("layer",),
+        "probe_weights": ("parameter",),
+    },
+    computed={
+        "probe_accuracy": ("layer", "epoch", "subset"),
+        "probe_objective": ("layer", "epoch"),
+        "probe_gradient_norm": ("layer", "epoch"),
+    },
+    on_state=on_state,
+    over_epochs=over_epochs,
+)

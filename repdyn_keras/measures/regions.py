@@ -1,6 +1,9 @@
-"""Decision regions: class indices on grids, how alike two of them are and how broken up one is."""
+"""Decision regions: class indices on grids, the agreement of two maps, and their fragmentation."""
 
 import numpy as np
+
+from repdyn_keras.measures.contract import Arrays, Measure, Series, State
+from repdyn_keras.measures.probe import probe_weights
 
 EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
 EIGHT_NEIGHBOURS[1] = True
@@ -12,12 +15,12 @@ def undefined_class(dtype) -> int:
 
 
 def region_dtype(n_classes: int) -> np.dtype:
-    """The smallest unsigned integer that holds the classes and one more, for undefined."""
+    """The smallest unsigned integer type for the class indices and the index of undefined."""
     return np.min_scalar_type(n_classes)
 
 
 def agreements(maps: np.ndarray) -> np.ndarray:
-    """Shares of points of equal class between all pairs of maps: similarity, 1 = identical.
+    """Share of points of equal class, for all pairs of maps: similarity, 1 = identical.
 
     Source: Somepalli et al. 2022 (arXiv 2203.08124), reproducibility score.
 
@@ -51,7 +54,7 @@ def kappas(maps: np.ndarray, n_classes: int) -> np.ndarray:
     shares = class_shares(maps, n_classes)
     expected = shares @ shares.T
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Both numbers are exact sums of shares, yet 1 may come out as 1 - 2e-16.
+        # Sums of shares are exact but for rounding: 1 may be 1 - 2e-16.
         possible = np.where(1 - expected > 1e-12, 1 - expected, np.nan)
         return (observed - expected) / possible
 
@@ -101,3 +104,46 @@ def boundary_lengths(maps: np.ndarray) -> np.ndarray:
     down = (maps[..., 1:, :] != maps[..., :-1, :]).sum(axis=(-2, -1))
     rows, columns = maps.shape[-2:]
     return (across + down) / (rows * (columns - 1) + columns * (rows - 1))
+
+
+def on_state(state: State) -> Arrays:
+    """The classes that the probes and the network give to the points of all planes."""
+    if not state.has_planes:
+        return {}
+    return {"regions": state.classify_planes(state.once(probe_weights))}
+
+
+def over_epochs(series: Series) -> Arrays:
+    """Regions of every epoch, their agreement and kappa between all epochs, and their shape."""
+    recorded = series.recorded("regions")
+    if "regions" not in recorded or "plane_sample" not in series.constants:
+        return {}
+    maps = recorded["regions"].swapaxes(0, 1)
+    flat = maps.reshape(*maps.shape[:2], -1)
+    n_classes = int(series.constants.attrs["n_classes"])
+    return {
+        "regions": maps,
+        "region_agreement": np.stack([agreements(layer) for layer in flat]),
+        "region_kappa": np.stack([kappas(layer, n_classes) for layer in flat]),
+        "fragments": fragments(maps),
+        "boundary_length": boundary_lengths(maps),
+        "class_share": np.stack([class_shares(layer, n_classes) for layer in flat]),
+    }
+
+
+PAIR, PLANE = ("layer", "epoch", "epoch_other"), ("layer", "epoch", "plane")
+MEASURE = Measure(
+    name="regions",
+    title="decision regions",
+    recorded={"regions": ("layer", "plane", "row", "column")},
+    computed={
+        "regions": ("layer", "epoch", "plane", "row", "column"),
+        "region_agreement": PAIR,
+        "region_kappa": PAIR,
+        "fragments": PLANE,
+        "boundary_length": PLANE,
+        "class_share": ("layer", "epoch", "class"),
+    },
+    on_state=on_state,
+    over_epochs=over_epochs,
+)

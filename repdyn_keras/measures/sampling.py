@@ -1,10 +1,10 @@
-"""A seeded order of images that keeps the shares of the classes."""
+"""A random order of images that preserves the proportions of the classes."""
 
 import numpy as np
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A seeded order in which every stretch holds the classes in about their shares.
+    """A random order in which every contiguous part holds the classes in about their proportions.
 
     Each image gets the position (rank within its class + uniform) / size of its class.
 

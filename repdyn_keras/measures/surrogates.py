@@ -1,4 +1,4 @@
-"""Even-pace surrogates: the same path, walked at a steady random pace."""
+"""Even-pace surrogates: the same path, traversed at a steady random pace."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from repdyn_keras.measures.trajectory import jitter, squared_steps
 
-# Numbers of the surrogates' matrices that are held at a time.
+# Matrix entries of the surrogates that are held at a time.
 NUMBERS_AT_ONCE = 1 << 20
 
 
@@ -15,10 +15,9 @@ def even_pace_surrogates(
 ) -> Iterator[np.ndarray]:
     """Similarity matrices of paths of the same shape without phases.
 
-    The jitter is taken off the diagonal and the path smoothed by (1, 2, 1) / 4, ends copied. Its
-    arc length is then walked in increments drawn as Gamma(2 du / mean du), rescaled to the length;
-    points between two of the path lie on the straight line between them; permuted jitter is
-    put back.
+    The jitter is subtracted from the diagonal and the path smoothed by (1, 2, 1) / 4, ends copied.
+    The surrogate advances along its arc length by increments drawn from Gamma(2 du / mean du),
+    rescaled to the length; between two points the path is linear. Permuted jitter is added back.
 
     Args:
         gram: (t, t) similarities, finite, t >= 3.
@@ -27,7 +26,7 @@ def even_pace_surrogates(
         rng: source of randomness.
 
     Yields:
-        (some, t, t) similarities, some at a time until there are `count`.
+        (k, t, t) similarities, until `count` surrogates were yielded.
     """
     t = len(gram)
     scatter = jitter(gram)
@@ -42,10 +41,10 @@ def even_pace_surrogates(
     index = np.arange(t)
     at_once = max(1, NUMBERS_AT_ONCE // t**2)
     for start in range(0, count, at_once):
-        some = slice(start, start + at_once)
-        weights = interpolation(length, walked[some])
+        group = slice(start, start + at_once)
+        weights = interpolation(length, walked[group])
         surrogates = weights @ path @ weights.swapaxes(1, 2)
-        surrogates[:, index, index] += put_back[some]
+        surrogates[:, index, index] += put_back[group]
         yield surrogates
 
 

@@ -1,8 +1,18 @@
-"""How far two layers change at the same times."""
+"""Whether two layers change at the same times."""
 
 import numpy as np
 
-from repdyn_keras.measures.trajectory import octaves, progress, step_shares
+from repdyn_keras.measures.contract import Arrays, Measure, Series
+from repdyn_keras.measures.trajectory import (
+    defined_records,
+    octaves,
+    progress,
+    settling_index,
+    step_shares,
+)
+
+# Fewer records have no second difference, and hence no timing.
+MIN_RECORDS = 3
 
 
 def timing_overlap(gram: np.ndarray, other: np.ndarray) -> float:
@@ -35,7 +45,7 @@ def half_progress(gram: np.ndarray, epochs: np.ndarray) -> float:
 def concordance(gram: np.ndarray, other: np.ndarray) -> float:
     """Lin's concordance of two matrices' upper triangles: similarity, 1 = identical.
 
-    It compares the matrices, mostly their amplitude, not the timing.
+    It compares the matrices, mostly their amplitudes, and not the timing.
 
     Source: Lin 1989, Biometrics 45.
 
@@ -47,3 +57,81 @@ def concordance(gram: np.ndarray, other: np.ndarray) -> float:
     spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
     covariance = np.mean((x - x.mean()) * (y - y.mean()))
     return float(2 * covariance / spread) if spread > 0 else float("nan")
+
+
+def timing_by_layer(cka: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
+    """Synchronization of all pairs of layers, over the records at which both are defined.
+
+    Args:
+        cka: (layer, epoch, epoch_other).
+        epochs: the recorded epochs.
+
+    Returns:
+        `synchronization`, `concordance`, `timing_spread` (octaves) and `lag` (layer, layer_other)
+        in octaves, positive where `layer` changes later; `settling_epoch` (layer,).
+    """
+    layers = len(cka)
+    shape = (layers, layers)
+    overlap, similarity, spread, lag = (np.full(shape, np.nan) for _ in range(4))
+    settling = np.full(layers, np.nan)
+    times = np.array(epochs)
+    for i in range(layers):
+        records = defined_records(cka[i])
+        if len(records):
+            settling[i] = times[records][settling_index(cka[i][np.ix_(records, records)])]
+        for j in range(layers):
+            both = np.intersect1d(records, defined_records(cka[j]))
+            if len(both) < MIN_RECORDS:
+                continue
+            part = np.ix_(both, both)
+            one, other, at = cka[i][part], cka[j][part], times[both]
+            overlap[i, j] = timing_overlap(one, other)
+            similarity[i, j] = concordance(one, other)
+            spread[i, j] = timing_spread(one, other, at)
+            lag[i, j] = half_progress(one, at) - half_progress(other, at)
+    return {
+        "synchronization": overlap,
+        "concordance": similarity,
+        "timing_spread": spread,
+        "lag": lag,
+        "settling_epoch": settling,
+    }
+
+
+def synchronization_mean(overlap: np.ndarray, blocks: np.ndarray) -> float:
+    """Mean timing overlap over all pairs of blocks; NaN where there are fewer than two.
+
+    Args:
+        overlap: (layer, layer_other) timing overlap.
+        blocks: (layer,) whether a layer is a block of the network.
+    """
+    places = np.flatnonzero(blocks)
+    first, second = np.triu_indices(len(places), 1)
+    pairs = overlap[np.ix_(places, places)][first, second]
+    return float(np.nanmean(pairs)) if np.isfinite(pairs).any() else float("nan")
+
+
+def over_epochs(series: Series) -> Arrays:
+    """Timing of all pairs of layers, and its mean over pairs of blocks."""
+    cka = series.computed("cka")
+    if cka is None:
+        return {}
+    timing = timing_by_layer(cka, series.epochs)
+    mean = synchronization_mean(timing["synchronization"], series.blocks)
+    return {**timing, "synchronization_mean": mean}
+
+
+PAIR = ("layer", "layer_other")
+MEASURE = Measure(
+    name="synchronization",
+    title="synchronization",
+    computed={
+        "synchronization": PAIR,
+        "concordance": PAIR,
+        "timing_spread": PAIR,
+        "lag": PAIR,
+        "settling_epoch": ("layer",),
+    },
+    attributes=("synchronization_mean",),
+    over_epochs=over_epochs,
+)

@@ -1,4 +1,4 @@
-"""How many threads compute: those of BLAS, or several computations side by side."""
+"""Threads: those of BLAS, or several computations in parallel."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -6,35 +6,35 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 
-# What computations side by side may hold together, in bytes.
+# Bytes that parallel computations may hold together.
 MEMORY_BYTES = 1 << 28
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """A single thread in each call of BLAS inside the block."""
+    """Limits BLAS to one thread inside the block."""
     with blas().limit(limits=1, user_api="blas"):
         yield
 
 
 @cache
 def blas():
-    """The controller of the BLAS libraries that are loaded."""
+    """The controller of the loaded BLAS libraries."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
 
-def side_by_side(function: Callable, items: Sequence, size: int) -> Iterator:
-    """A function's results in the order of the items, several of which are computed at a time.
+def parallel_map(function: Callable, items: Sequence, size: int) -> Iterator:
+    """Results of a function in the order of its items, several computed at a time.
 
-    Each by one thread from its beginning to its end, passes over memory included, where BLAS
-    alone would share only its products among the cores.
+    One thread computes an item from beginning to end, passes over memory included. BLAS alone
+    would distribute only its matrix products over the cores.
 
     Args:
-        function: what is done with each item.
-        items: what it is done with.
-        size: bytes that the function holds while it works on an item.
+        function: called with each item.
+        items: its arguments.
+        size: bytes that a call of the function holds.
     """
     threads = cores()
     if threads > min(len(items), MEMORY_BYTES // size):
@@ -45,7 +45,7 @@ def side_by_side(function: Callable, items: Sequence, size: int) -> Iterator:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

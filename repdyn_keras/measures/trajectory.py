@@ -1,7 +1,7 @@
-"""A layer's path through training, seen through its epoch x epoch similarity matrix.
+"""A layer's path through training, computed from its epoch x epoch similarity matrix.
 
-A positive semidefinite matrix G of similarities is the Gram matrix of points, one an epoch:
-|point_s - point_t|^2 = G_ss + G_tt - 2 G_st. Everything here reads that path off G.
+A positive semidefinite matrix G of similarities is the Gram matrix of points, one for each epoch:
+|point_s - point_t|^2 = G_ss + G_tt - 2 G_st. These points are the path.
 """
 
 import numpy as np
@@ -13,14 +13,14 @@ def octaves(epochs: np.ndarray) -> np.ndarray:
     return np.log2(1.0 + np.asarray(epochs, float))
 
 
-def widths(u: np.ndarray) -> np.ndarray:
-    """(t,) trapezoid widths of the points of an axis: each record's share of it."""
+def trapezoid_widths(u: np.ndarray) -> np.ndarray:
+    """(t,) trapezoid widths of points on an axis: the part of the axis that each represents."""
     steps = np.diff(u)
     return np.concatenate([[0.0], steps]) / 2 + np.concatenate([steps, [0.0]]) / 2
 
 
 def jitter(gram: np.ndarray) -> np.ndarray:
-    """(t,) squared size of each point's own scatter, apart from the path's course.
+    """(t,) squared size of each point's scatter around a smooth path.
 
     s_t = max(0, G_tt + G_(t-1,t+1) - G_(t-1,t) - G_(t,t+1)), ends copied, running median of 3:
     white scatter around a smooth path has exactly this expectation.
@@ -41,9 +41,9 @@ def squared_steps(gram: np.ndarray) -> np.ndarray:
 
 
 def step_shares(gram: np.ndarray) -> np.ndarray:
-    """(t - 1,) each step's share of the path's squared steps, freed of jitter; sums to 1.
+    """(t - 1,) each step's share of the path's squared steps, less jitter; sums to 1.
 
-    NaN everywhere where no step is larger than the jitter.
+    NaN where no step is larger than the jitter.
     """
     scatter = jitter(gram)
     steps = np.maximum(0, squared_steps(gram) - scatter[:-1] - scatter[1:])
@@ -60,3 +60,8 @@ def settling_index(gram: np.ndarray, level: float = 0.95) -> int:
     """First index from which the similarity to the final point stays above `level`."""
     below = np.flatnonzero(~(gram[:, -1] > level))
     return int(below[-1]) + 1 if len(below) else 0
+
+
+def defined_records(gram: np.ndarray) -> np.ndarray:
+    """Indices of the records at which a layer's similarities are defined."""
+    return np.flatnonzero(~np.isnan(np.diagonal(gram)))

@@ -1,4 +1,4 @@
-"""Recording a training: the callback, the epochs it records, and the layers as one sub-model."""
+"""Recording a training: the callback, the epochs it records, and passes through the layers."""
 
 from repdyn_keras.recording.layers import recordable_layers
 from repdyn_keras.recording.recorder import RepresentationRecorder

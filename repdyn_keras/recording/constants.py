@@ -1,82 +1,90 @@
-"""What is the same at every epoch of a recording, by which a folder is told from another."""
+"""What is the same at every epoch of a recording, and identifies it."""
 
 from pathlib import Path
 
 import numpy as np
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.recording.identity import arrays_hash
+from repdyn_keras.measures.accuracies import SUBSETS
+from repdyn_keras.recording.hashes import arrays_hash
 from repdyn_keras.recording.inputs import Labelled
-from repdyn_keras.recording.measurement import SUBSETS, Measurement
+from repdyn_keras.recording.recorded_model import RecordedModel
+
+# Variables that constants written by earlier versions lack.
+OPTIONAL = ("is_block",)
 
 
-def constants_of(measurement: Measurement, class_names: list[str], attributes: dict):
-    """Images, layers and planes of a recording, as an `xarray.Dataset`.
-
-    Args:
-        measurement: what is measured.
-        class_names: names of the classes; empty where they have none.
-        attributes: settings and hashes to be written beside them.
-    """
+def constants_of(recorded: RecordedModel):
+    """Images, layers, planes and settings of a recording, as an `xarray.Dataset`."""
     import xarray
 
-    evaluation = measurement.evaluation
-    unknown_label = np.full(len(evaluation.x), -1)
-    variables = {
+    settings = recorded.settings
+    evaluation, probed, rasterized = settings.evaluation, settings.probed, settings.rasterized
+    no_labels = np.full(len(evaluation.x), -1)
+    variables: dict = {
         "sample": (("image",), evaluation.ids),
-        "label_given": (("image",), as_stored(evaluation.given, unknown_label)),
-        "label_true": (("image",), as_stored(evaluation.true, unknown_label)),
-        "epsilon": (("layer",), np.array(measurement.epsilons)),
+        "label_given": (
+            ("image",),
+            no_labels if evaluation.given is None else evaluation.given,
+        ),
+        "label_true": (("image",), no_labels if evaluation.true is None else evaluation.true),
+        "epsilon": (("layer",), np.array(recorded.epsilons)),
+        "is_block": (("layer",), recorded.blocks.astype(np.uint8)),
     }
-    if measurement.planes:
-        corners = measurement.plane_samples
+    if recorded.planes and evaluation.true is not None:
+        corners = recorded.plane_samples
+        positions = [plane.positions(rasterized.resolution) for plane in recorded.planes]
         variables |= {
             "plane_sample": (("plane", "corner"), evaluation.ids[corners]),
             "plane_label": (("plane", "corner"), evaluation.true[corners]),
-            "plane_position": (
-                ("plane", "corner", "axis"),
-                np.stack([p.positions(measurement.resolution) for p in measurement.planes]),
-            ),
+            "plane_position": (("plane", "corner", "axis"), np.stack(positions)),
             "plane_image": (
                 ("plane", "corner", *axis_names(evaluation.x.ndim - 1)),
                 evaluation.x[corners].astype(np.float32),
             ),
         }
-    if class_names:
-        variables["class_name"] = (("class",), np.array(class_names))
-    if measurement.probed is not None:
-        variables["probe_width"] = (("hidden",), np.array(measurement.widths))
+    if settings.class_names:
+        variables["class_name"] = (("class",), np.array(settings.class_names))
+    if probed.fitted is not None:
+        variables["probe_width"] = (("hidden",), np.array(recorded.widths))
     return xarray.Dataset(
         variables,
-        coords={"layer": measurement.names, "subset": list(SUBSETS)},
-        attrs={"batch": evaluation.batch, "n_classes": measurement.n_classes, **attributes},
+        coords={"layer": recorded.names, "subset": list(SUBSETS)},
+        attrs={
+            "batch": evaluation.batch,
+            "n_classes": recorded.n_classes,
+            "margin": float(rasterized.margin),
+            "resolution": rasterized.resolution,
+            "pooling": str(probed.pooling),
+            "batch_norm": settings.batch_norm,
+            "images_hash": evaluation.hash,
+            "probe_images_hash": hash_of(probed.fitted),
+            "test_images_hash": hash_of(probed.held_out),
+        },
     )
 
 
-def check_constants(found, constants, folder: Path) -> None:
-    """Raises InputError unless the constants that a folder holds are these."""
-    found.attrs.pop("schema_version", None)
-    if found.identical(constants):
+def check_constants(stored, constants, folder: Path) -> None:
+    """Raises InputError unless the constants stored in a folder are these."""
+    stored.attrs.pop("schema_version", None)
+    constants = constants.drop_vars([name for name in OPTIONAL if name not in stored])
+    if stored.identical(constants):
         return
     differing = [
         name
-        for name in {**constants.variables, **found.variables}
-        if name not in found or name not in constants or not found[name].equals(constants[name])
+        for name in {**constants.variables, **stored.variables}
+        if name not in stored or name not in constants or not stored[name].equals(constants[name])
     ]
-    differing += [k for k, v in constants.attrs.items() if found.attrs.get(k) != v]
+    differing += [k for k, v in constants.attrs.items() if stored.attrs.get(k) != v]
     raise InputError(
-        f"{folder} holds another recording: {', '.join(sorted(differing))} differ. "
-        "Expected the same images, layers and settings, or a new folder."
+        f"Expected {folder} to hold records of the same images, layers and settings. Received: "
+        f"another recording, with different {', '.join(sorted(differing))}. Record into a new "
+        "folder."
     )
 
 
-def as_stored(labels: np.ndarray | None, absent: np.ndarray) -> np.ndarray:
-    """Labels, or -1 for each image where there are none."""
-    return absent if labels is None else labels
-
-
 def hash_of(data: Labelled | None) -> str:
-    """Hash of images and labels, empty where there are none."""
+    """Hash of images and labels; empty without images."""
     if data is None:
         return ""
     return arrays_hash([data.x, data.y, *([] if data.true is None else [data.true])])

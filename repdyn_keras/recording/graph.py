@@ -1,7 +1,7 @@
-"""The tensors inside a model: which can be recorded, and how they are reached.
+"""The tensors inside a model: which can be recorded, and how to compute them.
 
-Keras gives no public way from a layer to the tensor that it puts out inside one model among
-several, hence the functional graph's own nodes.
+Keras has no public way from a layer to its output tensor in one of several models, hence the nodes
+of the functional graph.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,22 +11,22 @@ import keras
 from repdyn_keras.errors import InputError
 
 INSIDE = "/"
-# Layers and operations that leave an input's entries what they are.
-UNCHANGING = ("Identity", "Reshape", "Flatten", "Cast", "Dropout", "Masking")
+# Layers and operations that keep the values of their input.
+VALUE_PRESERVING = ("Identity", "Reshape", "Flatten", "Cast", "Dropout", "Masking")
 
 
 def recordable(model: keras.Model, end=None) -> Iterator[tuple[str, object, object]]:
     """Name, layer and tensor of everything in a built model that can be recorded, in its order.
 
-    Those are the layers that put out one float tensor (batch, ...), and additions of two tensors
+    These are the layers with one float output tensor (batch, ...), and additions of two tensors
     written `x + y`. A layer inside a nested functional or Sequential model is called
-    `nested/layer`, and stands before the nested model itself; its tensor is that of the nested
-    model alone until `reached` connects it.
+    `nested/layer` and precedes the nested model. Its tensor belongs to the nested model until
+    `connected_to_input` connects it.
 
     Args:
         model: a built functional or Sequential model.
-        end: a tensor of the model whose like inside a nested model is left out: the output, which
-            is recorded under a name of its own.
+        end: the output tensor, which has a name of its own. Where a nested model computes it, its
+            last layer is left out.
     """
     for layer in graph_of(model).operations:
         if isinstance(layer, keras.layers.InputLayer) or not (
@@ -43,11 +43,11 @@ def recordable(model: keras.Model, end=None) -> Iterator[tuple[str, object, obje
             yield layer.name, layer, tensor
 
 
-def reached(model: keras.Model, names: Iterable[str]) -> dict:
+def connected_to_input(model: keras.Model, names: Iterable[str]) -> dict:
     """The tensors of recordable layers by name, all of them connected to the model's input.
 
-    Layers inside a nested model are reached by calling the part of it that leads to them once
-    more on what it was called on, with the same variables. The model computes what it did.
+    For layers inside a nested model, the part of the nested model that computes them is called
+    again on the same input, with the same variables. The model itself is unchanged.
     """
     own = {name: tensor for name, _, tensor in recordable(model) if INSIDE not in name}
     inside: dict[str, list[str]] = {}
@@ -58,7 +58,7 @@ def reached(model: keras.Model, names: Iterable[str]) -> dict:
     found = {}
     for nested_name, rests in inside.items():
         nested = model.get_layer(nested_name)
-        parts = reached(nested, rests)
+        parts = connected_to_input(nested, rests)
         part = keras.Model(nested.inputs[0], list(parts.values()), name=f"{nested_name}_recorded")
         tensors = part(input_of(nested, model), training=False)
         found |= {f"{nested_name}{INSIDE}{rest}": t for rest, t in zip(parts, tensors, strict=True)}
@@ -82,7 +82,7 @@ def is_addition(operation, model: keras.Model) -> bool:
 
 
 def is_nested(layer) -> bool:
-    """Whether a layer is a model whose inner tensors can be reached: one input, and a graph."""
+    """Whether a layer is a model with accessible inner tensors: one input, and a graph."""
     return (
         isinstance(layer, keras.Model)
         and graph_of(layer) is not None
@@ -92,7 +92,7 @@ def is_nested(layer) -> bool:
 
 
 def is_plain(model: keras.Model) -> bool:
-    """Whether a model computes its graph: that its call() is Keras's."""
+    """Whether a model computes its graph: whether its `call` is that of Keras."""
     return type(model).call.__module__.partition(".")[0] == "keras"
 
 
@@ -108,54 +108,56 @@ def node_of(layer, model: keras.Model):
 
 
 def output_of(layer, model: keras.Model):
-    """The tensor that a layer puts out inside `model`, where it is one, else None."""
+    """The output tensor of a layer inside `model`, where it has exactly one, else None."""
     node = node_of(layer, model)
     return node.outputs[0] if node is not None and len(node.outputs) == 1 else None
 
 
 def input_of(layer, model: keras.Model):
-    """The tensor that a layer is called on inside `model`, where it is one, else None."""
+    """The input tensor of a layer inside `model`, where it has exactly one, else None."""
     node = node_of(layer, model)
     return node.input_tensors[0] if node is not None and len(node.input_tensors) == 1 else None
 
 
 def check_model(model: keras.Model) -> None:
-    """Raises InputError unless the layers of this model can be reached."""
+    """Raises InputError unless the tensors of this model are accessible."""
     if not isinstance(model, keras.Model):
         raise InputError(
-            f"A {type(model).__name__} came. Expected a keras.Model, functional or Sequential."
+            "Expected a keras.Model, functional or Sequential. Received: an object of type "
+            f"{type(model).__name__}."
         )
     if not isinstance(model, keras.Sequential) and graph_of(model) is None:
         raise InputError(
-            f"The model {model.name!r} is subclassed ({type(model).__name__}): the tensors inside "
-            "its call() cannot be reached. Expected a functional or Sequential model: build it "
-            "with keras.Model(inputs, outputs)."
+            "Expected a functional or Sequential model. Received: the subclassed model "
+            f"{model.name!r} ({type(model).__name__}), whose inner tensors are not accessible. "
+            "Build it with keras.Model(inputs, outputs)."
         )
     if not is_plain(model):
         raise InputError(
-            f"The model {model.name!r} has a call() of its own ({type(model).__name__}), which may "
-            "compute something else than its layers' graph. Expected one without: record the model "
-            "inside, or build it with keras.Model(inputs, outputs)."
+            "Expected a model that computes the graph of its layers. Received: the model "
+            f"{model.name!r} with a call() of its own ({type(model).__name__}). Record the model "
+            "inside it, or build it with keras.Model(inputs, outputs)."
         )
     if graph_of(model) is None:
         raise InputError(
-            f"The model {model.name!r} is not built. Expected one with a known input shape: begin "
-            "it with keras.Input(shape), or call model.build((None, ...)) first."
+            f"Expected a built model. Received: {model.name!r}, whose input shape is not known. "
+            "Begin it with keras.Input(shape), or call model.build((None, ...)) first."
         )
     if len(model.inputs) != 1:
         raise InputError(
-            f"The model {model.name!r} has {len(model.inputs)} inputs. Expected one: join the "
-            "others to it, or record the part behind one of them as a model of its own."
+            f"Expected a model with one input. Received: {model.name!r} with "
+            f"{len(model.inputs)} inputs. Join them, or record the part that follows one of them "
+            "as a model of its own."
         )
 
 
-def takes_numbers(model: keras.Model) -> bool:
-    """Whether points between two inputs are inputs: false for whole numbers, such as words'."""
-    return "float" in model.inputs[0].dtype and not looked_up(model.inputs[0], model)
+def has_continuous_input(model: keras.Model) -> bool:
+    """Whether a point between two inputs is an input: false for integers, such as word indices."""
+    return "float" in model.inputs[0].dtype and not feeds_embedding(model.inputs[0], model)
 
 
-def looked_up(tensor, model: keras.Model) -> bool:
-    """Whether an `Embedding` looks up the entries of an input, directly or behind no change."""
+def feeds_embedding(tensor, model: keras.Model) -> bool:
+    """Whether a tensor is the input of an `Embedding`, directly or with its values unchanged."""
     for depth in graph_of(model)._nodes_by_depth.values():
         for node in depth:
             if not any(each is tensor for each in node.input_tensors):
@@ -164,14 +166,14 @@ def looked_up(tensor, model: keras.Model) -> bool:
             if isinstance(user, keras.layers.Embedding):
                 return True
             if is_nested(user):
-                found = looked_up(user.inputs[0], user)
+                found = feeds_embedding(user.inputs[0], user)
             elif isinstance(user, keras.layers.Layer) and len(tensor.shape) == 2:
                 inside = user._flatten_layers(include_self=False)
                 found = any(isinstance(layer, keras.layers.Embedding) for layer in inside)
             else:
                 found = False
-            if not found and type(user).__name__ in UNCHANGING:
-                found = any(looked_up(output, model) for output in node.outputs)
+            if not found and type(user).__name__ in VALUE_PRESERVING:
+                found = any(feeds_embedding(output, model) for output in node.outputs)
             if found:
                 return True
     return False

@@ -1,4 +1,4 @@
-"""The output of a model that is recorded, and how classes are read from it."""
+"""The recorded output of a model, and the classes that it stands for."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.recording.graph import UNCHANGING, graph_of, input_of
+from repdyn_keras.recording.graph import VALUE_PRESERVING, graph_of, input_of
 
 SIGMOIDS = ("sigmoid", "hard_sigmoid", "hardsigmoid")
 ACTIVATIONS = (*SIGMOIDS, "softmax", "linear", "tanh")
@@ -17,11 +17,11 @@ class Head:
     """One output of a model.
 
     Attributes:
-        name: the name of the layer that puts it out.
-        index: its place among the model's outputs.
+        name: the name of its layer.
+        index: its place among the outputs of the model.
         tensor: its tensor.
-        activation: name of its activation, such as "softmax"; "linear" for logits; the name of an
-            operation of which this cannot be told.
+        activation: name of its activation, such as "softmax"; "linear" for logits; else the name
+            of the operation that computes it.
         classes: number of classes, 2 for a single unit; 0 where the output is not (n, classes).
     """
 
@@ -33,21 +33,21 @@ class Head:
 
     @property
     def is_single(self) -> bool:
-        """Whether one unit tells two classes apart."""
+        """Whether it is one unit for two classes."""
         return self.classes == 2 and self.tensor.shape[-1] == 1
 
     @property
-    def is_told(self) -> bool:
-        """Whether its activation is one of which probabilities and logits can be told."""
+    def has_known_activation(self) -> bool:
+        """Whether the activation tells probabilities from logits."""
         return self.activation in ACTIVATIONS
 
     @property
     def threshold(self) -> float:
-        """What a single unit must exceed for class 1."""
+        """The value above which a single unit stands for class 1."""
         return 0.5 if self.activation in SIGMOIDS else 0.0
 
     def scores(self, output):
-        """(batch, classes) float32 scores of an output, the largest at the class it stands for."""
+        """(batch, classes) float32 scores of an output; the largest is at the predicted class."""
         output = ops.cast(output, "float32")
         if not self.is_single:
             return output
@@ -68,8 +68,8 @@ def find_head(model: keras.Model, output: str | None = None) -> Head:
     names = list(graph_of(model).output_names)
     if output is None and len(names) > 1:
         raise InputError(
-            f"The model {model.name!r} has {len(names)} outputs: {', '.join(names)}. Expected the "
-            "name of the one to record: output=..."
+            "Expected output=..., the name of the output to record. Received: no name, and the "
+            f"model {model.name!r} has {len(names)} outputs: {', '.join(names)}."
         )
     structure = graph_of(model)._outputs_struct
     keys = structure if isinstance(structure, dict) else {}
@@ -80,7 +80,8 @@ def find_head(model: keras.Model, output: str | None = None) -> Head:
     elif output in names:
         index = names.index(output)
     else:
-        raise unknown("output", output, [*names, *keys], f"Outputs of the model {model.name!r}.")
+        hint = f"These are the outputs of the model {model.name!r}."
+        raise unknown("output", output, [*names, *keys], hint)
     tensor = model.outputs[index]
     units = tensor.shape[-1]
     classes = 0 if len(tensor.shape) != 2 or units is None else 2 if units == 1 else int(units)
@@ -88,7 +89,7 @@ def find_head(model: keras.Model, output: str | None = None) -> Head:
 
 
 def activation_of(tensor, model: keras.Model) -> str:
-    """The name of the activation that makes a tensor, seen through layers that change nothing."""
+    """The name of the activation that computes a tensor, ignoring layers that keep its values."""
     while True:
         operation = tensor._keras_history.operation
         if isinstance(operation, keras.Model) and graph_of(operation) is not None:
@@ -97,9 +98,9 @@ def activation_of(tensor, model: keras.Model) -> str:
         kind = type(operation).__name__
         activation = getattr(operation, "activation", None)
         name = getattr(activation, "__name__", None) or kind
-        passes = kind in UNCHANGING or (kind == "Activation" and name == "linear")
-        before = input_of(operation, model) if passes else None
+        keeps_values = kind in VALUE_PRESERVING or (kind == "Activation" and name == "linear")
+        before = input_of(operation, model) if keeps_values else None
         if before is None:
-            # An operation of keras.ops has its activation for a name.
+            # An operation of keras.ops is named after its activation.
             return name.lower() if name.lower() in ACTIVATIONS else name
         tensor = before

@@ -1,12 +1,14 @@
-"""The arrays that a recorder is given, checked and put in order."""
+"""The arrays of a recorder, checked and ordered."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import batch_length
 from repdyn_keras.measures.sampling import stratified_order
+from repdyn_keras.recording.hashes import arrays_hash
 
 
 def as_images(images, name: str) -> np.ndarray:
@@ -14,11 +16,11 @@ def as_images(images, name: str) -> np.ndarray:
     array = np.asarray(images)
     if array.ndim < 2 or len(array) == 0 or not np.issubdtype(array.dtype, np.number):
         raise InputError(
-            f"{name} is an array of {array.dtype} of shape {array.shape}. Expected numbers of "
-            "shape (n, ...), one entry an image."
+            f"Expected {name} as numbers of shape (n, ...), one entry for each image. Received: an "
+            f"array of {array.dtype} of shape {array.shape}."
         )
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise InputError(f"{name} holds NaN or infinite values. Expected finite ones.")
+        raise InputError(f"Expected finite {name}. Received: NaN or infinite values.")
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
@@ -31,25 +33,28 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
         one_hot = np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all()
         if not one_hot:
             raise InputError(
-                f"{name} of shape {array.shape} is not one-hot. Expected rows of one 1."
+                f"Expected one-hot {name}, with a single 1 in each row. Received: other rows in an "
+                f"array of shape {array.shape}."
             )
         return array.argmax(axis=1).astype(np.int64)
     if array.shape != (n,) or not np.issubdtype(array.dtype, np.number):
         raise InputError(
-            f"{name} is {array.dtype} of shape {array.shape} for {n} images. Expected integers "
-            f"({n},) or one-hot rows ({n}, classes)."
+            f"Expected {name} as integers ({n},) or one-hot rows ({n}, classes), for {n} images. "
+            f"Received: an array of {array.dtype} of shape {array.shape}."
         )
     if not np.isfinite(array).all() or not np.all(np.mod(array, 1) == 0) or array.min() < 0:
-        raise InputError(f"{name} holds other than whole numbers from 0. Expected 0 ... classes-1.")
+        raise InputError(
+            f"Expected {name} as whole numbers from 0 to classes - 1. Received: other numbers."
+        )
     return array.astype(np.int64)
 
 
 def places_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n,) the place of each image among other images, -1 where it is not one of them.
+    """(n,) the place of each image among other images, -1 where it is not among them.
 
     Args:
         images: (n, ...) images.
-        others: (m, ...) images; the same one counts where its every number is the same.
+        others: (m, ...) images; images are the same where all their numbers are.
     """
     places = np.full(len(images), -1)
     if images.dtype != others.dtype or images.shape[1:] != others.shape[1:]:
@@ -64,12 +69,12 @@ def places_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with labels, as many of one as of the other.
+    """Images with as many labels.
 
     Attributes:
         x: (n, ...) images.
         y: (n,) int64 labels.
-        true: (n,) int64 labels before noise, or None where nobody told.
+        true: (n,) int64 labels before noise, or None where they are not known.
     """
 
     x: np.ndarray
@@ -81,7 +86,8 @@ class Labelled:
         """Checks a pair (x, y), and the true labels of x."""
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InputError(
-                f"{name} is a {type(pair).__name__}. Expected a pair (images, labels)."
+                f"Expected {name} as a pair (images, labels). Received: an object of type "
+                f"{type(pair).__name__}."
             )
         x = as_images(pair[0], f"{name} images")
         y = as_labels(pair[1], len(x), f"{name} labels")
@@ -93,12 +99,12 @@ class Labelled:
             self.x[index], self.y[index], None if self.true is None else self.true[index]
         )
 
-    def probe_sample(self, most: int, seed: int) -> "Labelled":
-        """At most `most` images, stratified by label and seeded, in an order that mixes classes."""
-        return self.take(stratified_order(self.y, seed)[:most])
+    def probe_sample(self, limit: int, seed: int) -> "Labelled":
+        """At most `limit` images, in a random order that is stratified by label."""
+        return self.take(stratified_order(self.y, seed)[:limit])
 
     def subsets(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Which images, and which labels of theirs, each subset of accuracies goes by."""
+        """By subset: (n,) which images belong to it, and (n,) the labels they are scored by."""
         everything = np.ones(len(self.y), bool)
         if self.true is None:
             return {"train": (everything, self.y)}
@@ -119,8 +125,8 @@ class Evaluation:
         x: (n, ...) images, n a multiple of `batch`.
         ids: (n,) their ids.
         given, true: (n,) labels, or None.
-        batch: images of a CKA batch.
-        left_out: how many images were left out to make n a multiple.
+        batch: images in a CKA batch.
+        left_out: number of images that were left out to make n a multiple.
     """
 
     x: np.ndarray
@@ -132,15 +138,15 @@ class Evaluation:
 
     @classmethod
     def of(cls, images, labels, true, ids, batch_size: int, seed: int) -> "Evaluation":
-        """Checks the images, shuffles them by seed (stratified by given label) and cuts them."""
+        """Checks the images, orders them at random (stratified by given label) and cuts them."""
         x = as_images(images, "images")
         given = None if labels is None else as_labels(labels, len(x), "labels")
         true = given if true is None else as_labels(true, len(x), "images_true_labels")
         ids = np.arange(len(x)) if ids is None else np.asarray(ids)
         if ids.shape != (len(x),) or len(np.unique(ids)) != len(x):
             raise InputError(
-                f"sample_ids has shape {ids.shape} for {len(x)} images, or repeats. Expected one "
-                "id of its own for each image."
+                f"Expected sample_ids of shape ({len(x)},), all of them different. Received: "
+                f"{len(np.unique(ids))} different ids in an array of shape {ids.shape}."
             )
         batch = batch_length(len(x), batch_size)
         strata = np.zeros(len(x), int) if given is None else given
@@ -153,3 +159,8 @@ class Evaluation:
             batch=batch,
             left_out=len(x) - len(order),
         )
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of the images, which identifies recordings of the same images."""
+        return arrays_hash([self.x])

@@ -1,4 +1,4 @@
-"""The layers of a model that can be recorded, and the choice among them."""
+"""The recordable layers of a model, and the choice among them."""
 
 import re
 from collections.abc import Iterable
@@ -9,23 +9,23 @@ from repdyn_keras.errors import InputError, nearest, unknown
 from repdyn_keras.recording.graph import (
     INSIDE,
     check_model,
+    connected_to_input,
     is_nested,
     output_of,
-    reached,
     recordable,
 )
 from repdyn_keras.recording.heads import Head, find_head
+from repdyn_keras.text import format_names
 
 OUTPUT = "output"
-FEWEST_ADDS = 3
+MIN_ADDITIONS = 3
 
 
 def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
-    """Name and output tensor of every hidden layer that can be recorded, in the model's order.
+    """Name and output tensor of every recordable hidden layer, in the order of the model.
 
-    Those are the layers that put out one float tensor, except the one whose tensor is the
-    recorded output. Layers inside a nested functional or Sequential model are called
-    `nested/layer`.
+    These are the layers with one float output tensor, except the one whose tensor is the recorded
+    output. Layers inside a nested functional or Sequential model are called `nested/layer`.
 
     Args:
         model: a built functional or Sequential model.
@@ -33,8 +33,8 @@ def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
 
     Raises:
         InputError: the model is not built, subclassed, has several inputs, or several outputs
-            and no `head`, or calls a hidden layer `output`, the name that its own output is
-            recorded under.
+            and no `head`, or has a hidden layer named `output`, which is the name of the recorded
+            output.
     """
     check_model(model)
     head = head or find_head(model)
@@ -44,8 +44,9 @@ def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
             continue
         if name == OUTPUT:
             raise InputError(
-                f"A layer of {model.name!r} is called {OUTPUT!r}, the name under which the model's "
-                f"own output, here {head.name!r}, is recorded. Expected another name: rename it."
+                f"Expected hidden layers with names other than {OUTPUT!r}, the name of the "
+                f"recorded output, here {head.name!r}. Received: a layer of {model.name!r} with "
+                "that name. Rename it."
             )
         tensors[name] = tensor
     return tensors
@@ -54,7 +55,7 @@ def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
 def choose_layers(
     model: keras.Model, layers: str | Iterable[str] | None, head: Head | None = None
 ) -> tuple[dict, str]:
-    """The tensors to record by layer name, and how they were chosen, in words.
+    """The tensors to record by layer name, and a description of the choice.
 
     Args:
         model: a built functional or Sequential model.
@@ -65,7 +66,7 @@ def choose_layers(
 
     Raises:
         InputError: an unknown name, an expression that matches nothing, or a model that
-            `recordable_layers` refuses.
+            `recordable_layers` rejects.
     """
     check_model(model)
     head = head or find_head(model)
@@ -74,22 +75,22 @@ def choose_layers(
         found = [
             (name, layer) for name, layer, _ in recordable(model, head.tensor) if name in tensors
         ]
-        # What is no layer is an addition that was written x + y.
+        # An operation that is no layer is an addition written x + y.
         adds = [
             name
             for name, layer in found
             if isinstance(layer, keras.layers.Add) or not isinstance(layer, keras.layers.Layer)
         ]
-        # A nested model ends in a layer of its own, which would be recorded twice.
+        # The last layer of a nested model has the same output as the nested model.
         weighted = [
             name for name, layer in found if getattr(layer, "weights", ()) and not is_nested(layer)
         ]
-        names = adds if len(adds) >= FEWEST_ADDS else weighted
+        names = adds if len(adds) >= MIN_ADDITIONS else weighted
         how = "additions" if names is adds else "layers with weights"
         if not names:
             raise InputError(
-                f"The model {model.name!r} has no hidden layer with weights. Expected at least "
-                "one that is called once; layers= takes names among: "
+                "Expected a hidden layer with weights that is called once. Received: the model "
+                f"{model.name!r} without one. Name layers to record by layers=..., among: "
                 f"{', '.join(tensors) or 'none'}."
             )
     elif isinstance(layers, str):
@@ -97,8 +98,8 @@ def choose_layers(
             names = [name for name in tensors if re.fullmatch(layers, name)]
         except re.error as error:
             raise InputError(
-                f"layers={layers!r} is not a regular expression: {error}. Expected one, or a "
-                "list of names."
+                "Expected a regular expression or a list of names. Received: "
+                f"layers={layers!r} ({error})."
             ) from None
         if not names:
             raise no_match(model, layers, tensors)
@@ -107,28 +108,31 @@ def choose_layers(
         names = list(dict.fromkeys(layers))
         how = "layers by name"
         if not names:
-            raise InputError("layers=[] came. Expected at least one name, or None for a choice.")
+            raise InputError(
+                "Expected at least one name, or None for the default choice. Received: layers=[]."
+            )
         for name in names:
             if name not in tensors:
                 raise missing_layer(model, name, tensors, head)
-    chosen = reached(model, [name for name in tensors if name in names])
+    chosen = connected_to_input(model, [name for name in tensors if name in names])
     output = OUTPUT if len(model.outputs) == 1 else f"{OUTPUT} ({head.name})"
     return chosen, f"{len(chosen)} {how}: {', '.join(chosen)}; and {output}"
 
 
 def no_match(model: keras.Model, pattern: str, tensors: dict) -> InputError:
-    """The error for an expression that no whole name matches."""
+    """The error for an expression that matches no whole name."""
     inside = [name for name in tensors if re.fullmatch(pattern, name.rpartition(INSIDE)[2])]
     if inside:
         return inside_nested(model, pattern, inside)
     near = nearest(pattern, tensors)
     return InputError(
-        f"No recordable layer of {model.name!r} matches {pattern!r}. Nearest: {', '.join(near)}."
+        f"Expected an expression that matches a recordable layer of {model.name!r}, nearest: "
+        f"{', '.join(near)}. Received: {pattern!r}."
     )
 
 
 def missing_layer(model: keras.Model, name: str, tensors: dict, head: Head) -> InputError:
-    """The error for a name that cannot be recorded: says why."""
+    """The error for a name that cannot be recorded, with the reason."""
     inside = [full for full in tensors if full.rpartition(INSIDE)[2] == name]
     if inside:
         return inside_nested(model, name, inside)
@@ -137,19 +141,19 @@ def missing_layer(model: keras.Model, name: str, tensors: dict, head: Head) -> I
             continue
         if layer.name == OUTPUT or output_of(layer, model) is head.tensor:
             return InputError(
-                f"Layer {name!r} is the model's own output, which is always recorded, as "
-                f"{OUTPUT!r}. Expected hidden layers: {', '.join(nearest(name, tensors))}."
+                f"Expected hidden layers, such as {', '.join(nearest(name, tensors))}. Received: "
+                f"{name!r}, the output of the model, which is always recorded, as {OUTPUT!r}."
             )
         return InputError(
-            f"Layer {name!r} does not put out one float tensor per image (or is called more than "
-            f"once). Expected one that does: {', '.join(nearest(name, tensors))}."
+            "Expected layers with one float output tensor that are called once, such as "
+            f"{', '.join(nearest(name, tensors))}. Received: {name!r}, which is not one."
         )
     return unknown("layer", name, tensors)
 
 
 def inside_nested(model: keras.Model, name: str, full: list[str]) -> InputError:
-    """The error for the bare name of layers inside a nested model."""
-    shown = ", ".join(full[:3]) + (f" and {len(full) - 3} more" if len(full) > 3 else "")
+    """The error for the short name of layers inside a nested model."""
     return InputError(
-        f"{name!r} lies inside a nested model of {model.name!r}. Expected its whole name: {shown}."
+        f"Expected the full name of a layer inside a nested model of {model.name!r}: "
+        f"{format_names(full, limit=3)}. Received: {name!r}."
     )

@@ -1,37 +1,36 @@
-"""What a recorder tells: what it leaves out and why, and what looks wrong in a record."""
+"""Messages of a recorder: what it leaves out and why, and what looks wrong in a record."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from repdyn_keras.recording.layers import OUTPUT
+from repdyn_keras.recording.recorded_model import RecordedModel
 
 BATCH_NORM_GAP = 0.1
 
 
-def announcements(recorder) -> Iterator[str]:
-    """What the user should know before the first record.
-
-    Args:
-        recorder: a `RepresentationRecorder` that was built for its model.
-    """
-    evaluation, head = recorder.evaluation, recorder.measurement.head
+def announcements(recorded: RecordedModel) -> Iterator[str]:
+    """What is recorded and what is not, before the first record."""
+    settings, head = recorded.settings, recorded.head
+    evaluation = settings.evaluation
+    yield f"recording {recorded.choice}."
     if evaluation.left_out:
         yield (
             f"{evaluation.left_out} evaluation images are left out: {len(evaluation.x)} are whole "
             f"batches of {evaluation.batch}."
         )
-    if recorder.probed is None:
-        yield "no labels came: fingerprints only, no probes and no decision regions."
+    if settings.probed.fitted is None:
+        yield "no labels given: only fingerprints are recorded, no probes and no decision regions."
         return
-    if recorder.without_train:
-        yield "no train=(x, y) came: probes are fitted on the evaluation images."
-    if recorder.without_planes:
-        yield "no labels of the images came: no planes and no decision regions."
-    elif recorder.planes and not recorder.between_inputs:
+    if settings.fits_on_evaluation:
+        yield "no train=(x, y) given: probes are fitted on the evaluation images."
+    if settings.rasterized.planes and not settings.has_planes:
+        yield "no labels of the evaluation images given: no decision regions are recorded."
+    elif settings.rasterized.planes and not recorded.is_continuous:
         yield (
-            "the model takes whole numbers, such as words': points between two inputs are none, "
-            "hence no planes and no decision regions."
+            "the model takes whole numbers, such as word indices, and a point between two inputs "
+            "is no input: no decision regions are recorded."
         )
     if head.is_single:
         yield (
@@ -40,14 +39,16 @@ def announcements(recorder) -> Iterator[str]:
         )
 
 
-def warnings_of(record, epoch: int, n: int, is_moving: bool) -> Iterator[tuple[str, str]]:
-    """What looks wrong in a record: a key, the same for the same trouble, and the words.
+def record_warnings(
+    record, epoch: int, n: int, uses_moving_statistics: bool
+) -> Iterator[tuple[str, str]]:
+    """What looks wrong in a record: a key, the same at every epoch, and the message.
 
     Args:
         record: the record, an `xarray.Dataset`.
         epoch: its epoch.
-        n: number of images that are compared.
-        is_moving: whether BatchNormalization is recorded with its moving statistics.
+        n: number of evaluation images.
+        uses_moving_statistics: whether BatchNormalization is recorded with moving statistics.
     """
     for layer in record["layer"].values.tolist():
         here = record.sel(layer=layer)
@@ -55,16 +56,16 @@ def warnings_of(record, epoch: int, n: int, is_moving: bool) -> Iterator[tuple[s
         if not here["finite"]:
             yield (
                 f"not finite {layer}",
-                f"layer {layer!r} puts out NaN or infinite values at epoch {epoch} (n = {n}): its "
-                "similarities are NaN there.",
+                f"layer {layer!r} has NaN or infinite activations at epoch {epoch} (n = {n}): its "
+                "similarities are NaN.",
             )
         elif here["dead"]:
             yield (
                 f"dead {layer}",
                 f"layer {layer!r} is constant over the {n} images at epoch {epoch} (norms of U, "
-                f"K, x: {norms}): its similarities are NaN there.",
+                f"K, x: {norms}): its similarities are NaN.",
             )
-    if not is_moving or "accuracy_training" not in record:
+    if not uses_moving_statistics or "accuracy_training" not in record:
         return
     with_batch, with_moving = (
         float(record[f"accuracy_{mode}"]) for mode in ("training", "inference")
@@ -73,6 +74,6 @@ def warnings_of(record, epoch: int, n: int, is_moving: bool) -> Iterator[tuple[s
         yield (
             "gap",
             f"at epoch {epoch} the accuracy is {with_batch:.2f} with batch statistics and "
-            f"{with_moving:.2f} with moving ones: BatchNormalization lags, and an early phase may "
-            "be its own. Compare batch_norm='recalibrate'.",
+            f"{with_moving:.2f} with moving statistics. BatchNormalization lags behind, which may "
+            "cause an early phase of its own. Compare with batch_norm='recalibrate'.",
         )

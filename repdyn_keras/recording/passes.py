@@ -1,110 +1,139 @@
-"""What runs on the device: whole passes through the model, each one Keras model built once.
+"""Passes through the network on its device, each one Keras model that is built once.
 
-`backend.compiled` compiles them, one trace a run, and leaves the training as it was. They share
-the model's variables and create none that draws from a random initializer.
+`compilation.compiled` compiles them, with one trace a run. They share the variables of the model
+and create none that draws from a random initializer.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import ops
 
 from repdyn_keras.measures import device
+from repdyn_keras.measures.planes import Plane
 from repdyn_keras.measures.regions import undefined_class
-from repdyn_keras.recording.backend import parts
+from repdyn_keras.recording.compilation import parts
 from repdyn_keras.recording.heads import Head
+from repdyn_keras.recording.settings import Probed
+
+
+@dataclass(frozen=True)
+class LayerOutputs:
+    """The recorded layers of a model, and the features that probes use.
+
+    Attributes:
+        model: keras.Model from the images to the list of the layers' tensors, the output last.
+        head: the output.
+        probed: says how features are pooled.
+    """
+
+    model: keras.Model
+    head: Head
+    probed: Probed
+
+    def activations(self, images) -> list:
+        """The layers' tensors, in inference mode."""
+        return self.model(ops.cast(images, self.model.inputs[0].dtype), training=False)
+
+    def pooled(self, tensor):
+        """(batch, d) float32 features of a hidden layer's activations."""
+        return device.pooled(tensor, self.probed.pooling)
+
+    def features(self, activations: list) -> list:
+        """Each hidden layer's pooled features, and the output's scores (batch, classes)."""
+        *hidden, output = activations
+        return [*map(self.pooled, hidden), self.head.scores(output)]
+
+    def widths(self) -> list[int]:
+        """Number of pooled features of each hidden layer."""
+        return [int(self.pooled(tensor).shape[-1]) for tensor in self.model.outputs[:-1]]
 
 
 class Pass(keras.Model):
     """A pass through the layers of a model, in float32 whatever the global dtype policy.
 
     Args:
-        layers: keras.Model from the images to the list of the layers' tensors.
+        layer_outputs: the layers.
+        name: name of the pass.
     """
 
-    def __init__(self, layers: keras.Model, name: str):
+    def __init__(self, layer_outputs: LayerOutputs, name: str):
         super().__init__(name=name, dtype="float32")
-        self.recorded = layers
+        self.layer_outputs = layer_outputs
+        # Keras finds the variables of models that are attributes themselves.
+        self.layer_model = layer_outputs.model
         self.built = True
 
-    def activations(self, images) -> list:
-        """The layers' tensors, in inference mode."""
-        return self.recorded(ops.cast(images, self.recorded.inputs[0].dtype), training=False)
-
     def joined(self, function: Callable, images) -> list:
-        """The tensors that a function makes of images, of one part of them after another."""
-        found = [function(images[part]) for part in parts(images.shape)]
-        if len(found) == 1:
-            return found[0]
-        return [ops.concatenate(tensors) for tensors in zip(*found, strict=True)]
+        """The tensors of a function of images, computed on one part of the images at a time."""
+        results = [function(images[part]) for part in parts(images.shape)]
+        if len(results) == 1:
+            return results[0]
+        return [ops.concatenate(tensors) for tensors in zip(*results, strict=True)]
 
 
 class FeaturePass(Pass):
     """Images (b, ...) to each hidden layer's pooled features and the output's scores (b, classes).
 
     Args:
-        layers: keras.Model from the images to the list of the layers' tensors.
-        pooling: features of a probe.
-        head: the output, the last of the tensors.
+        layer_outputs: the layers.
     """
 
-    def __init__(self, layers: keras.Model, pooling: str | int, head: Head):
-        super().__init__(layers, "feature_pass")
-        self.pooling = pooling
-        self.head = head
+    def __init__(self, layer_outputs: LayerOutputs):
+        super().__init__(layer_outputs, "feature_pass")
 
     def call(self, images):
-        return self.joined(lambda part: self.features(self.activations(part)), images)
+        return self.joined(self.features, images)
 
-    def features(self, activations: list) -> list:
-        """Those of the layers' tensors of some images."""
-        *hidden, output = activations
-        return [*(device.pooled(x, self.pooling) for x in hidden), self.head.scores(output)]
+    def features(self, images) -> list:
+        """The features of one part of the images."""
+        return self.layer_outputs.features(self.layer_outputs.activations(images))
 
 
-class ComparedPass(FeaturePass):
+class FingerprintPass(Pass):
     """Images (b, ...) to each layer's fingerprint and norms, see `device.fingerprints`.
 
     Args:
-        layers: keras.Model from the images to the list of the layers' tensors.
-        pooling: features of a probe.
-        head: the output, the last of the tensors.
+        layer_outputs: the layers.
         batch: number of images b.
-        with_features: whether what `FeaturePass` gives of the same images is returned, too.
+        with_features: whether the result of `FeaturePass` for these images is returned as well.
     """
 
-    def __init__(self, layers, pooling, head: Head, batch: int, with_features: bool):
-        super().__init__(layers, pooling, head)
+    def __init__(self, layer_outputs: LayerOutputs, batch: int, with_features: bool):
+        super().__init__(layer_outputs, "fingerprint_pass")
         self.batch = batch
         self.with_features = with_features
 
     def call(self, images):
-        activations = self.joined(self.activations, images)
-        found = device.fingerprints(activations, self.batch)
-        return *found, self.features(activations) if self.with_features else []
+        activations = self.joined(self.layer_outputs.activations, images)
+        vectors, norms = device.fingerprints(activations, self.batch)
+        features = self.layer_outputs.features(activations) if self.with_features else []
+        return vectors, norms, features
 
 
 class RegionPass(Pass):
-    """Points of planes to class indices: plane to grid to layers to probes, in one pass.
+    """Points of planes to class indices: planes to images to layers to probes, in one pass.
 
     Input: plane numbers (b,) and coordinates (b, 2). Output: (b, layers) of the region dtype.
-    Only the corners' planes and the probes are held, never a grid of images.
+    The pass holds the planes and the probes, and never a grid of images.
 
     Args:
-        layers: keras.Model from the images to the list of the layers' tensors.
+        layer_outputs: the layers.
         image_shape: the shape of one image.
-        pooling: features of a probe.
-        widths: number of features of each hidden layer's probe.
-        head: the output, the last of the tensors.
-        planes: the planes, `measures.planes.Plane`.
+        planes: the planes.
         dtype: dtype of the class indices.
     """
 
-    def __init__(self, layers, image_shape, pooling, widths, head, planes, dtype):
-        super().__init__(layers, "region_pass")
-        self.pooling = pooling
-        self.head = head
+    def __init__(
+        self,
+        layer_outputs: LayerOutputs,
+        image_shape: tuple[int, ...],
+        planes: list[Plane],
+        dtype: np.dtype,
+    ):
+        super().__init__(layer_outputs, "region_pass")
         self.region_dtype = dtype
         self.image_shape = tuple(image_shape)
 
@@ -112,17 +141,16 @@ class RegionPass(Pass):
             return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
 
         d = int(np.prod(self.image_shape))
+        classes, widths = layer_outputs.head.classes, layer_outputs.widths()
         self.origins = constant((len(planes), d), "origins")
         self.axes = constant((len(planes), 2, d), "axes")
-        self.kernels = [
-            constant((width, head.classes), f"kernel_{i}") for i, width in enumerate(widths)
-        ]
-        self.biases = [constant((head.classes,), f"bias_{i}") for i in range(len(widths))]
+        self.kernels = [constant((w, classes), f"kernel_{i}") for i, w in enumerate(widths)]
+        self.biases = [constant((classes,), f"bias_{i}") for i in range(len(widths))]
         self.origins.assign(np.stack([plane.origin for plane in planes]).astype("float32"))
         self.axes.assign(np.stack([plane.axes for plane in planes]).astype("float32"))
 
-    def set_probes(self, probes: list) -> None:
-        """Puts each hidden layer's probe, (kernel, bias), in place."""
+    def set_probes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Sets the kernel and the bias of each hidden layer's probe."""
         for (kernel, bias), weight, shift in zip(probes, self.kernels, self.biases, strict=True):
             weight.assign(kernel)
             shift.assign(bias)
@@ -133,31 +161,31 @@ class RegionPass(Pass):
             ops.take(self.origins, plane, axis=0), ops.take(self.axes, plane, axis=0), coordinates
         )
         images = ops.reshape(points, (-1, *self.image_shape))
-        narrow = "uint8" if self.region_dtype == np.uint8 else "int32"
-        return ops.cast(ops.stack(self.joined(self.classes, images), axis=1), narrow)
+        dtype = "uint8" if self.region_dtype == np.uint8 else "int32"
+        return ops.cast(ops.stack(self.joined(self.classes, images), axis=1), dtype)
 
     def classes(self, images) -> list:
         """Class indices (b,) of each layer for one part of the images."""
-        *hidden, output = self.activations(images)
+        *hidden, output = self.layer_outputs.activations(images)
         undefined = undefined_class(self.region_dtype)
         classes = [
-            device.class_index(ops.matmul(device.pooled(x, self.pooling), kernel) + bias, undefined)
+            device.class_index(ops.matmul(self.layer_outputs.pooled(x), kernel) + bias, undefined)
             for x, kernel, bias in zip(hidden, self.kernels, self.biases, strict=True)
         ]
-        return [*classes, device.class_index(self.head.scores(output), undefined)]
+        scores = self.layer_outputs.head.scores(output)
+        return [*classes, device.class_index(scores, undefined)]
 
 
 class BatchStatisticsPass(keras.Model):
     """Images (b, ...) to the scores in training mode and every BatchNormalization's moments.
 
-    The model is called as the training calls it, batch statistics and dropout included; what it
-    would write to its variables is returned instead. Moving statistics enter as 0, so that each
-    update is (1 - momentum) times the batch's own moment. Dropout draws the same in every call,
-    whatever the training has drawn.
+    The model is called as in training, with batch statistics and dropout. Its updates of variables
+    are returned instead of written. Moving statistics are set to 0, so that each update is
+    (1 - momentum) times the moment of the batch. Dropout draws the same in every call.
 
     Args:
         model: the model that is trained.
-        norms: its BatchNormalization layers that its training updates, see `updated_norms`.
+        norms: its BatchNormalization layers that training updates, see `updated_norms`.
         head: the output whose scores are returned.
     """
 
@@ -175,7 +203,7 @@ class BatchStatisticsPass(keras.Model):
         free = self.trained.non_trainable_variables
         output, updated = self.trained.stateless_call(
             [v.value for v in self.trained.trainable_variables],
-            [self.given(place, v, shares) for place, v in enumerate(free)],
+            [self.initial_value(place, v, shares) for place, v in enumerate(free)],
             ops.cast(images, self.trained.inputs[0].dtype),
             training=True,
         )
@@ -187,8 +215,8 @@ class BatchStatisticsPass(keras.Model):
         moments = [(batch[id(n.moving_mean)], batch[id(n.moving_variance)]) for n in self.norms]
         return self.head.scores(keras.tree.flatten(output)[self.head.index]), moments
 
-    def given(self, place: int, variable, shares: dict):
-        """What a variable that is not trained holds when the call begins."""
+    def initial_value(self, place: int, variable, shares: dict):
+        """The value of a non-trainable variable at the beginning of the call."""
         if is_seed_state(variable):
             return ops.convert_to_tensor(np.array([0, place]), dtype=variable.dtype)
         return ops.zeros_like(variable.value) if id(variable) in shares else variable.value
@@ -200,10 +228,10 @@ def is_seed_state(variable) -> bool:
 
 
 def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
-    """The BatchNormalization layers whose moving statistics a step of training changes.
+    """The BatchNormalization layers whose moving statistics a training step changes.
 
-    Those that are frozen, or that a layer always calls in inference mode, are not among them.
-    Found by tracing one call; nothing is computed and nothing changes.
+    Frozen layers, and those that are always called in inference mode, are not among them. They are
+    found by tracing one call, which computes and changes nothing.
 
     Args:
         model: a built model.
@@ -224,7 +252,7 @@ def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
 
 
 class TracedCall(keras.Operation):
-    """Notes which BatchNormalization layers are updated by a call in training mode.
+    """Finds the BatchNormalization layers that a call in training mode updates.
 
     Attributes:
         updated: those layers, after a symbolic call.

@@ -1,74 +1,79 @@
 """The callback that records every layer while a model trains."""
 
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 
-from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.recording.constants import check_constants, constants_of, hash_of
-from repdyn_keras.recording.graph import check_model, takes_numbers
-from repdyn_keras.recording.heads import find_head
-from repdyn_keras.recording.identity import arrays_hash, weights_hash
+from repdyn_keras import seeds
+from repdyn_keras.errors import InputError
+from repdyn_keras.recording.constants import check_constants, constants_of
+from repdyn_keras.recording.hashes import weights_hash
 from repdyn_keras.recording.inputs import Evaluation, Labelled
-from repdyn_keras.recording.layers import choose_layers
-from repdyn_keras.recording.measurement import Measurement
-from repdyn_keras.recording.notices import announcements, warnings_of
+from repdyn_keras.recording.notices import announcements, record_warnings
+from repdyn_keras.recording.recorded_model import RecordedModel
 from repdyn_keras.recording.schedule import Schedule
+from repdyn_keras.recording.settings import (
+    Probed,
+    Rasterized,
+    Settings,
+    Tapped,
+    fitted_images,
+)
+from repdyn_keras.recording.state import Stopwatch, measure
 from repdyn_keras.records import RunFolder
 from repdyn_keras.text import visible
 
-# Purposes that seeds are derived for.
-ORDER, PROBES, PLANES = 11, 12, 13
+if TYPE_CHECKING:
+    import xarray
 
 
 class RepresentationRecorder(keras.callbacks.Callback):
     """Records the representation in every layer at chosen epochs of a training.
 
-    At each recorded epoch it stores, as one file: the fingerprint of every layer, whose cosine
-    with any other is their minibatch unbiased CKA; a linear probe of every layer, solved to its
-    optimum; and the decision regions of all probes and of the network's output on planes through
-    image triplets. Epoch 0, the initialization, and the last state are always recorded. Recording
-    never changes the training: the same seed gives the same weights with and without it.
+    At each recorded epoch it stores in one file: the fingerprint of every layer, whose cosine with
+    another is their minibatch unbiased CKA; a linear probe of every layer, solved to its optimum;
+    and the decision regions of all probes and of the network's output on planes through image
+    triplets. Epoch 0, the initialization, and the last state are always recorded. Recording never
+    changes the training: the same seed gives the same weights with and without it.
 
     Source: Nguyen et al. 2021 (arXiv 2010.15327, eq. 2-4) for minibatch CKA; Alain and Bengio 2016
     (arXiv 1610.01644) for probes; Somepalli et al. 2022 (arXiv 2203.08124) for planes and regions.
 
     Args:
-        folder: the run's folder; records of the same training that it holds are kept.
-        images: (n, ...) images whose representations are compared, in the model's input space.
-            n is cut to a multiple of `batch_size`.
-        labels: (n,) integers or (n, classes) one-hot, as the network is given them; without them
-            only fingerprints are recorded.
+        folder: the run folder. Records of the same training in it are kept.
+        images: (n, ...) evaluation images, whose representations are compared, in the model's input
+            space. n is rounded down to a multiple of `batch_size`.
+        labels: (n,) integers or (n, classes) one-hot, as in the training; without them only
+            fingerprints are recorded.
         layers: names; a regular expression; or None for the outputs of additions, `Add` layers
             or `x + y`, and where there are fewer than 3, of every layer with weights. A layer
             inside a nested model is called `nested/layer`.
         epochs: "log" for 0, the distinct round(2^(i/6)) and the last; a whole number k for every
             k-th; or a list. Epoch e is the state after e epochs.
-        train: (x, y) that the probes are fitted on; None takes `images` and `labels`.
+        train: (x, y) that the probes are fitted on; None for `images` and `labels`.
         true_labels: (n,) labels of `train` before label noise.
         test: (x, y) that nothing is fitted on.
         planes: number of planes; 0 records no regions.
         resolution: points along each side of a plane's grid.
-        margin: margin around a plane's three images, in parts of their extent.
-        batch_size: images of a batch of CKA, at least 4.
+        margin: margin around a plane's three images, relative to their extent.
+        batch_size: images in a batch of CKA, at least 4.
         pooling: features of a probe: "mean" over positions, "flatten", or the side of a grid.
         batch_norm: "moving" records with the model's moving statistics, "recalibrate" with
             moments recomputed on the probes' images.
         seed: seed of the order of the images, of the probes' images and of the planes.
-        probe_images: training images that the probes are fitted on, at most.
+        probe_images: maximum number of training images that the probes are fitted on.
         sample_ids: (n,) ids of `images`; None numbers them.
-        images_true_labels: (n,) labels of `images` before noise, by which the corners of a plane
-            differ; None takes `labels`.
+        images_true_labels: (n,) labels of `images` before label noise, in which the corners of a
+            plane differ; None for `labels`.
         output: which output is recorded as `output`, by the name of its layer or its key; None
             for a model with one. Labels are of this output.
         class_names: names of the classes, for pictures.
 
     Raises:
-        InputError: arrays that do not fit together, when it is made; a model or layer that cannot
-            be recorded, or a folder with another training, when the training begins.
+        InputError: arrays do not fit together, in the constructor; the model or a layer cannot be
+            recorded, or the folder holds another training, when the training begins.
 
     Example:
         >>> recorder = RepresentationRecorder("runs/mine", x[:1024], y[:1024])  # doctest: +SKIP
@@ -99,90 +104,110 @@ class RepresentationRecorder(keras.callbacks.Callback):
         output: str | None = None,
         class_names: Iterable[str] | None = None,
     ):
-        super().__init__()
-        check_settings(planes, resolution, margin, pooling, batch_norm, probe_images)
-        self.folder = RunFolder(folder)
-        self.schedule = Schedule(epochs)
-        self.layers = layers
-        self.output = output
-        self.class_names = [] if class_names is None else [str(name) for name in class_names]
-        self.planes = planes
-        self.resolution = resolution
-        self.margin = margin
-        self.pooling = pooling
-        self.batch_norm = batch_norm
-        self.seed = seed
-        self.evaluation = Evaluation.of(
-            images, labels, images_true_labels, sample_ids, batch_size, seed * 100 + ORDER
+        rasterized = Rasterized(planes, resolution, margin, seeds.derived(seed, seeds.PLANES))
+        order = seeds.derived(seed, seeds.IMAGE_ORDER)
+        settings = Settings(
+            evaluation=Evaluation.of(
+                images, labels, images_true_labels, sample_ids, batch_size, order
+            ),
+            probed=Probed(
+                fitted_images(train, images, labels, true_labels, probe_images, seed),
+                None if test is None else Labelled.of(test, "test"),
+                pooling,
+            ),
+            rasterized=rasterized,
+            tapped=Tapped(layers, output),
+            schedule=Schedule(epochs),
+            batch_norm=batch_norm,
+            class_names=tuple(str(name) for name in class_names or ()),
+            fits_on_evaluation=train is None,
         )
-        self.without_train = train is None
-        if train is None and labels is not None:
-            train = (images, labels)
-        self.probed = None
-        if train is not None:
-            fitted = Labelled.of(train, "train", true_labels)
-            self.probed = self.choose_probed(fitted, probe_images)
-        self.test = None if test is None else Labelled.of(test, "test")
-        self.without_planes = planes > 0 and (self.evaluation.true is None or self.probed is None)
-        if self.without_planes:
-            self.planes = 0
-        self.measurement: Measurement | None = None
+        self._begin(RunFolder(folder), settings, print_notice)
+
+    @classmethod
+    def of_settings(
+        cls, folder: RunFolder, settings: Settings, notify: Callable[[str], None]
+    ) -> "RepresentationRecorder":
+        """A recorder of settings that are complete.
+
+        Args:
+            folder: the run folder.
+            settings: what is recorded.
+            notify: called with each message to the user.
+        """
+        recorder = cls.__new__(cls)
+        recorder._begin(folder, settings, notify)
+        return recorder
+
+    def _begin(self, folder: RunFolder, settings: Settings, notify: Callable[[str], None]) -> None:
+        super().__init__()
+        self.folder = folder
+        self.settings = settings
         self.timings: dict[str, float] = {}
-        self._last_epoch: int | None = None
-        self._went_on_from: int | None = None
+        self._notify = notify
+        self._recorded: RecordedModel | None = None
+        self._is_prepared = False
         self._holds_folder = False
-        self._choice = ""
-        self._prepared = False
+        # The latest epoch of the present `fit`; None before its first epoch.
+        self._latest_epoch: int | None = None
+        # Where the present `fit` continued an earlier one that was recorded.
+        self._resumed_at: int | None = None
+        # A record that is measured and not yet written, with its epoch and the weights' hash.
+        self._pending: tuple[int, str, xarray.Dataset] | None = None
+        self._stopwatch = Stopwatch()
         self._warned: set[str] = set()
 
-    def choose_probed(self, train: Labelled, most: int) -> Labelled:
-        """The training images that the probes are fitted on, `most` at most."""
-        return train.probe_sample(most, self.seed * 100 + PROBES)
-
-    @cached_property
-    def images_hash(self) -> str:
-        """The hash by which recordings of the same images are told from others."""
-        return arrays_hash([self.evaluation.x])
-
     def on_train_begin(self, logs=None):
-        self._last_epoch = None
+        self._latest_epoch = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._last_epoch is None:
-            self.begin(epoch)
-        self._last_epoch = epoch
+        if self._latest_epoch is None:
+            self._begin_fit(epoch)
+        self._latest_epoch = epoch
 
-    def begin(self, epoch: int) -> None:
-        """Before the first epoch of a `fit`: takes the folder, and records the state it begins at.
-
-        A training that goes on, from a backup or in another `fit`, is recorded where the schedule
-        wants it, as it would have been without the break.
-        """
+    def _begin_fit(self, epoch: int) -> None:
+        """Locks the folder and records the first state of a `fit`, where it is due."""
         if not self._holds_folder:
             self.folder.lock()
             self._holds_folder = True
-        goes_on = epoch > 0 and bool(self.folder.epochs())
-        if not goes_on or self.schedule.wants(epoch) or self.has_record(epoch):
+        is_resumed = self._is_resumed(epoch)
+        if self._is_due(epoch):
             self.record(self.model, epoch)
-        self._went_on_from = epoch if goes_on else None
+        self._resumed_at = epoch if is_resumed else None
 
     def on_epoch_end(self, epoch, logs=None):
-        self._last_epoch = epoch + 1
-        is_last = epoch + 1 == (self.params or {}).get("epochs")
-        if is_last or self.schedule.wants(epoch + 1):
+        self._latest_epoch = epoch + 1
+        if self._is_due(epoch + 1):
             self.record(self.model, epoch + 1)
 
     def on_train_end(self, logs=None):
-        last = self.brought_back() if self._last_epoch is None else self._last_epoch
-        if last is not None and not self.has_record(last):
+        last = self._latest_epoch
+        if last is None:
+            last = self._restored_final_epoch()
+        if last is not None and not self._has_record(last):
             self.record(self.model, last)
-        self._last_epoch = self._went_on_from = None
+        self._latest_epoch = self._resumed_at = None
         if self._holds_folder:
             self.folder.unlock()
             self._holds_folder = False
 
-    def brought_back(self) -> int | None:
-        """The last epoch, where BackupAndRestore brought it back and nothing was left to train.
+    def _is_resumed(self, epoch: int) -> bool:
+        """Whether a `fit` that begins at this epoch continues a recorded one."""
+        return epoch > 0 and bool(self.folder.epochs())
+
+    def _is_due(self, epoch: int) -> bool:
+        """Whether the state after `epoch` epochs is recorded in the present `fit`.
+
+        A `fit` that continues another one is recorded as if there had been no break.
+        """
+        is_last = epoch == (self.params or {}).get("epochs")
+        if is_last or self.settings.schedule.wants(epoch):
+            return True
+        is_first = self._latest_epoch is None
+        return is_first and (not self._is_resumed(epoch) or self._has_record(epoch))
+
+    def _restored_final_epoch(self) -> int | None:
+        """The last epoch, where BackupAndRestore restored it and no epoch was left to train.
 
         Such a training ends without the beginning of an epoch. None for every other.
         """
@@ -191,20 +216,19 @@ class RepresentationRecorder(keras.callbacks.Callback):
         is_last = epoch is not None and epoch == (self.params or {}).get("epochs")
         return epoch if is_last and recorded and recorded[-1] < epoch else None
 
-    def has_record(self, epoch: int) -> bool:
-        """Whether the folder holds a record of this epoch."""
+    def _has_record(self, epoch: int) -> bool:
         return self.folder.record_file(epoch).is_file()
 
     def record(self, model: keras.Model, epoch: int) -> None:
         """Records the model as the state after `epoch` epochs; works without `fit`, too.
 
-        A record of the same epoch and the same weights is kept as it is. Where a training went
-        back to a backup and comes to other weights than before, the record of before is moved to
-        `set_aside/` in the folder.
+        A record of the same epoch and the same weights is kept. Where a training was restored from
+        a backup and its weights differ from before, the earlier record is moved to `set_aside/` in
+        the folder.
 
         Args:
             model: a built functional or Sequential model; the same one in every call.
-            epoch: epochs that it has been trained.
+            epoch: number of epochs that it was trained.
 
         Raises:
             InputError: the model cannot be recorded, the folder holds another training, or
@@ -213,149 +237,123 @@ class RepresentationRecorder(keras.callbacks.Callback):
         """
         self.build(model)
         with self.folder.locked():
-            self.prepare(model)
-            state = weights_hash(model)
-            if self.has_record(epoch) and self.keeps(epoch, state):
+            record = self._new_record(model, epoch)
+            if record is None:
                 return
-            record = self.measure(epoch, state)
-            self.before_write(epoch, record)
-            with self.measurement.timed("writing"):
+            with self._stopwatch.timed("writing"):
                 self.folder.write_record(epoch, record)
-            self.timings = self.measurement.timings
+            self._pending = None
+            self.timings = self._stopwatch.seconds
 
-    def keeps(self, epoch: int, state: str) -> bool:
-        """Whether the record of an epoch stays: the one of these weights does.
+    def measured(self, epoch: int) -> "xarray.Dataset | None":
+        """The record of the present state, for callbacks that write files before it.
+
+        Such a callback stands before the recorder in `fit`'s list of callbacks. The state is
+        measured once.
+
+        Args:
+            epoch: number of epochs that the model was trained.
+
+        Returns:
+            What the recorder writes, or has written, for this epoch; None where none is due.
+        """
+        if not self._is_due(epoch):
+            return None
+        self.build(self.model)
+        with self.folder.locked():
+            record = self._new_record(self.model, epoch)
+            return self.folder.record(epoch) if record is None else record
+
+    def _new_record(self, model: keras.Model, epoch: int) -> "xarray.Dataset | None":
+        """The record of a state, measured once; None where the folder holds it."""
+        recorded = self._prepare(model)
+        weights = weights_hash(model)
+        if self._has_record(epoch) and self._keeps(epoch, weights):
+            return None
+        if self._pending is None or self._pending[:2] != (epoch, weights):
+            self._pending = (epoch, weights, self._measure(epoch, weights, recorded))
+        return self._pending[2]
+
+    def _keeps(self, epoch: int, weights: str) -> bool:
+        """Whether the record of an epoch is of these weights; if not, it is set aside.
 
         Raises:
-            InputError: it is of another training.
+            InputError: it is a record of another training.
         """
-        if self.folder.recorded_hash(epoch) == state:
+        if self.folder.recorded_hash(epoch) == weights:
             return True
-        if self._went_on_from is None or epoch <= self._went_on_from:
+        if self._resumed_at is None or epoch <= self._resumed_at:
             raise InputError(
-                f"{self.folder.record_file(epoch)} records another training: its weights at "
-                f"epoch {epoch} differ from these. Expected a folder of this training, or a "
-                "new one."
+                f"Expected a folder of this training, or a new one. Received: "
+                f"{self.folder.record_file(epoch)}, which records another training: its weights at "
+                f"epoch {epoch} differ from these."
             )
         moved = self.folder.set_aside(self.folder.record_file(epoch))
-        self.say(
-            f"epoch {epoch} was recorded before the training went back to epoch "
-            f"{self._went_on_from}, with other weights: that record is now {moved}."
+        self._notify(
+            f"epoch {epoch} was recorded with other weights before the training was restored at "
+            f"epoch {self._resumed_at}: that record is now {moved}."
         )
         return False
 
-    def before_write(self, epoch: int, record) -> None:
-        """Called with each new record just before it is written; does nothing by itself."""
+    def build(self, model: keras.Model) -> RecordedModel:
+        """Builds the passes that measure this model, once; writes nothing.
 
-    def say(self, text: str) -> None:
-        """Tells the user something once."""
-        print(f"repdyn: {visible(text)}", flush=True)
+        Raises:
+            InputError: the model cannot be recorded, the data does not fit it, or the recorder was
+                built for another model.
+        """
+        if self._recorded is None:
+            self._recorded = RecordedModel(model, self.settings)
+        elif self._recorded.model is not model:
+            raise InputError(
+                f"Expected the model that this recorder began with, "
+                f"{self._recorded.model.name!r}. Received: another model, {model.name!r}. Use one "
+                "recorder for each model."
+            )
+        return self._recorded
 
-    def prepare(self, model: keras.Model) -> None:
-        """Builds what the recording needs, once, and checks that the folder is its own."""
-        self.build(model)
-        if self._prepared:
-            return
-        constants = self.constants()
+    def _prepare(self, model: keras.Model) -> RecordedModel:
+        """Checks once that the folder belongs to this recording, or begins it."""
+        recorded = self.build(model)
+        if self._is_prepared:
+            return recorded
+        constants = constants_of(recorded)
         if self.folder.constants_file.is_file():
             check_constants(self.folder.constants(), constants, self.folder.path)
         else:
             if self.folder.epochs():
                 raise InputError(
-                    f"{self.folder.records} holds records but no constants.nc. Expected both: "
-                    "restore it, or record into a new folder."
+                    f"Expected constants.nc beside the records in {self.folder.records}. Received: "
+                    "records without it. Restore it, or record into a new folder."
                 )
             self.folder.write_constants(constants)
-        self._prepared = True
-        self.announce()
+        self._is_prepared = True
+        for text in announcements(recorded):
+            self._notify(text)
+        return recorded
 
-    def build(self, model: keras.Model) -> None:
-        """Builds what measures this model, once; writes nothing.
-
-        Raises:
-            InputError: the model cannot be recorded, the data does not fit it, or another model
-                was built for before.
-        """
-        if self.measurement is not None:
-            if self.measurement.model is not model:
-                raise InputError(
-                    f"Another model ({model.name!r}) came than this recorder began with "
-                    f"({self.measurement.model.name!r}). Expected one recorder a model."
-                )
-            return
-        check_model(model)
-        head = find_head(model, self.output)
-        tensors, self._choice = choose_layers(model, self.layers, head)
-        self.between_inputs = takes_numbers(model)
-        self.measurement = Measurement(
-            model,
-            tensors,
-            head,
-            self.evaluation,
-            self.probed,
-            self.test,
-            planes=self.planes if self.between_inputs else 0,
-            resolution=self.resolution,
-            margin=self.margin,
-            pooling=self.pooling,
-            recalibrate=self.batch_norm == "recalibrate",
-            seed=self.seed * 100 + PLANES,
-        )
-
-    def announce(self) -> None:
-        """Says what is recorded and what is not."""
-        self.say(f"recording {self._choice}.")
-        for text in announcements(self):
-            self.say(text)
-
-    def constants(self):
-        """What is the same at every epoch, as an `xarray.Dataset`."""
-        attributes = {
-            "margin": float(self.margin),
-            "resolution": self.resolution,
-            "pooling": str(self.pooling),
-            "batch_norm": self.batch_norm,
-            "images_hash": self.images_hash,
-            "probe_images_hash": hash_of(self.probed),
-            "test_images_hash": hash_of(self.test),
-        }
-        return constants_of(self.measurement, self.class_names, attributes)
-
-    def measure(self, epoch: int, state: str):
-        """Measures the model and returns the record as an `xarray.Dataset`."""
+    def _measure(self, epoch: int, weights: str, recorded: RecordedModel) -> "xarray.Dataset":
+        """Measures the model, and warns once of each layer or statistic that looks wrong."""
         import xarray
 
-        variables = self.measurement.measure()
+        self._stopwatch = Stopwatch()
         record = xarray.Dataset(
-            variables,
-            coords={"layer": self.measurement.names},
-            attrs={"epoch": epoch, "weights_hash": state, "images_hash": self.images_hash},
+            measure(recorded, self._stopwatch),
+            coords={"layer": recorded.names},
+            attrs={
+                "epoch": epoch,
+                "weights_hash": weights,
+                "images_hash": self.settings.evaluation.hash,
+            },
         )
-        self.warn(epoch, record)
-        return record
-
-    def warn(self, epoch: int, record) -> None:
-        """Says which layers are dead or not finite, and when BatchNormalization lags, once each."""
-        n = len(self.evaluation.x)
-        for key, text in warnings_of(record, epoch, n, self.batch_norm == "moving"):
+        n, is_moving = len(self.settings.evaluation.x), self.settings.batch_norm == "moving"
+        for key, text in record_warnings(record, epoch, n, is_moving):
             if key not in self._warned:
                 self._warned.add(key)
-                self.say(f"warning: {text}")
+                self._notify(f"warning: {text}")
+        return record
 
 
-def check_settings(planes, resolution, margin, pooling, batch_norm, probe_images) -> None:
-    """Raises InputError unless the recorder's settings are in range."""
-    whole = {
-        "planes": (planes, 0),
-        "resolution": (resolution, 2),
-        "probe_images": (probe_images, 1),
-    }
-    for name, (value, least) in whole.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{name}={value!r} came. Expected a whole number of at least {least}.")
-    if not 0 <= margin < np.inf:
-        raise InputError(f"margin={margin!r} came. Expected a number of at least 0.")
-    if pooling not in ("mean", "flatten") and (not isinstance(pooling, int) or pooling < 1):
-        raise unknown("pooling", pooling, ("mean", "flatten"), "Or the side of a grid, from 1.")
-    if batch_norm not in ("moving", "recalibrate"):
-        raise unknown("batch_norm", batch_norm, ("moving", "recalibrate"))
+def print_notice(text: str) -> None:
+    """Prints a message of the recorder."""
+    print(f"repdyn: {visible(text)}", flush=True)

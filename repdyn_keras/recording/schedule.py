@@ -9,11 +9,11 @@ PER_OCTAVE = 6
 
 
 class Schedule:
-    """The epochs to record; epoch 0 and the last one always are.
+    """The epochs to record; epoch 0 and the last one are always among them.
 
     Args:
-        epochs: "log" for the distinct round(2^(i/6)), which do not depend on the length of the
-            training; a whole number k for every k-th epoch; or the epochs themselves.
+        epochs: "log" for the distinct round(2^(i/6)), independent of the length of the training;
+            a whole number k for every k-th epoch; or a list of epochs.
 
     Raises:
         InputError: none of these.
@@ -28,21 +28,19 @@ class Schedule:
     def __init__(self, epochs: str | int | Iterable[int] = "log"):
         if isinstance(epochs, str):
             if epochs != "log":
-                raise unknown("epochs", epochs, ("log",), "Or a whole number, or a list of epochs.")
+                raise unknown(
+                    "epochs", epochs, ("log",), "Or use a whole number, or a list of epochs."
+                )
             self.epochs = epochs
             return
-        if isinstance(epochs, Iterable):
-            self.epochs = frozenset(epochs)
-            numbers = self.epochs
-        else:
-            self.epochs = epochs
-            numbers = (epochs,)
-        least = 1 if numbers == (epochs,) else 0
-        for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        is_list = isinstance(epochs, Iterable)
+        self.epochs = frozenset(epochs) if is_list else epochs
+        minimum = 0 if is_list else 1
+        for number in self.epochs if is_list else (epochs,):
+            if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
                 raise InputError(
-                    f"epochs={epochs!r} came. Expected 'log', a whole number of at least 1 to "
-                    "record every so many epochs, or a list of epochs of at least 0."
+                    "Expected 'log', a whole number k of at least 1 to record every k-th epoch, or "
+                    f"a list of epochs of at least 0. Received: epochs={epochs!r}."
                 )
 
     def wants(self, epoch: int) -> bool:

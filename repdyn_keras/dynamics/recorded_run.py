@@ -1,4 +1,4 @@
-"""A recorded run, opened for reading."""
+"""A run folder, opened for reading."""
 
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run's folder with its results; needs no backend.
+    """A run folder with its results; needs no backend.
 
     Args:
         folder: the folder, with at least two files in `records/`.
@@ -53,12 +53,12 @@ class Run:
 
     @cached_property
     def dynamics(self) -> "xarray.Dataset":
-        """The `xarray.Dataset` of `dynamics.nc`, computed anew in memory where that is outdated."""
+        """The `xarray.Dataset` of `dynamics.nc`, computed in memory where the file is outdated."""
         if self.folder.dynamics_are_current():
-            held = self.folder.dynamics()
-            # Records that a longer run set aside are gone from the folder, not from the file.
-            if held.indexes["epoch"].tolist() == self.epochs:
-                return held
+            stored = self.folder.dynamics()
+            # An extended run removes records, and leaves this file unchanged.
+            if stored.indexes["epoch"].tolist() == self.epochs:
+                return stored
         return compute_dynamics(self.folder)
 
 

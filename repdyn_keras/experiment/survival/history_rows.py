@@ -15,20 +15,24 @@ HISTORY = ("epoch", "loss", "accuracy", "learning_rate", *ACCURACIES)
 
 
 def accuracies_of(record, subsets: Sequence[str]) -> dict[str, float]:
-    """The network's accuracies in a record, by column; none that is NaN.
+    """The network's accuracies in a record, by column, without NaN.
 
     Args:
         record: the `xarray.Dataset` of a recorded epoch.
         subsets: names of its subsets of images.
     """
-    named = dict(zip(subsets, record["probe_accuracy"].values[-1].tolist(), strict=True))
-    return {c: named[s] for c, s in ACCURACIES.items() if named[s] == named[s]}
+    by_subset = dict(zip(subsets, record["probe_accuracy"].values[-1].tolist(), strict=True))
+    return {
+        column: by_subset[subset]
+        for column, subset in ACCURACIES.items()
+        if by_subset[subset] == by_subset[subset]
+    }
 
 
 def rows_of(checkpoint) -> list[dict[str, str]]:
     """The rows in the `xarray.Dataset` of a checkpoint, up to its epoch.
 
-    The last one is without what its record adds to it.
+    The last one lacks the accuracies of its record.
     """
     text = checkpoint["history"].values.tobytes().decode("utf-8")
     return list(csv.DictReader(io.StringIO(text, newline="")))

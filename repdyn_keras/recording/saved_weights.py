@@ -1,4 +1,4 @@
-"""Saved weights of a training that is over: which file is which epoch, and how they are loaded."""
+"""Files of saved weights: their epochs, and how they are loaded into a model."""
 
 import re
 import tempfile
@@ -12,6 +12,7 @@ import keras
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.records.untrusted import refuse_outside
+from repdyn_keras.text import format_names, format_shape
 
 ENDINGS = (".weights.h5", ".keras")
 EPOCH = re.compile(r"epoch[-_= ]?(\d+)", re.IGNORECASE)
@@ -21,11 +22,11 @@ WEIGHTS_IN_ARCHIVE = "model.weights.h5"
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of a folder.
+    """The files of saved weights in a folder.
 
     Attributes:
         files: file by epoch, ascending.
-        ignored: names of files with a checkpoint's ending whose names hold no epoch.
+        ignored: names of files with the right ending and no epoch in their names.
     """
 
     files: dict[int, Path]
@@ -33,12 +34,11 @@ class Checkpoints:
 
 
 def find_checkpoints(folder: str | Path) -> Checkpoints:
-    """The files of saved weights in a folder, one an epoch, by the epochs in their names.
+    """The files of saved weights in a folder, one for each epoch, by the epochs in their names.
 
     The epoch is the number after the word "epoch"; where the names lack it, the first whole number
     that differs between the files, as in `resnet18-007-0.53.keras`; the last one where none does.
-    A number counts the epochs that had been trained, as Keras's `ModelCheckpoint` counts in
-    `{epoch}`.
+    It is the number of epochs trained so far, like `{epoch}` of Keras's `ModelCheckpoint`.
 
     Raises:
         InputError: no such folder, no checkpoints in it, or two for one epoch.
@@ -46,8 +46,9 @@ def find_checkpoints(folder: str | Path) -> Checkpoints:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(
-            f"No folder {folder}. Expected one with a file of saved weights an epoch: "
-            "epoch-000.weights.h5, epoch-001.weights.h5, ... or .keras."
+            "Expected a folder with a file of saved weights for each epoch: "
+            "epoch-000.weights.h5, epoch-001.weights.h5, ... or .keras. Received: "
+            f"{folder}, which is no folder."
         )
     names = sorted(
         file.name
@@ -56,19 +57,19 @@ def find_checkpoints(folder: str | Path) -> Checkpoints:
     )
     epochs = epochs_of(names)
     if not epochs:
-        found = "no such file"
+        received = f"no such file in {folder}"
         if names:
-            found = f"no epoch could be told by the names of its {len(names)}, such as {names[0]}"
+            received = f"{len(names)} files without an epoch in {folder}, such as {names[0]}"
         raise InputError(
-            f"{folder} holds no checkpoints: {found}. Expected files ending in .weights.h5 or "
-            ".keras with the epoch in their names, such as epoch-012.weights.h5."
+            "Expected files that end in .weights.h5 or .keras and have the epoch in their names, "
+            f"such as epoch-012.weights.h5. Received: {received}."
         )
     files: dict[int, Path] = {}
     for name, epoch in sorted(epochs.items(), key=lambda item: (item[1], item[0])):
         if epoch in files:
             raise InputError(
-                f"Two checkpoints of epoch {epoch} in {folder}: {files[epoch].name} and {name}. "
-                "Expected one an epoch: move the other away."
+                f"Expected one file for each epoch in {folder}. Received: two for epoch {epoch}, "
+                f"{files[epoch].name} and {name}. Move one of them away."
             )
         files[epoch] = folder / name
     return Checkpoints(files, [name for name in names if name not in epochs])
@@ -80,9 +81,9 @@ def epochs_of(names: list[str]) -> dict[str, int]:
     for name in names:
         ending = next(e for e in ENDINGS if name.endswith(e))
         stems[name] = name.removesuffix(ending)
-    said = {name: EPOCH.search(stem) for name, stem in stems.items()}
-    if any(said.values()):
-        return {name: int(match[1]) for name, match in said.items() if match}
+    matches = {name: EPOCH.search(stem) for name, stem in stems.items()}
+    if any(matches.values()):
+        return {name: int(match[1]) for name, match in matches.items() if match}
     numbers = {
         name: [int(n) for n in NUMBER.findall(stem) if "." not in n] for name, stem in stems.items()
     }
@@ -96,7 +97,7 @@ def epochs_of(names: list[str]) -> dict[str, int]:
 
 
 class WeightLoader:
-    """Loads checkpoints into one model, each checked against it first; runs none of their code.
+    """Loads saved weights into one model after checking them; runs no code of theirs.
 
     Args:
         model: a built model.
@@ -113,7 +114,7 @@ class WeightLoader:
         self.own = {place: stored[place] for place in places}
 
     def check(self, path: Path) -> None:
-        """Raises InputError where a file is damaged, or does not fit the model: names the layer."""
+        """Raises InputError where a file is damaged or does not fit the model, with the layer."""
         self.compare(path, stored_shapes(path))
 
     def load(self, path: Path) -> None:
@@ -121,7 +122,7 @@ class WeightLoader:
         self.check(path)
         try:
             self.model.load_weights(path)
-        except Exception as error:  # whatever Keras's reader raises
+        except Exception as error:  # Keras's reader raises many types
             raise damaged(path, error) from None
 
     def compare(self, path: Path, found: dict) -> None:
@@ -129,34 +130,33 @@ class WeightLoader:
         for place, (layer, shapes) in self.own.items():
             if place not in found:
                 raise InputError(
-                    f"{path} does not fit the model {self.model.name!r}: it holds nothing for the "
-                    f"layer {layer!r}, whose variables have shapes {listed(shapes)}. Expected "
-                    "weights of this very model."
+                    f"Expected weights of the model {self.model.name!r}. Received: {path}, which "
+                    f"holds nothing for the layer {layer!r} of shapes {listed(shapes)}."
                 )
             if found[place][1] != shapes:
                 raise InputError(
-                    f"{path} does not fit the model {self.model.name!r}: for the layer {layer!r} "
-                    f"it holds shapes {listed(found[place][1])}. Expected {listed(shapes)}."
+                    f"{path} does not fit the model {self.model.name!r}. Expected shapes "
+                    f"{listed(shapes)} for the layer {layer!r}. Received: "
+                    f"{listed(found[place][1])}."
                 )
         extra = [layer for place, (layer, _) in found.items() if place not in self.own]
         if extra:
             raise InputError(
-                f"{path} does not fit the model {self.model.name!r}: it holds weights of layers "
-                f"that the model lacks: {', '.join(extra[:5])}. Expected weights of this very "
-                "model."
+                f"Expected weights of the model {self.model.name!r}. Received: {path}, which "
+                f"holds weights of layers that the model lacks: {format_names(extra)}."
             )
 
 
 def place_in(order: list[str], layer: str) -> int:
-    """Where a layer stands in the model; behind all where it is none of its own."""
+    """The place of a layer in the model; after all layers where it is not among them."""
     return order.index(layer) if layer in order else len(order)
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
-    """Layer name and shapes of variables by place in a file of weights, the optimizer's left out.
+    """Layer name and shapes of variables by place in a file of weights, without the optimizer's.
 
     Raises:
-        InputError: the file cannot be read, or holds more than arrays of its own.
+        InputError: the file cannot be read, or holds anything but arrays in the file itself.
     """
     import h5py
 
@@ -182,7 +182,7 @@ def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
 
 @contextmanager
 def opened(path: Path) -> Iterator:
-    """What h5py opens for a file of weights, or for those in a `.keras` archive."""
+    """The source that h5py opens for a file of weights or a `.keras` archive."""
     if not path.name.endswith(".keras"):
         yield path
         return
@@ -191,15 +191,15 @@ def opened(path: Path) -> Iterator:
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """The error for a checkpoint that cannot be read."""
+    """The error for a file that cannot be read."""
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
     return InputError(
-        f"{path} cannot be read ({type(error).__name__}: {reason}): it is damaged, half-written, "
-        "or no file of Keras weights. Expected one written by save_weights or model.save; move it "
-        "away to record the others."
+        "Expected a file written by save_weights or model.save. Received: "
+        f"{path}, which cannot be read ({type(error).__name__}: {reason}): it is damaged, "
+        "incomplete or no file of Keras weights. Move it away to record the others."
     )
 
 
 def listed(shapes: list[tuple[int, ...]]) -> str:
-    """Shapes as people write them."""
-    return ", ".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
+    """Shapes, separated by commas."""
+    return ", ".join(map(format_shape, shapes))

@@ -1,4 +1,4 @@
-"""Hashes by which states of a model and sets of images are told apart."""
+"""Hashes that identify states of a model and sets of images."""
 
 import hashlib
 

@@ -1,0 +1,1 @@
+"""How a run survives interrupts, kills, full disks, divergence and damaged files."""

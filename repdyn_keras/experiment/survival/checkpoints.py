@@ -1,0 +1,222 @@
+"""Checkpoints: the state of a training as one file, and the callbacks that save it."""
+
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from repdyn_keras.config import Config
+from repdyn_keras.errors import InputError
+from repdyn_keras.experiment.survival.divergence import diverged
+from repdyn_keras.experiment.survival.history import HistoryFile
+from repdyn_keras.experiment.survival.history_rows import HISTORY, rows_of
+from repdyn_keras.experiment.survival.stopping import Stopping
+from repdyn_keras.recording import RepresentationRecorder, Schedule
+from repdyn_keras.recording.hashes import weights_hash
+from repdyn_keras.records import RunFolder
+from repdyn_keras.records.netcdf import netcdf_bytes
+from repdyn_keras.records.run_folder import WEIGHTS_ENDING
+from repdyn_keras.records.tables import as_csv
+
+# Bytes of HDF5 for the name, dtype and shape of a variable, and for the file.
+OVERHEAD, FILE_OVERHEAD = 256, 16_384
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves a checkpoint at every recorded epoch, and otherwise after some time.
+
+    Args:
+        folder: the run folder.
+        config: the resolved configuration.
+        history: the rows so far are part of a checkpoint.
+        stopping: a requested stop is preceded by a checkpoint.
+    """
+
+    def __init__(self, folder: RunFolder, config: Config, history: HistoryFile, stopping: Stopping):
+        super().__init__()
+        self.folder = folder
+        self.config = config
+        self.history = history
+        self.stopping = stopping
+        self.schedule = Schedule(config.record_epochs)
+        self._saved_at = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.is_due(epoch + 1):
+            self.save(epoch + 1, [*self.history.rows, self.history.row(epoch + 1, logs or {})])
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether the state after an epoch is saved."""
+        return (
+            epoch == self.config.epochs
+            or self.schedule.wants(epoch)
+            or self.stopping.asked is not None
+            or time.monotonic() - self._saved_at >= self.config.checkpoint_seconds
+        )
+
+    def save(self, epoch: int, rows: list[dict]) -> None:
+        """Writes the checkpoint of an epoch.
+
+        Raises:
+            Diverged: a weight is not finite; the previous checkpoint stays.
+            StorageError: it cannot be written; the previous checkpoint stays.
+        """
+        if not has_finite_weights(self.model):
+            problem = "a weight is not a finite number"
+            raise diverged(self.folder, self.model, epoch, problem)
+        save_checkpoint(self.folder, self.model, epoch, rows)
+        self._saved_at = time.monotonic()
+
+
+class KeptWeights(keras.callbacks.Callback):
+    """Saves the weights of every recorded epoch, before it is recorded.
+
+    Args:
+        folder: the run folder.
+        recorder: measures the epochs that are recorded.
+    """
+
+    def __init__(self, folder: RunFolder, recorder: RepresentationRecorder):
+        super().__init__()
+        self.folder = folder
+        self.recorder = recorder
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.save(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save(epoch + 1)
+
+    def save(self, epoch: int) -> None:
+        """Saves the weights of an epoch that is to be recorded."""
+        if self.folder.record_file(epoch).is_file() or self.recorder.measured(epoch) is None:
+            return
+        file = self.folder.weights_file(epoch)
+        with self.folder.writing(file, WEIGHTS_ENDING) as temporary:
+            self.model.save_weights(temporary)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training between two epochs.
+
+    Attributes:
+        epoch: epochs that it has been trained.
+        rows: the rows of `history.csv` up to this epoch; the last one lacks the accuracies of
+            its record.
+    """
+
+    epoch: int
+    rows: list[dict[str, str]]
+
+
+def variables_of(model: keras.Model) -> list:
+    """Every variable that the next epoch depends on: of the network and of the optimizer."""
+    model.optimizer.build(model.trainable_variables)
+    return [
+        *model.trainable_variables,
+        *model.non_trainable_variables,
+        *model.optimizer.variables,
+    ]
+
+
+def checkpoint_bytes(model: keras.Model) -> int:
+    """Estimated size of a checkpoint file."""
+    numbers = sum(
+        int(np.prod(v.shape, dtype=np.int64)) * numpy_dtype(v.dtype).itemsize
+        for v in variables_of(model)
+    )
+    return numbers + OVERHEAD * len(variables_of(model)) + FILE_OVERHEAD
+
+
+def numpy_dtype(dtype: str) -> np.dtype:
+    """NumPy's dtype for a dtype of Keras."""
+    import ml_dtypes
+
+    return np.dtype(getattr(ml_dtypes, dtype, dtype))
+
+
+def save_checkpoint(folder: RunFolder, model: keras.Model, epoch: int, rows: list[dict]) -> None:
+    """Writes the state of a training in place of the previous checkpoint.
+
+    All variables are one array of bytes, beside their paths, dtypes and shapes: HDF5 takes
+    milliseconds for every array, and a model has hundreds.
+
+    Raises:
+        StorageError: it cannot be written; the previous checkpoint stays.
+    """
+    import xarray
+
+    arrays = [keras.ops.convert_to_numpy(v.value) for v in variables_of(model)]
+    variables = {
+        "path": (("variable",), np.array([v.path for v in variables_of(model)], object)),
+        "kind": (("variable",), np.array(kinds_of(model), object)),
+        "state": (("byte",), np.concatenate([as_bytes(array) for array in arrays])),
+        "history": (("letter",), np.frombuffer(as_csv(rows, HISTORY, header=True), np.uint8)),
+    }
+    attributes = {"epoch": epoch, "weights_hash": weights_hash(model)}
+    folder.write(folder.checkpoint_file, netcdf_bytes(xarray.Dataset(variables, attrs=attributes)))
+
+
+def has_finite_weights(model: keras.Model) -> bool:
+    """Whether all trainable weights are finite."""
+    weights = (keras.ops.convert_to_numpy(v.value) for v in model.trainable_variables)
+    return all(np.isfinite(array.astype("float32")).all() for array in weights)
+
+
+def kinds_of(model: keras.Model) -> list[str]:
+    """The dtype and shape of every variable of a training, as text."""
+    return [f"{v.dtype} of shape {tuple(v.shape)}" for v in variables_of(model)]
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array's numbers."""
+    return np.frombuffer(array.tobytes(), np.uint8)
+
+
+def load_checkpoint(folder: RunFolder, model: keras.Model) -> Checkpoint | None:
+    """Sets a compiled model to the state of a run's last checkpoint.
+
+    Returns:
+        The checkpoint; None where there is none yet, and the model is unchanged.
+
+    Raises:
+        InputError: it is damaged, or belongs to another network or optimizer.
+    """
+    found = folder.checkpoint()
+    if found is None:
+        return None
+    variables = variables_of(model)
+    file = folder.checkpoint_file
+    if "kind" not in found or "state" not in found:
+        raise InputError(
+            f"Expected a checkpoint of this version of repdyn-keras. Received: {file}, which "
+            "another version wrote. Resume with that version, or move the file away to begin again "
+            "from epoch 0."
+        )
+    stored = found["kind"].values.tolist()
+    if len(stored) != len(variables):
+        raise InputError(
+            f"{file} belongs to another network or optimizer. Expected {len(variables)} "
+            f"variables. Received: {len(stored)}."
+        )
+    for variable, there, here in zip(variables, stored, kinds_of(model), strict=True):
+        if here != there:
+            raise InputError(
+                f"{file} belongs to another network or optimizer. Expected {here} for "
+                f"{variable.path!r}. Received: {there}."
+            )
+    state, start = found["state"].values, 0
+    for variable in variables:
+        dtype, shape = numpy_dtype(variable.dtype), tuple(variable.shape)
+        end = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        variable.assign(np.frombuffer(state[start:end].tobytes(), dtype).reshape(shape))
+        start = end
+    if weights_hash(model) != found.attrs["weights_hash"]:
+        raise InputError(
+            "Expected a checkpoint of this network, written with this version of Keras. Received: "
+            f"{file}, whose weights do not have the hash that was stored with them. Move it away to "
+            "begin again from epoch 0."
+        )
+    return Checkpoint(int(found.attrs["epoch"]), rows_of(found))

@@ -1,0 +1,36 @@
+"""The callback that ends a training whose loss became non-finite."""
+
+import math
+
+import keras
+
+from repdyn_keras.errors import Diverged
+from repdyn_keras.records import RunFolder
+
+
+class Divergence(keras.callbacks.Callback):
+    """Ends a training whose loss is NaN or infinite.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: RunFolder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            raise diverged(self.folder, self.model, epoch + 1, f"the loss is {loss}")
+
+
+def diverged(folder: RunFolder, model: keras.Model, epoch: int, problem: str) -> Diverged:
+    """The error that ends a training whose loss or weights became non-finite."""
+    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+    last = int(folder.checkpoint().attrs["epoch"])
+    return Diverged(
+        f"The training diverged in epoch {epoch}: {problem}, at the learning rate {rate:g}. The "
+        f"last good checkpoint is that of epoch {last}; the records stay, see "
+        f"`repdyn analyze {folder.path}`. Start a new run with a lower --set learning_rate=..."
+    )

@@ -1,0 +1,84 @@
+"""The callback that writes `history.csv`."""
+
+import math
+
+import keras
+
+from repdyn_keras.experiment.survival.history_rows import ACCURACIES, HISTORY, accuracies_of
+from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.measures.accuracies import SUBSETS
+from repdyn_keras.recording import RepresentationRecorder
+from repdyn_keras.records import RunFolder
+
+Row = dict[str, object]
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Writes a row of `history.csv` for each epoch, before the epoch is recorded.
+
+    Args:
+        folder: the run folder.
+        recorder: measures the accuracies of recorded epochs.
+        watcher: is notified of each record before it is written.
+    """
+
+    def __init__(self, folder: RunFolder, recorder: RepresentationRecorder, watcher: Watcher):
+        super().__init__()
+        self.folder = folder
+        self.recorder = recorder
+        self.watcher = watcher
+        self.table = folder.table(folder.history_file, HISTORY)
+        self.rows: list[Row] = []
+        self._is_written = False
+
+    def restore(self, rows: list[Row], epoch: int, is_planned: bool) -> None:
+        """Makes `history.csv` hold the rows of a checkpoint; other rows are set aside.
+
+        The last row is left out where its epoch is still to be recorded.
+
+        Args:
+            rows: the rows up to the checkpoint's epoch.
+            epoch: that epoch.
+            is_planned: whether it is one of the epochs to record.
+        """
+        self.rows = list(rows)
+        is_recorded = self.folder.record_file(epoch).is_file()
+        if is_recorded:
+            self.rows[-1] |= accuracies_of(self.folder.record(epoch), SUBSETS)
+        self._is_written = is_recorded or not is_planned
+        stored = self.rows if self._is_written else self.rows[:-1]
+        if self.table.holds(stored):
+            return
+        if self.folder.history_file.exists():
+            self.folder.set_aside(self.folder.history_file)
+        if stored:
+            self.table.replace(stored)
+
+    def row(self, epoch: int, logs: dict[str, float]) -> Row:
+        """The row of an epoch without the accuracies of its record."""
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
+        return {"epoch": epoch, "loss": loss, "accuracy": accuracy, "learning_rate": rate}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if not self._is_written:
+            self.write(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append(self.row(epoch + 1, logs or {}))
+        self._is_written = False
+        self.write(epoch + 1)
+
+    def write(self, epoch: int) -> None:
+        """Writes the last row, with the accuracies of the epoch's record where it has one."""
+        record = self.recorder.measured(epoch)
+        accuracies = {} if record is None else accuracies_of(record, SUBSETS)
+        self.rows[-1] |= accuracies
+        self.append()
+        if record is not None:
+            self.watcher.recorded(epoch, {k: accuracies.get(k, math.nan) for k in ACCURACIES})
+
+    def append(self) -> None:
+        """Appends the last row to the file."""
+        self.table.append(self.rows[-1])
+        self._is_written = True

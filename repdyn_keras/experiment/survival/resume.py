@@ -1,0 +1,122 @@
+"""Resuming a run: its folder, its configuration, and the records that it keeps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from repdyn_keras.config import Config, load_config, load_versions, resolve, with_trust
+from repdyn_keras.errors import InputError
+from repdyn_keras.experiment.versions import versions
+from repdyn_keras.records import RunFolder
+
+
+def folder_to_resume(config, out: str | Path | None) -> RunFolder | None:
+    """The folder of the run to resume; None where it does not exist yet.
+
+    Args:
+        config: the first argument of `run`: the folder, or a configuration in any form.
+        out: the folder, where `config` is not one.
+
+    Raises:
+        InputError: no folder was given, two were, or it is not a run of `repdyn run`.
+    """
+    is_folder = isinstance(config, str | Path) and Path(config).expanduser().is_dir()
+    if is_folder and out is not None:
+        raise InputError(
+            f"Expected one folder to resume. Received: two, {config} and {out}."
+        )
+    if not is_folder and out is None:
+        raise InputError(
+            "Expected the folder of a run: repdyn run RUN --resume, or --out RUN. Received: "
+            f"{config!r}, which is no folder."
+        )
+    path = Path(config if is_folder else out).expanduser()
+    if not path.exists():
+        return None
+    folder = RunFolder(path)
+    if not folder.config_file.is_file():
+        raise InputError(
+            f"Expected a folder of `repdyn run`, or a new one. Received: {path}, which has no "
+            "run.toml."
+        )
+    return folder
+
+
+def resumed_config(folder: RunFolder, given) -> Config:
+    """The configuration of a resumed run: the stored one, for at least as many epochs.
+
+    Args:
+        folder: the run's folder.
+        given: the first argument of `run`: the folder, or a configuration in any form.
+
+    Raises:
+        InputError: it differs from the stored one by more than additional epochs.
+    """
+    stored = folder.config()
+    if isinstance(given, Config):
+        config = given
+    else:
+        keys = given if isinstance(given, dict) else {}
+        if isinstance(given, str | Path) and not Path(given).expanduser().is_dir():
+            keys = load_config(given)
+        config = Config(**with_trust(stored, keys))
+    config, stored_config = resolve(config), resolve(Config(**stored))
+    differing = [
+        key
+        for key, value in vars(stored_config).items()
+        if getattr(config, key) != value and key != "epochs"
+    ]
+    if differing:
+        name = differing[0]
+        raise InputError(
+            f"Expected {name} = {getattr(stored_config, name)!r}, with which {folder.path} began: "
+            f"with --resume only --epochs may change. Received: {getattr(config, name)!r}."
+        )
+    if config.epochs < stored_config.epochs:
+        raise InputError(
+            f"Expected at least {stored_config.epochs} epochs, the length of {folder.path}. "
+            f"Received: {config.epochs}."
+        )
+    if config.epochs > stored_config.epochs and stored_config.schedule == "cosine":
+        raise InputError(
+            "Expected a constant or inverse-sqrt schedule to extend a run, or a new run. Received: "
+            f"{folder.path} with a cosine schedule that ends at epoch {stored_config.epochs}; a "
+            "longer run would have had other learning rates from the start."
+        )
+    return config
+
+
+def warn_of_other_versions(folder: RunFolder, backend: str, notify: Callable[[str], None]) -> None:
+    """Warns where a run began with other versions of the packages that determine its numbers."""
+    before, now = load_versions(folder.config_file), versions()
+    deciding = ("repdyn-keras", "keras", "numpy", backend)
+    changed = [
+        f"{name} {before[name]}, now {now.get(name, 'none')}"
+        for name in deciding
+        if name in before and before[name] != now.get(name)
+    ]
+    if changed:
+        notify(
+            f"warning: the run began with {'; '.join(changed)}: it continues, but its numbers may "
+            "differ in the last bits."
+        )
+
+
+def drop_unscheduled_records(folder: RunFolder, config: Config, epoch: int) -> list[int]:
+    """Sets aside the records that a run of this length does not make; returns their epochs.
+
+    That is the last state of an extended run, where the schedule does not include its epoch.
+
+    Args:
+        folder: the run's folder.
+        config: its configuration from now on.
+        epoch: number of epochs trained so far.
+    """
+    from repdyn_keras.recording.schedule import Schedule
+
+    planned = Schedule(config.record_epochs).planned(config.epochs)
+    dropped = [e for e in folder.epochs() if e <= epoch and e not in planned]
+    for each in dropped:
+        for file in (folder.weights_file(each), folder.record_file(each)):
+            if file.is_file():
+                folder.set_aside(file)
+    return dropped

@@ -1,0 +1,98 @@
+"""Accuracies of the network itself, and the milestones that they mark."""
+
+import numpy as np
+
+from repdyn_keras.measures.contract import Arrays, Measure, Series, State
+
+# Subsets of images whose accuracies are recorded.
+SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")
+PERFECT_FIT = 0.995
+PERFECT_RECORDS = 3
+
+
+def subset_accuracies(
+    state: State, scores: np.ndarray, held_out_scores: np.ndarray | None
+) -> list[float]:
+    """The accuracy on each of SUBSETS, NaN where it is absent, has no images or is undefined.
+
+    Args:
+        state: has the labels.
+        scores: (n, classes) scores of the images that probes are fitted on.
+        held_out_scores: (m, classes) of the held-out images, or None.
+    """
+    accuracies = dict.fromkeys(SUBSETS, float("nan"))
+    if state.fitted is not None and np.isfinite(scores).all():
+        classes = scores.argmax(axis=1)
+        for name, (chosen, labels) in state.fitted.subsets().items():
+            if chosen.any():
+                accuracies[name] = float(np.mean(classes[chosen] == labels[chosen]))
+    is_defined = held_out_scores is not None and np.isfinite(held_out_scores).all()
+    if held_out_scores is not None and is_defined and state.held_out is not None:
+        classes = held_out_scores.argmax(axis=1)
+        accuracies["test"] = float(np.mean(classes == state.held_out.y))
+    return list(accuracies.values())
+
+
+def output_accuracies(state: State) -> list[float]:
+    """The network's own accuracy on each of SUBSETS."""
+    held_out = state.held_out_features
+    return subset_accuracies(
+        state, state.fitted_features[-1], None if held_out is None else held_out[-1]
+    )
+
+
+def perfect_fit_epoch(epochs: list[int], accuracy: np.ndarray) -> float:
+    """First of three consecutive records (fewer at the end) with a perfect fit; NaN if none.
+
+    A perfect fit is an inference-mode accuracy of at least 0.995 on the given labels.
+
+    Args:
+        epochs: the recorded epochs.
+        accuracy: (epoch,) inference-mode accuracy on the given labels.
+    """
+    fits = np.asarray(accuracy) >= PERFECT_FIT
+    for index, epoch in enumerate(epochs):
+        if fits[index : index + PERFECT_RECORDS].all():
+            return float(epoch)
+    return float("nan")
+
+
+def memorized_share(probe_accuracy: np.ndarray) -> float:
+    """Share of the mislabelled images to which the network gives their given label at the end.
+
+    Args:
+        probe_accuracy: (layer, epoch, subset) accuracies, the output's last; NaN where there are
+            no mislabelled images.
+    """
+    last = float(probe_accuracy[-1, -1, SUBSETS.index("mislabeled_given")])
+    return last if np.isfinite(last) else float("nan")
+
+
+def on_state(state: State) -> Arrays:
+    """The network's accuracy in inference mode on the given labels."""
+    if state.fitted is None:
+        return {}
+    return {"accuracy_inference": state.once(output_accuracies)[0]}
+
+
+def over_epochs(series: Series) -> Arrays:
+    """The accuracy at every epoch, the epoch of perfect fit and the memorized share."""
+    found = series.recorded("accuracy_inference")
+    fit = memorized = float("nan")
+    if "accuracy_inference" in found:
+        fit = perfect_fit_epoch(series.epochs, found["accuracy_inference"])
+    by_subset = series.computed("probe_accuracy")
+    if by_subset is not None:
+        memorized = memorized_share(by_subset)
+    return {**found, "perfect_fit_epoch": fit, "memorized_share": memorized}
+
+
+MEASURE = Measure(
+    name="accuracies",
+    title="accuracies",
+    recorded={"accuracy_inference": ()},
+    computed={"accuracy_inference": ("epoch",)},
+    attributes=("perfect_fit_epoch", "memorized_share"),
+    on_state=on_state,
+    over_epochs=over_epochs,
+)

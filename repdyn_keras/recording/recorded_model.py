@@ -1,0 +1,245 @@
+"""A model with the passes that measure it, each built once."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import keras
+import numpy as np
+
+from repdyn_keras.errors import InputError
+from repdyn_keras.measures.planes import Plane, draw_planes
+from repdyn_keras.measures.regions import region_dtype
+from repdyn_keras.recording.compilation import compiled
+from repdyn_keras.recording.graph import check_model, has_continuous_input
+from repdyn_keras.recording.heads import Head, find_head
+from repdyn_keras.recording.inputs import places_among
+from repdyn_keras.recording.layers import OUTPUT, choose_layers
+from repdyn_keras.recording.passes import (
+    BatchStatisticsPass,
+    FeaturePass,
+    FingerprintPass,
+    LayerOutputs,
+    RegionPass,
+    updated_norms,
+)
+from repdyn_keras.recording.settings import Settings
+from repdyn_keras.text import format_shape
+
+# Pixels of the grid images of one call, which bound the memory of the widest layer.
+CHUNK_PIXELS = 1 << 20
+MIN_POINTS, MAX_POINTS = 16, 1024
+# Batches that are computed while the result of one is read.
+AHEAD = 1
+EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float64": 2.0**-52}
+
+
+class RecordedModel:
+    """The recorded layers of a model, and compiled passes through them.
+
+    Args:
+        model: a built functional or Sequential model.
+        settings: what is recorded of it.
+
+    Attributes:
+        names: names of the layers, the output last.
+        blocks: (layer,) whether a layer is a block of the network.
+        choice: which layers were chosen and how, in words.
+        head: the output.
+        epsilons: machine epsilon of each layer's activations.
+        widths: number of features of each hidden layer's probe; empty without probes.
+        is_continuous: whether points between two inputs are inputs.
+        planes, plane_samples: the planes, and (plane, 3) indices of their evaluation images.
+        norms: BatchNormalization layers that training updates; empty without probes.
+        shared: (n,) place of each fitted image among the evaluation images, -1 for none.
+
+    Raises:
+        InputError: the model cannot be recorded, or the data does not fit it.
+    """
+
+    def __init__(self, model: keras.Model, settings: Settings):
+        check_model(model)
+        self.model = model
+        self.settings = settings
+        self.head = find_head(model, settings.tapped.output)
+        tensors, self.choice = choose_layers(model, settings.tapped.layers, self.head)
+        self.names = [*tensors, OUTPUT]
+        self.blocks = block_flags(self.names, settings.tapped.blocks)
+        self.is_continuous = has_continuous_input(model)
+        outputs = [*tensors.values(), self.head.tensor]
+        self.epsilons = [EPSILONS.get(tensor.dtype, 2.0**-23) for tensor in outputs]
+        check_data(model, self.head, settings)
+        layers = keras.Model(model.inputs[0], outputs, name="recorded_layers")
+        self._outputs = LayerOutputs(layers, self.head, settings.probed)
+        self.widths: list[int] = []
+        self.shared = np.zeros(0, int)
+        self.norms: list = []
+        evaluation, fitted = settings.evaluation, settings.probed.fitted
+        if fitted is not None:
+            check_sizes(self.names, layers.outputs, settings.probed.pooling)
+            self.widths = self._outputs.widths()
+            # Images that are both compared and probed go through the network once.
+            self.shared = places_among(fitted.x, evaluation.x)
+            self.norms = updated_norms(model, evaluation.x.shape[1:])
+        self.fingerprint_pass = compiled(
+            FingerprintPass(self._outputs, evaluation.batch, with_features=self.has_shared)
+        )
+        self.feature_pass = compiled(FeaturePass(self._outputs))
+        self.statistics_pass: Callable | None = None
+        if self.norms:
+            self.statistics_pass = compiled(BatchStatisticsPass(model, self.norms, self.head))
+        self.planes: list[Plane] = []
+        self.plane_samples = np.zeros((0, 3), int)
+        if settings.has_planes and self.is_continuous:
+            self._build_planes()
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 where the output is not one score a class."""
+        return self.head.classes
+
+    @property
+    def has_shared(self) -> bool:
+        """Whether some images are both compared and probed."""
+        return bool((self.shared >= 0).any())
+
+    def _build_planes(self) -> None:
+        evaluation, rasterized = self.settings.evaluation, self.settings.rasterized
+        self.plane_samples, self.planes = draw_planes(
+            evaluation.x,
+            evaluation.true,
+            rasterized.planes,
+            rasterized.margin,
+            rasterized.seed,
+        )
+        self._region_pass = RegionPass(
+            self._outputs, evaluation.x.shape[1:], self.planes, region_dtype(self.n_classes)
+        )
+        self._classify = compiled(self._region_pass)
+
+    def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """(layer, plane, row, column) classes of plane points, see `measures.contract.State`."""
+        self._region_pass.set_probes(probes)
+        resolution = self.settings.rasterized.resolution
+        grids = np.stack([plane.grid(resolution) for plane in self.planes])
+        coordinates = grids.reshape(-1, 2).astype(np.float32)
+        number = np.repeat(np.arange(len(self.planes), dtype=np.int32), resolution**2)
+        size = points_at_once(self.settings.evaluation.x.shape[1:])
+        inputs = zip(batches(number, size), batches(coordinates, size), strict=True)
+        classes = np.concatenate(list(results(self._classify, map(list, inputs))))
+        shape = (len(self.names), len(self.planes), resolution, resolution)
+        dtype = self._region_pass.region_dtype
+        return classes[: len(number)].T.astype(dtype).reshape(shape)
+
+    def features(self, x: np.ndarray, places: np.ndarray | None = None) -> list[np.ndarray]:
+        """Each hidden layer's pooled features (n, d) and the output's scores (n, classes).
+
+        Args:
+            x: images.
+            places: which of them; None for all.
+        """
+        n = len(x) if places is None else len(places)
+        parts = results(self.feature_pass, batches(x, self.settings.evaluation.batch, places))
+        return [np.concatenate(layer)[:n] for layer in zip(*parts, strict=True)]
+
+
+def block_flags(names: list[str], pattern: str | None) -> np.ndarray:
+    """(layer,) whether a layer is a block: every hidden one without a pattern of names."""
+    flags = [pattern is None or bool(re.fullmatch(pattern, name)) for name in names[:-1]]
+    return np.array([*flags, False])
+
+
+def batches(x: np.ndarray, size: int, places: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Batches of one size; the last one is padded with its last image.
+
+    Args:
+        x: (n, ...) images.
+        size: images in a batch.
+        places: which of the images; None for all.
+    """
+    for start in range(0, len(x) if places is None else len(places), size):
+        part = slice(start, start + size)
+        batch = x[part] if places is None else x[places[part]]
+        if len(batch) < size:
+            padding = np.repeat(batch[-1:], size - len(batch), axis=0)
+            batch = np.concatenate([batch, padding])
+        yield batch
+
+
+def results(function: Callable, inputs: Iterable) -> Iterator:
+    """Results of a compiled pass, in order, as NumPy arrays; one is computed ahead."""
+    waiting: deque = deque()
+    for batch in inputs:
+        waiting.append(function(batch))
+        if len(waiting) > AHEAD:
+            yield as_numpy(waiting.popleft())
+    while waiting:
+        yield as_numpy(waiting.popleft())
+
+
+def as_numpy(structure):
+    """Arrays of a backend, in any structure, as NumPy arrays."""
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, structure)
+
+
+def points_at_once(image_shape: tuple[int, ...]) -> int:
+    """Number of plane points that go through the network in one call."""
+    return int(np.clip(CHUNK_PIXELS // int(np.prod(image_shape)), MIN_POINTS, MAX_POINTS))
+
+
+def check_data(model: keras.Model, head: Head, settings: Settings) -> None:
+    """Raises InputError unless images and labels fit the model."""
+    evaluation, fitted = settings.evaluation, settings.probed.fitted
+    held_out = settings.probed.held_out
+    expected = tuple(model.inputs[0].shape[1:])
+    arrays = {
+        "images": evaluation.x,
+        "train images": None if fitted is None else fitted.x,
+        "test images": None if held_out is None else held_out.x,
+    }
+    for name, x in arrays.items():
+        if x is None:
+            continue
+        fits = x.ndim == len(expected) + 1 and all(
+            side in (None, size) for side, size in zip(expected, x.shape[1:], strict=True)
+        )
+        if not fits:
+            raise InputError(
+                f"Expected {name} of shape {format_shape(expected)}, the input of the model "
+                f"{model.name!r}. Received: {name} of shape {format_shape(x.shape[1:])}."
+            )
+    labels = {
+        "labels": evaluation.given,
+        "train labels": None if fitted is None else fitted.y,
+        "test labels": None if held_out is None else held_out.y,
+    }
+    is_labelled = any(y is not None for y in labels.values())
+    remedy = "Or leave out the labels: only fingerprints are then recorded."
+    if is_labelled and head.is_single and not head.has_known_activation:
+        raise InputError(
+            "Expected a single output unit with the activation sigmoid or none, which tells "
+            f"whether it is a probability or a logit. Received: {head.name!r} with the activation "
+            f"{head.activation!r}. {remedy}"
+        )
+    if is_labelled and not head.classes:
+        raise InputError(
+            "Expected an output with one number for each class, since there are labels. Received: "
+            f"the output {head.name!r} of shape {format_shape(head.tensor.shape[1:])}. {remedy}"
+        )
+    for name, y in labels.items():
+        if y is not None and y.max() >= head.classes:
+            raise InputError(
+                f"Expected {name} from 0 to {head.classes - 1}: the model has {head.classes} "
+                f"classes. Received: {name} up to {y.max()}."
+            )
+
+
+def check_sizes(names: list[str], tensors: list, pooling: str | int) -> None:
+    """Raises InputError unless each hidden layer has a fixed number of features to probe."""
+    for name, tensor in zip(names[:-1], tensors[:-1], strict=True):
+        if pooling != "mean" and None in tensor.shape[1:] or tensor.shape[-1] is None:
+            raise InputError(
+                f"Expected layers of fixed size for pooling={pooling!r}. Received: layer {name!r} "
+                f"of size {format_shape(tensor.shape[1:])}. Use pooling='mean', which averages "
+                "over positions."
+            )

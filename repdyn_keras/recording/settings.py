@@ -1,0 +1,141 @@
+"""What a recorder records: the images that are compared and probed, the planes, and the rest."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from repdyn_keras import seeds
+from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.recording.inputs import Evaluation, Labelled
+from repdyn_keras.recording.schedule import Schedule
+
+POOLINGS = ("mean", "flatten")
+BATCH_NORMS = ("moving", "recalibrate")
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What probes are fitted and tested on.
+
+    Attributes:
+        fitted: the images and given labels that probes are fitted on; None for no probes.
+        held_out: images and labels that nothing is fitted on, or None.
+        pooling: features of a probe: "mean" over positions, "flatten", or the side of a grid.
+    """
+
+    fitted: Labelled | None
+    held_out: Labelled | None
+    pooling: str | int
+
+    def __post_init__(self):
+        is_side = isinstance(self.pooling, int) and self.pooling >= 1
+        if self.pooling not in POOLINGS and not is_side:
+            hint = "Or use a whole number of at least 1, the side of a grid."
+            raise unknown("pooling", self.pooling, POOLINGS, hint)
+
+
+@dataclass(frozen=True)
+class Rasterized:
+    """The planes and the grids on them.
+
+    Attributes:
+        planes: number of planes; 0 records no decision regions.
+        resolution: points along each side of a grid.
+        margin: margin around a plane's three images, relative to their extent.
+        seed: seed of the draw of planes.
+    """
+
+    planes: int
+    resolution: int
+    margin: float
+    seed: int
+
+    def __post_init__(self):
+        require_whole("planes", self.planes, 0)
+        require_whole("resolution", self.resolution, 2)
+        if not 0 <= self.margin < np.inf:
+            raise InputError(f"Expected a margin of at least 0. Received: margin={self.margin!r}.")
+
+
+@dataclass(frozen=True)
+class Tapped:
+    """What of the model is recorded.
+
+    Attributes:
+        layers: names, a regular expression, or None for the default choice.
+        output: name of the recorded output; None for a model with one.
+        blocks: regular expression of the names of the layers that are blocks of the network; None
+            for every hidden layer.
+    """
+
+    layers: str | Iterable[str] | None
+    output: str | None = None
+    blocks: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a recorder records, apart from the model.
+
+    Attributes:
+        evaluation: the images whose representations are compared.
+        probed: what probes are fitted and tested on.
+        rasterized: the planes.
+        tapped: what of the model is recorded.
+        schedule: the epochs to record.
+        batch_norm: "moving" or "recalibrate".
+        class_names: names of the classes; empty where they have none.
+        fits_on_evaluation: whether probes are fitted on the evaluation images because no others
+            were given.
+    """
+
+    evaluation: Evaluation
+    probed: Probed
+    rasterized: Rasterized
+    tapped: Tapped
+    schedule: Schedule
+    batch_norm: str
+    class_names: tuple[str, ...] = ()
+    fits_on_evaluation: bool = False
+
+    def __post_init__(self):
+        if self.batch_norm not in BATCH_NORMS:
+            raise unknown("batch_norm", self.batch_norm, BATCH_NORMS)
+
+    @property
+    def has_planes(self) -> bool:
+        """Whether images and labels allow decision regions, and planes are wanted."""
+        return (
+            self.rasterized.planes > 0
+            and self.evaluation.true is not None
+            and self.probed.fitted is not None
+        )
+
+
+def fitted_images(
+    train, images, labels, true_labels, probe_images: int, seed: int
+) -> Labelled | None:
+    """The images that probes are fitted on, at most `probe_images`, or None without labels.
+
+    Args:
+        train: (x, y), or None for the evaluation images and their labels.
+        images, labels: the evaluation images; labels may be None.
+        true_labels: (n,) labels of `train` before label noise, or None.
+        probe_images: their number, at most.
+        seed: seed of the recorder.
+    """
+    require_whole("probe_images", probe_images, 1)
+    if train is None and labels is None:
+        return None
+    pair = (images, labels) if train is None else train
+    labelled = Labelled.of(pair, "train", true_labels)
+    return labelled.probe_sample(probe_images, seeds.derived(seed, seeds.PROBE_IMAGES))
+
+
+def require_whole(name: str, value: object, minimum: int) -> None:
+    """Raises InputError unless a setting is a whole number of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise InputError(
+            f"Expected a whole number of at least {minimum} for {name}. Received: {name}={value!r}."
+        )

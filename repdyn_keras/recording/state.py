@@ -1,0 +1,231 @@
+"""One state of a model: what measures read of it, computed when it is first needed."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+
+from repdyn_keras.measures import registered
+from repdyn_keras.measures.batch_statistics import pooled_moments
+from repdyn_keras.measures.contract import Dims, labelled
+from repdyn_keras.recording.inputs import Labelled
+from repdyn_keras.recording.precision import full_precision
+from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
+
+T = TypeVar("T")
+
+
+class Stopwatch:
+    """Seconds by purpose; a purpose that begins inside another one interrupts it.
+
+    Attributes:
+        seconds: seconds by purpose.
+    """
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._running: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def timed(self, purpose: str) -> Iterator[None]:
+        """Adds the seconds of the block to those of its purpose."""
+        self._lap()
+        self._running.append(purpose)
+        try:
+            yield
+        finally:
+            self._lap()
+            self._running.pop()
+
+    def _lap(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            purpose = self._running[-1]
+            self.seconds[purpose] = self.seconds.get(purpose, 0.0) + now - self._since
+        self._since = now
+
+
+class ModelState:
+    """The state of a model as it is now; implements `measures.contract.State`.
+
+    Args:
+        recorded: the model with its passes.
+        stopwatch: measures the seconds of each pass.
+    """
+
+    def __init__(self, recorded: RecordedModel, stopwatch: Stopwatch):
+        self.layers = recorded.names
+        self.n_classes = recorded.n_classes
+        self._recorded = recorded
+        self._stopwatch = stopwatch
+        self._results: dict[Callable, Any] = {}
+
+    @property
+    def fitted(self) -> Labelled | None:
+        """The images and labels that probes are fitted on."""
+        return self._recorded.settings.probed.fitted
+
+    @property
+    def held_out(self) -> Labelled | None:
+        """The images and labels that nothing is fitted on."""
+        return self._recorded.settings.probed.held_out
+
+    @property
+    def epsilons(self) -> list[float]:
+        """Machine epsilon of each layer's activations."""
+        return self._recorded.epsilons
+
+    @property
+    def has_planes(self) -> bool:
+        """Whether decision regions are recorded."""
+        return bool(self._recorded.planes)
+
+    def once(self, function: Callable[["ModelState"], T]) -> T:
+        """`function(self)`, computed once."""
+        if function not in self._results:
+            self._results[function] = function(self)
+        return self._results[function]
+
+    @cached_property
+    def _evaluated(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Fingerprints, norms, and the features of the evaluation images where they are needed."""
+        evaluation, layers = self._recorded.settings.evaluation, len(self.layers)
+        size = evaluation.batch
+        count = len(evaluation.x) // size
+        fingerprints = np.empty((layers, count, size * (size - 1) // 2), np.float32)
+        norms = np.zeros((layers, 3))
+        features = []
+        with self._stopwatch.timed("fingerprints"):
+            found = results(self._recorded.fingerprint_pass, batches(evaluation.x, size))
+            for place, (vectors, squares, of_images) in enumerate(found):
+                fingerprints[:, place] = vectors
+                norms += squares
+                features.append(of_images)
+        joined = [np.concatenate(layer) for layer in zip(*features, strict=True)]
+        return fingerprints.reshape(layers, -1), norms, joined
+
+    @property
+    def fingerprints(self) -> np.ndarray:
+        """(layer, pair) float32 fingerprints."""
+        return self._evaluated[0]
+
+    @property
+    def norms(self) -> np.ndarray:
+        """(layer, 3) squared norms."""
+        return self._evaluated[1]
+
+    @cached_property
+    def fitted_features(self) -> list[np.ndarray]:
+        """Features of the fitted images; those that are also compared are taken from there."""
+        recorded, fitted = self._recorded, self.fitted
+        if fitted is None:
+            return []
+        if not recorded.has_shared:
+            with self._stopwatch.timed("accuracies"):
+                return recorded.features(fitted.x)
+        evaluated = self._evaluated[2]
+        with self._stopwatch.timed("accuracies"):
+            layers = [layer[recorded.shared] for layer in evaluated]
+            rest = np.flatnonzero(recorded.shared < 0)
+            if len(rest):
+                for layer, found in zip(layers, recorded.features(fitted.x, rest), strict=True):
+                    layer[rest] = found
+        return layers
+
+    @cached_property
+    def held_out_features(self) -> list[np.ndarray] | None:
+        """Features of the held-out images."""
+        if self.held_out is None:
+            return None
+        with self._stopwatch.timed("accuracies"):
+            return self._recorded.features(self.held_out.x)
+
+    @cached_property
+    def _statistics(self) -> tuple[np.ndarray, list] | None:
+        """Scores in training mode, and each BatchNormalization layer's moments.
+
+        Only whole batches are used: a padded one would have other moments.
+        """
+        recorded, fitted = self._recorded, self.fitted
+        if recorded.statistics_pass is None or fitted is None:
+            return None
+        size = min(recorded.settings.evaluation.batch, len(fitted.y))
+        whole = len(fitted.y) // size * size
+        scores, moments = [], []
+        with self._stopwatch.timed("batch statistics"):
+            for output, of_batch in results(
+                recorded.statistics_pass, batches(fitted.x[:whole], size)
+            ):
+                scores.append(output)
+                moments.append(of_batch)
+        return np.concatenate(scores), pooled_moments(moments)
+
+    @property
+    def training_scores(self) -> np.ndarray | None:
+        """(n, classes) scores of the fitted images with batch statistics, in whole batches."""
+        return None if self._statistics is None else self._statistics[0]
+
+    def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """(layer, plane, row, column) classes of plane points."""
+        with self._stopwatch.timed("regions"):
+            return self._recorded.classify_planes(probes)
+
+    @contextmanager
+    def recalibrated(self) -> Iterator[None]:
+        """BatchNormalization with the moments of the fitted images inside the block.
+
+        The model's own moving statistics are restored afterwards.
+        """
+        if self._statistics is None:
+            yield
+            return
+        norms, moments = self._recorded.norms, self._statistics[1]
+        before = [
+            (variable, keras.ops.convert_to_numpy(variable.value).copy())
+            for norm in norms
+            for variable in (norm.moving_mean, norm.moving_variance)
+        ]
+        try:
+            for norm, (mean, variance) in zip(norms, moments, strict=True):
+                norm.moving_mean.assign(mean.astype(np.float32))
+                norm.moving_variance.assign(variance.astype(np.float32))
+            yield
+        finally:
+            for variable, value in before:
+                variable.assign(value)
+
+
+def measure(recorded: RecordedModel, stopwatch: Stopwatch) -> dict[str, tuple[Dims, Any]]:
+    """All measures of a model as it is now.
+
+    Args:
+        recorded: the model with its passes.
+        stopwatch: measures the seconds of each measure.
+
+    Returns:
+        Variables by name, each (dims, array).
+
+    Raises:
+        InputError: a variable of a measure is not declared or does not fit its dims.
+    """
+    sizes = {"layer": len(recorded.names), "plane": len(recorded.planes)}
+    variables: dict[str, tuple[Dims, Any]] = {}
+    with ExitStack() as scopes:
+        scopes.enter_context(full_precision())
+        state = ModelState(recorded, stopwatch)
+        if recorded.settings.batch_norm == "recalibrate":
+            scopes.enter_context(state.recalibrated())
+        for each in registered():
+            if each.on_state is None:
+                continue
+            with stopwatch.timed(each.name):
+                arrays = each.on_state(state)
+            variables |= labelled(each, arrays, each.recorded, sizes)
+            if not arrays:
+                stopwatch.seconds.pop(each.name)
+    return variables
