@@ -94,7 +94,7 @@ def test_no_record_is_lost_and_none_is_doubled(whole, tmp_path, moments):
             assert folder.record(each).identical(whole.record(each)), (epoch, order, each)
         kept = {e: folder.record_file(e).read_bytes() for e in before}
         assert kept == before, f"none is made anew: {epoch}, {order}"
-        assert not folder.aside.exists()
+        assert not folder.set_aside_folder.exists()
 
 
 def test_epochs_out_of_the_schedule_stay_out_of_it(tmp_path):
@@ -123,8 +123,8 @@ def test_a_record_that_the_training_does_not_come_back_to_is_set_aside(tmp_path,
     after = records_of(folder)
     assert list(after) == [0, 1, 2, 3]
     assert [after[epoch] == before[epoch] for epoch in (0, 1, 2)] == [True, True, False]
-    assert files_below(folder.aside) == ["epoch-000002.nc"]
-    assert (folder.aside / "epoch-000002.nc").read_bytes() == before[2]
+    assert files_below(folder.set_aside_folder) == ["epoch-000002.nc"]
+    assert (folder.set_aside_folder / "epoch-000002.nc").read_bytes() == before[2]
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "epoch 2 was recorded before the training went back to epoch 1" in said
     names = folder.checksums.read()[0]

@@ -124,7 +124,7 @@ def test_a_change_is_found_and_no_reader_gives_another_number(run, untouched, co
             assert refused or kind in UNREAD, what
             found = problems(run)
             if is_sums:
-                words = ("line ", "does not name it", " written")
+                words = ("line ", "not listed", " written", "has changed", "instead of")
                 assert all(any(word in each for word in words) for each in found.values()), found
                 assert refused < len(READERS), what
             else:
@@ -156,5 +156,5 @@ def test_kept_weights_that_changed_are_not_recorded_again(run, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     for file, _ in changes(run, "weights/*.h5", 1):
         done = repdyn("record", run / "weights", "--like", run, "--out", "new")
-        assert_refused(done, [f"{file} is damaged", "(checksums.txt)"])
+        assert_refused(done, [f"{file} is damaged", "checksums.txt"])
         assert not Path("new").exists()

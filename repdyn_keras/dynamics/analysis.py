@@ -89,7 +89,7 @@ def check_record(folder: RunFolder, epoch: int, names: list[str], images: str) -
             f"{folder.record_file(epoch)} is of another recording: it holds the layers "
             f"{', '.join(found)}. Expected {', '.join(names)}; set it aside."
         )
-    if folder.recorded_images(epoch) != images:
+    if folder.recorded_images_hash(epoch) != images:
         raise InputError(
             f"{folder.record_file(epoch)} is of another recording: its images are not those of "
             f"{folder.constants_file}. Expected the same; set it aside."

@@ -10,7 +10,7 @@ from repdyn_keras.experiment.history import HISTORY, rows_of
 from repdyn_keras.recording.identity import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
-from repdyn_keras.records.tables import as_csv
+from repdyn_keras.records.table_file import as_csv
 
 # Bytes that HDF5 takes for the name, dtype and shape of a variable, and for the file.
 OVERHEAD, FILE_OVERHEAD = 256, 16_384

@@ -27,7 +27,7 @@ from repdyn_keras.recording.heads import SIGMOIDS, Head, find_head
 from repdyn_keras.recording.layers import choose_layers
 from repdyn_keras.recording.measurement import SUBSETS
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.folder import WEIGHTS_ENDING
+from repdyn_keras.records.run_folder import WEIGHTS_SUFFIX
 
 
 class Training:
@@ -272,7 +272,7 @@ class RunRecorder(ConfiguredRecorder):
         if not self._row_is_written:
             self.append_history(found)
         if self.config.keep_weights:
-            with self.folder.writing(self.folder.weights_file(epoch), WEIGHTS_ENDING) as temporary:
+            with self.folder.writing(self.folder.weights_file(epoch), WEIGHTS_SUFFIX) as temporary:
                 self.model.save_weights(temporary)
         self.watcher.recorded(epoch, {k: found.get(k, math.nan) for k in ACCURACIES})
 
