@@ -95,7 +95,7 @@ def test_every_written_file_has_an_entry_by_which_changes_are_found(folder):
         for changed in (bytes([data[0] ^ 1]) + data[1:], data[:-1], data + b"\0", b""):
             path.write_bytes(changed)
             os.utime(path, ns=times)  # a bad disk leaves them as they were
-            problem = "its content has changed"
+            problem = "its content changed"
             if len(changed) != len(data):
                 problem = f"it has {len(changed)} bytes instead of {len(data)}"
             assert problems(folder) == {name: problem}

@@ -124,7 +124,7 @@ def test_a_change_is_found_and_no_reader_gives_another_number(run, untouched, co
             assert refused or kind in UNREAD, what
             found = problems(run)
             if is_sums:
-                words = ("line ", "not listed", " written", "has changed", "instead of")
+                words = ("line ", "not listed", " written", "content changed", "instead of")
                 assert all(any(word in each for word in words) for each in found.values()), found
                 assert refused < len(READERS), what
             else:

@@ -113,7 +113,7 @@ class Checksums:
             return ""
         sizes = [f"{entry.size:,}" for entry in accepted]
         if f"{actual.size:,}" in sizes:
-            return "its content has changed"
+            return "its content changed"
         return f"it has {actual.size:,} bytes instead of {' or '.join(sizes)}"
 
     def problem_of(self, name: str) -> str:
