@@ -62,7 +62,8 @@ def finetune(
     """Fine-tune a network on new digits, and record every block."""
     if out.exists():
         raise InputError(
-            f"{out} exists. Expected a new folder. Received: an existing path. Choose another --out."
+            f"{out} exists. Expected a new folder. Received: an existing path. Choose another "
+            "one with --out."
         )
     import keras
 

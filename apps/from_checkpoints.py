@@ -49,7 +49,8 @@ def replay(
     """Train with checkpoints, record them, and compare with the records of the callback."""
     if out.exists():
         raise InputError(
-            f"{out} exists. Expected a new folder. Received: an existing path. Choose another --out."
+            f"{out} exists. Expected a new folder. Received: an existing path. Choose another "
+            "one with --out."
         )
     import keras
 

@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from repdyn_keras.errors import EXTRAS, InputError, not_installed
+from repdyn_keras.errors import EXTRAS, InputError, install_command, not_installed
 
 BACKENDS = ("jax", "tensorflow", "torch")
 VARIABLE = "KERAS_BACKEND"
@@ -91,5 +91,7 @@ def require_backend() -> None:
         source = VARIABLE if os.environ.get(VARIABLE) else source
         others = [name for name in BACKENDS if is_installed(name)]
         hint = f" Or set {VARIABLE}={others[0]} before the start." if others else ""
-        error = not_installed(backend, EXTRAS, f"{backend!r}, the backend named by {source},")
-        raise InputError(f"{error}{hint}")
+        raise InputError(
+            f"Expected the package {backend!r}, the backend named by {source}. Received: it is not "
+            f"installed. Install it: {install_command(backend, EXTRAS)}.{hint}"
+        )

@@ -49,13 +49,12 @@ class Checksums:
         text = f"{digest} {size} {name}".encode()
         line = b"%08x %b\n" % (zlib.crc32(text), text)
         reject_link(self.path)
-        is_new = not self.path.exists()
         with storage_errors(self.path, len(line)):
-            end = 0 if is_new else complete_length(self.path)
-            if not is_new and self.path.stat().st_size != end:  # a crash cut off the last line
-                os.truncate(self.path, end)
+            self.path.touch()
+            end = complete_length(self.path)
+            os.truncate(self.path, end)  # drops a line that a crash cut off
             append_bytes(self.path, line, end)
-        if is_new:
+        if end == 0:
             sync(self.folder)
 
     def announce_file(self, path: Path, temporary: Path) -> None:
