@@ -1,10 +1,10 @@
-"""The recorder in somebody else's project: fine-tuning a network that was trained before.
+"""The recorder in an existing project: fine-tuning a pretrained network.
 
     python apps/finetune_with_recorder.py --out runs/finetune
 
-A small network learns the digits 0 to 4, then its body is fine-tuned on 5 to 9 behind a new head,
-at first frozen and then free. The recorder is one callback; the layers inside the nested body are
-called `body/...`. Works offline, under a minute. KERAS_BACKEND chooses the backend, jax by default.
+A small network learns the digits 0 to 4. Then its body is fine-tuned on 5 to 9 with a new head,
+first frozen and then trainable. The recorder is one callback; layers inside the nested body are
+named `body/...`. Runs offline in less than a minute, on the backend in KERAS_BACKEND (default jax).
 """
 
 import os
@@ -17,13 +17,13 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import typer
 from sklearn.datasets import load_digits
 
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import InputError, StorageError
 
 FROZEN, FREE = 8, 16
 
 
 def body():
-    """The part that is trained first and fine-tuned later: three residual blocks."""
+    """The part that is pretrained and fine-tuned: three residual blocks."""
     import keras
     from keras import layers
 
@@ -59,9 +59,12 @@ def finetune(
         "runs/finetune"
     ),
 ) -> None:
-    """Fine-tune a network on digits that it has not seen, and record every block."""
+    """Fine-tune a network on new digits, and record every block."""
     if out.exists():
-        raise InputError(f"{out} exists. Expected a new folder: --out DIR.")
+        raise InputError(
+            f"{out} exists. Expected a new folder. Received: an existing path. Choose another "
+            "one with --out."
+        )
     import keras
 
     from repdyn_keras import RepresentationRecorder, open_run
@@ -109,10 +112,10 @@ def finetune(
 
 
 def main() -> None:
-    """Runs the program; bad input is one message and exit code 2."""
+    """Runs the program; bad input gives one message and exit code 2."""
     try:
         typer.run(finetune)
-    except (InputError, OSError) as error:
+    except (InputError, StorageError, OSError) as error:
         print(f"finetune_with_recorder: error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -1,12 +1,11 @@
-"""Records a training that is over, from the weights that it saved, with images of one's own.
+"""Recording saved checkpoints, with images in memory.
 
     python apps/from_checkpoints.py --out runs/from-checkpoints
 
-Trains a small network on digits with Keras's `ModelCheckpoint` and with the recorder beside it,
-then forgets the training and records its files again, in another order. The two recordings are
-compared array for array. Where the images come from a data set that repdyn knows, the command
-`repdyn record FOLDER --model ... --dataset ...` does the same without a program.
-KERAS_BACKEND chooses the backend, jax by default.
+Trains a small network on digits with Keras's `ModelCheckpoint` and with the recorder, then records
+the saved weights in another order, with a new model. All arrays of the two recordings are compared.
+For the data sets that repdyn can load, the command `repdyn record FOLDER --model ... --dataset ...`
+does the same. Runs on the backend in KERAS_BACKEND (default jax).
 """
 
 import os
@@ -19,13 +18,13 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import typer
 from sklearn.datasets import load_digits
 
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import InputError, StorageError
 
 EPOCHS = 8
 
 
 def network():
-    """A small network with dropout, as the training and the recording both build it."""
+    """A small network with dropout, built for the training and again for the recording."""
     import keras
     from keras import layers
 
@@ -47,9 +46,12 @@ def replay(
         "runs/from-checkpoints"
     ),
 ) -> None:
-    """Train with checkpoints, record them afterwards, and compare with the callback's records."""
+    """Train with checkpoints, record them, and compare with the records of the callback."""
     if out.exists():
-        raise InputError(f"{out} exists. Expected a new folder: --out DIR.")
+        raise InputError(
+            f"{out} exists. Expected a new folder. Received: an existing path. Choose another "
+            "one with --out."
+        )
     import keras
 
     from repdyn_keras import RepresentationRecorder, open_run
@@ -86,10 +88,10 @@ def replay(
 
 
 def main() -> None:
-    """Runs the program; bad input is one message and exit code 2."""
+    """Runs the program; bad input gives one message and exit code 2."""
     try:
         typer.run(replay)
-    except (InputError, OSError) as error:
+    except (InputError, StorageError, OSError) as error:
         print(f"from_checkpoints: error: {error}", file=sys.stderr)
         sys.exit(2)
 

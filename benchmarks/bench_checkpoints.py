@@ -1,12 +1,11 @@
-"""How long do 20 checkpoints take, all against all? Beside pytorch-cka and torch_cka.
+"""Time to compare 20 checkpoints with one another, against pytorch-cka and torch_cka.
 
 python benchmarks/bench_checkpoints.py
 
-One ResNet-18 of width 16, ten layers, 1024 images of 32 x 32: ours takes the fingerprints of each
-checkpoint once; the peers compare two models at a time, so that 20 checkpoints are 190 pairs. They
-are timed on one pair of the same architecture in torch, which is multiplied by 190. The last column
-is the ratio that 20 bare forward passes would have, with nothing compared. Needs the extra `bench`
-and torch.
+A ResNet-18 of width 16, ten layers, 1024 images of 32 x 32. repdyn computes the fingerprints of
+each checkpoint once. The other packages compare two models at a time, which makes 190 pairs: one
+pair of the same architecture in torch is timed and multiplied by 190. The last column is the ratio
+for 20 forward passes alone, without any comparison. Needs the extra `bench` and torch.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ PAIRS = CHECKPOINTS * (CHECKPOINTS - 1) // 2
 
 
 def ours() -> tuple[float, float]:
-    """Median seconds from 20 sets of weights to ten matrices of CKA, and of 20 bare passes."""
+    """Median seconds from 20 sets of weights to ten CKA matrices, and of 20 forward passes."""
     from repdyn_keras.measures.cka import cosines
     from repdyn_keras.recording.backend import undisturbed
 
@@ -100,7 +99,7 @@ def torch_resnet18():
 
 
 def peers() -> dict[str, float]:
-    """Median seconds of one pair of models, by peer."""
+    """Median seconds for one pair of models, by package."""
     import cka
     import torch
     import torch_cka

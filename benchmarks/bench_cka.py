@@ -1,4 +1,4 @@
-"""What does comparing cost? CKA of all epochs from records, and from features against pytorch-cka.
+"""Time and memory of CKA between all epochs, from records and from features.
 
 Needs the extra `bench` and torch.
 """
@@ -16,7 +16,7 @@ REPEATS = 5
 
 
 def from_records() -> list[list]:
-    """All epochs x all epochs of every layer, against the bare product of the same shapes."""
+    """CKA of every layer between all epochs, against a BLAS product of the same shapes."""
     pairs = IMAGES // BATCH * BATCH * (BATCH - 1) // 2
     prints = np.random.default_rng(0).normal(size=(EPOCHS, LAYERS, pairs)).astype(np.float32)
     plain = [np.ascontiguousarray(prints[:, layer]) for layer in range(LAYERS)]
@@ -41,7 +41,7 @@ def from_records() -> list[list]:
 
 
 def features() -> np.ndarray:
-    """(epoch, image, feature) float32 features with mean 3: a path with noise on it."""
+    """(epoch, image, feature) float32 features with mean 3 along a noisy path."""
     rng = np.random.default_rng(0)
     ends = rng.normal(size=(2, IMAGES, FEATURES)).astype(np.float32)
     x = np.empty((EPOCHS, IMAGES, FEATURES), np.float32)
@@ -53,12 +53,12 @@ def features() -> np.ndarray:
 
 
 def ours(x: np.ndarray) -> np.ndarray:
-    """(epoch, epoch) by repdyn-keras."""
+    """(epoch, epoch) CKA by repdyn-keras."""
     return cka_matrix(list(x))
 
 
 def pytorch_cka(x: np.ndarray) -> np.ndarray:
-    """(epoch, epoch) by pytorch-cka."""
+    """(epoch, epoch) CKA by pytorch-cka."""
     import torch
     from cka import cka_from_features
 
@@ -68,7 +68,7 @@ def pytorch_cka(x: np.ndarray) -> np.ndarray:
 
 
 def measured(function) -> tuple[float, float, np.ndarray]:
-    """Median seconds, MiB that the process grew by at most, and the matrix."""
+    """Median seconds, growth of the peak memory in MiB, and the matrix."""
     x = features()
     before = peak_mib()
     found = function(x)
@@ -77,7 +77,7 @@ def measured(function) -> tuple[float, float, np.ndarray]:
 
 
 def exact() -> np.ndarray:
-    """(epoch, epoch) in float64, by the formula of unbiased HSIC as Song et al. 2012 write it."""
+    """(epoch, epoch) CKA in float64 by the unbiased HSIC of Song et al. 2012."""
     x = features()
     n = IMAGES
     grams, sums = [], []
@@ -95,7 +95,7 @@ def exact() -> np.ndarray:
 
 
 def from_features() -> list[list]:
-    """From features in memory, full batch on both sides, each in a process of its own."""
+    """CKA of features in memory with the full batch, each package in a separate process."""
     truth = in_process(exact)
     ours_seconds, ours_mib, ours_matrix = in_process(measured, ours)
     peer_seconds, peer_mib, peer_matrix = in_process(measured, pytorch_cka)

@@ -1,4 +1,4 @@
-"""What do fingerprints of all layers cost, beside the bare forward pass? ResNet-18, 1024 images.
+"""Time of the fingerprints of all layers, against the forward pass. ResNet-18, 1024 images.
 
 python benchmarks/bench_fingerprints.py             # widths 16 and 64
 """
@@ -16,7 +16,7 @@ TARGETS = {16: 1.45, 64: 1.15}
 
 
 def row(width: int) -> list:
-    """The row of one width."""
+    """The row of the table for one width."""
     from repdyn_keras.recording.backend import undisturbed
 
     model, names = resnet18(width)

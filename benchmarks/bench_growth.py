@@ -1,9 +1,10 @@
-"""How does time grow? Each size doubled four times, and the slope in log-log.
+"""How time grows with each size: four doublings, and the slope on logarithmic axes.
 
 python benchmarks/bench_growth.py
 
-A slope of 1 is linear. The theoretical order stands beside it. Images and features begin beyond a
-core's own cache, from which on the order shows; slopes below it come from what every call costs.
+A slope of 1 is linear; the theoretical order is given beside it. The smallest numbers of images and
+features exceed the cache of a core, since the order does not show below it. Slopes below the order
+come from the constant cost of a call.
 """
 
 import statistics
@@ -32,7 +33,7 @@ def similarities(epochs: int) -> Callable:
 
 
 def agreement(planes: int, epochs: int = 20) -> Callable:
-    """Agreement of a layer's regions between all epochs, and their fragments."""
+    """Agreement of the regions of a layer between all epochs, and their fragments."""
     from repdyn_keras.measures.regions import agreements, fragments
 
     maps = np.random.default_rng(0).integers(0, 10, (1, epochs, planes, 24, 24), dtype=np.uint8)
@@ -45,7 +46,7 @@ def agreement(planes: int, epochs: int = 20) -> Callable:
 
 
 def probe(classes: int, n: int = 8000, d: int = 256) -> Callable:
-    """One probe, to a fixed number of steps: their number depends on the data."""
+    """One probe with a fixed number of steps, which otherwise depends on the data."""
     from repdyn_keras.measures.probe import value_and_gradient
 
     rng = np.random.default_rng(0)
@@ -55,7 +56,7 @@ def probe(classes: int, n: int = 8000, d: int = 256) -> Callable:
     return lambda: [value_and_gradient(x, labels, 1e-3, weights) for _ in range(10)]
 
 
-# Size: (what, function of the size, least size, theoretical order).
+# Size: (name, function of the size, smallest size, theoretical order).
 SIZES = {
     "n": ("fingerprint, batches of 256", lambda v: fingerprints(n=v), 1024, 1),
     "d": ("fingerprint", lambda v: fingerprints(d=v), 2048, 1),
@@ -68,7 +69,7 @@ SIZES = {
 
 
 def row(size: str) -> list:
-    """The seconds at each doubling and the slope."""
+    """Seconds at each doubling, and the slope."""
     what, make, least, order = SIZES[size]
     values = [least * 2**step for step in range(DOUBLINGS + 1)]
     seconds = []

@@ -1,10 +1,10 @@
-"""Which learning rate do the presets take? Epochs to perfect fit and test accuracy, by rate.
+"""Choice of the presets' learning rates: epochs to perfect fit and test accuracy, by rate.
 
     python benchmarks/bench_learning_rates.py                  # all four presets
     python benchmarks/bench_learning_rates.py vit adam 2e-3    # one rate
 
-Trains every preset at every rate of a grid, on digits with 20% wrong labels, without regions and
-with one layer recorded, and prints a table.
+Trains every preset at every rate of a grid on digits with 20% wrong labels, records one layer
+without regions, and prints a table.
 """
 
 import sys
@@ -21,13 +21,13 @@ GRID = {
     ("vit", "adam"): (2.5e-4, 5e-4, 1e-3, 2e-3),
 }
 LAYER = {"resnet": "pooled", "vit": "class_token"}
-# Not the seed that the pictures are made with.
+# Another seed than that of the pictures in the documentation.
 SEED = 100
 EPOCHS = 102
 
 
 def measure(model: str, optimizer: str, rate: float) -> str:
-    """One training: a row of the table."""
+    """Trains once; returns a row of the table."""
     config = resolve(
         Config(
             model=model,

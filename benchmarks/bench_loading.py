@@ -1,13 +1,13 @@
-"""How long does loading take, beside reading the bytes and beside a plain loop that decodes them?
+"""Time to load images, against reading the bytes and against a simple decoding loop.
 
     python benchmarks/bench_loading.py                # 60 000 images of 32 x 32
     python benchmarks/bench_loading.py 6000           # fewer
 
-Makes a folder of PNG files and the same images as TFDS sets of both file formats, in a temporary
-folder; then times three ways to read each, every one in processes of its own: (a) the raw bytes of
-all files; (b) a loop that decodes every image, by Pillow or by TFDS's own reader, into one array;
-(c) `repdyn_keras.datasets.load`. Seconds are the median of three, without imports; the files are in
-the page cache. Peak memory is that of the whole process, imports included.
+Writes the same images to a temporary folder as PNG files and as TFDS sets in both file formats.
+Each is read in three ways, in separate processes: (a) the raw bytes of all files; (b) a loop that
+decodes every image into one array, by Pillow or by the reader of TFDS; (c)
+`repdyn_keras.datasets.load`. Seconds are the median of three, without imports, with the files in
+the page cache. Peak memory is that of the whole process, with imports.
 """
 
 import json
@@ -51,7 +51,7 @@ def make(root: Path, count: int) -> None:
         Image.fromarray(pixels).save(paths[-1][0])
 
     class Pictures(tfds.core.GeneratorBasedBuilder):
-        """The same files, in records."""
+        """The same images as a TFDS set."""
 
         VERSION = tfds.core.Version("1.0.0")
         pkg_dir_path = None
@@ -82,12 +82,12 @@ def make(root: Path, count: int) -> None:
 
 
 def read_bytes(root: Path, kind: str) -> int:
-    """(a) All bytes of all files."""
+    """(a) Reads all bytes of all files."""
     return sum(len(path.read_bytes()) for path in (root / kind).rglob("*.*") if path.is_file())
 
 
 def plain_loop(root: Path, kind: str) -> np.ndarray:
-    """(b) Every image decoded, one after the other, without checks."""
+    """(b) Decodes every image in a loop, without checks."""
     if kind == "folder":
         from PIL import Image
 
@@ -106,7 +106,7 @@ def plain_loop(root: Path, kind: str) -> np.ndarray:
 
 
 def our_load(root: Path, kind: str) -> object:
-    """(c) What a run does."""
+    """(c) Loads the images as a run does."""
     from repdyn_keras.config import Config
     from repdyn_keras.datasets import load
 
@@ -116,9 +116,9 @@ def our_load(root: Path, kind: str) -> object:
 
 
 def measure(root: Path, kind: str, way: str) -> None:
-    """One reading, in this process: prints its seconds and the peak memory in MiB."""
+    """Reads once in this process; prints the seconds and the peak memory in MiB."""
     if way != "bytes":
-        # Packages are loaded, but nothing is read, before the clock starts.
+        # Imports are not timed.
         import sklearn.model_selection  # noqa: F401
 
         import repdyn_keras.datasets  # noqa: F401
@@ -135,7 +135,7 @@ def measure(root: Path, kind: str, way: str) -> None:
 
 
 def in_a_process(*arguments) -> str:
-    """What this file prints last with these arguments."""
+    """The last line that this file prints with these arguments."""
     command = [sys.executable, __file__, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:

@@ -1,9 +1,9 @@
-"""Does memory grow with the number of recorded epochs?
+"""Peak memory by the number of recorded epochs.
 
 python benchmarks/bench_memory.py
 
-A training of a small network, recorded at every epoch, and its analysis; each in a process of its
-own. MiB are the most that the process held, imports included.
+Trains a small network, records every epoch, and analyzes the records, each in a separate process.
+Peak memory is that of the process, with imports.
 """
 
 import os
@@ -15,7 +15,7 @@ FEW, MANY, IMAGES, LAYERS = 20, 200, 1024, 10
 
 
 def recorded(folder: str, records: int) -> float:
-    """Peak MiB of a training with so many records."""
+    """Peak MiB of a training with this number of records."""
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
     import numpy as np

@@ -1,10 +1,10 @@
-"""How often are the phases of simulated paths found?
+"""How often the phases of simulated paths are detected.
 
 python benchmarks/bench_phases.py
 
-Paths of 42 records in 200 dimensions with white jitter. Even drift and mere noise should be one
-phase; sharp transitions between phases of at least 4 records should be found all, each within one
-record. `slow drift` adds up to a tenth of a transition; "-" marks limits that are known.
+Paths of 42 records in 200 dimensions with white jitter. Even drift and pure noise should give one
+phase. Sharp transitions between phases of at least 4 records should all be detected, each within
+one record. `slow drift` adds up to a tenth of a transition; "-" marks known limitations.
 """
 
 import sys
@@ -18,7 +18,7 @@ EPOCHS = np.array(sorted({0, 102} | {round(2 ** (i / 6)) for i in range(41)}))
 U = np.log2(1 + EPOCHS)
 SHARE = (U - U[0]) / (U[-1] - U[0])
 DRIFTS = ("straight", "quarter circle", "half circle", "helix", "wandering")
-# States, numbers of phases, size of the jitter, target.
+# Arrangement of the states, numbers of phases, sizes of the jitter, target.
 TRANSITIONS = (
     ("equally far apart", (2, 3, 4), (0.02, 0.25), TARGET),
     ("a walk", (2, 3, 4), (0.02, 0.25), TARGET),
@@ -39,13 +39,13 @@ def cosines(x: np.ndarray) -> np.ndarray:
 
 
 def scattered(path: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
-    """Similarities of a path with white jitter, and a part that never changes."""
+    """Similarities along a path with white jitter and a constant component."""
     noise = size * rng.normal(size=path.shape) / np.sqrt(DIMENSION)
     return cosines(path + noise + orthonormal(rng, 1))
 
 
 def drift(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """(t, d) a smooth path of length 1, walked at an even pace."""
+    """(t, d) smooth path of length 1 at constant speed."""
     at = np.linspace(0, 1, 2001)[:, None]
     axes = orthonormal(rng, 8)
     turns = {"quarter circle": 0.5, "half circle": 1, "helix": 2}.get(kind)
@@ -62,7 +62,7 @@ def drift(kind: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def states(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, d) states that are at least 1 from the next."""
+    """(count, d) states, each at a distance of at least 1 from the next."""
     if kind == "equally far apart":
         return orthonormal(rng, count) / np.sqrt(2)
     if kind == "on one line":
@@ -72,7 +72,7 @@ def states(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def transitions(kind: str, count: int, levels, rng: np.random.Generator) -> tuple:
-    """Similarities of a path of sharp transitions, and the first records of its later phases."""
+    """Similarities along a path with sharp transitions, and the first record after each."""
     t = len(EPOCHS)
     starts = np.zeros(count - 1, int)
     while np.diff(np.concatenate([[0], starts, [t]])).min() < 4:
@@ -83,14 +83,14 @@ def transitions(kind: str, count: int, levels, rng: np.random.Generator) -> tupl
 
 
 def found(gram: np.ndarray) -> np.ndarray:
-    """The first records of all phases but the first."""
+    """The first record of every phase but the first."""
     from repdyn_keras.measures.phases import find_phases
 
     return np.flatnonzero(np.diff(find_phases(gram, EPOCHS).labels)) + 1
 
 
 def rows(draws: int) -> Iterator[list]:
-    """What is simulated, the share of draws in which it is found, and the target."""
+    """Rows of the table: simulation, share of draws with the right phases, target."""
     for kind in DRIFTS:
         rng = np.random.default_rng(0)
         grams = (scattered(drift(kind, rng), rng.uniform(0, 0.2), rng) for _ in range(draws))

@@ -1,10 +1,10 @@
-"""How long do the probes of one recorded epoch take, beside scikit-learn's LogisticRegression?
+"""Time of the probes of one recorded epoch, against scikit-learn's LogisticRegression.
 
 python benchmarks/bench_probes.py
 
-Features of the widths of a ResNet-18's ten layers, in host memory. scikit-learn (lbfgs) gets them
-scaled, in float32 or float64, whichever is faster, and the largest tolerance with which its
-objective comes within 1e-5 of the optimum; ours scales by itself and ends within 1e-6.
+Features of the widths of a ResNet-18's ten layers, in host memory. scikit-learn (lbfgs) receives
+scaled features, in the faster of float32 and float64, and the largest tolerance at which its
+objective comes within 1e-5 of the optimum. repdyn scales the features itself and comes within 1e-6.
 """
 
 import statistics
@@ -18,7 +18,7 @@ TOLERANCES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 
 
 def features(n: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rectified features with a decaying spectrum and 20% of the labels drawn anew."""
+    """Rectified features with a decaying spectrum, and labels of which 20% are redrawn."""
     rng = np.random.default_rng(d)
     y = rng.integers(0, CLASSES, n)
     x = rng.standard_normal((n, d), np.float32) * (3 / np.sqrt(1 + np.arange(d, dtype=np.float32)))
@@ -38,7 +38,7 @@ def objective(x: np.ndarray, y: np.ndarray, kernel: np.ndarray, bias: np.ndarray
 
 
 def peer_seconds(x: np.ndarray, y: np.ndarray, optimum: float) -> float:
-    """Median seconds of scikit-learn to the same objective, of its faster precision."""
+    """Median seconds of scikit-learn to the same objective, in its faster precision."""
     from sklearn.linear_model import LogisticRegression
 
     from repdyn_keras.measures.probe import L2, scaled
@@ -59,7 +59,7 @@ def peer_seconds(x: np.ndarray, y: np.ndarray, optimum: float) -> float:
 
 
 def row(n: int) -> list:
-    """The row of one number of images."""
+    """The row of the table for one number of images."""
     from repdyn_keras.measures.probe import solve_probe
 
     ours = theirs = 0.0

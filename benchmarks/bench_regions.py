@@ -1,10 +1,10 @@
-"""What do the decision regions of all probes cost? ResNet-18 of width 16, 20 planes of 50 x 50.
+"""Time of the decision regions of all probes. ResNet-18 of width 16, 20 planes of 50 x 50.
 
 python benchmarks/bench_regions.py
 
-Beside the bare forward pass over as many images, and beside one pass for each layer over grids of
-images that are made on the host and copied, as public code for decision regions does it. The
-latter's time of 2 of the 20 planes is multiplied by 10.
+Against the forward pass over as many images, and against one pass for each layer over image grids
+that are made on the host, as public code for decision regions does it. The latter is timed on 2 of
+the 20 planes and multiplied by 10.
 """
 
 import os
@@ -21,7 +21,7 @@ HOST_PLANES = 2
 
 
 def main() -> None:
-    """Times the three ways in turn."""
+    """Times the three ways alternately."""
     import keras
 
     from repdyn_keras.measures import device

@@ -1,4 +1,4 @@
-"""What does recording add to a whole run? Digits as `repdyn run` trains them, and CIFAR's size.
+"""Time that recording adds to a run: digits as in `repdyn run`, and a set of CIFAR-10's size.
 
 python benchmarks/bench_run.py digits
 python benchmarks/bench_run.py cifar       # a few steps and one record, scaled
@@ -14,13 +14,13 @@ from pathlib import Path
 from measuring import in_process, print_table, seconds_of
 
 REPEATS = 3
-# The training set of CIFAR-10, and what the measurement of its size is made on.
+# Size of CIFAR-10's training set, and of the sample that is measured.
 CIFAR_IMAGES, CIFAR_EPOCHS, BATCH = 50_000, 200, 128
 STEPS, SOME = 6, 512
 
 
 def trained(folder: str, recorded: bool) -> tuple[float, dict[str, float]]:
-    """Seconds of the default training from its data to its end, and those of each purpose."""
+    """Seconds of the default training with its data, in total and by purpose."""
     from repdyn_keras.backends import use_backend
     from repdyn_keras.config import Config, resolve
 
@@ -56,7 +56,7 @@ def trained(folder: str, recorded: bool) -> tuple[float, dict[str, float]]:
 
 
 def digits() -> None:
-    """The default run, with and without the recorder in turn, each in a process of its own."""
+    """The default run without and with the recorder alternately, in separate processes."""
     seconds = {True: [], False: []}
     purposes = []
     for _ in range(REPEATS):
@@ -77,10 +77,10 @@ def digits() -> None:
 
 
 def cifar() -> None:
-    """A training of CIFAR-10's size: ResNet-18 of width 64, its steps and records measured apart.
+    """A training of CIFAR-10's size with a ResNet-18 of width 64.
 
-    A few training steps and one record of fewer images, each scaled to what a run of 200 epochs
-    with its default records takes: the counts are those of `plan_run`.
+    A few training steps and one record of fewer images are timed separately. Each time is scaled to
+    a run of 200 epochs with the default records, with the counts of `plan_run`.
     """
     import os
 
@@ -109,7 +109,7 @@ def cifar() -> None:
         measured.measure()
     records = len(Schedule("log").planned(CIFAR_EPOCHS))
     training = CIFAR_EPOCHS * (CIFAR_IMAGES // BATCH) * step
-    # What was measured, and what a record measures by default.
+    # Images measured here, and in a record by default.
     counts = {
         "batch statistics": (SOME, config.probe_images),
         "fingerprints": (SOME, config.n_eval),

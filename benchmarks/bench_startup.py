@@ -1,6 +1,6 @@
-"""How long until something happens? The command's help, the import, and a finished run opened.
+"""Time of the command's help, of the import, and of opening a finished run.
 
-Run alone, it records a short run in a temporary folder to open.
+The run is recorded first, in a temporary folder.
 """
 
 import statistics
@@ -21,14 +21,14 @@ OPENING = (
 
 
 def lap(command: list[str]) -> float:
-    """Seconds of one command as a process of its own."""
+    """Seconds of one command in a separate process."""
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Times each command, all in turn."""
+    """Times the commands alternately."""
     with tempfile.TemporaryDirectory() as folder:
         run = str(Path(folder) / "run")
         settings = f"record_epochs={','.join(map(str, range(EPOCHS)))}"

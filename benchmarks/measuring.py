@@ -1,4 +1,4 @@
-"""What the benchmarks share: repeated timings in turn, memory of a process of its own, tables."""
+"""Shared by the benchmarks: alternating timings, separate processes, peak memory, tables."""
 
 import multiprocessing
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 
 
 def in_turn(functions: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each function by name, all called once before and then `repeats` times in turn.
+    """Seconds of each function by name: one untimed call of each, then `repeats` rounds.
 
-    In turn, so that what else the machine does falls on all of them.
+    The functions alternate, so that other load on the machine affects all of them alike.
     """
     for function in functions.values():
         function()
@@ -33,23 +33,23 @@ def seconds_of(function: Callable) -> float:
 
 
 def ratio(seconds: list[float], base: list[float]) -> float:
-    """Median of the ratios of calls that followed each other."""
+    """Median ratio of two functions' calls in the same round."""
     return statistics.median(a / b for a, b in zip(seconds, base, strict=True))
 
 
 def in_process(function: Callable, *arguments):
-    """What a function returns in a process of its own, started fresh."""
+    """Calls a function in a new process; returns its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
 def peak_mib() -> float:
-    """Most memory that this process has held so far, in MiB."""
+    """Peak memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def machine(*packages: str) -> str:
-    """The processor, its cores and the versions that a table is of."""
+    """The processor, its cores, and the versions of Python and packages."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -60,7 +60,7 @@ def machine(*packages: str) -> str:
 
 
 def print_table(header: list[str], rows: list[list], packages: list[str]) -> None:
-    """Prints the machine and a table in Markdown; numbers with three figures."""
+    """Prints the machine and a Markdown table; numbers have three significant digits."""
     print(machine(*packages), end="\n\n")
     print("| " + " | ".join(header) + " |")
     print("|" + "---|" * len(header))
@@ -69,7 +69,7 @@ def print_table(header: list[str], rows: list[list], packages: list[str]) -> Non
 
 
 def as_text(value) -> str:
-    """A cell of a table."""
+    """A value as a cell of a table."""
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     return str(value)

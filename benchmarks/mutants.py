@@ -1,9 +1,10 @@
-"""How many faults does the short ring of tests notice? Seeded mutants of what makes the numbers.
+"""Share of seeded faults that the short ring of tests detects.
 
 python benchmarks/mutants.py --count 64 --seed 1     # needs the extra `test`
 
-Each mutant is one change in a copy of the project: a comparison, an arithmetic or logical operator,
-a number, a truth value or a statement left out. It is caught when a test of the short ring fails.
+Each mutant is one change in a copy of the project: another comparison, arithmetic or logical
+operator, number or truth value, or a statement left out. It is caught if a test of the short ring
+fails.
 """
 
 import argparse
@@ -68,7 +69,7 @@ class Mutant:
 
 
 def mutants_of(file: Path) -> list[Mutant]:
-    """Every mutant of a file, in its order."""
+    """Every mutant of a file, in the order of the code."""
     text = file.read_text(encoding="utf-8")
     tree = ast.parse(text)
     starts = [0]
@@ -90,7 +91,7 @@ def mutants_of(file: Path) -> list[Mutant]:
 
 
 def changeable(node: ast.AST):
-    """The nodes below one that make a result: no annotations, messages or imports."""
+    """Nodes below a node that affect results: no annotations, messages or imports."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
             continue
@@ -104,7 +105,7 @@ def changeable(node: ast.AST):
 
 
 def changes(node: ast.AST):
-    """What a node may become."""
+    """Replacements of a node."""
     if isinstance(node, ast.Compare) and type(node.ops[0]) in OPERATORS:
         ops = [OPERATORS[type(node.ops[0])](), *node.ops[1:]]
         yield ast.Compare(node.left, ops, node.comparators)
@@ -125,7 +126,7 @@ def changes(node: ast.AST):
 
 
 def tests_for(mutant: Mutant) -> list[str]:
-    """The test files, those first that speak most of the mutant's module."""
+    """The test files, those that mention the mutant's module most often first."""
     words = re.compile(rf"\b{Path(mutant.file).stem}\b|\b{Path(mutant.file).parent.name}\b")
 
     def mentions(path: Path) -> int:
@@ -138,7 +139,7 @@ def tests_for(mutant: Mutant) -> list[str]:
 
 
 def caught_by(mutant: Mutant, cache: str) -> str:
-    """The first test that fails on a mutant; empty where none does."""
+    """The first test that fails on a mutant; empty if none does."""
     with tempfile.TemporaryDirectory() as base:
         copy = Path(base, "copy")
         ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", ".*_cache")
@@ -164,7 +165,7 @@ def caught_by(mutant: Mutant, cache: str) -> str:
 
 
 def main() -> None:
-    """Prints a line a mutant, and the share that was caught."""
+    """Prints a line for each mutant, and the number of caught ones."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)

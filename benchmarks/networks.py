@@ -1,4 +1,4 @@
-"""The networks and images that the benchmarks record."""
+"""Networks and images for the benchmarks."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def images(count: int, side: int = 32, channels: int = 3) -> tuple[np.ndarray, n
 
 
 def measurement(model, names: list[str], x: np.ndarray, y: np.ndarray, **settings):
-    """What the recorder measures a model with, without a folder."""
+    """The recorder's measurement of a model, without a folder."""
     from repdyn_keras import RepresentationRecorder
 
     recorder = RepresentationRecorder("unused", x, y, layers=names, **settings)

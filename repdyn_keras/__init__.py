@@ -1,16 +1,16 @@
-"""How the representation in every layer of a network evolves while it trains.
+"""How the representation in every layer of a network changes while it trains.
 
-Names are imported when they are first used, so that importing the package needs no backend. Where
-nothing names a backend for Keras and one alone is installed, importing the package sets
-KERAS_BACKEND to it.
+Public names are imported on first use, so that importing the package needs no backend. If Keras has
+not been given a backend and only one is installed, importing the package sets KERAS_BACKEND to it.
 """
 
 import sys
 from importlib import import_module
+from typing import Any
 
-from repdyn_keras.backends import require_backend, settle_on_the_only_backend
+from repdyn_keras.backends import require_backend, select_only_backend
 
-_HOMES = {
+_MODULES = {
     "Config": "repdyn_keras.config",
     "InputError": "repdyn_keras.errors",
     "RepresentationRecorder": "repdyn_keras.recording",
@@ -21,31 +21,34 @@ _HOMES = {
     "record": "repdyn_keras.experiment",
     "run": "repdyn_keras.experiment",
 }
-# Those that import Keras when they are looked up.
+# Names whose modules import Keras.
 _NEED_KERAS = ("RepresentationRecorder",)
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 __version__ = "0.1.0"
 
-_settled = settle_on_the_only_backend()
+_selected_backend = select_only_backend()
 
 
-def __getattr__(name: str):
-    if name not in _HOMES:
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _NEED_KERAS:
         require_backend()
-        _say_backend()
-    return getattr(import_module(_HOMES[name]), name)
+        _print_selected_backend()
+    return getattr(import_module(_MODULES[name]), name)
 
 
-def _say_backend() -> None:
-    """Says once which backend importing the package settled on."""
-    global _settled
-    if _settled is not None:
-        text = f"repdyn: Keras runs on {_settled}, the only backend installed (KERAS_BACKEND)."
-        print(text, file=sys.stderr)
-        _settled = None
+def _print_selected_backend() -> None:
+    """Prints once which backend was selected by the import of the package."""
+    global _selected_backend
+    if _selected_backend is not None:
+        print(
+            f"repdyn: Keras runs on {_selected_backend}, the only backend installed "
+            "(KERAS_BACKEND).",
+            file=sys.stderr,
+        )
+        _selected_backend = None
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""The backend that Keras runs on, chosen before Keras is imported."""
+"""The backend of Keras, chosen before Keras is imported."""
 
 import json
 import os
@@ -6,20 +6,27 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from repdyn_keras.errors import EXTRAS, InputError, not_installed
+from repdyn_keras.errors import EXTRAS, InputError, install_command, not_installed
 
 BACKENDS = ("jax", "tensorflow", "torch")
 VARIABLE = "KERAS_BACKEND"
+# Keras's own default, even if it is not installed.
+KERAS_DEFAULT = "tensorflow"
 
 
 def use_backend(backend: str) -> None:
-    """Makes Keras run on `backend`; raises InputError where that is not possible any more."""
+    """Makes Keras use `backend`.
+
+    Raises:
+        InputError: it is not installed, or Keras is already imported with another one.
+    """
     if "keras" in sys.modules:
-        running = sys.modules["keras"].backend.backend()
-        if running != backend:
+        active = sys.modules["keras"].backend.backend()
+        if active != backend:
             raise InputError(
-                f"backend = {backend!r} came, but Keras already runs on {running!r} in this "
-                f"process. Expected {running!r}, or {VARIABLE}={backend} set before the start."
+                f"Keras already runs on {active!r} in this process. Expected backend = "
+                f"{active!r}. Received: backend = {backend!r}. To use it, set "
+                f"{VARIABLE}={backend} before the start."
             )
         return
     if not is_installed(backend):
@@ -33,20 +40,22 @@ def is_installed(package: str) -> bool:
     """Whether a package can be imported."""
     try:
         return find_spec(package) is not None
-    except ValueError:  # a module that was put in place by hand, as tests do
+    except ValueError:  # a module without a spec, as tests insert it
         return False
 
 
-def settle_on_the_only_backend() -> str | None:
-    """Sets KERAS_BACKEND where nothing names a backend and one alone is installed.
+def select_only_backend() -> str | None:
+    """Sets KERAS_BACKEND to the only installed backend, unless a choice has been made.
 
-    Keras takes TensorFlow where nothing names one, installed or not.
+    Keras itself would use TensorFlow, installed or not.
 
     Returns:
-        That backend; None where Keras is imported already, or something names a backend, or
-        several are installed.
+        The backend; None if Keras is already imported, if the environment or Keras's configuration
+        file names a backend, or if several are installed.
     """
-    if "keras" in sys.modules or os.environ.get(VARIABLE) or is_installed(configured() or ""):
+    if "keras" in sys.modules or os.environ.get(VARIABLE):
+        return None
+    if is_installed(configured_backend() or ""):
         return None
     installed = [backend for backend in BACKENDS if is_installed(backend)]
     if len(installed) != 1:
@@ -55,34 +64,34 @@ def settle_on_the_only_backend() -> str | None:
     return installed[0]
 
 
-def configured() -> str | None:
-    """The backend that Keras's configuration file names.
-
-    Keras writes the file by itself, with TensorFlow in it.
-    """
+def configured_backend() -> str | None:
+    """The backend in Keras's configuration file, which Keras itself writes with TensorFlow."""
     home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
     try:
-        found = json.loads(Path(home, "keras.json").read_text(encoding="utf-8"))
+        settings = json.loads(Path(home, "keras.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    backend = found.get("backend") if isinstance(found, dict) else None
+    backend = settings.get("backend") if isinstance(settings, dict) else None
     return backend if backend in BACKENDS else None
 
 
 def require_backend() -> None:
-    """Raises InputError, before Keras is imported, where its backend is not installed."""
+    """Raises InputError if Keras is about to be imported with a backend that is not installed."""
     if "keras" in sys.modules:
         return
-    backend = os.environ.get(VARIABLE) or configured() or "tensorflow"
+    configured = configured_backend()
+    backend = os.environ.get(VARIABLE) or configured or KERAS_DEFAULT
     if backend not in BACKENDS:
         raise InputError(
-            f"{VARIABLE} is {backend!r}. Expected one of {', '.join(BACKENDS)}, set before the "
-            "start."
+            f"Unknown backend. Expected {VARIABLE} to be one of {', '.join(BACKENDS)}. Received: "
+            f"{VARIABLE}={backend!r}. Set it before the start."
         )
     if not is_installed(backend):
-        named = "Keras's configuration file" if configured() else "Keras's default"
-        named = VARIABLE if os.environ.get(VARIABLE) else named
+        source = "Keras's configuration file" if configured else "Keras's default"
+        source = VARIABLE if os.environ.get(VARIABLE) else source
         others = [name for name in BACKENDS if is_installed(name)]
         hint = f" Or set {VARIABLE}={others[0]} before the start." if others else ""
-        error = not_installed(backend, EXTRAS, f"{backend!r}, the backend by {named},")
-        raise InputError(f"{error}{hint}")
+        raise InputError(
+            f"Expected the package {backend!r}, the backend named by {source}. Received: it is not "
+            f"installed. Install it: {install_command(backend, EXTRAS)}.{hint}"
+        )

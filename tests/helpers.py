@@ -26,7 +26,7 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.measures.cka import fingerprint
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.lock import LOCK
+from repdyn_keras.records.atomic import LOCK
 
 BACKEND = os.environ["KERAS_BACKEND"]
 

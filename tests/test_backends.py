@@ -23,7 +23,7 @@ def networks():
 
 
 def drawn(weight, rng) -> np.ndarray:
-    """A weight of a trained network's size, without any backend's random numbers."""
+    """A random weight of the size of a trained one, independent of the backend."""
     if "variance" in weight.path:
         return np.abs(rng.normal(size=weight.shape)) + 0.5
     return rng.normal(size=weight.shape) / np.sqrt(max(1, np.prod(weight.shape[:-1])))

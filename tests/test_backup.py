@@ -1,4 +1,4 @@
-"""The recorder in a training of one's own that Keras's BackupAndRestore brings back."""
+"""The recorder in a training that Keras's BackupAndRestore resumes."""
 
 import re
 
@@ -17,7 +17,7 @@ RECORDER, BACKUP, KILLER = "recorder", "backup", "killer"
 
 
 def model() -> keras.Model:
-    """A new model, always of the same weights, as a script makes it that is started again."""
+    """A new model with fixed initial weights, as in a script that is started again."""
     images = keras.Input((4,))
     x = images
     for number in range(2):
@@ -31,9 +31,9 @@ def model() -> keras.Model:
 
 
 def train(folder, backup, order, *, end=None, epochs=EPOCHS, every=1, seed=None) -> RunFolder:
-    """One `fit`, which an exception ends in an epoch.
+    """One `fit`, which an exception ends in the epoch `end`.
 
-    `seed` is of the order of the images, which is theirs without one.
+    `seed` is that of the order of the images; without one they are not shuffled.
     """
     x = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
     recorder = RepresentationRecorder(
@@ -64,7 +64,7 @@ def records_of(folder: RunFolder) -> dict[int, bytes]:
     return {epoch: folder.record_file(epoch).read_bytes() for epoch in folder.epochs()}
 
 
-# The epoch in which a training ends, and the order of its callbacks.
+# The epoch in which the training ends, and the order of the callbacks.
 MOMENTS = [
     (2, (RECORDER, KILLER, BACKUP)),
     (EPOCHS, (BACKUP, KILLER, RECORDER)),
@@ -81,7 +81,7 @@ MORE = [
 
 
 @pytest.mark.parametrize("moments", [MOMENTS, pytest.param(MORE, marks=pytest.mark.long)])
-def test_no_record_is_lost_and_none_is_doubled(whole, tmp_path, moments):
+def test_no_record_is_lost_or_made_twice(whole, tmp_path, moments):
     for number, (epoch, order) in enumerate(moments):
         place = tmp_path / f"run{number}", tmp_path / f"backup{number}"
         folder = train(*place, order, end=epoch)
@@ -93,12 +93,12 @@ def test_no_record_is_lost_and_none_is_doubled(whole, tmp_path, moments):
         for each in whole.epochs():
             assert folder.record(each).identical(whole.record(each)), (epoch, order, each)
         kept = {e: folder.record_file(e).read_bytes() for e in before}
-        assert kept == before, f"none is made anew: {epoch}, {order}"
-        assert not folder.aside.exists()
+        assert kept == before, f"no record is made again: {epoch}, {order}"
+        assert not folder.set_aside_folder.exists()
 
 
-def test_epochs_out_of_the_schedule_stay_out_of_it(tmp_path):
-    """Where a training goes on is no start of one."""
+def test_a_resumed_training_records_only_scheduled_epochs(tmp_path):
+    """The epoch at which it resumes is not recorded as an initial state."""
     place, order = (tmp_path / "run", tmp_path / "backup"), (RECORDER, BACKUP, KILLER)
     folder = train(*place, order, end=2, epochs=5, every=4)
     assert folder.epochs() == [0]
@@ -106,10 +106,10 @@ def test_epochs_out_of_the_schedule_stay_out_of_it(tmp_path):
     assert folder.epochs() == [0, 4, 5]
 
 
-def test_a_record_that_the_training_does_not_come_back_to_is_set_aside(tmp_path, capsys):
-    """The images come in another order than before, so the weights of epoch 2 are others.
+def test_a_record_with_other_weights_than_the_resumed_training_is_set_aside(tmp_path, capsys):
+    """Another order of the images gives other weights at epoch 2.
 
-    A training that was not brought back, but began anew, is refused.
+    A training that starts again without being restored is rejected.
     """
     order = (RECORDER, KILLER, BACKUP)
     folder = train(tmp_path / "run", tmp_path / "backup", order, end=2, seed=1)
@@ -123,8 +123,8 @@ def test_a_record_that_the_training_does_not_come_back_to_is_set_aside(tmp_path,
     after = records_of(folder)
     assert list(after) == [0, 1, 2, 3]
     assert [after[epoch] == before[epoch] for epoch in (0, 1, 2)] == [True, True, False]
-    assert files_below(folder.aside) == ["epoch-000002.nc"]
-    assert (folder.aside / "epoch-000002.nc").read_bytes() == before[2]
+    assert files_below(folder.set_aside_folder) == ["epoch-000002.nc"]
+    assert (folder.set_aside_folder / "epoch-000002.nc").read_bytes() == before[2]
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "epoch 2 was recorded before the training went back to epoch 1" in said
     names = folder.checksums.read()[0]

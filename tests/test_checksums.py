@@ -1,4 +1,4 @@
-"""What a run folder knows of its files: checksums, one writer, no half-written file, no way out."""
+"""Files of a run folder: checksums, atomic writing, the lock, and links out of the folder."""
 
 import io
 import itertools
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records import atomic as atomic_module
-from repdyn_keras.records.checksums import GONE, Checksums, digest_of, whole_lines
+from repdyn_keras.records.checksums import DELETED, Checksums, complete_length, entry_of
 
 pytestmark = pytest.mark.without_keras
 
@@ -43,14 +43,14 @@ def keep_weights(folder: RunFolder, data: bytes = NEW) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    """Waiting for the disk takes long, and no test can see what it does."""
+def no_fsync(monkeypatch):
+    """No fsync, which is slow and has no effect that a test could observe."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
-    """A run folder with one file of each way of writing."""
+    """A run folder with a file of each kind of write: whole, appended, by path."""
     folder = RunFolder(tmp_path / "run")
     folder.write(folder.record_file(0), OLD)
     table(folder).append(row(0))
@@ -64,14 +64,14 @@ def fresh(folder: RunFolder) -> Checksums:
 
 
 def problems(folder: RunFolder) -> dict[str, str]:
-    """What is wrong, by file name."""
+    """The problems by file name."""
     sums = fresh(folder)
     found = {name: sums.problem_of(name) for name in sums.read()[0]}
     return {name: problem for name, problem in found.items() if problem}
 
 
 def announced(folder: RunFolder, path: Path, data: bytes) -> None:
-    """Notes what a file is about to hold, as a writer that is killed right after it."""
+    """Announces a file, as a writer that is killed before it renames the file."""
     (folder.path / "part").write_bytes(data)
     fresh(folder).announce_file(path, folder.path / "part")
     (folder.path / "part").unlink()
@@ -84,39 +84,42 @@ def held(path: Path) -> bytes:
 def test_every_written_file_has_an_entry_by_which_changes_are_found(folder):
     for name in ("with spaces  in it.png", "näme ✓.png", "a\rb.png", "-"):
         folder.write(folder.figures / name, NEW)
-    with pytest.raises(InputError, match="more than one line"):
+    with pytest.raises(InputError, match="file name of one line"):
         folder.write(folder.path / "one\ntwo", b"")
     entries, last, bad = fresh(folder).read()
     assert (len(entries), last, bad) == (7, "figures/-", [])
     for name, found in entries.items():
         path = folder.path / name
-        assert (found[-1].digest, found[-1].size) == digest_of(path)
+        assert found[-1] == entry_of(path)
         data, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
         for changed in (bytes([data[0] ^ 1]) + data[1:], data[:-1], data + b"\0", b""):
             path.write_bytes(changed)
-            os.utime(path, ns=times)  # a bad disk leaves them as they were
-            problem = "its bytes are not those that were written"
+            os.utime(path, ns=times)  # a faulty disk does not change them
+            problem = "its content changed"
             if len(changed) != len(data):
-                problem = f"it has {len(changed)} bytes, and {len(data)} were written"
+                problem = f"it has {len(changed)} bytes instead of {len(data)}"
             assert problems(folder) == {name: problem}
-            words = f"^{re.escape(str(path))} is damaged: {problem} .*`repdyn doctor {folder.path}`"
+            words = f"^{re.escape(str(path))} is damaged.*Received: {problem}.*"
+            words += f"`repdyn doctor {folder.path}`"
             with pytest.raises(InputError, match=words):
                 fresh(folder).check(path)
         path.write_bytes(data)
         assert folder.checksums.check(path) == path
         path.write_bytes(data[::-1])
-        assert folder.checksums.problem(path) != "", "what was whole is looked at again"
+        assert folder.checksums.problem(path) != "", (
+            "an intact file is checked again after a change"
+        )
         path.unlink()
         assert problems(folder) == {name: "it is missing"}
         path.write_bytes(data)
     (folder.path / "notes.txt").write_text("it has no entry")
     assert fresh(folder).check(folder.path / "notes.txt").is_file()
     folder.checksums.path.unlink()
-    fresh(folder).settle()
+    fresh(folder).confirm_last()
     assert fresh(folder).read() == ({}, "", []) and not folder.checksums.path.exists()
 
 
-def test_bad_lines_are_named_and_a_torn_one_is_written_over(folder):
+def test_damaged_lines_are_reported_and_a_cut_off_one_is_overwritten(folder):
     path = folder.checksums.path
     data = path.read_bytes()
     bad = ["../victim", "/etc/passwd", "records/../../victim", "..", ".", "/", ""]
@@ -131,7 +134,7 @@ def test_bad_lines_are_named_and_a_torn_one_is_written_over(folder):
         entries, _, found = fresh(folder).read()
         assert found and RECORD not in entries, (place, bit)
     folder.write(folder.record_file(1), NEW)
-    assert fresh(folder).read()[2] == found, "they stay, to be found"
+    assert fresh(folder).read()[2] == found, "damaged lines stay"
     path.write_bytes(data)
     folder.write(folder.record_file(1), NEW)
     whole = path.read_bytes()
@@ -139,49 +142,51 @@ def test_bad_lines_are_named_and_a_torn_one_is_written_over(folder):
         path.write_bytes(whole[:end])
         entries, last, found = fresh(folder).read()
         assert (len(entries), last, found) == (3, WEIGHTS, []), end
-        fresh(folder).announce(folder.record_file(1), *digest_of(folder.record_file(1)))
+        fresh(folder).announce(folder.record_file(1), *entry_of(folder.record_file(1)))
         assert path.read_bytes() == whole
 
 
-def test_the_end_of_the_last_whole_line_is_found_in_files_of_any_length(tmp_path):
+def test_the_end_of_the_last_complete_line_is_found_in_files_of_any_length(tmp_path):
     path = tmp_path / "text"
     for length, tail in itertools.product((0, 1, 4095, 4096, 4097, 9000), (0, 1, 4095, 4096, 5000)):
         path.write_bytes(b"x" * length + b"\n" + b"y" * tail)
-        assert whole_lines(path) == length + 1
+        assert complete_length(path) == length + 1
     path.write_bytes(b"y" * 9000)
-    assert whole_lines(path) == 0
+    assert complete_length(path) == 0
 
 
-def test_an_announced_file_is_old_or_new_until_the_next_writer_settles_it(folder):
+def test_an_announced_file_may_be_old_or_new_until_the_next_writer_confirms_it(folder):
     path = folder.record_file(0)
     for case, data in {"old": OLD, "new": NEW, "neither": b"0", "missing": None}.items():
         folder.write(path, OLD)
         announced(folder, path, NEW)
         path.unlink() if data is None else path.write_bytes(data)
         assert list(problems(folder)) == ([] if case in ("old", "new") else [RECORD]), case
-        fresh(folder).settle()
+        fresh(folder).confirm_last()
         assert list(problems(folder)) == ([RECORD] if case == "neither" else []), case
         before = held(folder.checksums.path)
-        fresh(folder).settle()
-        assert held(folder.checksums.path) == before, "what is settled is not noted again"
-    assert fresh(folder).of(path)[-1].digest == GONE
+        fresh(folder).confirm_last()
+        assert held(folder.checksums.path) == before, "a confirmed line is not repeated"
+    assert fresh(folder).accepted(path)[-1] == DELETED
     folder.write(path, OLD)
     announced(folder, path, NEW)
-    announced(folder, folder.record_file(7), NEW)  # by a writer that does not settle first
+    announced(folder, folder.record_file(7), NEW)  # by a writer that skips confirm_last
     assert list(problems(folder)) == [RECORD, "records/epoch-000007.nc"]
 
 
-def test_what_was_forgotten_may_be_missing_and_set_aside_never_overwrites(folder):
+def test_a_forgotten_file_may_be_missing_and_set_aside_never_overwrites(folder):
     path = folder.record_file(0)
     fresh(folder).forget(path)
-    assert problems(folder) == {RECORD: "it was taken away, and is there"}
+    assert problems(folder) == {RECORD: "it was removed, but exists"}
     for number, data in enumerate((OLD, NEW, b"third"), start=1):
         folder.write(path, data)
         moved = folder.set_aside(path)
-        assert moved == folder.aside / (path.name if number == 1 else f"{number}-{path.name}")
+        assert moved == folder.set_aside_folder / (
+            path.name if number == 1 else f"{number}-{path.name}"
+        )
         assert moved.read_bytes() == data and not path.exists()
         assert problems(folder) == {}
-    assert len(list(folder.aside.iterdir())) == 3
+    assert len(list(folder.set_aside_folder.iterdir())) == 3
     before = held(folder.checksums.path)
     fresh(folder).forget(folder.record_file(5))
     assert held(folder.checksums.path) == before, "it has no entry"
@@ -193,11 +198,10 @@ class Died(BaseException):
 
 @contextmanager
 def disk(how: str = "", when: int = -1):
-    """Yields the list of steps of writing; at one of them the disk is full or the process dies.
+    """Yields the list of write steps; at one of them the disk is full or the process dies.
 
     Args:
-        how: "fails", or "dies": nothing is done from there on, and the end of a file that was
-            being waited for is lost.
+        how: "fails", or "dies": later steps have no effect, and a file in an fsync loses its end.
         when: the number of the step.
     """
     steps, real = [], {name: getattr(os, name) for name in ("mkdir", "fsync", "replace")}
@@ -229,7 +233,7 @@ def disk(how: str = "", when: int = -1):
         yield steps
 
 
-# What is done, and to which file.
+# A write, and the file that it changes.
 WRITES = {
     "a new record": (lambda f: f.write(f.record_file(1), NEW), "records/epoch-000001.nc"),
     "a record again": (lambda f: f.write(f.record_file(0), NEW), RECORD),
@@ -266,19 +270,19 @@ def test_after_any_step_of_writing_a_file_is_old_or_new_or_reported(folder, what
         assert set(wrong) <= {name}, step
         if how == "fails":
             assert is_sound and (raised or found == new), step
-            assert left.leftovers() == [], step
+            assert left.partial_files() == [], step
             full = f"Cannot write {left.path}.*the disk is full"
             assert raised is None or re.match(full, str(raised)), step
         else:
             assert isinstance(raised, Died), step
         if what != "set aside" and found:
             assert bool(wrong) != is_sound, step
-            assert fresh(left).of(path), step
+            assert fresh(left).accepted(path), step
         with left.locked():
-            assert left.leftovers() == [], step
+            assert left.partial_files() == [], step
             still = problems(left)
             assert bool(still) != is_sound or (path.exists() and not found), step
-            if still:  # a row without its end, or a table without a row
+            if still:  # a cut-off row, or a table without one
                 table(left, name).replace([row(4)])
             elif what != "set aside" or found:
                 write(left)
@@ -287,7 +291,7 @@ def test_after_any_step_of_writing_a_file_is_old_or_new_or_reported(folder, what
 
 
 def test_bytes_are_on_the_disk_before_their_name_and_lines_before_their_files(folder):
-    """A power cut may take what was not waited for."""
+    """A power failure may lose everything that is not fsynced."""
     part = f".{folder.record_file(0).name}.{os.getpid()}.part"
     with disk() as steps:
         folder.write(folder.record_file(0), NEW)
@@ -300,7 +304,7 @@ def test_bytes_are_on_the_disk_before_their_name_and_lines_before_their_files(fo
 
 @contextmanager
 def largest_file(size: int):
-    """The system lets no file grow beyond a size, and takes a part of what does not fit."""
+    """Limits the size of files; a write that exceeds it is done in part."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -310,10 +314,10 @@ def largest_file(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_takes_a_part_keeps_none_of_it(folder):
+def test_a_partial_append_is_undone(folder):
     rows = table(folder)
     for name, taken in itertools.product((SUMS, "history.csv"), (1, 5, 7)):
-        if name == "history.csv":  # the longer of the two is cut
+        if name == "history.csv":  # the limit must exceed checksums.txt
             rows.append(*map(row, range(100)))
         size, count = (folder.path / name).stat().st_size, len(folder.history())
         with (
@@ -327,8 +331,10 @@ def test_a_disk_that_takes_a_part_keeps_none_of_it(folder):
         assert len(folder.history()) == count + 1 and folder.history()[-1]["epoch"] == "2"
 
 
-def test_without_room_nothing_is_written(folder, monkeypatch):
-    assert atomic_module.free_bytes(folder.path / "no" / "such") > 0, "that of the disk"
+def test_without_free_space_nothing_is_written(folder, monkeypatch):
+    assert atomic_module.free_bytes(folder.path / "no" / "such") > 0, (
+        "of the nearest existing parent"
+    )
     before = held(folder.checksums.path)
     monkeypatch.setattr(atomic_module, "free_bytes", lambda path: len(NEW) - 1)
     with pytest.raises(StorageError, match="the disk is full"):
@@ -351,22 +357,22 @@ LINKS = {
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_nothing_is_written_through_a_link_that_leads_out(folder, name):
+def test_links_out_of_the_folder_are_not_followed(folder, name):
     link, outside = folder.path / name, folder.path.parent / "outside"
     if link.exists():
         link.rename(folder.path.parent / "away")
     link.symlink_to(outside)
-    what = "is a link. Expected a file" if "." in name else "is a link that leads out of"
-    with pytest.raises(StorageError, match=f"{name} {what}"):
+    what = "Expected a regular file" if "." in name else "Expected a folder inside"
+    with pytest.raises(StorageError, match=rf"Cannot write .*{name}\. {what}.*symbolic link"):
         LINKS[name](folder)
     assert not outside.exists()
     outside.write_text("mine") if "." in name else outside.mkdir()
-    with pytest.raises(StorageError, match=f"{name} {what}"):
+    with pytest.raises(StorageError, match=rf"Cannot write .*{name}\. {what}.*symbolic link"):
         LINKS[name](folder)
     assert outside.read_text() == "mine" if "." in name else not list(outside.iterdir())
 
 
-def test_a_link_that_stays_inside_is_followed_and_one_in_a_files_place_is_replaced(folder):
+def test_a_link_inside_the_folder_is_followed_and_a_linked_file_is_replaced(folder):
     (folder.path / "pictures").mkdir()
     folder.figures.symlink_to("pictures", target_is_directory=True)
     folder.write(folder.figures / "cka.png", NEW)
@@ -389,7 +395,7 @@ sys.stdin.read()
 """
 
 
-def test_a_second_process_is_refused_and_touches_nothing_until_the_first_is_killed(folder):
+def test_a_second_writer_is_rejected_until_the_first_is_killed(folder):
     owner, mine = folder.path / ".owner", folder.records / ".notes"
     names = ("records/.epoch-000001.nc.7.part", ".history.csv.7.part", "weights/.e.7.weights.h5")
     command = [sys.executable, "-c", HOLD, str(folder.path)]
@@ -401,23 +407,23 @@ def test_a_second_process_is_refused_and_touches_nothing_until_the_first_is_kill
         before = held(folder.checksums.path)
         with pytest.raises(InputError, match=f"Another process writes to {folder.path}") as caught:
             folder.lock()
-        assert f"(pid {process.pid} on {socket.gethostname()}, since" in str(caught.value)
+        assert f"held by pid {process.pid} on {socket.gethostname()}, since" in str(caught.value)
         assert not isinstance(caught.value, StorageError)
-        assert folder.leftovers() == sorted(folder.path / name for name in names)
+        assert folder.partial_files() == sorted(folder.path / name for name in names)
         assert held(folder.checksums.path) == before
-        assert held(folder.checksums.check(folder.record_file(0))) == OLD, "reading goes on"
+        assert held(folder.checksums.check(folder.record_file(0))) == OLD, "reading needs no lock"
         owner.write_bytes(b"\xff")
-        with pytest.raises(InputError, match="an unknown one"):
+        with pytest.raises(InputError, match="an unknown process"):
             folder.lock()
         process.send_signal(signal.SIGKILL)
-    assert owner.exists(), "it could not clear it away"
+    assert owner.exists(), "a killed process does not remove it"
     with folder.locked():
         assert f"pid {os.getpid()} on" in owner.read_text()
-        assert folder.leftovers() == [] and mine.exists()
+        assert folder.partial_files() == [] and mine.exists()
     assert not owner.exists() and problems(folder) == {}
 
 
-def test_one_process_takes_it_more_than_once_and_an_error_gives_it_back(folder):
+def test_the_lock_is_reentrant_and_released_after_an_error(folder):
     def is_free() -> bool:
         try:
             with FileLock(folder.path / ".lock", timeout=0):
@@ -434,11 +440,14 @@ def test_one_process_takes_it_more_than_once_and_an_error_gives_it_back(folder):
     assert not (folder.path / ".owner").exists() and is_free()
     announced(folder, folder.record_file(1), NEW)
     with disk() as steps, largest_file(0), pytest.raises(StorageError, match="Cannot write"):
-        folder.lock()  # it cannot say whose it is
-    with disk("fails", len(steps)), pytest.raises(StorageError, match=f"{SUMS}: the disk is full"):
-        folder.lock()  # it cannot settle what was announced
+        folder.lock()  # .owner cannot be written
+    with (
+        disk("fails", len(steps)),
+        pytest.raises(StorageError, match=f"{SUMS}. .*the disk is full"),
+    ):
+        folder.lock()  # confirm_last cannot write
     assert is_free()
     folder.lock()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(folder.unlock).result()
-    assert is_free(), "any thread of the process gives it back"
+    assert is_free(), "any thread of the process releases it"

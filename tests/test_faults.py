@@ -1,4 +1,4 @@
-"""kill -9 at random moments of real runs: each is resumed to the same bits."""
+"""Runs that are killed at random moments are resumed with bit-identical results."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ KILLS = 3 if BACKEND == "jax" else 1
 
 
 @pytest.mark.long
-def test_a_run_that_is_killed_at_a_random_moment_is_resumed_to_the_same_bits():
+def test_runs_killed_at_random_moments_resume_bit_identically():
     command = [sys.executable, str(FAULTS / "kill.py"), "--backend", BACKEND]
     done = subprocess.run(
         [*command, "--kills", str(KILLS), "--jobs", "1"],

@@ -112,7 +112,7 @@ def test_a_backend_that_anything_names_is_left_alone(tmp_path, before, configure
     if configured is not None:
         (tmp_path / ".keras").mkdir()
         (tmp_path / ".keras" / "keras.json").write_text(json.dumps({"backend": configured}))
-    code = f"import os\n{before}\nimport repdyn_keras; print(repdyn_keras._settled)"
+    code = f"import os\n{before}\nimport repdyn_keras; print(repdyn_keras._selected_backend)"
     done = python(code, tmp_path)
     assert done.stdout == f"{taken}\n", done.stderr
 
@@ -120,9 +120,9 @@ def test_a_backend_that_anything_names_is_left_alone(tmp_path, before, configure
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"KERAS_BACKEND": "torch"}, ["'torch', the backend by KERAS_BACKEND", "[torch]"]),
-        ({"KERAS_BACKEND": "tensorfow"}, ["KERAS_BACKEND is 'tensorfow'", "jax, tensorflow"]),
-        ({}, ["the backend by Keras's default", "[tensorflow]", "KERAS_BACKEND=jax"]),
+        ({"KERAS_BACKEND": "torch"}, ["'torch', the backend named by KERAS_BACKEND", "[torch]"]),
+        ({"KERAS_BACKEND": "tensorfow"}, ["KERAS_BACKEND='tensorfow'", "jax, tensorflow"]),
+        ({}, ["the backend named by Keras's default", "[tensorflow]", "KERAS_BACKEND=jax"]),
     ],
 )
 def test_a_backend_that_is_not_installed_is_one_line(tmp_path, variables, words):

@@ -1,4 +1,4 @@
-"""The run folder: what is written comes back as it was, and what is broken says so."""
+"""Run folders: what is written is read unchanged, and damaged files raise errors."""
 
 import csv
 import os
@@ -12,7 +12,7 @@ from helpers import assert_input_error
 
 from repdyn_keras.config import Config, to_toml
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder, read_netcdf, write_netcdf
-from repdyn_keras.records.atomic import write_text
+from repdyn_keras.records.atomic import write_bytes
 from repdyn_keras.records.netcdf import read_arrays, read_attribute
 
 pytestmark = pytest.mark.without_keras
@@ -55,7 +55,7 @@ def assert_same_bits(one, other, name=""):
 
 
 def assert_same(found, wanted):
-    """Every variable and attribute is the same, to the last bit."""
+    """Every variable and attribute is bit-identical."""
     assert set(found.variables) == set(wanted.variables)
     for name in wanted.data_vars:
         assert found[name].dims == wanted[name].dims, name
@@ -67,10 +67,10 @@ def assert_same(found, wanted):
 # --- files ------------------------------------------------------------------------------------
 
 
-def test_a_dataset_comes_back_bit_for_bit_and_stays_in_memory(path):
+def test_a_dataset_is_read_bit_for_bit_into_memory(path):
     data = dataset()
     write_netcdf(data, path)
-    assert data.identical(dataset()), "writing changes nothing in memory"
+    assert data.identical(dataset()), "writing leaves the Dataset unchanged"
     with h5netcdf.File(path, "r") as file:
         assert all("_FillValue" not in variable.attrs for variable in file.variables.values())
     found = read_netcdf(path)
@@ -80,7 +80,7 @@ def test_a_dataset_comes_back_bit_for_bit_and_stays_in_memory(path):
     assert (read_attribute(path, "epoch"), read_attribute(path, "weights_hash")) == (1, "ab" * 32)
 
 
-def test_plain_arrays_are_those_of_the_labelled_read(path):
+def test_plain_arrays_equal_those_of_the_dataset(path):
     names = ["regions", "accuracy", "scalar", "odd32", "odd", "label"]
     found = read_arrays(path, ["none", *names])
     assert list(found) == names
@@ -94,7 +94,7 @@ def test_plain_arrays_are_those_of_the_labelled_read(path):
 
 def test_a_dataset_or_block_that_fails_leaves_the_old_file_and_no_other(path):
     class Unwritable:
-        """No NetCDF file can hold it."""
+        """A value that NetCDF cannot store."""
 
     bad = dataset(1).assign(bad=(("layer",), np.array([Unwritable()] * 3, dtype=object)))
     for each in (path, path.with_name("new.nc")):
@@ -102,8 +102,8 @@ def test_a_dataset_or_block_that_fails_leaves_the_old_file_and_no_other(path):
             write_netcdf(bad, each)
     assert_same(read_netcdf(path), dataset())
     assert [file.name for file in path.parent.iterdir()] == ["one.nc"]
-    write_text(path, "näme ✓\n")
-    assert path.read_bytes() == "näme ✓\n".encode()
+    write_bytes(path, "näme ✓\n".encode())
+    assert path.read_text("utf-8") == "näme ✓\n"
 
 
 READERS = {
@@ -113,7 +113,7 @@ READERS = {
 }
 
 
-def test_a_broken_missing_or_foreign_file_is_refused_by_name_by_every_reader(path):
+def test_every_reader_rejects_a_damaged_missing_or_foreign_file_by_name(path):
     whole = path.read_bytes()
     broken = {
         "empty": b"",
@@ -126,7 +126,7 @@ def test_a_broken_missing_or_foreign_file_is_refused_by_name_by_every_reader(pat
     for reader, read in READERS.items():
         for how, data in broken.items():
             path.write_bytes(data)
-            words = "cannot be read.*damaged or only half written"
+            words = "cannot be read.*Received: a damaged or incomplete"
             assert_input_error((reader, how), f"{path} {words}", read, path)
         assert_input_error(reader, r"No file .*none\.nc", read, path.with_name("none.nc"))
         for version in (0, SCHEMA_VERSION + 1, 99, "1", None):
@@ -135,10 +135,10 @@ def test_a_broken_missing_or_foreign_file_is_refused_by_name_by_every_reader(pat
                 del file.attrs["schema_version"]
                 if version is not None:
                     file.attrs["schema_version"] = version
-            words = f"{path} has format version .*{version}.*. Expected {SCHEMA_VERSION}"
+            words = f"{path} has another format.*Expected {SCHEMA_VERSION}. Received: .?{version}"
             assert_input_error((reader, version), words, read, path)
     dataset().to_netcdf(path.with_name("somebody.nc"), engine="h5netcdf")
-    words = "somebody.nc has format version None"
+    words = "somebody.nc has another format version.*Received: None"
     assert_input_error("somebody's", words, read_netcdf, path.with_name("somebody.nc"))
     path.write_bytes(whole)
     assert_input_error("no attribute", str(path), read_attribute, path, "none")
@@ -156,7 +156,7 @@ def folder(tmp_path):
     return folder
 
 
-def test_nothing_is_created_before_it_is_asked_for(tmp_path):
+def test_nothing_is_created_before_the_first_write(tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert folder.epochs() == folder.history() == []
     assert folder.config() == {} and folder.checkpoint() is None
@@ -164,7 +164,7 @@ def test_nothing_is_created_before_it_is_asked_for(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_epochs_are_sorted_by_number_and_other_files_are_none(folder):
+def test_epochs_are_sorted_by_number_and_other_files_are_ignored(folder):
     folder.write_record(1_000_000, dataset())
     folder.write_record(999_999, dataset())
     names = (".epoch-000005.nc.1.part", "epoch-000005.nc.part", "epoch-000005.nc~", "epoch-5.nc")
@@ -174,10 +174,10 @@ def test_epochs_are_sorted_by_number_and_other_files_are_none(folder):
     assert folder.epochs() == [0, 2, 10, 999_999, 1_000_000]
 
 
-def test_records_come_back_one_by_one_and_stacked(folder):
+def test_records_are_read_one_by_one_and_stacked(folder):
     assert_same(folder.record(2), dataset(2))
     assert_same(folder.constants(), dataset())
-    assert (folder.recorded_hash(10), folder.recorded_images(10)) == ("ab" * 32, "cd")
+    assert (folder.recorded_hash(10), folder.recorded_images_hash(10)) == ("ab" * 32, "cd")
     assert folder.recorded_layers(10) == dataset()["layer"].values.tolist()
     assert (folder.record_file(2).name, folder.fingerprint_length(2)) == ("epoch-000002.nc", 50)
     found = folder.series([10, 0], ["accuracy", "regions", "scalar", "none"])
@@ -191,11 +191,11 @@ def test_records_come_back_one_by_one_and_stacked(folder):
     folder.write_record(11, dataset(11).drop_vars("accuracy"))
     assert list(folder.series([0, 11], ["accuracy", "scalar"])) == ["scalar"]
     folder.write_record(12, dataset(12).isel(pair=slice(1, None)))
-    words = r"epoch-000012.nc is of another recording.*\(3, 49\). Expected \(3, 50\)"
+    words = r"epoch-000012.nc belongs to another recording.*shape \(3, 50\). Received: \(3, 49\)"
     assert_input_error("shorter", words, folder.fingerprints, [0, 12], slice(0, 3))
 
 
-def test_one_broken_record_is_named_and_the_others_stay_usable(folder):
+def test_a_damaged_record_is_named_and_the_others_remain_usable(folder):
     folder.record_file(2).write_bytes(b"half")
     for name, read in {
         "series": lambda epochs: folder.series(epochs, ["accuracy"]),
@@ -206,7 +206,7 @@ def test_one_broken_record_is_named_and_the_others_stay_usable(folder):
         read([0, 10])
 
 
-def test_a_folder_with_records_is_accepted_and_others_are_refused_by_name(folder, tmp_path):
+def test_a_folder_without_records_is_rejected_by_name(folder, tmp_path):
     assert folder.require_records() is folder
     missing, empty = RunFolder(tmp_path / "none"), RunFolder(tmp_path / "empty")
     assert_input_error("none", r"No folder .*none", missing.require_records)
@@ -215,7 +215,7 @@ def test_a_folder_with_records_is_accepted_and_others_are_refused_by_name(folder
     folder.constants_file.unlink()
     assert_input_error("no constants", r"constants\.nc", folder.require_records)
     config = Config(model="vit", epochs=5, blocks=(1, 2))
-    write_text(folder.config_file, to_toml(config, {"keras": "3"}))
+    write_bytes(folder.config_file, to_toml(config, {"keras": "3"}).encode())
     assert Config(**folder.config()) == config
 
 
@@ -240,13 +240,13 @@ def test_dynamics_are_current_while_no_record_is_newer(folder):
     assert not folder.dynamics_are_current()
 
 
-def test_a_table_grows_by_whole_rows_that_lose_nothing(tmp_path):
+def test_a_table_grows_by_whole_rows_without_loss(tmp_path):
     folder = RunFolder(tmp_path)
     rows = [{"epoch": e, "loss": loss} for e, loss in enumerate((1 / 3, 1e-17, 0.1 + 0.2))]
     rows[1]["note"] = 'with "quotes", commas\nand lines'
     columns = ("epoch", "loss", "note")
     for row in rows:
-        folder.table(folder.history_file, columns).append(row)  # each as another process
+        folder.table(folder.history_file, columns).append(row)  # as by another process
         found = folder.history()[-1]
         assert float(found["loss"]) == row["loss"]
         assert found["note"] == row.get("note", "")

@@ -53,8 +53,8 @@ FILES = {
     "history.csv": "from the checkpoint",
     "timing.csv": "by setting it aside",
     "checkpoint/state.nc": "by setting it aside",
-    "records/constants.nc": "from kept weights",
-    "records/epoch-000001.nc": "from kept weights",
+    "records/constants.nc": "from saved weights",
+    "records/epoch-000001.nc": "from saved weights",
     "weights/epoch-000002.weights.h5": "by setting it aside",
     "dynamics.nc": "from the records",
     "figures/cka.png": "from the records",
@@ -150,7 +150,11 @@ def test_what_is_repaired_is_what_it_was(tiny_run, copy, undrawn, names, damage)
     assert names or contents(copy.path) == before, "what is whole is left alone"
     assert problems(copy) == {}
     assert_same_results(copy, tiny_run.folder)
-    aside = [file.name for file in copy.aside.iterdir()] if copy.aside.is_dir() else []
+    aside = (
+        [file.name for file in copy.set_aside_folder.iterdir()]
+        if copy.set_aside_folder.is_dir()
+        else []
+    )
     moved = [] if damage is Path.unlink else [Path(name).name for name in names]
     assert sorted(aside) == sorted(moved), "damaged files are kept"
 

@@ -28,12 +28,12 @@ from repdyn_keras.config import resolve, to_toml
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.checkpoint import load_checkpoint
-from repdyn_keras.experiment.folders import begin_folder
 from repdyn_keras.experiment.history import ACCURACIES
 from repdyn_keras.experiment.training import RunRecorder
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
+from repdyn_keras.records.run_folder import create_folder
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -101,8 +101,10 @@ def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tm
     assert differences(whole, folder) == []
     assert {e: folder.record_file(e).read_bytes() for e in recorded} == recorded
     assert files_below(folder.weights) == files_below(whole.weights)
-    assert folder.leftovers() == []
-    assert {name.partition("-")[2] or name for name in files_below(folder.aside)} == {"history.csv"}
+    assert folder.partial_files() == []
+    assert {name.partition("-")[2] or name for name in files_below(folder.set_aside_folder)} == {
+        "history.csv"
+    }
 
 
 @pytest.mark.long
@@ -119,7 +121,7 @@ def test_history_past_the_checkpoint_is_set_aside(whole, tmp_path):
     watcher = Calls("resumed", 1, lambda: heard.append("resumed from 1"))
     run({"model": MODEL}, out=folder.path, resume=True, watcher=watcher)
     assert heard == ["resumed from 1"]
-    assert contents(folder.aside) == {"history.csv": written}
+    assert contents(folder.set_aside_folder) == {"history.csv": written}
     assert differences(whole, folder) == []
 
 
@@ -159,7 +161,7 @@ def test_an_extended_run_equals_one_that_was_that_long_from_the_start(whole, tmp
         words = ("--resume", "--epochs", 4, "--model", MODEL, "--quiet")
         assert isinstance(repdyn("run", folder.path, *words).exception, Killed)
     assert folder.epochs() == [0, 1]
-    assert contents(folder.aside) == {
+    assert contents(folder.set_aside_folder) == {
         "epoch-000002.nc": record,
         "epoch-000002.weights.h5": weights,
         "history.csv": history,
@@ -188,7 +190,7 @@ def test_another_run_than_the_one_in_the_folder_is_refused(tmp_path):
     for number, (stored, given, message) in enumerate(REFUSED):
         path = tmp_path / f"run{number}"
         config = resolve(Config(**{**SHORT, "model": "resnet", **stored}))
-        begin_folder(path, "run.toml", to_toml(config, versions()))
+        create_folder(path, "run.toml", to_toml(config, versions()))
         before = contents(path)
         assert_input_error(given, message, repdyn_keras.run, given, out=path, resume=True)
         assert contents(path) == before

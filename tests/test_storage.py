@@ -1,4 +1,4 @@
-"""Full and read-only disks: one clear error, everything before it readable, and it goes on."""
+"""Full and read-only disks: one clear error, intact files, and a run that resumes."""
 
 import errno
 import os
@@ -11,7 +11,6 @@ from helpers import (
     MODEL,
     SHORT,
     Calls,
-    assert_input_error,
     assert_refused,
     contents,
     differences,
@@ -27,7 +26,7 @@ from repdyn_keras.config import resolve, to_toml
 from repdyn_keras.dynamics import analyze
 from repdyn_keras.errors import StorageError
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.atomic import free_bytes, storage
+from repdyn_keras.records.atomic import free_bytes, storage_errors
 
 pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("without_pictures")]
 
@@ -35,7 +34,7 @@ PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def mount(*arguments: str) -> None:
-    """Calls `mount`, or skips the test where it cannot be done."""
+    """Calls `mount`, or skips the test if that is not possible."""
     try:
         done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
     except OSError as error:
@@ -46,7 +45,7 @@ def mount(*arguments: str) -> None:
 
 @pytest.fixture
 def disk(tmp_path):
-    """Makes a small disk of its own, of some bytes; it is gone after the test."""
+    """Makes a small disk of a given number of bytes, which is removed after the test."""
     path = tmp_path / "disk"
 
     def make(size: int) -> Path:
@@ -59,7 +58,7 @@ def disk(tmp_path):
 
 
 def fill(disk: Path, left: int) -> None:
-    """Fills a disk, but for some bytes."""
+    """Fills a disk up to `left` bytes."""
     (disk / "ballast").write_bytes(bytes(max(0, free_bytes(disk) - left)))
 
 
@@ -69,22 +68,22 @@ def fill(disk: Path, left: int) -> None:
     [("epoch_ended", 0, "checkpoint/state.nc", 1), ("recorded", 2, "records/epoch-000002.nc", 2)],
 )
 def test_a_disk_that_fills_during_a_run(disk, tmp_path, event, pages, file, checkpoint):
-    """Altogether, or up to a checksum's line: in mid-run, by somebody else's file."""
+    """Another file fills it during the run: completely, or up to the line of a checksum."""
     more = {"record_epochs": (1, 2), "keep_weights": False}
     one = whole_run(tmp_path / "whole", **more)
     small = disk(32 * 2**20)
     folder = RunFolder(small / "run")
     watcher = Calls(event, 2, lambda: fill(small, pages * PAGE))
-    with pytest.raises(StorageError, match="the disk is full.*MB free") as caught:
+    with pytest.raises(StorageError, match="the disk is full, .* free") as caught:
         run({**SHORT, **more}, out=folder.path, watcher=watcher)
     names = (str(folder.path / file), "timing.csv", "checksums.txt")
     assert any(name in str(caught.value) for name in names)
-    # What was written before can be read and analyzed.
+    # Earlier files can be read and analyzed.
     assert folder.epochs() == open_run(folder.path).dynamics["epoch"].values.tolist() == [0, 1]
     assert all(folder.record(epoch).identical(one.record(epoch)) for epoch in (0, 1))
     assert folder.checkpoint().attrs["epoch"] == checkpoint
     assert len(folder.history()) in (2, 3)
-    assert folder.leftovers() == []
+    assert folder.partial_files() == []
     before = contents(folder.records)
     with pytest.raises(StorageError, match=f"{folder.path} takes about 4.* MB more"):  # still full
         resumed(folder.path)
@@ -95,14 +94,14 @@ def test_a_disk_that_fills_during_a_run(disk, tmp_path, event, pages, file, chec
 
 
 @pytest.mark.long
-def test_a_run_that_needs_more_than_there_is_does_not_begin(disk):
+def test_a_run_that_needs_more_space_than_is_free_does_not_start(disk):
     small = disk(2**20)
     out = small / "runs" / "one"
     words = "takes about 4.* MB more, and its disk has 1.0 MB free"
     with pytest.raises(StorageError, match=f"{out} {words}"):
         run(SHORT, out=out)
     assert list(small.iterdir()) == []
-    # A disk may be mounted at the run's own folder.
+    # A disk may be mounted at the run folder itself.
     text = to_toml(resolve(Config(**SHORT)), {})
     (small / "run.toml").write_text(text, encoding="utf-8")
     with pytest.raises(StorageError, match=f"{small} {words}"):
@@ -111,7 +110,7 @@ def test_a_run_that_needs_more_than_there_is_does_not_begin(disk):
 
 
 @pytest.mark.long
-def test_a_folder_that_cannot_be_written_to_can_be_read(disk, whole):
+def test_a_read_only_folder_can_be_read(disk, whole):
     small = disk(16 * 2**20)
     folder = RunFolder(small / "run")
     shutil.copytree(whole.path, folder.path)
@@ -134,20 +133,21 @@ def test_a_folder_that_cannot_be_written_to_can_be_read(disk, whole):
 
 
 REASONS = {
-    errno.ENOSPC: "the disk is full. It needs 0.3 MB, and there are .* MB free",
-    errno.EDQUOT: "the disk quota is used up. It needs 0.3 MB",
-    errno.EROFS: "it lies on a read-only file system",
-    errno.EACCES: "permission denied",
-    errno.EIO: "the disk reports an input/output error",
+    errno.ENOSPC: "Expected 300.0 kB of free space. Received: the disk is full, .* free",
+    errno.EDQUOT: "Expected 300.0 kB of free space. Received: the disk quota is used up, .* free",
+    errno.EROFS: "Expected a writable location. Received: a read-only file system",
+    errno.EACCES: "Expected a writable location. Received: permission denied",
+    errno.EIO: "Expected a writable location. Received: an input/output error of the disk",
 }
 
 
-def test_an_error_of_the_disk_says_why_and_another_is_passed_on(tmp_path):
+def test_disk_errors_become_storage_errors_and_others_are_passed_on(tmp_path):
     def failing(number):
-        with storage(tmp_path / "one.nc", 300_000):
+        with storage_errors(tmp_path / "one.nc", 300_000):
             raise OSError(number, os.strerror(number))
 
     for number, reason in REASONS.items():
-        assert_input_error(reason, f"Cannot write {tmp_path}/one.nc: {reason}", failing, number)
-    with pytest.raises(OSError, match="Bad file descriptor"):  # a mistake of ours
+        with pytest.raises(StorageError, match=f"Cannot write {tmp_path}/one.nc. {reason}"):
+            failing(number)
+    with pytest.raises(OSError, match="Bad file descriptor"):  # a mistake in the program
         failing(errno.EBADF)

@@ -1,4 +1,4 @@
-"""Folders of strangers: nothing in them is run, followed, interpreted or written elsewhere."""
+"""Untrusted run folders: nothing is executed, followed, interpreted or written elsewhere."""
 
 import json
 import os
@@ -23,20 +23,20 @@ from repdyn_keras.config import Config, with_trust
 from repdyn_keras.datasets.prepared import parse_name
 from repdyn_keras.dynamics import analyze, compare, open_run
 from repdyn_keras.experiment import record, run
-from repdyn_keras.experiment.folders import run_name
 from repdyn_keras.figures import style
 from repdyn_keras.models.own import loaded
 from repdyn_keras.recording.checkpoints import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
 from repdyn_keras.records.netcdf import read_arrays, read_attribute, read_netcdf
-from repdyn_keras.records.untrusted import ALWAYS_ALLOWED, refuse_outside
+from repdyn_keras.records.run_folder import run_name
+from repdyn_keras.records.untrusted import ALWAYS_ALLOWED, require_self_contained
 from repdyn_keras.text import visible
 
 pytestmark = pytest.mark.one_backend
 
 LONG = pytest.mark.long
 LINK = "\x1b]8;;http://example.com\x1b\\here\x1b]8;;\x1b\\"
-# Names that a terminal, a file system, rich, matplotlib or LaTeX might act on. First those that
-# are shown as they are; "output" must be the last, as in every record.
+# Names that a terminal, a file system, rich, matplotlib or LaTeX might interpret. The first are shown
+# unchanged; "output" must be the last, as in every record.
 PLAIN = ("../../evil", "/etc/x", "[red]x[/red]", "[link=http://example.com]y[/link]")
 PLAIN += ("$\\frac$", "$x", "a_b^c$d_{e$", "\\input{/etc/hostname}", ":skull: _hidden")
 ESCAPED = (LINK, "two\nlines\r\t", "turned \u202e back\u2066")
@@ -50,7 +50,7 @@ def tree(folder):
 
 
 def is_harmless(text):
-    """Whether a terminal takes text for letters alone; its lines may end."""
+    """Whether text has no characters that a terminal acts on, apart from line breaks."""
     kinds = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
     return not any(unicodedata.category(char) in kinds for char in text if char != "\n")
 
@@ -91,19 +91,19 @@ def variable(shape, kind, **more):
 
 
 HOSTILE = {
-    "'/x' is a link to another file": put("x", h5py.ExternalLink("other.h5", "/y")),
-    "'/a/b/x' is a link to another name": put("a/b/x", h5py.SoftLink("/x")),
-    "the numbers of '/x' lie in '/etc/pass": variable(3, "u1", external=[("/etc/passwd", 0, 3)]),
-    "the numbers of '/x' lie in other files": virtual,
-    "'/x' holds object, no numbers": variable(2, h5py.vlen_dtype(np.int32)),
-    r"'/x' holds \|V64, no numbers": variable(2, "V64"),
-    r"'/x' holds \[.*no numbers": variable(2, np.dtype([("a", "f4"), ("b", "i4")])),
-    "'/x' holds a table of strings": variable((2, 2), h5py.string_dtype()),
+    "a link '/x' to another file": put("x", h5py.ExternalLink("other.h5", "/y")),
+    "a link '/a/b/x' to another name": put("a/b/x", h5py.SoftLink("/x")),
+    "a variable '/x' stored in '/etc/passwd'": variable(3, "u1", external=[("/etc/passwd", 0, 3)]),
+    "a variable '/x' stored in other files": virtual,
+    "a variable '/x' of type object": variable(2, h5py.vlen_dtype(np.int32)),
+    r"a variable '/x' of type \|V64": variable(2, "V64"),
+    r"a variable '/x' of type \[.*": variable(2, np.dtype([("a", "f4"), ("b", "i4")])),
+    "a variable '/x' that is a table of strings": variable((2, 2), h5py.string_dtype()),
     "take 9,671,406,556,9.* bytes of": variable((2**40, 2**40), "f8", chunks=(16, 16)),
-    "up to '/x..' its variables take": each_allowed,
-    "'/x' its variables take": one_string_named_often,
-    "the group '/a/b/x' has another name": put("a/b/x", None),
-    "the group '/x' has another name too": put("x", None),
+    "variables up to '/x..' that take": each_allowed,
+    "'/x' that take": one_string_named_often,
+    "a group '/a/b/x' that has two names": put("a/b/x", None),
+    "a group '/x' that has two names": put("x", None),
 }
 READERS = (
     read_netcdf,
@@ -123,7 +123,7 @@ def archived(path, member, change):
             archive.writestr(name, content)
 
 
-def test_files_that_hold_more_than_their_own_arrays_are_refused_by_every_reader(tmp_path):
+def test_every_reader_rejects_files_that_are_not_self_contained(tmp_path):
     os.mkfifo(tmp_path / "other.h5")  # opening it would wait forever
     run = write_run(tmp_path / "run", ("stem", "output"), (0,), planes=False)
     model = small_model()
@@ -138,7 +138,7 @@ def test_files_that_hold_more_than_their_own_arrays_are_refused_by_every_reader(
         if isinstance(data, bytearray):
             path.write_bytes(data)
         archived(tmp_path / "m.keras", WEIGHTS_IN_ARCHIVE, lambda _, path=path: path.read_bytes())
-        whole = f"is not read: .*{message.strip()}.*Expected arrays of numbers"
+        whole = f"is not read. Expected arrays of numbers .*Received: .*{message.strip()}"
         for reader in READERS:
             assert_input_error(message, f"{number}.nc {whole}", reader, path)
         for reader in (stored_shapes, loader.check, loader.load):
@@ -147,7 +147,7 @@ def test_files_that_hold_more_than_their_own_arrays_are_refused_by_every_reader(
         np.testing.assert_array_equal(old, new)
 
 
-def test_files_of_repdyn_and_keras_and_arrays_that_deflate_well_are_read(hostile_run, tmp_path):
+def test_files_of_repdyn_and_keras_and_well_compressed_arrays_are_read(hostile_run, tmp_path):
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("zeros", data=np.zeros(2**24, "u1"), compression="gzip")
@@ -159,19 +159,21 @@ def test_files_of_repdyn_and_keras_and_arrays_that_deflate_well_are_read(hostile
     small_model().save_weights(tmp_path / "own.weights.h5")
     for each in (path, tmp_path / "own.weights.h5", *hostile_run.path.rglob("*.nc")):
         with h5py.File(each, "r") as file:
-            refuse_outside(file, each)
+            require_self_contained(file, each)
 
 
-def test_a_saved_models_python_is_not_run_and_its_classes_are_kerass_own(tmp_path, monkeypatch):
+def test_python_in_a_saved_model_is_not_run_and_its_classes_are_those_of_keras(
+    tmp_path, monkeypatch
+):
     mark, path = tmp_path / "was run", tmp_path / "m.keras"
-    # Keras stores a lambda as its byte code, with constants and without defaults.
+    # Keras stores a lambda as byte code with constants, but without defaults.
     touch = keras.layers.Lambda(eval(f"lambda x: (open({str(mark)!r}, 'w'), x)[1]"))
     keras.Sequential([keras.Input((4,)), touch]).save(path)
     mark.unlink(missing_ok=True)
     assert_input_error("lambda", "Cannot load .*m.keras .*Expected a whole model", loaded, path)
     assert not mark.exists()
     keras.saving.load_model(path, safe_mode=False)(np.ones((1, 4)))
-    assert mark.exists(), "the test's model runs nothing even where it may"
+    assert mark.exists(), "the model of this test runs its code if that is allowed"
     mark.unlink()
 
     def evil(text):
@@ -187,7 +189,7 @@ def test_a_saved_models_python_is_not_run_and_its_classes_are_kerass_own(tmp_pat
     assert not mark.exists() and "evil_layers" not in sys.modules
 
 
-def test_visible_text_is_what_was_meant_or_its_escapes_and_long_text_keeps_its_ends():
+def test_visible_text_escapes_control_characters_and_keeps_the_ends_of_long_text():
     for text, most, shown in (
         ("Straße 猫 🙂 [red] $x$", None, "Straße 猫 🙂 [red] $x$"),
         ("\x1b[31m\na\r\t", None, "\\x1b[31m\\na\\r\\t"),
@@ -202,7 +204,7 @@ def test_visible_text_is_what_was_meant_or_its_escapes_and_long_text_keeps_its_e
 
 
 def hostile(path):
-    """A folder whose layers and classes have bad names, without `run.toml`."""
+    """A folder whose layers and classes have hostile names, without `run.toml`."""
     folder = write_run(path, NAMES, epochs=(0, 1, 2))
     constants = folder.constants()
     constants["class_name"] = (("class",), np.array(CLASS_NAMES))
@@ -234,7 +236,7 @@ DRAWN |= {f"regions_plane{plane}" for plane in range(3)}
         pytest.param("compare", {"layers", "epochs"}, marks=LONG),
     ],
 )
-def test_commands_show_names_literally_and_no_name_decides_where_they_write(
+def test_commands_print_names_literally_and_no_name_changes_where_they_write(
     tmp_path, command, drawn
 ):
     evil = "[red]r\x1b[31m\n" + "m" * 200
@@ -256,12 +258,12 @@ def test_commands_show_names_literally_and_no_name_decides_where_they_write(
     assert_refused(refused, ["\\x1b[31mnone"])
 
 
-def test_names_are_kept_as_they_are_in_the_results(dynamics):
+def test_names_are_unchanged_in_the_results(dynamics):
     assert dynamics["layer"].values.tolist() == list(NAMES)
     assert dynamics.attrs["class_names"] == CLASS_NAMES
 
 
-def test_a_run_is_named_after_its_data_in_plain_letters():
+def test_the_name_of_a_run_folder_has_only_plain_characters():
     for dataset, name in {
         "npz:/data/my set\x1b[31m.npz": "my-set-31m",
         "npz:/data/...npz": "npz",
@@ -275,7 +277,7 @@ def test_a_run_is_named_after_its_data_in_plain_letters():
 
 
 @LONG
-def test_figures_take_names_for_letters(dynamics, hostile_run):
+def test_figures_show_names_literally(dynamics, hostile_run):
     one = open_run(hostile_run.path)
     comparison = compare(one, one).assign_attrs(title_a="$\\frac$", title_b=LINK * 50)
     seen = ""
@@ -332,7 +334,7 @@ STAYING += ("dataset tfds:mnist:3.*.*", "dataset digits", "data_dir /srv/sets", 
 STAYING += ("model ..m.keras",)
 
 
-def test_paths_of_a_file_that_climb_must_be_given_again():
+def test_paths_with_parent_folders_in_a_file_must_be_given_again():
     for key, value in map(str.split, CLIMBING):
         words = f"leads upwards, {key} = .*Expected one without.*--set"
         assert_input_error(value, words, with_trust, {key: value, "seed": 1}, {"seed": 2})
@@ -343,7 +345,7 @@ def test_paths_of_a_file_that_climb_must_be_given_again():
         assert with_trust({key: value}, {}) == {key: value}
 
 
-def test_a_strangers_run_is_not_repeated_by_its_file_alone_and_looking_runs_nothing(
+def test_an_untrusted_run_is_not_repeated_by_its_file_and_reading_it_runs_nothing(
     tmp_path, monkeypatch, undrawn
 ):
     folder = write_run(tmp_path / "run", ("stem", "output"), (0, 1, 2), planes=False)

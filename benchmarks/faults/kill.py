@@ -1,12 +1,12 @@
-"""Kills runs with SIGKILL at random moments and goes on with them: is the result the same?
+"""Kills runs at random moments, resumes them, and compares the results bit by bit.
 
     python benchmarks/faults/kill.py --backend jax --kills 50
 
-Half of the moments are steps of writing (before or after an fsync or a rename; unfinished writes
-are cut off as by a power cut), half are moments in time between the first checkpoint and the end.
-Every killed run is resumed, and its `dynamics.nc`, `history.csv`, records and last checkpoint are
-compared with those of a run that was never interrupted: all arrays and attributes, bit for bit.
-Prints a table, and exits with 1 where any differs.
+Half of the kills are at a step of writing, before or after an fsync or a rename; data that is not
+yet fsynced is cut off, as in a power failure. The other half are at a time between the first
+checkpoint and the end. `dynamics.nc`, `history.csv`, the records and the last checkpoint of every
+resumed run are compared with those of an uninterrupted one: all arrays and attributes, bit by bit.
+Prints a table, and exits with 1 if any differs.
 """
 
 import json
@@ -53,7 +53,7 @@ VICTIM = Path(__file__).with_name("victim.py")
 
 @dataclass(frozen=True)
 class Trial:
-    """One killed and resumed run: when, what it was doing, and what differs afterwards."""
+    """One killed and resumed run: moment, activity, file being written, and differences."""
 
     moment: str
     phase: str
@@ -62,11 +62,11 @@ class Trial:
 
 
 class Faults:
-    """Runs that are killed and resumed.
+    """Kills and resumes runs.
 
     Args:
-        place: folder for all of them.
-        backend: their backend.
+        place: folder for all runs.
+        backend: backend of all runs.
     """
 
     def __init__(self, place: Path, backend: str):
@@ -81,14 +81,14 @@ class Faults:
         self.steps, self.seconds = report["steps"], report["seconds"]
 
     def server(self) -> subprocess.Popen:
-        """What starts the processes of one thread: it has imported what takes long."""
+        """The process that forks the runs of this thread, with slow imports already done."""
         if not hasattr(self.of_thread, "server"):
             self.of_thread.server = subprocess.Popen(
                 [sys.executable, str(VICTIM)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                # What jax compiled once it need not compile again.
+                # Programs compiled by jax are reused by all runs.
                 env={
                     **os.environ,
                     "KERAS_BACKEND": self.backend,
@@ -102,7 +102,7 @@ class Faults:
         return self.of_thread.server
 
     def run(self, folder: Path, moment: str, seed: int) -> dict:
-        """One process: begins the run in a folder, or goes on with it."""
+        """Starts or resumes the run in a folder, in a separate process."""
         report, log = folder.with_suffix(".json"), folder.with_suffix(".log")
         report.unlink(missing_ok=True)
         arguments = ["run", str(self.config), "--backend", self.backend, "--out", str(folder)]
@@ -116,19 +116,19 @@ class Faults:
         return json.loads(report.read_text(encoding="utf-8"))
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Ends the forking processes."""
         for server in self.servers:
             server.stdin.close()
             server.wait()
 
     def moments(self, kills: int, rng: np.random.Generator) -> list[str]:
-        """Steps of writing and moments in time, in turns."""
+        """Moments of the kills: alternately a time and a step of writing."""
         steps = rng.integers(0, self.steps, kills)
         seconds = rng.uniform(0, self.seconds, kills)
         return [f"write:{steps[i]}" if i % 2 else f"time:{seconds[i]:.3f}" for i in range(kills)]
 
     def trial(self, number: int, moment: str) -> Trial:
-        """Kills one run at a moment, resumes it and compares."""
+        """Kills one run at a moment, resumes it and compares the result."""
         folder = self.place / f"run{number:03d}"
         report = self.run(folder, moment, number)
         self.run(folder, "never", number)
@@ -137,7 +137,7 @@ class Faults:
 
 
 def differences(one: RunFolder, other: RunFolder) -> list[str]:
-    """What two run folders do not have in common, bit for bit."""
+    """The differences between two run folders, bit by bit."""
     found = []
     if one.epochs() != other.epochs():
         found.append("recorded epochs")
@@ -161,9 +161,9 @@ def differences(one: RunFolder, other: RunFolder) -> list[str]:
 
 def main(
     backend: Annotated[str, typer.Option(help="jax, tensorflow or torch.")] = "jax",
-    kills: Annotated[int, typer.Option(help="Number of runs that are killed.")] = 50,
+    kills: Annotated[int, typer.Option(help="Number of runs to kill.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of the moments.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Runs at a time.")] = 2,
+    jobs: Annotated[int, typer.Option(help="Number of concurrent runs.")] = 2,
 ) -> None:
     """Kill runs at random moments, resume them and compare the results."""
     with tempfile.TemporaryDirectory() as place:

@@ -1,9 +1,9 @@
-"""`repdyn` in processes that die, as by kill -9, at an appointed moment.
+"""Runs `repdyn` in processes that are killed at a given moment.
 
 Used by kill.py. MOMENT is "never", "write:N" (at the N-th step of writing: before or after an fsync
-or a rename) or "time:S" (S seconds after the first checkpoint). At a step of writing what was not
-yet fsynced is cut off at a random place first, as a power cut would. REPORT receives, as JSON, what
-was going on.
+or a rename) or "time:S" (S seconds after the first checkpoint). At a step of writing, data that is
+not yet fsynced is first cut off at a random place, as in a power failure. REPORT receives the
+activity of the process as JSON.
 """
 
 import json
@@ -25,12 +25,12 @@ FSYNC, REPLACE = os.fsync, os.replace
 
 
 class Reaper:
-    """Counts the steps of writing, and ends the process at the appointed one.
+    """Counts the steps of writing, and kills the process at the given moment.
 
     Args:
-        moment: when, see the top of this file.
-        seed: seed of what an unfinished write has left.
-        report: the file that receives what was going on.
+        moment: MOMENT, as described in the module docstring.
+        seed: seed of the place at which an unfinished write is cut off.
+        report: path of REPORT.
     """
 
     def __init__(self, moment: str, seed: int, report: str):
@@ -44,7 +44,7 @@ class Reaper:
         self.synced: dict[int, int] = {}
 
     def arm(self) -> None:
-        """Puts itself in the way of every fsync and rename."""
+        """Intercepts every fsync and rename."""
         os.fsync, os.replace = self.fsync, self.replace
 
     def fsync(self, handle: int) -> None:
@@ -65,7 +65,7 @@ class Reaper:
         self.count(f"after rename to {name}")
 
     def count(self, what: str, unsynced: int | None = None) -> None:
-        """One step of writing."""
+        """Counts one step of writing."""
         if self.steps == self.step:
             if unsynced is not None and os.path.isfile(f"/proc/self/fd/{unsynced}"):
                 state = os.fstat(unsynced)
@@ -76,16 +76,16 @@ class Reaper:
         self.steps += 1
 
     def end_now(self) -> None:
-        """Ends the process at a moment that does not ask what it is doing."""
+        """Kills the process at a time, whatever it is doing."""
         self.end("")
 
     def end(self, what: str) -> None:
-        """kill -9."""
+        """Writes the report and kills the process with SIGKILL."""
         self.write({"phase": phase(), "what": what})
         os.kill(os.getpid(), signal.SIGKILL)
 
     def finished(self) -> None:
-        """The command came to its end."""
+        """Writes the report of a command that was not killed."""
         self.write({"steps": self.steps, "seconds": time.monotonic() - (self.began or 0.0)})
 
     def write(self, values: dict) -> None:
@@ -94,7 +94,7 @@ class Reaper:
 
 
 def phase() -> str:
-    """What the main thread is doing, by the innermost file of the package that it is in."""
+    """The activity of the main thread, by the innermost file of the package on its stack."""
     frame = sys._current_frames()[threading.main_thread().ident]
     while frame is not None:
         for part, name in PHASES:
@@ -105,7 +105,7 @@ def phase() -> str:
 
 
 def run(moment: str, seed: int, report: str, arguments: list[str]) -> None:
-    """`repdyn` with these arguments, in this process."""
+    """Runs `repdyn` with these arguments in this process."""
     reaper = Reaper(moment, seed, report)
     reaper.arm()
     from repdyn_keras.cli import app
@@ -120,10 +120,10 @@ def run(moment: str, seed: int, report: str, arguments: list[str]) -> None:
 
 
 def serve() -> None:
-    """One process a line of stdin, [MOMENT, SEED, REPORT, LOG, ARGUMENTS] as JSON.
+    """Forks a process for each line of stdin, [MOMENT, SEED, REPORT, LOG, ARGUMENTS] as JSON.
 
-    Each is a fork of this one, which has imported what takes long and has computed nothing. Its
-    exit status, negative for a signal, is a line of stdout.
+    This process has done the slow imports and no computation. The exit status of each fork,
+    negative for a signal, is a line of stdout.
     """
     import repdyn_keras.experiment.training  # noqa: F401
     import repdyn_keras.figures  # noqa: F401

@@ -40,9 +40,9 @@ def command(
     from repdyn_keras.cli.tables import print_comparison
     from repdyn_keras.config import usable_path
     from repdyn_keras.dynamics import compare, open_run
-    from repdyn_keras.experiment.folders import plain
     from repdyn_keras.figures import draw_comparison
     from repdyn_keras.records import write_netcdf
+    from repdyn_keras.records.run_folder import file_name_part
 
     epochs = None if not epoch else [tuple(map(whole, pair(text, "epoch"))) for text in epoch]
     layers = None if not layer else [pair(text, "layer") for text in layer]
@@ -51,7 +51,7 @@ def command(
         raise InputError(f"--out {out} is a file. Expected a folder, there already or new.")
     runs = open_run(usable_path(run)), open_run(usable_path(other))
     comparison = compare(*runs, epochs, layers)
-    names = [plain(opened.folder.path.resolve().name) for opened in runs]
+    names = [file_name_part(opened.folder.path.resolve().name) for opened in runs]
     folder = out or run.resolve().parent / f"compare-{names[0]}-{names[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     print_comparison(comparison)

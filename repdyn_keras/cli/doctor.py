@@ -81,7 +81,7 @@ def folder(path: Path) -> list[tuple[str, bool, str]]:
     from repdyn_keras.records.inspection import inspect
 
     return [
-        (each.name, not each.problem, each.word or said_of(each))
+        (each.name, not each.problem, each.note or said_of(each))
         for each in inspect(RunFolder(path))
     ]
 

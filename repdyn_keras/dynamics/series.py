@@ -65,7 +65,7 @@ def check_record(folder: RunFolder, epoch: int, layers: list[str], images: str) 
             f"{folder.record_file(epoch)}, which holds {format_names(stored, limit=20)}. It is of "
             "another recording: move it away."
         )
-    if folder.recorded_images(epoch) != images:
+    if folder.recorded_images_hash(epoch) != images:
         raise InputError(
             f"Expected records of the images of {folder.constants_file}. Received: "
             f"{folder.record_file(epoch)}, which is of other images. It is of another recording: "

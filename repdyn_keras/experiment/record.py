@@ -7,11 +7,11 @@ from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.folders import begin_folder, choose_folder
 from repdyn_keras.experiment.run import finish
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.run_folder import choose_folder, create_folder
 
 if TYPE_CHECKING:
     from repdyn_keras.dynamics import Run
@@ -69,7 +69,7 @@ def record(
         constants = replay.recorder.constants()
         check_same_images(constants, RunFolder(like).constants(), str(checkpoints), str(like))
     text = to_toml(settings, versions())
-    begin_folder(folder.path, folder.replay_file.name, text)
+    create_folder(folder.path, folder.replay_file.name, text)
     with folder.locked():
         replay.record_all()
         return finish(folder, watcher)

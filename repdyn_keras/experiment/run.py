@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Literal, overload
 from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
 from repdyn_keras.errors import Interrupted, StorageError
-from repdyn_keras.experiment.folders import begin_folder, choose_folder, run_name, size_of
 from repdyn_keras.experiment.resume import folder_to_resume, resumed_config, say_other_versions
 from repdyn_keras.experiment.stopping import Stopping
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.atomic import free_bytes, megabytes
+from repdyn_keras.records.atomic import free_bytes
+from repdyn_keras.records.run_folder import choose_folder, create_folder, run_name
+from repdyn_keras.text import format_bytes
 
 if TYPE_CHECKING:
     from repdyn_keras.dynamics import Run
@@ -97,7 +98,7 @@ def run(
     check_room(folder.path, training.plan.disk_bytes)
     text = to_toml(config, versions())
     if existing is None:
-        begin_folder(folder.path, folder.config_file.name, text)
+        create_folder(folder.path, folder.config_file.name, text)
     with folder.locked():
         if existing is not None:
             say_other_versions(folder, config.backend, watcher.said)
@@ -123,12 +124,12 @@ def run(
 
 def check_room(path: Path, size: int) -> None:
     """Raises StorageError unless the disk has what a run still needs of `size` bytes in all."""
-    needed, free = size - size_of(path), free_bytes(path)
+    needed, free = size - RunFolder(path).size(), free_bytes(path)
     if needed > free:
         raise StorageError(
-            f"{path} takes about {megabytes(needed)} more, and its disk has {megabytes(free)} "
-            "free. Expected room for it: nothing was written. Make room, choose another disk by "
-            "--out, or record less."
+            f"{path} takes about {format_bytes(needed)} more, and its disk has "
+            f"{format_bytes(free)} free. Expected room for it: nothing was written. Make room, "
+            "choose another disk by --out, or record less."
         )
 
 

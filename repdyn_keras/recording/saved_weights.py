@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.untrusted import refuse_outside
+from repdyn_keras.records.untrusted import require_self_contained
 from repdyn_keras.text import format_names, format_shape
 
 ENDINGS = (".weights.h5", ".keras")
@@ -171,7 +171,7 @@ def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
 
     try:
         with opened(path) as source, h5py.File(source, "r") as file:
-            refuse_outside(file, path)
+            require_self_contained(file, path)
             file.visititems(note)
     except InputError:
         raise

@@ -1,161 +1,97 @@
-"""Files that are written whole or not at all."""
+"""Writing without partial files: atomic replacement, disk errors, and the lock of a folder."""
 
 import errno
 import os
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from repdyn_keras.errors import StorageError
+from repdyn_keras.errors import InputError, StorageError
+from repdyn_keras.text import format_bytes
 
-HALF_WRITTEN = ".part"
-# Errors of the place that is written to, not of what is written.
-OF_THE_PLACE = {
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+PARTIAL = ".part"
+LOCK, OWNER = ".lock", ".owner"
+# Errors of the disk or the location. Any other OSError is a mistake in the program.
+DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file would be larger than this system allows",
-    errno.EROFS: "it lies on a read-only file system",
+    errno.EFBIG: "a file size limit of the system",
+    errno.EROFS: "a read-only file system",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
-    errno.EIO: "the disk reports an input/output error",
+    errno.EIO: "an input/output error of the disk",
 }
-FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# The locks that this process holds, by folder. Every FileLock object is a lock of its own.
+HELD_LOCKS: "dict[Path, BaseFileLock]" = {}
 
 
 @contextmanager
-def whole_file(
+def replacing(
     path: Path,
-    ending: str = HALF_WRITTEN,
+    suffix: str = PARTIAL,
     *,
     size: int = 0,
-    sealed: Callable[[Path], None] | None = None,
+    before_replace: Callable[[Path], None] | None = None,
 ) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces it once the block ends without an error.
+    """Yields a temporary path, whose file replaces `path` if the block raises no error.
 
     The file and its folder are fsynced, so that after a crash `path` is the old file or the new.
 
     Args:
         path: the file to write.
-        ending: how the temporary name ends, for writers that look at it.
-        size: its bytes, for the error; 0 where they are not known.
-        sealed: called with the temporary file once it is on the disk, before it replaces `path`.
+        suffix: suffix of the temporary name, for writers that depend on it.
+        size: bytes of the new file, for the error message; 0 if unknown.
+        before_replace: called with the temporary path after the fsync and before the rename.
 
     Raises:
-        StorageError: the disk is full, or the place cannot be written to; `path` is as it was.
+        StorageError: the disk is full, or the location is not writable. `path` is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
-        with storage(path, size):
-            # What another process left under this name is not written into: it may be a link.
+        with storage_errors(path, size):
+            # A file of this name may be a link that another process made.
             temporary.unlink(missing_ok=True)
             yield temporary
             sync(temporary)
-            if sealed is not None:
-                sealed(temporary)
+            if before_replace is not None:
+                before_replace(temporary)
             os.replace(temporary, path)
             sync(path.parent)
     finally:
-        with_no_trace(temporary)
+        # An error here would hide the one that is being raised.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def with_no_trace(temporary: Path) -> None:
-    """Removes a temporary file where that is possible; another error may be on its way."""
-    try:
-        temporary.unlink(missing_ok=True)
-    except OSError:
-        pass
-
-
-@contextmanager
-def storage(path: Path, size: int = 0) -> Iterator[None]:
-    """Turns an error of the disk inside the block into a StorageError that names the path.
-
-    Args:
-        path: what is written.
-        size: its bytes; 0 where they are not known.
-    """
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        if error.errno not in OF_THE_PLACE:
-            raise
-        raise storage_error(path, error.errno, size) from None
-
-
-def storage_error(path: Path, number: int, size: int = 0) -> StorageError:
-    """The error for a file that cannot be written."""
-    reason = OF_THE_PLACE[number]
-    if number not in FULL:
-        return StorageError(
-            f"Cannot write {path}: {reason}. Expected a folder that can be written to. What was "
-            "written before is whole."
-        )
-    needed = f"It needs {megabytes(size)}, and" if size else "There"
-    verb = "there are" if size else "are"
-    free = free_bytes(path.parent)
-    return StorageError(
-        f"Cannot write {path}: {reason}. {needed} {verb} {megabytes(free)} free. What was written "
-        "before is whole: make room and go on."
-    )
-
-
-def refuse_link(path: Path) -> None:
-    """Raises StorageError where a file to be written into is a link, which may lead anywhere."""
-    if path.is_symlink():
-        raise StorageError(
-            f"{path} is a link. Expected a file of the run itself: nothing is written through it."
-        )
-
-
-def require_room(path: Path, size: int) -> None:
-    """Raises StorageError unless the disk has room for `size` more bytes at `path`."""
-    if size > free_bytes(path.parent):
-        raise storage_error(path, errno.ENOSPC, size)
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes that can be written to the disk of a folder, or of its nearest parent that exists."""
-    folder = Path(folder).absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def megabytes(size: int) -> str:
-    """A number of bytes in words."""
-    return f"{size / 1e6:,.1f} MB"
-
-
-def sync(path: Path) -> None:
-    """Waits until a file's bytes, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_bytes(path: Path, data: bytes, *, sealed: Callable[[Path], None] | None = None) -> None:
-    """Writes a file whole; raises StorageError as `whole_file` does."""
-    require_room(path, len(data))
-    with whole_file(path, size=len(data), sealed=sealed) as temporary:
+def write_bytes(
+    path: Path, data: bytes, *, before_replace: Callable[[Path], None] | None = None
+) -> None:
+    """Writes a file atomically; arguments and errors as for `replacing`."""
+    require_free_space(path, len(data))
+    with replacing(path, size=len(data), before_replace=before_replace) as temporary:
         with temporary.open("xb") as file:
             file.write(data)
 
 
 def append_bytes(path: Path, data: bytes, end: int) -> None:
-    """Appends to a file of `end` bytes, whole or not at all, and waits until it is on the disk.
+    """Appends all of `data` or nothing to a file of `end` bytes, and fsyncs it.
 
-    Raises OSError where that fails; the file then is as it was.
+    Raises:
+        OSError: the data cannot be written. The file is unchanged.
     """
-    # What a buffer could not write it would try to write again as it is closed.
+    # A buffered file would try to write the rest again when it is closed.
     with path.open("ab", buffering=0) as file:
         try:
             rest = data
-            while rest:  # a disk that is nearly full takes a part
+            while rest:  # a nearly full disk accepts a part
                 rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:
@@ -163,6 +99,126 @@ def append_bytes(path: Path, data: bytes, end: int) -> None:
             raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole."""
-    write_bytes(path, text.encode("utf-8"))
+def sync(path: Path) -> None:
+    """Fsyncs a file, or the entries of a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_state(path: Path) -> tuple[int, int, int]:
+    """Time, size and inode of a file, which differ after it is written or replaced."""
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+# Disk errors.
+
+
+@contextmanager
+def storage_errors(path: Path, size: int = 0) -> Iterator[None]:
+    """Raises disk errors inside the block as a StorageError that names the path.
+
+    Args:
+        path: the file or folder that is written.
+        size: bytes of the new file; 0 if unknown.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise storage_error(path, error.errno, size) from None
+
+
+def storage_error(path: Path, number: int, size: int = 0) -> StorageError:
+    """The error for a file that cannot be written, by the number of its OSError."""
+    expected, received = "a writable location", DISK_ERRORS[number]
+    remedy = "Files written before are intact."
+    if number in NO_SPACE:
+        expected = f"{format_bytes(size)} of free space" if size else "free space"
+        received += f", {format_bytes(free_bytes(path.parent))} free"
+        remedy += " Make room and continue."
+    return StorageError(f"Cannot write {path}. Expected {expected}. Received: {received}. {remedy}")
+
+
+def require_free_space(path: Path, size: int) -> None:
+    """Raises StorageError unless the disk has room for `size` more bytes at `path`."""
+    if size > free_bytes(path.parent):
+        raise storage_error(path, errno.ENOSPC, size)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the disk of a folder, or of its nearest existing parent."""
+    folder = Path(folder).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def reject_link(path: Path) -> None:
+    """Raises StorageError if a file that is written in place is a symbolic link."""
+    if path.is_symlink():
+        raise StorageError(
+            f"Cannot write {path}. Expected a regular file of the run folder. Received: a "
+            "symbolic link, which is not followed. Remove it."
+        )
+
+
+# One writer per folder.
+
+
+def acquire_lock(folder: Path) -> None:
+    """Locks a folder for writing by this process; creates the folder if necessary.
+
+    The operating system holds the lock, so it ends with the process, even with a killed one. The
+    same process may acquire it repeatedly. The file `.owner` names the process.
+
+    Raises:
+        InputError: another process holds the lock.
+        StorageError: the folder is not writable.
+    """
+    from filelock import FileLock, Timeout
+
+    with storage_errors(folder / LOCK):
+        folder.mkdir(parents=True, exist_ok=True)
+        key = folder.resolve()
+        for name in (LOCK, OWNER):
+            reject_link(key / name)
+        lock = HELD_LOCKS.get(key) or FileLock(key / LOCK, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"Another process writes to {folder}. Expected one writer at a time. Received: a "
+                f"lock held by {lock_owner(folder)}. Wait until that process ends, or stop it."
+            ) from None
+        if key not in HELD_LOCKS:
+            HELD_LOCKS[key] = lock
+            text = f"pid {os.getpid()} on {socket.gethostname()}, since {time.ctime()}\n"
+            try:
+                (folder / OWNER).write_text(text, encoding="utf-8")
+            except OSError:
+                release_lock(folder)
+                raise
+
+
+def release_lock(folder: Path) -> None:
+    """Releases a lock once; the last release lets other processes write."""
+    key = folder.resolve()
+    lock = HELD_LOCKS[key]
+    if lock.lock_counter == 1:
+        with suppress(OSError):
+            (folder / OWNER).unlink(missing_ok=True)
+        del HELD_LOCKS[key]
+    lock.release()
+
+
+def lock_owner(folder: Path) -> str:
+    """The process that holds the lock, as written in `.owner`."""
+    try:
+        return (folder / OWNER).read_text(encoding="utf-8").strip()[:200]
+    except (OSError, UnicodeDecodeError):
+        return "an unknown process"

@@ -1,197 +1,173 @@
-"""The checksums of a run folder's files, by which damage is told from data."""
+"""The checksums of a run folder's files, by which damage is detected."""
 
 import hashlib
 import os
+import re
 import zlib
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.atomic import append_bytes, refuse_link, storage, sync
+from repdyn_keras.records.atomic import append_bytes, file_state, reject_link, storage_errors, sync
 
-GONE = "-" * 64
-# Of a file's size.
-MOST_DIGITS = 20
+# CRC-32 of the rest, SHA-256 (or dashes, for a deleted file), size, name.
+LINE = re.compile(rb"([0-9a-f]{8}) (([0-9a-f-]{64}) (\d{1,20}) (.+))")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What a file held when it was written.
-
-    Attributes:
-        digest: SHA-256 of its bytes, or `GONE` where it was taken away on purpose.
-        size: number of its bytes.
-    """
+class Entry(NamedTuple):
+    """SHA-256 and size of a file; `DELETED` if there is none."""
 
     digest: str
     size: int
 
 
-class Checksums:
-    """The file `checksums.txt` of a run folder: a line for each file written, the newest last.
+DELETED = Entry("-" * 64, 0)
 
-    A line stands before its file does, so that a file that is there and was written whole always
-    has one; after a kill between the two the last line may be of a file that still is what its
-    line before says, or is not there. Lines carry a checksum of their own.
+
+class Checksums:
+    """The file `checksums.txt` of a run folder: a line for each write, the newest last.
+
+    A line is appended before its file is renamed into place, so that every complete file has one.
+    After a crash in between, the last line describes a write that did not happen. Its file may
+    therefore match the entry before as well, until `confirm_last` decides.
 
     Args:
-        folder: the run's folder.
+        folder: the run folder.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.path = folder / "checksums.txt"
-        self._read: tuple | None = None
-        self._whole: dict[Path, tuple] = {}
+        self._parsed: tuple | None = None
+        self._verified: dict[Path, tuple] = {}
 
     def announce(self, path: Path, digest: str, size: int) -> None:
-        """Notes what a file is about to hold."""
-        name = PurePosixPath(path.relative_to(self.folder)).as_posix()
+        """Appends a line for a file that is about to be written."""
+        name = self.name_of(path)
         if "\n" in name:
-            raise InputError(f"The file name {name!r} has more than one line. Expected one.")
-        line = f"{digest} {size} {name}"
-        text = f"{zlib.crc32(line.encode()):08x} {line}\n".encode()
-        refuse_link(self.path)
-        is_new = not self.path.exists()
-        with storage(self.path, len(text)):
-            end = 0 if is_new else whole_lines(self.path)
-            if not is_new and self.path.stat().st_size != end:  # a line that a crash cut short
-                os.truncate(self.path, end)
-            append_bytes(self.path, text, end)
-        if is_new:
+            raise InputError(f"Expected a file name of one line. Received: {name!r}.")
+        text = f"{digest} {size} {name}".encode()
+        line = b"%08x %b\n" % (zlib.crc32(text), text)
+        reject_link(self.path)
+        with storage_errors(self.path, len(line)):
+            self.path.touch()
+            end = complete_length(self.path)
+            os.truncate(self.path, end)  # drops a line that a crash cut off
+            append_bytes(self.path, line, end)
+        if end == 0:
             sync(self.folder)
 
     def announce_file(self, path: Path, temporary: Path) -> None:
-        """Notes that `path` is about to become what `temporary` holds."""
-        digest, size = digest_of(temporary)
-        self.announce(path, digest, size)
+        """Announces that `path` is about to be replaced by the file `temporary`."""
+        self.announce(path, *entry_of(temporary))
 
     def forget(self, path: Path) -> None:
-        """Notes that a file was taken away on purpose."""
-        if self.of(path):
-            self.announce(path, GONE, 0)
+        """Announces that a file is about to be removed on purpose."""
+        if self.accepted(path):
+            self.announce(path, *DELETED)
 
-    def settle(self) -> None:
-        """Makes the last line say what its file holds, where the writing of it did not end.
+    def confirm_last(self) -> None:
+        """Corrects the last line if its write did not happen.
 
-        Until then the line before counts, too; whoever writes another file calls this first.
+        Every writer calls this before it announces another file: only the last line is in doubt.
         """
         entries, name, _ = self.read()
         if not name:
             return
-        path, known = self.folder / name, entries[name]
-        if not path.is_file():
-            if known[-1].digest != GONE:
-                self.announce(path, GONE, 0)
-            return
-        digest, size = digest_of(path)
-        before = known[-2] if len(known) > 1 else None
-        if digest != known[-1].digest and before == Entry(digest, size):
-            self.announce(path, digest, size)
+        *before, last = entries[name][-2:]
+        actual = entry_of(self.folder / name)
+        if actual != last and actual in (*before, DELETED):
+            self.announce(self.folder / name, *actual)
 
     def read(self) -> tuple[dict[str, list[Entry]], str, list[int]]:
-        """Entries by file name, oldest first; the last line's name; and numbers of bad lines.
+        """Entries by file name, oldest first; the last line's name; the numbers of damaged lines.
 
-        A last line without its end is one that was being written, and no bad one.
+        A last line without its end was cut off by a crash, and does not count.
         """
         try:
-            state = self.path.stat()
-            data = self.path.read_bytes()
+            state = file_state(self.path)
+            if self._parsed is None or self._parsed[0] != state:
+                self._parsed = state, parse(self.path.read_bytes())
         except FileNotFoundError:
             return {}, "", []
-        key = (state.st_mtime_ns, state.st_size, state.st_ino)
-        if self._read is None or self._read[0] != key:
-            self._read = (key, parsed(data))
-        return self._read[1]
+        return self._parsed[1]
 
-    def of(self, path: Path) -> list[Entry]:
-        """What a file may hold: its last entry, and the one before where that is the last line."""
-        name = PurePosixPath(path.relative_to(self.folder)).as_posix()
+    def accepted(self, path: Path) -> list[Entry]:
+        """What a file may hold: its last entry, and the one before if that is the last line."""
         entries, last, _ = self.read()
-        found = entries.get(name, [])
-        return found[-2:] if name == last else found[-1:]
+        name = self.name_of(path)
+        return entries.get(name, [])[-2 if name == last else -1 :]
 
     def problem(self, path: Path) -> str:
-        """What is wrong with a file's bytes, in words; empty where nothing is, or no entry is."""
-        entries = [entry for entry in self.of(path) if entry.digest != GONE]
-        if not entries:
+        """How an existing file differs from its entry; empty if it does not, or has none."""
+        accepted = [entry for entry in self.accepted(path) if entry != DELETED]
+        if not accepted:
             return ""
-        state = path.stat()
-        key = (state.st_mtime_ns, state.st_size, state.st_ino, tuple(entries))
-        if self._whole.get(path) == key:
+        state = (file_state(path), accepted)
+        if self._verified.get(path) == state:
             return ""
-        if not any(entry.size == state.st_size for entry in entries):
-            sizes = " or ".join(f"{entry.size:,}" for entry in entries)
-            return f"it has {state.st_size:,} bytes, and {sizes} were written"
-        digest, _ = digest_of(path)
-        if not any(entry.digest == digest for entry in entries):
-            return "its bytes are not those that were written"
-        self._whole[path] = key
-        return ""
+        actual = entry_of(path)
+        if actual in accepted:
+            self._verified[path] = state
+            return ""
+        sizes = [f"{entry.size:,}" for entry in accepted]
+        if f"{actual.size:,}" in sizes:
+            return "its content changed"
+        return f"it has {actual.size:,} bytes instead of {' or '.join(sizes)}"
 
     def problem_of(self, name: str) -> str:
-        """What is wrong with a file that has an entry, in words; empty where nothing is."""
+        """The problem of a file that has an entry, which may be missing; empty if there is none."""
         path = self.folder / name
-        is_gone = self.of(path)[-1].digest == GONE
+        is_deleted = self.accepted(path)[-1] == DELETED
         if path.is_file():
-            return "it was taken away, and is there" if is_gone else self.problem(path)
-        return "" if is_gone else "it is missing"
+            return "it was removed, but exists" if is_deleted else self.problem(path)
+        return "" if is_deleted else "it is missing"
 
     def check(self, path: Path) -> Path:
-        """The path; raises InputError where its file is not what was written."""
+        """Returns the path; raises InputError if its file is damaged."""
         problem = self.problem(path) if path.is_file() else ""
         if problem:
             raise InputError(
-                f"{path} is damaged: {problem} (checksums.txt). Expected it unchanged: restore "
-                f"it, or see `repdyn doctor {self.folder}`, which says what can be repaired."
+                f"{path} is damaged. Expected the content listed in checksums.txt. Received: "
+                f"{problem}. Restore the file, or run `repdyn doctor {self.folder}` to see what "
+                "can be repaired."
             )
         return path
 
+    def name_of(self, path: Path) -> str:
+        """The name of a file in `checksums.txt`."""
+        return path.relative_to(self.folder).as_posix()
 
-def digest_of(path: Path) -> tuple[str, int]:
-    """SHA-256 and size of a file."""
+
+def entry_of(path: Path) -> Entry:
+    """The entry that a file should have."""
+    if not path.is_file():
+        return DELETED
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        return digest.hexdigest(), file.tell()
+        return Entry(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
 
 
-def whole_lines(path: Path) -> int:
-    """Where the last whole line of a file ends."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        step = 4096
-        start = size
-        while start > 0:
-            start = max(0, start - step)
-            file.seek(start)
-            end = file.read(min(step, size - start)).rfind(b"\n")
-            if end >= 0:
-                return start + end + 1
-        return 0
+def complete_length(path: Path) -> int:
+    """Bytes of a text file up to the end of its last complete line."""
+    return path.read_bytes().rfind(b"\n") + 1
 
 
-def parsed(data: bytes) -> tuple[dict[str, list[Entry]], str, list[int]]:
-    """What `Checksums.read` returns, of the file's bytes."""
+def parse(data: bytes) -> tuple[dict[str, list[Entry]], str, list[int]]:
+    """The result of `Checksums.read` from the content of the file."""
     entries: dict[str, list[Entry]] = {}
-    last, bad = "", []
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        parts = line.decode("utf-8", "replace").split(" ", 3)
-        if (
-            len(parts) != 4
-            or parts[0] != f"{zlib.crc32(line[9:]):08x}"
-            or not parts[2].isdecimal()
-            or len(parts[2]) > MOST_DIGITS
-            or not inside(parts[3])
-        ):
-            bad.append(number)
-            continue
-        _, digest, size, last = parts
-        entries.setdefault(last, []).append(Entry(digest, int(size)))
-    return entries, last, bad
+    last, damaged = "", []
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        match = LINE.fullmatch(line)
+        name = match[5].decode("utf-8", "replace") if match else ""
+        if match and int(match[1], 16) == zlib.crc32(match[2]) and is_inside(name):
+            last = name
+            entries.setdefault(name, []).append(Entry(match[3].decode(), int(match[4])))
+        else:
+            damaged.append(number)
+    return entries, last, damaged
 
 
-def inside(name: str) -> bool:
-    """Whether a name leads to a file inside the folder."""
+def is_inside(name: str) -> bool:
+    """Whether a relative name stays inside its folder."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and bool(path.parts)

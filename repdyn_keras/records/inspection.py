@@ -1,47 +1,54 @@
-"""What of a run folder is whole, damaged or missing, and what can be made again."""
+"""Which files of a run folder are intact, damaged or missing, and which can be repaired."""
 
 import re
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.checksums import GONE
-from repdyn_keras.records.folder import RECORD_NAME, RunFolder
-from repdyn_keras.records.lock import LOCK, OWNER
+from repdyn_keras.records.checksums import DELETED
 from repdyn_keras.records.netcdf import read_attribute
+from repdyn_keras.records.run_folder import RECORD_NAME, RunFolder
 
-# How a file is made again.
-FROM_WEIGHTS = "from kept weights"
-FROM_RECORDS = "from the records"
-FROM_CHECKPOINT = "from the checkpoint"
-BY_RESUMING = "by repdyn run RUN --resume"
-BY_MOVING = "by setting it aside"
 PICTURES = (".png", ".gif")
 WEIGHTS_NAME = re.compile(r"epoch-(\d{6,})\.weights\.h5")
 
 
+class Repair(StrEnum):
+    """How a file can be repaired, as `repdyn doctor` prints it."""
+
+    NONE = ""
+    FROM_WEIGHTS = "from saved weights"
+    FROM_RECORDS = "from the records"
+    FROM_CHECKPOINT = "from the checkpoint"
+    BY_RESUMING = "by repdyn run RUN --resume"
+    BY_MOVING = "by setting it aside"
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One file of a run folder.
+    """The state of one file of a run folder.
 
     Attributes:
         name: its path in the folder.
-        problem: what is wrong with it, in words; empty where it is whole.
-        repair: how it can be made again; empty where it cannot.
-        word: a word on it where it is whole.
+        problem: what is wrong with it; empty if it is intact.
+        repair: how it can be repaired.
+        note: its size, if it is intact.
+        is_unfinished: whether the run ended before the file was written, which is no damage.
     """
 
     name: str
     problem: str = ""
-    repair: str = ""
-    word: str = ""
+    repair: Repair = Repair.NONE
+    note: str = ""
+    is_unfinished: bool = False
 
 
 def inspect(folder: RunFolder) -> list[Finding]:
-    """Every file of a run folder, with what is wrong with it; changes nothing.
+    """Checks every file of a run folder, and changes nothing.
 
-    A file is whole where its bytes are those that were written, by `checksums.txt`, and its
-    format is of this version. Files of somebody else's, and `set_aside/`, are left out.
+    A file is intact if its content is the one listed in `checksums.txt`, and its format is of this
+    version. Files that do not belong to a run are left out, as is `set_aside/`.
 
     Raises:
         InputError: this is no run folder.
@@ -50,30 +57,39 @@ def inspect(folder: RunFolder) -> list[Finding]:
         folder.config_file.is_file() or folder.replay_file.is_file() or folder.records.is_dir()
     ):
         folder.require_records()
-    entries, last, bad = folder.checksums.read()
+    has_checksums = folder.checksums.path.is_file()
+    entries, last, damaged_lines = folder.checksums.read()
     findings = []
-    if folder.checksums.path.is_file():
-        problem = f"line {bad[0]} is damaged" if bad else ""
-        word = f"{len(entries)} files"
-        findings.append(Finding(folder.checksums.path.name, problem, "", word))
-    is_kept = folder.checksums.path.is_file()
-    for name in sorted({*entries, *own_files(folder)}):
+    if has_checksums:
+        problem = f"line {damaged_lines[0]} is damaged" if damaged_lines else ""
+        name = folder.checksums.path.name
+        findings.append(Finding(name, problem, note=f"{len(entries)} files"))
+    for name in sorted({*entries, *run_files(folder)}):
         if name in entries:
-            findings.append(with_entry(folder, name, is_last=name == last))
+            findings.append(inspect_listed(folder, name, is_last=name == last))
         else:
-            findings.append(without_entry(folder, name, is_kept))
-    findings += lacking(folder, {finding.name for finding in findings})
+            findings.append(inspect_unlisted(folder, name, has_checksums))
+    findings += missing_files(folder, {finding.name for finding in findings})
     findings += [
-        Finding(path.relative_to(folder.path).as_posix(), "half-written, not used", BY_RESUMING)
-        for path in folder.leftovers()
+        Finding(name_in(folder, path), "half-written, not used", Repair.BY_RESUMING)
+        for path in folder.partial_files()
     ]
-    findings = [f for f in findings if f.problem or f.word]
-    return [with_repair(folder, finding, findings) for finding in findings]
+    findings = [f for f in findings if f.problem or f.note]
+    intact = {finding.name for finding in findings if not finding.problem}
+    return [
+        replace(finding, repair=repair_of(folder, finding, intact)) if finding.problem else finding
+        for finding in findings
+    ]
 
 
-def own_files(folder: RunFolder) -> list[str]:
-    """The files that belong to a run by their names."""
-    known = [
+def name_in(folder: RunFolder, path: Path) -> str:
+    """The name of a file in its run folder."""
+    return path.relative_to(folder.path).as_posix()
+
+
+def run_files(folder: RunFolder) -> list[str]:
+    """The existing files that belong to a run by their names."""
+    files = [
         folder.config_file,
         folder.replay_file,
         folder.history_file,
@@ -84,38 +100,33 @@ def own_files(folder: RunFolder) -> list[str]:
         *map(folder.record_file, folder.epochs()),
     ]
     if folder.weights.is_dir():
-        known += [p for p in folder.weights.iterdir() if WEIGHTS_NAME.fullmatch(p.name)]
+        files += [p for p in folder.weights.iterdir() if WEIGHTS_NAME.fullmatch(p.name)]
     if folder.figures.is_dir():
-        known += [p for p in folder.figures.iterdir() if p.suffix in PICTURES and p.name[0] != "."]
-    hidden = (LOCK, OWNER)
-    return [
-        path.relative_to(folder.path).as_posix()
-        for path in known
-        if path.is_file() and path.name not in hidden
-    ]
+        files += [p for p in folder.figures.iterdir() if p.suffix in PICTURES and p.name[0] != "."]
+    return [name_in(folder, path) for path in files if path.is_file()]
 
 
-def with_entry(folder: RunFolder, name: str, is_last: bool) -> Finding:
-    """A file that `checksums.txt` names."""
+def inspect_listed(folder: RunFolder, name: str, is_last: bool) -> Finding:
+    """Checks a file that has a line in `checksums.txt`."""
     path = folder.path / name
-    if folder.checksums.of(path)[-1].digest == GONE and not path.is_file():
+    exists = path.is_file()
+    if not exists and folder.checksums.accepted(path)[-1] == DELETED:
         return Finding(name)
-    problem = folder.checksums.problem_of(name)
-    if problem and is_last and not path.is_file():
-        problem = "the run ended while it was written"
-    return checked_format(path, Finding(name, problem))
+    if not exists and is_last:
+        return Finding(name, "the run ended while it was written", is_unfinished=True)
+    return inspect_format(path, Finding(name, folder.checksums.problem_of(name)))
 
 
-def without_entry(folder: RunFolder, name: str, is_kept: bool) -> Finding:
-    """A file of the run that `checksums.txt` does not name."""
-    if is_kept:
-        return Finding(name, "checksums.txt does not name it: one of them was changed")
-    finding = checked_format(folder.path / name, Finding(name))
-    return finding if finding.problem else replace(finding, word=f"{finding.word}, no checksum")
+def inspect_unlisted(folder: RunFolder, name: str, has_checksums: bool) -> Finding:
+    """Checks a file of the run that has no line in `checksums.txt`."""
+    if has_checksums:
+        return Finding(name, "it is not listed in checksums.txt: one of them was changed")
+    finding = inspect_format(folder.path / name, Finding(name))
+    return finding if finding.problem else replace(finding, note=f"{finding.note}, no checksum")
 
 
-def checked_format(path: Path, finding: Finding) -> Finding:
-    """The finding, with a problem where the file's format cannot be read, or with its size."""
+def inspect_format(path: Path, finding: Finding) -> Finding:
+    """Adds a problem if the file has another format, or its size if it is intact."""
     if finding.problem:
         return finding
     try:
@@ -123,46 +134,45 @@ def checked_format(path: Path, finding: Finding) -> Finding:
             read_attribute(path, "schema_version")
     except InputError as error:
         return replace(finding, problem=str(error))
-    return replace(finding, word=f"{path.stat().st_size:,} bytes")
+    return replace(finding, note=f"{path.stat().st_size:,} bytes")
 
 
-def lacking(folder: RunFolder, named: set[str]) -> list[Finding]:
-    """What a run folder should hold and does not, beyond what `checksums.txt` names."""
-    found = []
-    if folder.epochs() and folder.constants_file.relative_to(folder.path).as_posix() not in named:
-        found.append(Finding("records/constants.nc", "it is missing"))
-    if folder.epochs() and folder.constants_file.is_file() and not folder.dynamics_are_current():
-        if not folder.dynamics_file.is_file() and "dynamics.nc" not in named:
-            found.append(Finding("dynamics.nc", "it is missing"))
-        elif folder.dynamics_file.is_file():
-            found.append(Finding("dynamics.nc", "it is older than the records"))
-    if folder.history_file.is_file() and "run.toml" not in named and not folder.is_replay():
-        found.append(Finding("run.toml", "it is missing"))
-    if folder.config_file.is_file() and folder.epochs() and "history.csv" not in named:
-        found.append(Finding("history.csv", "it is missing"))
-    return found
+def missing_files(folder: RunFolder, listed: set[str]) -> list[Finding]:
+    """Files that a run folder should have, apart from those with a finding; outdated dynamics."""
+    expected = []
+    if folder.epochs():
+        expected.append(folder.constants_file)
+        if folder.constants_file.is_file():
+            expected.append(folder.dynamics_file)
+        if folder.config_file.is_file():
+            expected.append(folder.history_file)
+    if folder.history_file.is_file() and not folder.is_replay():
+        expected.append(folder.config_file)
+    names = [name_in(folder, path) for path in expected if not path.is_file()]
+    findings = [Finding(name, "it is missing") for name in names if name not in listed]
+    if folder.dynamics_file in expected and folder.dynamics_file.is_file():
+        if not folder.dynamics_are_current():
+            findings.append(Finding("dynamics.nc", "it is older than the records"))
+    return findings
 
 
-def with_repair(folder: RunFolder, finding: Finding, findings: list[Finding]) -> Finding:
-    """The finding, with how its file can be made again."""
-    if not finding.problem or finding.repair:
-        return finding
-    whole = {each.name for each in findings if not each.problem}
+def repair_of(folder: RunFolder, finding: Finding, intact: set[str]) -> Repair:
+    """How a damaged or missing file can be repaired, given the names of the intact ones."""
     name = finding.name
+    if finding.is_unfinished or finding.repair:
+        return Repair.BY_RESUMING
+    if name == "dynamics.nc" or name.startswith("figures/"):
+        return Repair.FROM_RECORDS
+    if name in ("timing.csv", "checkpoint/state.nc") or name.startswith("weights/"):
+        return Repair.BY_MOVING
+    if name == "history.csv":
+        return Repair.FROM_CHECKPOINT if "checkpoint/state.nc" in intact else Repair.NONE
     epoch = RECORD_NAME.fullmatch(Path(name).name)
-    repair = ""
-    has_weights = any(WEIGHTS_NAME.fullmatch(Path(each).name) for each in whole)
-    if finding.problem == "the run ended while it was written":
-        repair = BY_RESUMING
-    elif epoch and name.startswith("records/"):
-        weights = folder.weights_file(int(epoch[1])).relative_to(folder.path).as_posix()
-        repair = FROM_WEIGHTS if weights in whole and "run.toml" in whole else ""
+    if epoch and name.startswith("records/"):
+        weights = {name_in(folder, folder.weights_file(int(epoch[1])))}
     elif name == "records/constants.nc":
-        repair = FROM_WEIGHTS if has_weights and "run.toml" in whole else ""
-    elif name == "history.csv":
-        repair = FROM_CHECKPOINT if "checkpoint/state.nc" in whole else ""
-    elif name == "dynamics.nc" or name.startswith("figures/"):
-        repair = FROM_RECORDS
-    elif name in ("timing.csv", "checkpoint/state.nc") or name.startswith("weights/"):
-        repair = BY_MOVING
-    return replace(finding, repair=repair)
+        weights = {each for each in intact if WEIGHTS_NAME.fullmatch(Path(each).name)}
+    else:
+        return Repair.NONE
+    can_record = "run.toml" in intact and bool(weights & intact)
+    return Repair.FROM_WEIGHTS if can_record else Repair.NONE

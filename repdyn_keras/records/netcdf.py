@@ -1,25 +1,34 @@
 """Labelled arrays as NetCDF4 files."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.atomic import write_bytes
-from repdyn_keras.records.schema import SCHEMA_VERSION, check_schema
-from repdyn_keras.records.untrusted import refuse_outside
+from repdyn_keras.records.atomic import file_state, write_bytes
+from repdyn_keras.records.untrusted import require_self_contained
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray
+
+# Version of the format of every file.
+SCHEMA_VERSION = 1
 
 
-def write_netcdf(dataset, path: Path) -> None:
-    """Writes an `xarray.Dataset` whole, with the format's version as an attribute."""
+def write_netcdf(dataset: xarray.Dataset, path: Path) -> None:
+    """Writes a Dataset atomically, with the version of the format as an attribute."""
     write_bytes(Path(path), netcdf_bytes(dataset))
 
 
-def netcdf_bytes(dataset) -> bytes:
-    """An `xarray.Dataset` as the bytes of a file, with the format's version as an attribute.
+def netcdf_bytes(dataset: xarray.Dataset) -> bytes:
+    """A Dataset as the content of a NetCDF4 file, with the version of the format as an attribute.
 
-    Made in memory: HDF5 does not say plainly when the disk under its own file is full.
+    It is made in memory, since HDF5 does not report clearly that a disk is full.
     """
     dataset = dataset.assign_attrs(schema_version=SCHEMA_VERSION)
     # With a fill value xarray would read integers back as floats.
@@ -27,89 +36,91 @@ def netcdf_bytes(dataset) -> bytes:
     return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 
-def read_netcdf(path: Path):
-    """The file's `xarray.Dataset`, in memory.
+def read_netcdf(path: Path) -> xarray.Dataset:
+    """Reads a file into memory.
 
     Raises:
-        InputError: the file is missing, unreadable, half-written, or of another format version.
+        InputError: the file is missing, damaged, of another format version, or refers to others.
     """
     import xarray
 
-    with own_arrays(Path(path)):
+    with checked(Path(path)):
         with xarray.open_dataset(path, engine="h5netcdf") as dataset:
-            check_schema(dataset.attrs.get("schema_version"), path)
+            require_version(scalar(dataset.attrs.get("schema_version")), path)
             return dataset.load()
 
 
 def read_arrays(
     path: Path, names: Iterable[str], part: slice | tuple[slice, ...] | None = None
-) -> dict:
-    """Some variables of a file as plain arrays, without their labels.
+) -> dict[str, np.ndarray]:
+    """Reads variables as plain arrays.
 
-    Read as HDF5, which NetCDF4 is: many times faster than a labelled read, which counts where
-    thousands of parts are read.
+    The file is read as HDF5, many times faster than by xarray. An analysis reads thousands of
+    parts.
 
     Args:
         path: the file.
-        names: variables; those that the file lacks are left out.
-        part: entries along the first dimensions; None reads all.
+        names: variables; those that the file does not have are left out of the result.
+        part: slices along the first dimensions; None reads whole variables.
 
     Raises:
         InputError: as for `read_netcdf`.
     """
     import h5py
 
-    with own_arrays(Path(path)):
+    with checked(Path(path)):
         with h5py.File(path, "r") as file:
-            check_schema(plain(file.attrs.get("schema_version")), path)
+            require_version(scalar(file.attrs.get("schema_version")), path)
             index = () if part is None else part
             return {name: file[name][index] for name in names if name in file}
 
 
-def read_attribute(path: Path, name: str):
-    """One attribute of a file; raises InputError as `read_netcdf` does."""
+def read_attribute(path: Path, name: str) -> Any:
+    """Reads one attribute of a file; raises InputError as `read_netcdf` does."""
     import h5py
 
-    with own_arrays(Path(path)):
+    with checked(Path(path)):
         with h5py.File(path, "r") as file:
-            check_schema(plain(file.attrs.get("schema_version")), path)
-            return plain(file.attrs[name])
+            require_version(scalar(file.attrs.get("schema_version")), path)
+            return scalar(file.attrs[name])
 
 
-def plain(value):
-    """An attribute as HDF5 gives it, out of an array of one."""
+def scalar(value: Any) -> Any:
+    """An HDF5 attribute as a Python scalar if it is an array of one element."""
     return value.item() if getattr(value, "size", 0) == 1 else value
 
 
-@contextmanager
-def own_arrays(path: Path) -> Iterator[None]:
-    """`readable`, of a file that holds what it holds itself: a stranger's may lead elsewhere."""
-    with readable(path):
-        state = path.stat()
-        look_into(path, (state.st_mtime_ns, state.st_size, state.st_ino))
-        yield
-
-
-@lru_cache(maxsize=1 << 14)
-def look_into(path: Path, state: tuple) -> None:
-    """Looks for links and bombs in a file, once in each state of it."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        refuse_outside(file, path)
+def require_version(version: object, path: Path) -> None:
+    """Raises InputError unless the version of a file's format is the one of this package."""
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has another format version. Expected {SCHEMA_VERSION}. Received: {version!r}. "
+            "Read it with the version of repdyn-keras that wrote it."
+        )
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turns any failure to read a file inside the block into an InputError that names it."""
+def checked(path: Path) -> Iterator[None]:
+    """Checks that a file is self-contained; any failure in the block becomes an InputError."""
     if not path.is_file():
-        raise InputError(f"No file {path}. Expected one written by repdyn.")
+        raise InputError(f"No file {path}. Expected one written by repdyn. Received: no such file.")
     try:
+        check_once(path, file_state(path))
         yield
     except InputError:
         raise
     except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, MemoryError and more
         raise InputError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged or only half "
-            "written. Set it aside; the other records stay usable."
+            f"{path} cannot be read. Expected a complete NetCDF file. Received: a damaged or "
+            f"incomplete one ({type(error).__name__}: {error}). Move it away; the other records "
+            "remain usable."
         ) from None
+
+
+@lru_cache(maxsize=1 << 14)
+def check_once(path: Path, state: tuple[int, int, int]) -> None:
+    """Checks that a file is self-contained, once for each of its states."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        require_self_contained(file, path)

@@ -16,8 +16,8 @@ from repdyn_keras.recording import RepresentationRecorder, Schedule
 from repdyn_keras.recording.hashes import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
-from repdyn_keras.records.run_folder import WEIGHTS_ENDING
-from repdyn_keras.records.tables import as_csv
+from repdyn_keras.records.run_folder import WEIGHTS_SUFFIX
+from repdyn_keras.records.table_file import as_csv
 
 # Bytes of HDF5 for the name, dtype and shape of a variable, and for the file.
 OVERHEAD, FILE_OVERHEAD = 256, 16_384
@@ -93,7 +93,7 @@ class KeptWeights(keras.callbacks.Callback):
         if self.folder.record_file(epoch).is_file() or self.recorder.measured(epoch) is None:
             return
         file = self.folder.weights_file(epoch)
-        with self.folder.writing(file, WEIGHTS_ENDING) as temporary:
+        with self.folder.writing(file, WEIGHTS_SUFFIX) as temporary:
             self.model.save_weights(temporary)
 
 

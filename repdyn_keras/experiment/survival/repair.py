@@ -7,16 +7,8 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.history import HISTORY, accuracies_of, rows_of
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
-from repdyn_keras.records.folder import RECORD_NAME
-from repdyn_keras.records.inspection import (
-    BY_MOVING,
-    BY_RESUMING,
-    FROM_CHECKPOINT,
-    FROM_RECORDS,
-    FROM_WEIGHTS,
-    Finding,
-    inspect,
-)
+from repdyn_keras.records.inspection import Finding, Repair, inspect
+from repdyn_keras.records.run_folder import RECORD_NAME
 
 
 def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None = None) -> None:
@@ -38,25 +30,25 @@ def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None
     inspect(folder)
     with folder.locked():
         findings = [f for f in inspect(folder) if f.problem and f.repair]
-        by_repair: dict[str, list[Finding]] = {}
+        by_repair: dict[Repair, list[Finding]] = {}
         for finding in findings:
             by_repair.setdefault(finding.repair, []).append(finding)
         replay = None
-        if FROM_WEIGHTS in by_repair:
+        if Repair.FROM_WEIGHTS in by_repair:
             # What is needed for it is found out before anything is moved.
             replay = replayer(folder, given or {}, watcher)
         for finding in findings:
-            if finding.repair != BY_RESUMING:
+            if finding.repair != Repair.BY_RESUMING:
                 clear_away(folder, finding, watcher)
         if replay is not None:
-            names = [finding.name for finding in by_repair[FROM_WEIGHTS]]
+            names = [finding.name for finding in by_repair[Repair.FROM_WEIGHTS]]
             record_again(folder, replay, names, watcher)
-        if FROM_CHECKPOINT in by_repair:
+        if Repair.FROM_CHECKPOINT in by_repair:
             rebuild_history(folder)
             watcher.said("history.csv: made again from the checkpoint.")
-        if FROM_RECORDS in by_repair or FROM_WEIGHTS in by_repair:
+        if Repair.FROM_RECORDS in by_repair or Repair.FROM_WEIGHTS in by_repair:
             redraw(folder, watcher)
-        for finding in by_repair.get(BY_MOVING, []):
+        for finding in by_repair.get(Repair.BY_MOVING, []):
             watcher.said(f"{finding.name}: set aside; the run can go on without it.")
 
 
