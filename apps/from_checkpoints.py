@@ -55,7 +55,7 @@ def replay(
     import keras
 
     from repdyn_keras import RepresentationRecorder, open_run
-    from repdyn_keras.recording.checkpoints import WeightLoader, find_checkpoints
+    from repdyn_keras.recording.saved_weights import WeightLoader, find_checkpoints
 
     keras.utils.set_random_seed(0)
     digits = load_digits()

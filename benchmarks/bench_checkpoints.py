@@ -27,7 +27,7 @@ PAIRS = CHECKPOINTS * (CHECKPOINTS - 1) // 2
 def ours() -> tuple[float, float]:
     """Median seconds from 20 sets of weights to ten CKA matrices, and of 20 forward passes."""
     from repdyn_keras.measures.cka import cosines
-    from repdyn_keras.recording.backend import undisturbed
+    from repdyn_keras.recording.precision import full_precision
 
     model, names = resnet18(WIDTH)
     x, y = images(IMAGES)
@@ -52,7 +52,7 @@ def ours() -> tuple[float, float]:
             for start in range(0, IMAGES, BATCH):
                 model.predict_on_batch(x[start : start + BATCH])
 
-    with undisturbed():
+    with full_precision():
         seconds = in_turn({"ours": compare, "forward": forward}, REPEATS)
     return statistics.median(seconds["ours"]), statistics.median(seconds["forward"])
 

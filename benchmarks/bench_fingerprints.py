@@ -17,7 +17,7 @@ TARGETS = {16: 1.45, 64: 1.15}
 
 def row(width: int) -> list:
     """The row of the table for one width."""
-    from repdyn_keras.recording.backend import undisturbed
+    from repdyn_keras.recording.precision import full_precision
 
     model, names = resnet18(width)
     x, y = images(IMAGES)
@@ -27,7 +27,7 @@ def row(width: int) -> list:
         for start in range(0, IMAGES, BATCH):
             model.predict_on_batch(x[start : start + BATCH])
 
-    with undisturbed():
+    with full_precision():
         seconds = in_turn({"forward": forward, "ours": measured.fingerprints}, REPEATS)
     forward, ours = seconds["forward"], seconds["ours"]
     medians = statistics.median(forward), statistics.median(ours)

@@ -25,8 +25,8 @@ def main() -> None:
     import keras
 
     from repdyn_keras.measures import device
-    from repdyn_keras.recording.backend import undisturbed
-    from repdyn_keras.recording.measurement import points_at_once
+    from repdyn_keras.recording.precision import full_precision
+    from repdyn_keras.recording.recorded_model import points_at_once
 
     model, names = resnet18(WIDTH)
     x, y = images(256)
@@ -61,7 +61,7 @@ def main() -> None:
                     scores = found if kernel is None else found @ kernel + bias
                     scores.argmax(axis=1)
 
-    with undisturbed():
+    with full_precision():
         seconds = in_turn(
             {"forward": forward, "ours": measured.regions, "by layer": by_layer}, REPEATS
         )

@@ -26,8 +26,8 @@ def trained(folder: str, recorded: bool) -> tuple[float, dict[str, float]]:
 
     config = resolve(Config())
     use_backend(config.backend)
-    from repdyn_keras.experiment.batches import EpochSeeds
-    from repdyn_keras.experiment.stopping import Stopping
+    from repdyn_keras.experiment.survival.batches import EpochSeeds
+    from repdyn_keras.experiment.survival.stopping import Stopping
     from repdyn_keras.experiment.training import Training
     from repdyn_keras.experiment.watching import Watcher
     from repdyn_keras.records import RunFolder
@@ -89,7 +89,7 @@ def cifar() -> None:
     from networks import images, measurement, resnet18
 
     from repdyn_keras.config import Config
-    from repdyn_keras.recording.backend import undisturbed
+    from repdyn_keras.recording.precision import full_precision
     from repdyn_keras.recording.schedule import Schedule
 
     config = Config()
@@ -104,7 +104,7 @@ def cifar() -> None:
     measured = measurement(
         model, names, x, y, train=(x, y), test=(x, y), planes=1, resolution=config.resolution
     )
-    with undisturbed():
+    with full_precision():
         measured.measure()
         measured.measure()
     records = len(Schedule("log").planned(CIFAR_EPOCHS))

@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_input_error
 from keras import layers
 
-from repdyn_keras.recording.checkpoints import WeightLoader, epochs_of, find_checkpoints
+from repdyn_keras.recording.saved_weights import WeightLoader, epochs_of, find_checkpoints
 
 NAMES = {
     "epoch-000000.weights.h5 epoch-000012.weights.h5": [0, 12],

@@ -10,7 +10,7 @@ from helpers import MODEL, SHORT, differences, repdyn, resumed, run, whole_run
 
 from repdyn_keras import open_run
 from repdyn_keras.errors import Diverged
-from repdyn_keras.experiment.batches import EpochSeeds
+from repdyn_keras.experiment.survival.batches import EpochSeeds
 from repdyn_keras.records import RunFolder
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("without_pictures")]

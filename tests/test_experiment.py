@@ -12,11 +12,11 @@ from repdyn_keras import Config, open_run, run
 from repdyn_keras.config import load_config, resolve
 from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment import Watcher
-from repdyn_keras.experiment.batches import EpochBatches, EpochSeeds
-from repdyn_keras.experiment.history import ACCURACIES
+from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
+from repdyn_keras.experiment.survival.history_rows import ACCURACIES
 from repdyn_keras.experiment.training import Training
 from repdyn_keras.models import build_model
-from repdyn_keras.recording.identity import arrays_hash, weights_hash
+from repdyn_keras.recording.hashes import arrays_hash, weights_hash
 from repdyn_keras.recording.inputs import Labelled
 from repdyn_keras.recording.recorder import PROBES
 from repdyn_keras.records import RunFolder

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from repdyn_keras import RepresentationRecorder
 from repdyn_keras.measures import device
-from repdyn_keras.recording.backend import undisturbed
+from repdyn_keras.recording.precision import full_precision
 
 BACKEND = keras.backend.backend()
 NAMES = ["early", "late"]
@@ -186,7 +186,7 @@ def test_records_are_those_of_float64_whatever_precision_the_user_chose(tmp_path
 
 
 def test_the_users_choice_returns_after_an_error(fast):
-    with pytest.raises(KeyError), undisturbed():
+    with pytest.raises(KeyError), full_precision():
         assert switches() == EXACT
         raise KeyError
     assert switches() == FAST
@@ -207,7 +207,7 @@ def test_the_compiled_gram_and_convolutions_are_of_the_highest_precision(fast):
         lines = compiled.as_text().splitlines()
         return [line for line in lines if "dot_general" in line or "convolution(" in line]
 
-    with undisturbed():
+    with full_precision():
         exact = products()
     assert len(exact) > 3 and all(line.count("HIGHEST") == 2 for line in exact)
     assert not any("HIGHEST" in line for line in products())
@@ -217,7 +217,7 @@ NEWER_SETTINGS = """
 import sys
 from operator import attrgetter
 import torch
-from repdyn_keras.recording.backend import undisturbed
+from repdyn_keras.recording.precision import full_precision
 
 names = ["cuda.matmul", "cudnn.conv", "cudnn.rnn"]
 
@@ -228,7 +228,7 @@ chosen = attrgetter(sys.argv[1])(torch.backends) if sys.argv[1] else torch.backe
 for value in ("tf32", "ieee"):
     chosen.fp32_precision = value
     before = settings()
-    with undisturbed():
+    with full_precision():
         assert "tf32" not in settings()
     assert settings() == before
 """

@@ -138,7 +138,7 @@ def test_value_and_gradient_are_those_of_the_sum_over_samples(monkeypatch):
         np.testing.assert_allclose(gradient[:-1], expected[0], rtol=share, atol=10 * share)
         np.testing.assert_allclose(gradient[-1], expected[1], atol=share)
     # Finite differences, of a probe that is not solved.
-    monkeypatch.setattr(module, "MOST_ITERATIONS", 3)
+    monkeypatch.setattr(module, "MAX_ITERATIONS", 3)
     x, y = blobs(60, 4, 3, 2)
     found = solve_probe(x, y, 3)
     kernel, bias = unfolded(found, x)

@@ -27,8 +27,8 @@ from repdyn_keras import Config, InputError
 from repdyn_keras.config import resolve, to_toml
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
-from repdyn_keras.experiment.checkpoint import load_checkpoint
-from repdyn_keras.experiment.history import ACCURACIES
+from repdyn_keras.experiment.survival.checkpoints import load_checkpoint
+from repdyn_keras.experiment.survival.history_rows import ACCURACIES
 from repdyn_keras.experiment.training import RunRecorder
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.records import RunFolder

@@ -11,7 +11,7 @@ import tomli_w
 from helpers import MODEL, SHORT, differences, repdyn, resumed
 
 from repdyn_keras.errors import Interrupted
-from repdyn_keras.experiment.stopping import Stopping
+from repdyn_keras.experiment.survival.stopping import Stopping
 from repdyn_keras.records import RunFolder
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -73,7 +73,7 @@ def clock(monkeypatch):
     """A clock that is set by hand."""
     made = SimpleNamespace(now=100.0)
     fake = SimpleNamespace(monotonic=lambda: made.now)
-    monkeypatch.setattr("repdyn_keras.experiment.stopping.time", fake)
+    monkeypatch.setattr("repdyn_keras.experiment.survival.stopping.time", fake)
     return made
 
 

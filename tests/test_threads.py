@@ -40,7 +40,7 @@ def test_two_are_computed_at_a_time_in_order_by_one_blas_thread_each():
     half = threads.MEMORY_BYTES // 2
     for count, expected in ((6, [0, 1, 4, 9, 16, 25]), (2, [0, 1])):
         assert set(blas_threads()) == {2}
-        assert list(threads.side_by_side(function, range(count), half)) == expected
+        assert list(threads.parallel_map(function, range(count), half)) == expected
         assert seen == {1}
     assert set(blas_threads()) == {2}
 
@@ -48,7 +48,7 @@ def test_two_are_computed_at_a_time_in_order_by_one_blas_thread_each():
 def test_one_item_or_more_memory_than_the_limit_is_computed_one_after_another():
     for count, size in ((4, threads.MEMORY_BYTES // 2 + 1), (1, 1)):
         inside = list(
-            threads.side_by_side(
+            threads.parallel_map(
                 lambda _: (threading.get_ident(), set(blas_threads())), range(count), size
             )
         )
@@ -62,7 +62,7 @@ def test_an_error_comes_through_and_blas_is_as_before():
     assert set(blas_threads()) == {2}
 
 
-def test_a_matrix_is_the_same_side_by_side_and_its_memory_is_known(monkeypatch):
+def test_a_matrix_is_the_same_parallel_map_and_its_memory_is_known(monkeypatch):
     rng = np.random.default_rng(0)
     common = rng.normal(size=(64, 30))
     x = [(common + 0.2 * k * rng.normal(size=(64, 30))).astype(np.float32) for k in range(5)]
@@ -70,9 +70,9 @@ def test_a_matrix_is_the_same_side_by_side_and_its_memory_is_known(monkeypatch):
 
     def spied(function, items, size):
         sizes.append(size)
-        return threads.side_by_side(function, items, size)
+        return threads.parallel_map(function, items, size)
 
-    monkeypatch.setattr(cka_module, "side_by_side", spied)
+    monkeypatch.setattr(cka_module, "parallel_map", spied)
     together = cka_matrix(x, batch_size=32)
     # A batch of features and two of its Gram matrices, in float32.
     assert sizes == [4 * (32 * 30 + 2 * 32 * 32)]

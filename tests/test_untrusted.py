@@ -25,7 +25,7 @@ from repdyn_keras.dynamics import analyze, compare, open_run
 from repdyn_keras.experiment import record, run
 from repdyn_keras.figures import style
 from repdyn_keras.models.own import loaded
-from repdyn_keras.recording.checkpoints import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
+from repdyn_keras.recording.saved_weights import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
 from repdyn_keras.records.netcdf import read_arrays, read_attribute, read_netcdf
 from repdyn_keras.records.run_folder import run_name
 from repdyn_keras.records.untrusted import ALWAYS_ALLOWED, require_self_contained

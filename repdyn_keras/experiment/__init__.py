@@ -1,8 +1,8 @@
-"""One configured training, start to end. Importing it imports no backend."""
+"""One configured training from start to end, and how it survives. Importing it loads no backend."""
 
 from repdyn_keras.experiment.record import record
-from repdyn_keras.experiment.repair import repair
 from repdyn_keras.experiment.run import run
+from repdyn_keras.experiment.survival.repair import repair
 from repdyn_keras.experiment.watching import Watcher
 
 __all__ = ["Watcher", "record", "repair", "run"]

@@ -86,4 +86,6 @@ def report_notes(config: Config, data: Data, watcher: Watcher) -> None:
         watcher.message(note)
     tested, limit = len(data.x_test), config.probe_images
     if tested > limit:
-        watcher.message(f"test accuracies are of {limit} of the {tested} test images (probe_images).")
+        watcher.message(
+            f"test accuracies are of {limit} of the {tested} test images (probe_images)."
+        )

@@ -1,4 +1,4 @@
-"""A run folder from the saved weights of a training that is over."""
+"""Recording saved weights: a run folder from checkpoint files, as the callback would write it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,51 +27,54 @@ def record(
 ) -> "Run":
     """Records saved weights, one file an epoch: the command `repdyn record` in Python.
 
-    Each checkpoint is recorded as the callback would have recorded that epoch: the same weights
-    and images give the same arrays.
+    Each file is recorded as the callback would have recorded that epoch: the same weights and
+    images give the same arrays.
 
     Args:
         checkpoints: folder of `.weights.h5` or `.keras` files with the epoch in their names, the
-            number of epochs that had been trained.
+            number of epochs trained so far.
         config: keys of a configuration: the data set, the network and what is recorded. Without
-            a `model`, `.keras` files bring their own; without a `label_noise` there is none.
-            The network is given standardized images, unless `standardize` is false.
-        like: a run whose `run.toml` gives the keys that `config` lacks, and whose images the
-            records must be of.
+            `model`, the first `.keras` file gives the network; without `label_noise` it is 0.
+        like: a run whose `run.toml` gives the keys that `config` lacks, and whose evaluation
+            images the records must have.
         out: folder to create; None for `runs/<name of the folder>-recorded`.
-        watcher: is told what happens.
+        watcher: is notified of progress and messages.
 
     Returns:
         The recorded run, whose `dynamics` is an `xarray.Dataset`.
 
     Raises:
-        InputError: the checkpoints, the data or the network cannot be used, do not fit each
-            other, or the images are not those of `like`. Found before anything is written.
+        InputError: the weights, the data or the network cannot be used or do not fit together, or
+            the images are not those of `like`. Raised before anything is written.
     """
     watcher = watcher or Watcher()
     values = dict(config or {})
     if like is not None:
         values = with_trust(configuration_of(like), values)
-    # Nobody's own training had the wrong labels that `repdyn run` adds to show memorization.
+    # `repdyn run` adds wrong labels to show memorization; other trainings have none.
     values.setdefault("label_noise", 0.0)
     use_backend(Config(backend=values.get("backend", "jax")).backend)
-    from repdyn_keras.experiment.replay import Replay
-    from repdyn_keras.recording.checkpoints import find_checkpoints
+    from repdyn_keras.experiment.replay import Replay, check_files, report_files
+    from repdyn_keras.recording.constants import constants_of
+    from repdyn_keras.recording.saved_weights import find_checkpoints
 
     found = find_checkpoints(checkpoints)
     if "model" not in values:
-        values["model"] = saved_model(next(iter(found.files.values())))
+        values["model"] = model_of(next(iter(found.files.values())))
     name = Path(checkpoints).expanduser().resolve().name
     folder = RunFolder(choose_folder(f"{name}-recorded", out))
     settings = resolve(Config(**values))
-    replay = Replay(settings, found, folder, watcher)
+    replay = Replay(settings, folder, watcher)
+    check_files(replay.loader, found)
+    report_files(settings, replay.data, found, watcher)
     if like is not None:
-        constants = replay.recorder.constants()
+        constants = constants_of(replay.recorded)
         check_same_images(constants, RunFolder(like).constants(), str(checkpoints), str(like))
-    text = to_toml(settings, versions())
-    create_folder(folder.path, folder.replay_file.name, text)
+    create_folder(folder.path, folder.replay_file.name, to_toml(settings, versions()))
     with folder.locked():
-        replay.record_all()
+        for epoch, path in found.files.items():
+            replay.record(epoch, path)
+            watcher.replayed(epoch, path)
         return finish(folder, watcher)
 
 
@@ -82,17 +85,17 @@ def configuration_of(run: str | Path) -> dict:
         if file.is_file():
             return load_config(file)
     raise InputError(
-        f"{folder.path} has no run.toml: it was recorded by a callback, and does not say where "
-        "its images come from. Expected a run of `repdyn run` or `repdyn record`, or --dataset "
-        "and --set instead of --like."
+        "Expected a folder of `repdyn run` or `repdyn record`. Received: "
+        f"{folder.path}, which a callback recorded: it has no run.toml that says where its images "
+        "come from. Use --dataset and --set instead of --like."
     )
 
 
-def saved_model(first: Path) -> str:
-    """The model that comes with the checkpoints, or InputError."""
+def model_of(first: Path) -> str:
+    """The model that a file of saved weights contains; raises InputError where it has none."""
     if first.name.endswith(".keras"):
         return str(first)
     raise InputError(
-        f"{first.name} holds weights without their model. Expected --model FILE.keras, "
-        "module:function, resnet or vit, or --like RUN."
+        "Expected --model FILE.keras, module:function, resnet or vit, or --like RUN. Received: no "
+        f"model, and {first.name} holds weights alone."
     )

@@ -1,4 +1,4 @@
-"""One configured training from its data to its dynamics."""
+"""A run: one configured training from its data to its pictures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Literal, overload
 from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
 from repdyn_keras.errors import Interrupted, StorageError
-from repdyn_keras.experiment.resume import folder_to_resume, resumed_config, say_other_versions
-from repdyn_keras.experiment.stopping import Stopping
+from repdyn_keras.experiment.survival.resume import (
+    folder_to_resume,
+    resumed_config,
+    warn_of_other_versions,
+)
 from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
@@ -54,26 +57,25 @@ def run(
 
     Args:
         config: a `Config`, its keys as a dict, a TOML file, or None for the defaults; with
-            `resume` also the folder of the run that goes on.
+            `resume` also the folder of the run to resume.
         out: folder to create; None for `runs/<dataset>-<model>-<optimizer>-s<seed>`, with `-2`,
-            `-3`, ... when taken. With `resume` the folder of the run, which is begun where there
-            is none.
-        watcher: is told what happens.
+            `-3`, ... when taken. With `resume` the folder of the run, which starts where the folder
+            does not exist.
+        watcher: is notified of progress and messages.
         dry_run: only plans; writes nothing and returns the plan.
-        resume: whether a run goes on from its last checkpoint. Only `epochs` may be changed,
-            upwards. The finished run is the one that would have been without the break, to the
-            last bit on the CPU.
+        resume: whether to resume the run from its last checkpoint. Only `epochs` may be changed,
+            upwards. On the CPU the finished run is bit-identical to an uninterrupted one.
 
     Returns:
         The finished run, whose `dynamics` is an `xarray.Dataset`; with `dry_run` the plan.
 
     Raises:
-        InputError: bad configuration or data, a folder that exists (without `resume`), does not
-            fit or is written to by another process, or another backend than the one that Keras
-            already runs on.
-        StorageError: the disk has not the room that the run takes, or cannot be written to.
-        Diverged: the loss or a weight is no finite number any more.
-        Interrupted: Ctrl-C or SIGTERM; what was recorded stays, and `resume` goes on.
+        InputError: the configuration or the data is invalid; the folder exists (without
+            `resume`), does not fit or is locked by another process; or Keras already runs on
+            another backend.
+        StorageError: the disk has not enough space for the run, or cannot be written to.
+        Diverged: the loss or a weight became non-finite.
+        Interrupted: Ctrl-C or SIGTERM; the records stay, and `resume` continues.
 
     Example:
         >>> run({"epochs": 2, "planes": 3}).dynamics["cka"].sizes["epoch"]  # doctest: +SKIP
@@ -87,59 +89,60 @@ def run(
         config = resolve(as_config(config))
         folder = RunFolder(choose_folder(run_name(config), out))
     use_backend(config.backend)
+    from repdyn_keras.experiment.survival.stopping import Stopping
     from repdyn_keras.experiment.training import Training
 
     training = Training(config, folder, watcher)
     if dry_run:
         plan = training.timed_plan()
         watcher.started(folder, config, plan)
-        training.say_notes()
+        training.report_notes()
         return plan
-    check_room(folder.path, training.plan.disk_bytes)
+    require_space(folder.path, training.plan.disk_bytes)
     text = to_toml(config, versions())
     if existing is None:
         create_folder(folder.path, folder.config_file.name, text)
     with folder.locked():
         if existing is not None:
-            say_other_versions(folder, config.backend, watcher.said)
+            warn_of_other_versions(folder, config.backend, watcher.message)
             if resolve(Config(**folder.config())) != config:
                 folder.write(folder.config_file, text.encode("utf-8"))
         watcher.started(folder, config, training.plan)
-        training.say_notes()
+        training.report_notes()
         try:
-            with Stopping(config.grace_seconds, watcher.said) as stopping:
+            with Stopping(config.grace_seconds, watcher.message) as stopping:
                 training.fit(stopping)
                 return finish(folder, watcher)
         except Interrupted as stop:
-            saved = folder.checkpoint()
-            stands = "nothing was saved yet"
-            if saved is not None:
-                stands = f"the checkpoint of epoch {saved.attrs['epoch']} stands"
+            checkpoint = folder.checkpoint()
+            saved = "nothing was saved yet"
+            if checkpoint is not None:
+                saved = f"the checkpoint of epoch {checkpoint.attrs['epoch']} is saved"
             trusted = f" --model {config.model}" if ":" in config.model else ""
             raise Interrupted(
-                f"{stop}; {stands}. To go on: repdyn run {folder.path} --resume{trusted}",
+                f"{stop}; {saved}. To continue: repdyn run {folder.path} --resume{trusted}",
                 stop.signal,
             ) from None
 
 
-def check_room(path: Path, size: int) -> None:
-    """Raises StorageError unless the disk has what a run still needs of `size` bytes in all."""
+def require_space(path: Path, size: int) -> None:
+    """Raises StorageError unless the disk has space for the rest of a run of `size` bytes."""
     needed, free = size - RunFolder(path).size(), free_bytes(path)
     if needed > free:
         raise StorageError(
-            f"{path} takes about {format_bytes(needed)} more, and its disk has "
-            f"{format_bytes(free)} free. Expected room for it: nothing was written. Make room, "
-            "choose another disk by --out, or record less."
+            f"Expected {format_bytes(needed)} of free disk space for {path}. Received: "
+            f"{format_bytes(free)}. Nothing was written. Free some space, choose another disk by "
+            "--out, or record less."
         )
 
 
 def finish(folder: RunFolder, watcher: Watcher) -> "Run":
-    """Analyzes and draws what a folder's records say; returns the run."""
+    """Analyzes and draws the records of a folder; returns the run."""
     from repdyn_keras.dynamics import analyze, open_run
     from repdyn_keras.figures import draw_all
 
-    dynamics = analyze(folder, watcher.analyzing)
-    watcher.analyzing("figures")
+    dynamics = analyze(folder, watcher.analysis_step)
+    watcher.analysis_step("figures")
     draw_all(dynamics, folder.figures, write=folder.write)
     return open_run(folder.path)
 

@@ -5,7 +5,7 @@ import keras
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import load
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.batches import EpochBatches, EpochSeeds
+from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.evaluation import (
     configured_recorder,
     evaluation_images,

@@ -1,10 +1,10 @@
-"""Files of a run that are damaged or missing, made again from what is whole."""
+"""Repair of a run folder: damaged and missing files, restored from the intact ones."""
 
 from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, resolve, with_trust
 from repdyn_keras.dynamics import analyze
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.history import HISTORY, accuracies_of, rows_of
+from repdyn_keras.experiment.survival.history_rows import HISTORY, accuracies_of, rows_of
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.inspection import Finding, Repair, inspect
@@ -12,21 +12,21 @@ from repdyn_keras.records.run_folder import RECORD_NAME
 
 
 def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None = None) -> None:
-    """Makes again what can be made again; damaged files are moved to `set_aside/`, never deleted.
+    """Restores what can be restored. Damaged files are moved to `set_aside/`, never deleted.
 
-    Records come from kept weights, `history.csv` from the checkpoint, `dynamics.nc` and the
-    figures from the records. What cannot be made again is left as it is.
+    Records are restored from kept weights, `history.csv` from the checkpoint, `dynamics.nc` and
+    the figures from the records. What cannot be restored is left unchanged.
 
     Args:
-        folder: a run's folder.
+        folder: a run folder.
         given: keys that the user names, such as a `model` whose code is trusted.
-        watcher: is told what happens.
+        watcher: is notified of messages.
 
     Raises:
-        InputError: another process writes to the folder, or its network or data cannot be had.
+        InputError: another process writes to the folder, or its network or data is not available.
     """
     watcher = watcher or Watcher()
-    # A folder that is no run is left as it is.
+    # Raises an error before a lock is created in a folder that is no run.
     inspect(folder)
     with folder.locked():
         findings = [f for f in inspect(folder) if f.problem and f.repair]
@@ -35,59 +35,61 @@ def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None
             by_repair.setdefault(finding.repair, []).append(finding)
         replay = None
         if Repair.FROM_WEIGHTS in by_repair:
-            # What is needed for it is found out before anything is moved.
-            replay = replayer(folder, given or {}, watcher)
+            # Raises an error before anything is moved.
+            replay = replay_of(folder, given or {}, watcher)
         for finding in findings:
             if finding.repair != Repair.BY_RESUMING:
-                clear_away(folder, finding, watcher)
+                move_aside(folder, finding, watcher)
         if replay is not None:
             names = [finding.name for finding in by_repair[Repair.FROM_WEIGHTS]]
             record_again(folder, replay, names, watcher)
         if Repair.FROM_CHECKPOINT in by_repair:
-            rebuild_history(folder)
-            watcher.said("history.csv: made again from the checkpoint.")
+            restore_history(folder)
+            watcher.message("history.csv: restored from the checkpoint.")
         if Repair.FROM_RECORDS in by_repair or Repair.FROM_WEIGHTS in by_repair:
             redraw(folder, watcher)
         for finding in by_repair.get(Repair.BY_MOVING, []):
-            watcher.said(f"{finding.name}: set aside; the run can go on without it.")
+            watcher.message(f"{finding.name}: set aside; the run does not need it.")
 
 
-def clear_away(folder: RunFolder, finding: Finding, watcher: Watcher) -> None:
-    """Moves a damaged file aside, or notes that a missing one is gone."""
+def move_aside(folder: RunFolder, finding: Finding, watcher: Watcher) -> None:
+    """Moves a damaged file aside, or removes a missing one from the checksums."""
     path = folder.path / finding.name
     if path.is_file():
         moved = folder.set_aside(path)
-        watcher.said(f"{finding.name}: {finding.problem}; moved to {moved}.")
+        watcher.message(f"{finding.name}: {finding.problem}; moved to {moved}.")
     else:
         folder.checksums.forget(path)
 
 
-def replayer(folder: RunFolder, given: dict, watcher: Watcher):
-    """What records a run's kept weights again."""
+def replay_of(folder: RunFolder, given: dict, watcher: Watcher):
+    """The `Replay` of a run's kept weights."""
     config = resolve(Config(**with_trust(folder.config(), given)))
     use_backend(config.backend)
-    from repdyn_keras.experiment.replay import Replayer
+    from repdyn_keras.experiment.replay import Replay
 
-    return Replayer(config, folder, watcher)
+    return Replay(config, folder, watcher)
 
 
 def record_again(folder: RunFolder, replay, names: list[str], watcher: Watcher) -> None:
-    """Makes constants and records of these names again."""
+    """Restores constants and the records with these names."""
+    from repdyn_keras.recording.constants import constants_of
+
     if not folder.constants_file.is_file():
-        folder.write_constants(replay.recorder.constants())
-        watcher.said("records/constants.nc: made again from the configuration.")
+        folder.write_constants(constants_of(replay.recorded))
+        watcher.message("records/constants.nc: restored from the configuration.")
     for name in names:
         match = RECORD_NAME.fullmatch(name.removeprefix("records/"))
         if match:
             epoch = int(match[1])
             replay.record(epoch, folder.checksums.check(folder.weights_file(epoch)))
-            watcher.said(f"{name}: recorded again from its kept weights.")
+            watcher.message(f"{name}: recorded again from its kept weights.")
 
 
-def rebuild_history(folder: RunFolder) -> None:
+def restore_history(folder: RunFolder) -> None:
     """`history.csv` up to the last checkpoint, as the run wrote it."""
     checkpoint = folder.checkpoint()
-    rows = rows_of(checkpoint)
+    rows: list[dict] = list(rows_of(checkpoint))
     epoch = int(checkpoint.attrs["epoch"])
     if epoch in folder.epochs():
         rows[-1] |= accuracies_of(folder.record(epoch), folder.constants()["subset"].values)
@@ -95,13 +97,13 @@ def rebuild_history(folder: RunFolder) -> None:
 
 
 def redraw(folder: RunFolder, watcher: Watcher) -> None:
-    """Analyzes and draws anew, where the records allow it."""
+    """Analyzes and draws again, where the records allow it."""
     from repdyn_keras.figures import draw_all
 
     try:
-        dynamics = analyze(folder, watcher.analyzing)
+        dynamics = analyze(folder, watcher.analysis_step)
     except InputError as error:
-        watcher.said(f"dynamics.nc: not made again, since a record is damaged: {error}")
+        watcher.message(f"dynamics.nc: not restored, since a record is damaged: {error}")
         return
     draw_all(dynamics, folder.figures, write=folder.write)
-    watcher.said("dynamics.nc and figures/: made again from the records.")
+    watcher.message("dynamics.nc and figures/: restored from the records.")

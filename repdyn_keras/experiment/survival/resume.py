@@ -21,9 +21,7 @@ def folder_to_resume(config, out: str | Path | None) -> RunFolder | None:
     """
     is_folder = isinstance(config, str | Path) and Path(config).expanduser().is_dir()
     if is_folder and out is not None:
-        raise InputError(
-            f"Expected one folder to resume. Received: two, {config} and {out}."
-        )
+        raise InputError(f"Expected one folder to resume. Received: two, {config} and {out}.")
     if not is_folder and out is None:
         raise InputError(
             "Expected the folder of a run: repdyn run RUN --resume, or --out RUN. Received: "

@@ -1,4 +1,4 @@
-"""Batches whose order and augmentation depend on the seed and the epoch alone."""
+"""Batches and random states that depend on the seed and the epoch alone, so that a run can resume."""
 
 import keras
 import numpy as np
@@ -93,7 +93,8 @@ class EpochSeeds(keras.callbacks.Callback):
         states = seeds.epoch_seeds(self.seed, epoch)
         generator_states = [v for v in self.model.non_trainable_variables if is_seed_state(v)]
         for variable, state in zip(
-            generator_states, states.spawn(len(generator_states)), strict=True):
+            generator_states, states.spawn(len(generator_states)), strict=True
+        ):
             variable.assign(state.generate_state(2).astype(variable.dtype))
         if keras.backend.backend() == "torch":
             # Dropout on torch draws from the global generator.
