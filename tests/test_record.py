@@ -14,7 +14,7 @@ from repdyn_keras import InputError, open_run, record, run
 from repdyn_keras.config import Config, resolve
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.models import build_model
-from repdyn_keras.models.own import built_by
+from repdyn_keras.models.user_models import build_by_function
 from repdyn_keras.records import RunFolder
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -114,7 +114,7 @@ def own(tmp_path, monkeypatch):
 @pytest.mark.one_backend
 def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp_path):
     """Labels are as they are read unless noise is asked for."""
-    model = built_by(f"{own}:build", (8, 8, 1), 4, 3)
+    model = build_by_function(f"{own}:build", (8, 8, 1), 4, 3)
     saved, weights, said, watcher = tmp_path / "saved", tmp_path / "weights", [], Watcher()
     saved.mkdir(), weights.mkdir()
     watcher.said = said.append
@@ -188,7 +188,7 @@ def test_functions_that_build_no_model_are_refused(own, tmp_path):
 
 def test_the_seed_decides_a_users_network_and_leaves_global_generators_alone(own):
     def weights(seed):
-        model = built_by(f"{own}:seeded", (8, 8, 1), 4, seed)
+        model = build_by_function(f"{own}:seeded", (8, 8, 1), 4, seed)
         assert sys.modules[own].build.seed == seed
         return keras.ops.convert_to_numpy(model.get_layer("late").kernel.value)
 

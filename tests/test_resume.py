@@ -24,14 +24,13 @@ from helpers import (
 
 import repdyn_keras
 from repdyn_keras import Config, InputError
-from repdyn_keras.config import resolve, to_toml
+from repdyn_keras.config import resolve, to_toml, versions
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.checkpoint import load_checkpoint
 from repdyn_keras.experiment.folders import begin_folder
 from repdyn_keras.experiment.history import ACCURACIES
 from repdyn_keras.experiment.training import RunRecorder
-from repdyn_keras.experiment.versions import versions
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 

@@ -25,7 +25,7 @@ from repdyn_keras.dynamics import analyze, compare, open_run
 from repdyn_keras.experiment import record, run
 from repdyn_keras.experiment.folders import run_name
 from repdyn_keras.figures import style
-from repdyn_keras.models.own import loaded
+from repdyn_keras.models.user_models import load_model
 from repdyn_keras.recording.checkpoints import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
 from repdyn_keras.records.netcdf import read_arrays, read_attribute, read_netcdf
 from repdyn_keras.records.untrusted import ALWAYS_ALLOWED, refuse_outside
@@ -168,7 +168,7 @@ def test_a_saved_models_python_is_not_run_and_its_classes_are_kerass_own(tmp_pat
     touch = keras.layers.Lambda(eval(f"lambda x: (open({str(mark)!r}, 'w'), x)[1]"))
     keras.Sequential([keras.Input((4,)), touch]).save(path)
     mark.unlink(missing_ok=True)
-    assert_input_error("lambda", "Cannot load .*m.keras .*Expected a whole model", loaded, path)
+    assert_input_error("lambda", "Cannot load .*m.keras .*Expected a whole model", load_model, path)
     assert not mark.exists()
     keras.saving.load_model(path, safe_mode=False)(np.ones((1, 4)))
     assert mark.exists(), "the test's model runs nothing even where it may"
@@ -183,7 +183,7 @@ def test_a_saved_models_python_is_not_run_and_its_classes_are_kerass_own(tmp_pat
     monkeypatch.syspath_prepend(tmp_path)
     small_model().save(path)
     archived(path, "config.json", evil)
-    assert_input_error("class", "Cannot load", loaded, path)
+    assert_input_error("class", "Cannot load", load_model, path)
     assert not mark.exists() and "evil_layers" not in sys.modules
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from repdyn_keras.config import Config
-from repdyn_keras.config.keys import DATASETS
+from repdyn_keras.config import DATASETS
 from repdyn_keras.datasets.folder import folder
 from repdyn_keras.datasets.images import Images, pixel_moments
 from repdyn_keras.datasets.raw import Raw

@@ -5,8 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from repdyn_keras.config import Config
-from repdyn_keras.config.keys import SAVED
+from repdyn_keras.config import DATASETS, NETWORKS, Config
 from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import HALF_WRITTEN, storage, sync
@@ -38,17 +37,9 @@ def choose_folder(name: str, out: str | Path | None) -> Path:
 
 def run_name(config: Config) -> str:
     """What a run is, as the name of a folder."""
-    kind, _, rest = config.dataset.partition(":")
-    dataset = kind
-    if kind == "npz":
-        dataset = Path(rest).stem
-    elif kind == "folder":
-        dataset = Path(rest).expanduser().resolve().name
-    elif kind == "tfds":
-        dataset = rest
-    dataset = plain(dataset) or kind
-    model = Path(config.model).stem if config.model.endswith(SAVED) else config.model
-    model = plain(model) or "model"
+    data, network = DATASETS.find(config.dataset), NETWORKS.find(config.model)
+    dataset = plain(data.short_name(config.dataset)) or data.name
+    model = plain(network.short_name(config.model)) or "model"
     return f"{dataset}-{model}-{config.optimizer}-s{config.seed}"
 
 

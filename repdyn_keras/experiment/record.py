@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repdyn_keras.backends import use_backend
-from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
+from repdyn_keras.config import Config, load_config, resolve, to_toml, versions, with_trust
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.folders import begin_folder, choose_folder
 from repdyn_keras.experiment.run import finish
-from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 
