@@ -168,7 +168,7 @@ def test_a_saved_models_python_is_not_run_and_its_classes_are_kerass_own(tmp_pat
     touch = keras.layers.Lambda(eval(f"lambda x: (open({str(mark)!r}, 'w'), x)[1]"))
     keras.Sequential([keras.Input((4,)), touch]).save(path)
     mark.unlink(missing_ok=True)
-    assert_input_error("lambda", "Cannot load .*m.keras .*Expected a whole model", load_model, path)
+    assert_input_error("lambda", "Cannot load .*m.keras.*Expected a whole model", load_model, path)
     assert not mark.exists()
     keras.saving.load_model(path, safe_mode=False)(np.ones((1, 4)))
     assert mark.exists(), "the test's model runs nothing even where it may"
@@ -334,7 +334,7 @@ STAYING += ("model ..m.keras",)
 
 def test_paths_of_a_file_that_climb_must_be_given_again():
     for key, value in map(str.split, CLIMBING):
-        words = f"leads upwards, {key} = .*Expected one without.*--set"
+        words = f"leads upwards.*Expected one without.*--set.*Received: {key} = "
         assert_input_error(value, words, with_trust, {key: value, "seed": 1}, {"seed": 2})
         assert_input_error(value, "leads upwards", collect, {key: value}, {"seed": "1"}, [])
         assert with_trust({key: value}, {key: value}) == {key: value}
@@ -380,7 +380,7 @@ def test_a_strangers_run_is_not_repeated_by_its_file_alone_and_looking_runs_noth
 
 
 def test_names_of_tfds_are_names():
-    words = "no name of a TFDS data set. Expected tfds:NAME"
+    words = "Not the name of a TFDS data set. Expected tfds:NAME"
     names = ("..", "../x", "/etc/x", "a/..", "a/..:1.0.0", "a/../b", "a/.", "a/b/c", "~/x")
     for name in (*names, "a\\b", "a/b\n", "1a"):
         assert_input_error(name, words, parse_name, name)

@@ -104,9 +104,7 @@ class Config:
     )
     synthetic_train: int = key(2048, "number of training images of synthetic", low=8, high=10**9)
     synthetic_test: int = key(512, "number of test images of synthetic", low=1, high=10**9)
-    synthetic_size: int = key(
-        16, "side of the images of synthetic in pixels", low=2, high=MAX_SIDE
-    )
+    synthetic_size: int = key(16, "side of the images of synthetic in pixels", low=2, high=MAX_SIDE)
     synthetic_channels: int = key(3, "number of channels of synthetic", low=1, high=1000)
     synthetic_classes: int = key(10, "number of classes of synthetic", low=2, high=10_000)
 

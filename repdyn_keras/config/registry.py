@@ -255,9 +255,9 @@ DATASETS = Registry(
     ],
 )
 
-# Sizes and epochs: a default run takes less than three minutes on two cores. Learning rates: of the
-# grid in benchmarks/README.md, the one with the fewest epochs to perfect fit among those whose final
-# test accuracy is within 0.02 of the best.
+# Default sizes: a run takes less than three minutes on two cores. Learning rates: of the grid in
+# benchmarks/README.md, the one with the fewest epochs to perfect fit among those whose final test
+# accuracy is within 0.02 of the best.
 NETWORKS = Registry(
     "model",
     [

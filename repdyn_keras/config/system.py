@@ -18,7 +18,7 @@ def usable_path(text: str | Path) -> Path:
         InputError: no file can have this path.
     """
 
-    def refused(expected: str, reason: str = "") -> InputError:
+    def refused(expected: str, reason: str | None = None) -> InputError:
         detail = f", {reason}" if reason else ""
         return InputError(f"Expected a path {expected}. Received: {quoted(str(text))}{detail}.")
 

@@ -5,7 +5,7 @@ from keras import layers
 
 from repdyn_keras.models.initializers import seeded
 
-# With Keras's default of 0.99 the moving statistics lag by many epochs where an epoch has few steps.
+# With Keras's default of 0.99 the moving statistics lag by many epochs if an epoch has few steps.
 BATCH_NORM_MOMENTUM = 0.9
 # Counting stops beyond this number of weights, which no machine holds.
 MAX_WEIGHTS = 2**60

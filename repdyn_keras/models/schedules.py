@@ -1,13 +1,13 @@
 """Learning-rate schedules."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
 from repdyn_keras.config import SCHEDULES
 
-LearningRate = float | keras.optimizers.schedules.LearningRateSchedule
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
