@@ -7,11 +7,12 @@ def resnet18(width: int, side: int = 32, channels: int = 3):
     """A ResNet-18 of the package and the names of its recorded layers."""
     import re
 
-    from repdyn_keras.models.build import RECORDED
+    from repdyn_keras.config import NETWORKS
     from repdyn_keras.models.resnet import resnet
 
     model = resnet((side, side, channels), 10, width=width)
-    names = [layer.name for layer in model.layers if re.fullmatch(RECORDED["resnet"], layer.name)]
+    layers = NETWORKS["resnet"].layers
+    names = [layer.name for layer in model.layers if re.fullmatch(layers, layer.name)]
     return model, names
 
 

@@ -32,7 +32,7 @@ ROOMS = {
     "measures": "errors seeds text",
     "records": "config errors text",
     "recording": "measures records errors seeds text",
-    "dynamics": "measures records errors text",
+    "dynamics": "config measures records errors text",
     "figures": "records errors text",
 }
 ROOMS["experiment"] = " ".join(room for room in ROOMS if room != "__init__")
@@ -41,7 +41,12 @@ ROOMS["cli"] = set(ROOMS) | {"__version__"}
 BACKENDS = {"jax", "tensorflow", "torch"}
 KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}
-BACKEND_FILES = {"datasets/devices.py", "recording/backend.py", "experiment/batches.py"}
+BACKEND_FILES = {
+    "datasets/devices.py",
+    "recording/precision.py",
+    "recording/compilation.py",
+    "experiment/survival/batches.py",
+}
 LONGEST = 420
 
 

@@ -14,7 +14,7 @@ from repdyn_keras import InputError, open_run, record, run
 from repdyn_keras.config import Config, resolve
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.models import build_model
-from repdyn_keras.models.own import built_by
+from repdyn_keras.models.user_models import build_by_function
 from repdyn_keras.records import RunFolder
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -114,10 +114,10 @@ def own(tmp_path, monkeypatch):
 @pytest.mark.one_backend
 def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp_path):
     """Labels are as they are read unless noise is asked for."""
-    model = built_by(f"{own}:build", (8, 8, 1), 4, 3)
+    model = build_by_function(f"{own}:build", (8, 8, 1), 4, 3)
     saved, weights, said, watcher = tmp_path / "saved", tmp_path / "weights", [], Watcher()
     saved.mkdir(), weights.mkdir()
-    watcher.said = said.append
+    watcher.message = said.append
     for epoch in (0, 5):
         model.save(saved / f"net-{epoch:02d}.keras")
         model.save_weights(weights / f"net-{epoch:02d}.weights.h5")
@@ -172,14 +172,17 @@ def test_a_network_of_the_users_own_is_recorded_again_and_one_of_two_outputs(own
 def test_functions_that_build_no_model_are_refused(own, tmp_path):
     (tmp_path / "needy_models.py").write_text("import no_such_package\n")
     for function, message in (
-        (f"{own}:needs_more", "needs the arguments depth. Expected one that takes any of image_s"),
-        (f"{own}:returns_nothing", "returned a NoneType. Expected a keras.Model"),
-        (f"{own}:biuld", "Unknown function of .* 'biuld'.*build"),
+        (
+            f"{own}:needs_more",
+            "any of the arguments image_s.*needs the arguments depth",
+        ),
+        (f"{own}:returns_nothing", "Expected a keras.Model.*Received: a NoneType"),
+        (f"{own}:biuld", "Unknown function of .*build.*'biuld'"),
         (f"{own}:number", "Unknown function of .* 'number'"),
-        (f"{own}:wrapped", "returned a NoneType. Expected a keras.Model"),
-        (f"{own}:builtin", "is no function of Python"),
+        (f"{own}:wrapped", "Expected a keras.Model.*Received: a NoneType"),
+        (f"{own}:builtin", "Expected a Python function"),
         ("no_such_models:build", "No module 'no_such_models'.*no_such_models.py"),
-        ("needy_models:build", "needs 'no_such_package', which is not installed"),
+        ("needy_models:build", "'no_such_package' is not installed"),
     ):
         config = {**OWN, "model": function}
         assert_input_error(function, message, run, config, out=tmp_path / "run")
@@ -188,7 +191,7 @@ def test_functions_that_build_no_model_are_refused(own, tmp_path):
 
 def test_the_seed_decides_a_users_network_and_leaves_global_generators_alone(own):
     def weights(seed):
-        model = built_by(f"{own}:seeded", (8, 8, 1), 4, seed)
+        model = build_by_function(f"{own}:seeded", (8, 8, 1), 4, seed)
         assert sys.modules[own].build.seed == seed
         return keras.ops.convert_to_numpy(model.get_layer("late").kernel.value)
 

@@ -24,13 +24,12 @@ from helpers import (
 
 import repdyn_keras
 from repdyn_keras import Config, InputError
-from repdyn_keras.config import resolve, to_toml
+from repdyn_keras.config import resolve, to_toml, versions
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.checkpoints import load_checkpoint
 from repdyn_keras.experiment.survival.history_rows import ACCURACIES
 from repdyn_keras.experiment.training import RunRecorder
-from repdyn_keras.experiment.versions import versions
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import create_folder
@@ -64,7 +63,7 @@ MOMENTS = {
     "writing epoch 3": ((RunFolder, "write_record", 3), 3, [0, 1], 4),
     "after the record of epoch 3": ((RunFolder, "write_record", 3, True), 3, [0, 1, 3], 4),
     "before the last record": ((Watcher, "recorded", 4), 4, [0, 1, 3], 5),
-    "in the analysis": ((Watcher, "analyzing", "similarities"), 4, [0, 1, 3, 4], 5),
+    "in the analysis": ((Watcher, "analysis_step", "similarities"), 4, [0, 1, 3, 4], 5),
 }
 
 

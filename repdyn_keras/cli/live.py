@@ -71,7 +71,7 @@ class LiveProgress(Watcher):
 
     def resumed(self, epoch):
         self._epoch = epoch
-        self.said(f"going on from the checkpoint of epoch {epoch}")
+        self.message(f"going on from the checkpoint of epoch {epoch}")
 
     def epoch_ended(self, epoch, logs):
         self._training.append(self.lap())
@@ -88,10 +88,10 @@ class LiveProgress(Watcher):
             self.console.print(self.line(), highlight=False, soft_wrap=True)
         self.refresh()
 
-    def said(self, text):
+    def message(self, text):
         self.console.print(Text(visible(text)), soft_wrap=True)
 
-    def analyzing(self, step):
+    def analysis_step(self, step):
         if self._live is not None:
             self._live.update(f"analyzing: {step}")
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from repdyn_keras.cli.live import clock
 from repdyn_keras.experiment.watching import Watcher
-from repdyn_keras.measures.phases import FEWEST_RECORDS
+from repdyn_keras.measures.phases import MIN_RECORDS
 from repdyn_keras.text import visible
 
 # Of a layer's name in a table beside numbers, and of a title.
@@ -42,18 +42,18 @@ class PlanPrinter(Watcher):
         table.add_row("time", f"about {clock(plan.seconds)}, without probes and pictures")
         Console().print(table)
 
-    def said(self, text):
+    def message(self, text):
         Console().print(literal(text), soft_wrap=True)
 
 
 class ReplayPrinter(Watcher):
     """Prints what recording checkpoints has to say, and each file as it is recorded."""
 
-    def said(self, text):
+    def message(self, text):
         Console().print(literal(text), soft_wrap=True)
 
     def replayed(self, epoch, path):
-        self.said(f"epoch {epoch}: {path.name}")
+        self.message(f"epoch {epoch}: {path.name}")
 
 
 def print_layers(model, tensors: dict, chosen: set[str], output) -> None:
@@ -135,8 +135,8 @@ def print_results(run, seconds: float | None = None) -> None:
     if seconds is not None:
         model.add_row("time", f"{seconds:.0f} s")
     console.print(model)
-    if dynamics.sizes["epoch"] < FEWEST_RECORDS:
-        print(f"Fewer than {FEWEST_RECORDS} records: phases were not tested.")
+    if dynamics.sizes["epoch"] < MIN_RECORDS:
+        print(f"Fewer than {MIN_RECORDS} records: phases were not tested.")
     print("p > 0.05: not distinguished from even drift, hence one phase.")
     print("Written:")
     for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):

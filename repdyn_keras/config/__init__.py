@@ -1,18 +1,23 @@
-"""A run in words: its keys, their checks, its presets and its TOML file."""
+"""The configuration of a run: its keys, their checks, the registry of choices, the TOML file."""
 
 from repdyn_keras.config.files import (
     check_paths,
     load_config,
     load_versions,
     to_toml,
+    versions,
     with_trust,
 )
-from repdyn_keras.config.keys import Config, describe_keys, parse_value
-from repdyn_keras.config.limits import require_memory
-from repdyn_keras.config.paths import usable_path
+from repdyn_keras.config.keys import Config, describe_keys, parse_value, values_of
 from repdyn_keras.config.presets import resolve
+from repdyn_keras.config.registry import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES
+from repdyn_keras.config.system import require_memory, usable_path
 
 __all__ = [
+    "DATASETS",
+    "NETWORKS",
+    "OPTIMIZERS",
+    "SCHEDULES",
     "Config",
     "check_paths",
     "describe_keys",
@@ -23,5 +28,7 @@ __all__ = [
     "resolve",
     "to_toml",
     "usable_path",
+    "values_of",
+    "versions",
     "with_trust",
 ]

@@ -1,25 +1,31 @@
-"""A run's configuration as a TOML file."""
+"""A run's configuration as a TOML file, and which parts of a file are trusted."""
 
 import dataclasses
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from repdyn_keras.config.keys import KEYS, SAVED, Config, check
-from repdyn_keras.config.paths import usable_path
+from repdyn_keras.config.keys import KEYS, Config, check
+from repdyn_keras.config.registry import KERAS_SUFFIX
+from repdyn_keras.config.system import usable_path
 from repdyn_keras.errors import InputError, unknown
 
+# The table of versions in a `run.toml`.
 VERSIONS = "versions"
-# Keys that may hold the path of what is read.
-PATHS = ("dataset", "data_dir", "model")
+# Packages that influence the numbers of a run.
+PACKAGES = ("repdyn-keras", "keras", "numpy", "jax", "tensorflow", "torch")
+# Keys that may hold the path of a file to read.
+PATH_KEYS = ("dataset", "data_dir", "model")
 # A configuration takes a few kilobytes.
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 
 
 def load_config(path: str | Path) -> dict[str, Any]:
-    """The keys that a configuration file sets, checked one by one.
+    """The keys that a configuration file sets, each checked.
 
-    The table `[versions]`, which `run.toml` ends with, is left out.
+    The table `[versions]` at the end of a `run.toml` is left out.
 
     Raises:
         InputError: the file cannot be read, is not TOML, or holds an unknown key or a bad value.
@@ -35,91 +41,102 @@ def load_config(path: str | Path) -> dict[str, Any]:
 
 
 def load_versions(path: str | Path) -> dict[str, str]:
-    """The versions that a `run.toml` was written with; empty where it names none.
+    """The versions in a `run.toml`; empty where it has none.
 
     Raises:
         InputError: the file cannot be read or is not TOML.
     """
-    found = read_toml(Path(path)).get(VERSIONS, {})
-    return {k: str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    table = read_toml(Path(path)).get(VERSIONS, {})
+    return {k: str(v) for k, v in table.items()} if isinstance(table, dict) else {}
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the installed packages that influence a run's numbers."""
+    installed = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            installed[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file says; raises InputError where it cannot be read or is not TOML."""
+    """The content of a TOML file; raises InputError where it cannot be read or is not TOML."""
     path = usable_path(path)
+    expected = "Expected a TOML file with lines such as epochs = 40."
     try:
         with path.open("rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise InputError(
-                f"{path} holds more than {MOST_BYTES} bytes. Expected a TOML file of some lines "
-                "such as epochs = 40."
-            )
-        return tomllib.loads(text.decode("utf-8"))
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InputError(f"{expected} Received: {path}, more than {MAX_BYTES} bytes.")
+        return tomllib.loads(content.decode("utf-8"))
     except InputError:
         raise
     except OSError as error:
         raise InputError(
-            f"Cannot read the configuration {path}: {error.strerror}. Expected a TOML file."
+            f"Cannot read the configuration {path}. {expected} Received: {error.strerror}."
         ) from None
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text. Expected a TOML file.") from None
+        raise InputError(f"{expected} Received: {path}, which is not UTF-8 text.") from None
     except (ValueError, RecursionError) as error:
-        # A plain ValueError is that of a number with more digits than Python reads.
+        # `int` raises a plain ValueError for numbers of more than 4300 digits.
         raise InputError(
-            f"{path} is not valid TOML: {error}. Expected lines such as epochs = 40."
+            f"{expected} Received: {path}, which is not valid TOML: {error}."
         ) from None
 
 
 def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a file under those that the user gives; a stranger's file runs no code.
+    """The keys of a file, overridden by those that the user gives.
+
+    Code and paths outside the folder are taken from a file only if the user names them, too: the
+    file may come from somebody else.
 
     Raises:
-        InputError: the file names code to run, or a path that climbs by `..`, and the user does
-            not.
+        InputError: the file names code to run, or a path with `..`, and the user does not.
     """
     model = from_file.get("model", "")
     if ":" in model and "model" not in given:
         raise InputError(
-            f"The configuration names code to run, model = {model!r}. Expected you to name it as "
-            f"well, if you trust it: --model {model}, or model={model!r} in Python."
+            "The configuration names code to run. Expected the same model from you, if you trust "
+            f"it: --model {model}, or model={model!r} in Python. Received: model = {model!r} from "
+            "the file alone."
         )
-    for name in PATHS:
+    for name in PATH_KEYS:
         value = from_file.get(name)
-        if name not in given and value is not None and climbs(name, value):
+        if name not in given and value is not None and has_parent_part(path_in(name, value)):
             raise InputError(
-                f"The configuration names a path that leads upwards, {name} = {value!r}. Expected "
-                f"one without '..', or you to name it as well, if you trust it: --set "
-                f"{name}={value}, or {name}={value!r} in Python."
+                "The configuration names a path that leads upwards. Expected one without '..', or "
+                f"the same path from you, if you trust it: --set {name}={value}, or "
+                f"{name}={value!r} in Python. Received: {name} = {value!r} from the file alone."
             )
     return {**from_file, **given}
 
 
-def climbs(name: str, value: str) -> bool:
-    """Whether a key's value is a path with a part `..`, in the manner of any system."""
-    path = path_in(name, value)
+def has_parent_part(path: str) -> bool:
+    """Whether a path has a part `..`, on POSIX or on Windows."""
     return any(".." in kind(path).parts for kind in (PurePosixPath, PureWindowsPath))
 
 
 def path_in(name: str, value: str) -> str:
-    """The path that the value of one of PATHS holds; empty where it holds none."""
+    """The path in the value of one of PATH_KEYS; empty where it holds none."""
     if name == "dataset":
         return value.partition(":")[2]
-    return "" if name == "model" and not value.endswith(SAVED) else value
+    return "" if name == "model" and not value.endswith(KERAS_SUFFIX) else value
 
 
 def check_paths(values: dict[str, Any]) -> None:
-    """Raises InputError where no file can have a path that the keys name.
+    """Raises InputError where a key names a path that no file can have.
 
-    Apart from the checks of single keys: whose home `~user` is differs from machine to machine.
+    Not part of the checks of single keys: the home folder of `~user` differs between machines.
     """
-    for name in PATHS:
+    for name in PATH_KEYS:
         if values.get(name) is not None:
             usable_path(path_in(name, values[name]))
 
 
 def to_toml(config: Config, versions: dict[str, str]) -> str:
-    """The whole configuration as TOML text; `load_config` reads it back."""
+    """The whole configuration as TOML text, which `load_config` reads back."""
     import tomli_w
 
     values = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}

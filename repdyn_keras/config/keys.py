@@ -1,4 +1,4 @@
-"""The keys of a run: name, meaning, default and what each may hold."""
+"""The keys of a run: name, meaning, default and valid values."""
 
 import dataclasses
 import math
@@ -6,28 +6,42 @@ import re
 import types
 import typing
 import warnings
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from repdyn_keras.backends import BACKENDS
+from repdyn_keras.config.registry import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES, Registry
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.text import quoted
 
-BACKENDS = ("jax", "tensorflow", "torch")
-DATASETS = ("digits", "synthetic", "npz:FILE", "folder:PATH", "tfds:NAME")
-MODELS = ("resnet", "vit", "module:function", "FILE.keras")
-OPTIMIZERS = ("sgd", "adam")
-SCHEDULES = ("constant", "inverse-sqrt", "cosine")
-SAVED = ".keras"
 STEMS = ("small", "imagenet")
 BATCH_NORMS = ("moving", "recalibrate")
-# A side of images that is larger than this is a slip of the hand.
-MOST_PIXELS = 16_384
+PRESETS = [name for network in NETWORKS.values() for name in network.presets]
+# A larger side of images is a typing error.
+MAX_SIDE = 16_384
 
 
-def key(default: Any, help: str, *, choices=None, low=None, high=None, below=None, unset="preset"):
-    """A dataclass field with what the checks and `--keys` need to know of it.
+def key(
+    default: Any,
+    help: str,
+    *,
+    choices: Collection[str] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    unset: str = "preset",
+) -> Any:
+    """A dataclass field with what the checks and `--keys` need.
 
-    `unset` says what stands for a key that is None.
+    Args:
+        default: value of the key that nobody sets; None for one that `resolve` fills.
+        help: the key's meaning.
+        choices: valid values, or the registry of valid forms.
+        low: smallest valid number.
+        high: largest valid number.
+        below: smallest number above the valid ones.
+        unset: what `--keys` shows as the default of a key that is None.
     """
     bounds = {"low": low, "high": high, "below": below}
     metadata = {"help": help, "choices": choices, "unset": unset, **bounds}
@@ -36,9 +50,9 @@ def key(default: Any, help: str, *, choices=None, low=None, high=None, below=Non
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides a run except the folder it is written to.
+    """Everything that determines a run except the folder it is written to.
 
-    A key that is None is filled by `resolve` from the preset of its dataset, model and optimizer.
+    `resolve` fills a key that is None with the default of its network, optimizer or preset.
 
     Raises:
         InputError: a value has the wrong type or is out of range, or a name is unknown.
@@ -49,198 +63,209 @@ class Config:
     """
 
     backend: str = key("jax", "Keras backend", choices=BACKENDS)
-    dataset: str = key("digits", "digits, synthetic, npz:FILE, folder:PATH, or tfds:NAME")
-    model: str = key("resnet", "network: resnet, vit, module:function, or FILE.keras")
+    dataset: str = key("digits", "data set", choices=DATASETS)
+    model: str = key("resnet", "network", choices=NETWORKS)
     optimizer: str = key("sgd", "optimizer", choices=OPTIMIZERS)
-    epochs: int | None = key(None, "epochs to train", low=1, high=1_000_000)
+    epochs: int | None = key(None, "number of training epochs", low=1, high=1_000_000)
     label_noise: float = key(
         0.2, "share of training labels replaced by another class", low=0, below=1
     )
-    seed: int = key(0, "seed of the weights and the order of batches", low=0)
+    seed: int = key(0, "seed of the initial weights and the order of batches", low=0)
     data_seed: int | None = key(
         None,
-        "seed of the split, the noise, the images compared and the planes; runs of one data_seed "
-        "and label_noise can be compared",
+        "seed of the split, the label noise, the evaluation images and the planes; runs of the "
+        "same data_seed and label_noise can be compared",
         low=0,
         unset="seed",
     )
 
     standardize: bool = key(
-        True, "pixels less their mean, by their deviation; false leaves them as they are read"
+        True,
+        "subtract the mean of the training images and divide by their standard deviation, per "
+        "channel",
     )
     data_dir: str | None = key(None, "folder of prepared TFDS data sets", unset="that of TFDS")
     download: bool = key(False, "download a TFDS data set that is not on disk")
     image_size: int | None = key(
         None,
-        "side of the images of folder and tfds, in pixels",
+        "side in pixels to which the images of folder and tfds are resized",
         low=1,
-        high=MOST_PIXELS,
-        unset="their own",
+        high=MAX_SIDE,
+        unset="original size",
     )
     test_share: float = key(
-        0.2, "share of images kept for testing where a data set has no split", low=0.01, high=0.9
+        0.2,
+        "share of the images held out for testing where a data set has no test split",
+        low=0.01,
+        high=0.9,
     )
-    augment: bool = key(False, "random crops (padding 1/8 of the side) and horizontal flips")
-    synthetic_train: int = key(2048, "training images of synthetic", low=8, high=10**9)
-    synthetic_test: int = key(512, "test images of synthetic", low=1, high=10**9)
-    synthetic_size: int = key(16, "side of an image of synthetic", low=2, high=MOST_PIXELS)
-    synthetic_channels: int = key(3, "channels of synthetic", low=1, high=1000)
-    synthetic_classes: int = key(10, "classes of synthetic", low=2, high=10_000)
+    augment: bool = key(
+        False, "augment training images: random crops (padding 1/8 of the side) and flips"
+    )
+    synthetic_train: int = key(2048, "number of training images of synthetic", low=8, high=10**9)
+    synthetic_test: int = key(512, "number of test images of synthetic", low=1, high=10**9)
+    synthetic_size: int = key(16, "side of the images of synthetic in pixels", low=2, high=MAX_SIDE)
+    synthetic_channels: int = key(3, "number of channels of synthetic", low=1, high=1000)
+    synthetic_classes: int = key(10, "number of classes of synthetic", low=2, high=10_000)
 
     preset: str | None = key(
-        None, "sizes of a network by name, such as resnet34 or vit-s16", unset="small images"
+        None, f"sizes of a published network: {', '.join(PRESETS)}", unset="small images"
     )
     width: int | None = key(
         None,
-        "width: channels of the ResNet's first stage, features of a ViT token",
+        "channels of the first stage of a ResNet, features of a token of a ViT",
         low=1,
         high=100_000,
     )
-    blocks: tuple[int, ...] | None = key(None, "blocks of each ResNet stage", low=1, high=1000)
-    stem: str | None = key(None, "first layers of the ResNet", choices=STEMS)
-    patch: int | None = key(None, "side of a ViT patch in pixels", low=1, high=MOST_PIXELS)
-    depth: int | None = key(None, "encoder blocks of the ViT", low=1, high=1000)
-    heads: int | None = key(None, "attention heads of the ViT", low=1, high=100_000)
+    blocks: tuple[int, ...] | None = key(
+        None, "number of blocks of each stage of a ResNet", low=1, high=1000
+    )
+    stem: str | None = key(None, "first layers of a ResNet", choices=STEMS)
+    patch: int | None = key(None, "side of a ViT patch in pixels", low=1, high=MAX_SIDE)
+    depth: int | None = key(None, "number of encoder blocks of a ViT", low=1, high=1000)
+    heads: int | None = key(None, "number of attention heads of a ViT", low=1, high=100_000)
 
     learning_rate: float | None = key(None, "initial learning rate", low=0, high=1e6)
-    schedule: str | None = key(None, "course of the learning rate", choices=SCHEDULES)
-    momentum: float = key(0.9, "momentum of SGD", low=0, below=1)
+    schedule: str | None = key(None, "learning-rate schedule", choices=SCHEDULES)
+    momentum: float = key(0.9, "momentum of sgd", low=0, below=1)
     weight_decay: float = key(0.0, "decoupled weight decay", low=0, high=1e6)
-    batch_size: int | None = key(None, "images of a training step", low=1)
+    batch_size: int | None = key(None, "number of images of a training step", low=1)
 
-    n_eval: int = key(1024, "training images whose representations are compared", low=4)
-    cka_batch: int = key(256, "images of a batch of minibatch CKA", low=4)
+    n_eval: int = key(
+        1024, "number of evaluation images, whose representations are compared", low=4
+    )
+    cka_batch: int = key(256, "batch size of minibatch CKA", low=4)
     record_epochs: str | tuple[int, ...] = key(
-        "log", "epochs to record: log (0, round(2^(i/6)), the last) or a list", low=0
+        "log", "epochs to record: log (0, round(2^(i/6)) and the last) or a list", low=0
     )
     layers: str | None = key(
         None, "regular expression of layer names to record", unset="every block"
     )
     pooling: str | int = key(
-        "mean", "features of a probe: mean, flatten, or the side of a grid", low=1
+        "mean", "pooling of a probe's features: mean, flatten, or the side of a grid", low=1
     )
     output: str | None = key(
-        None, "the output that is recorded, of a network with several", unset="the only one"
+        None, "output to record of a network with several", unset="the only one"
     )
     batch_norm: str = key(
-        "moving", "moments of BatchNormalization while recording", choices=BATCH_NORMS
+        "moving", "statistics of BatchNormalization while recording", choices=BATCH_NORMS
     )
-    probe_images: int = key(10_000, "training images that probes are fitted on, at most", low=3)
-    planes: int = key(16, "planes through three images; 0 records no regions", low=0, high=10_000)
+    probe_images: int = key(
+        10_000, "maximum number of images to fit probes on, and to test them on", low=3
+    )
+    planes: int = key(
+        16, "number of planes through three images; 0 records no regions", low=0, high=10_000
+    )
     resolution: int = key(24, "points along each side of a plane's grid", low=2, high=1000)
     margin: float = key(
-        0.1, "margin around the three images, in parts of their extent", low=0, high=100
+        0.1, "margin around the three images, relative to their extent", low=0, high=100
     )
-    keep_weights: bool = key(False, "keep the weights of every recorded epoch in weights/")
+    keep_weights: bool = key(False, "save the weights of every recorded epoch in weights/")
     checkpoint_seconds: float = key(
-        60.0, "seconds after which a checkpoint is due where no epoch is recorded", low=0
+        60.0, "seconds between checkpoints where no epoch is recorded", low=0
     )
     grace_seconds: float = key(
-        20.0, "seconds that an epoch may take to end after Ctrl-C or SIGTERM", low=0
+        20.0, "seconds allowed for the epoch to end after Ctrl-C or SIGTERM", low=0
     )
 
-    def __post_init__(self):
-        for spec in dataclasses.fields(self):
-            value = check(spec.name, getattr(self, spec.name))
-            object.__setattr__(self, spec.name, value)
+    def __post_init__(self) -> None:
+        for name in KEYS:
+            object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.pooling not in ("mean", "flatten") and not isinstance(self.pooling, int):
-            raise unknown("pooling", self.pooling, ("mean", "flatten"), "Or a whole number.")
+            raise unknown("pooling", self.pooling, ("mean", "flatten"), "Or give a whole number.")
         if isinstance(self.record_epochs, str) and self.record_epochs != "log":
-            raise unknown("record_epochs", self.record_epochs, ("log",), "Or a list of epochs.")
+            hint = "Or give a list of epochs."
+            raise unknown("record_epochs", self.record_epochs, ("log",), hint)
 
 
-# The largest whole number of TOML.
-LARGEST = 2**63 - 1
+# The largest integer of TOML.
+MAX_INT = 2**63 - 1
 NUMBER_LIST = re.compile(r"[\[(]?\s*-?\d+(\s*,\s*-?\d+)*\s*,?\s*[\])]?")
 KEYS = {spec.name: spec for spec in dataclasses.fields(Config)}
 TYPES = typing.get_type_hints(Config)
+TYPE_NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple[int, ...]: "a list of whole numbers",
+}
 
 
-def check_dataset_name(name: str) -> None:
-    """Raises InputError unless `name` has the form of a known data set."""
-    kind, colon, rest = name.partition(":")
-    forms = {form.partition(":")[0]: form for form in DATASETS if ":" in form}
-    if kind not in forms:
-        if name not in DATASETS:
-            raise unknown("dataset", name, DATASETS)
-    elif not rest:
-        raise InputError(f"Dataset {quoted(name)} names no data. Expected {forms[kind]}.")
-
-
-def check_model_name(name: str) -> None:
-    """Raises InputError unless `name` is a network's or has the form module:function."""
-    if name.endswith(SAVED):
-        return
-    if ":" in name:
-        module, _, function = name.partition(":")
-        if all(part.isidentifier() for part in [*module.split("."), function]):
-            return
-        raise InputError(
-            f"model = {quoted(name)} is no module:function. Expected such as 'my_models:build', "
-            "for the function build in my_models.py."
-        )
-    if name not in MODELS:
-        raise unknown("model", name, MODELS)
+def values_of(config: Config, names: Iterable[str]) -> dict[str, Any]:
+    """The values of some keys, as keyword arguments."""
+    return {name: getattr(config, name) for name in names}
 
 
 def check_pattern(pattern: str) -> None:
     """Raises InputError unless `pattern` is a regular expression."""
     try:
         with warnings.catch_warnings():
-            # Of brackets that a later Python may read in another way.
+            # FutureWarning for brackets that a later Python may read differently.
             warnings.simplefilter("ignore")
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise InputError(
-            f"layers={quoted(pattern)} is not a regular expression: {error}. "
-            "Expected one such as 'stage4.*' or 'block0[1-3]'."
+            "layers is not a regular expression. Expected one such as 'stage4.*' or "
+            f"'block0[1-3]'. Received: {quoted(pattern)} ({error})."
         ) from None
 
 
-FORMS = {"dataset": check_dataset_name, "model": check_model_name, "layers": check_pattern}
-
-
 def check(name: str, value: Any) -> Any:
-    """The value of a key, converted where nothing is lost; raises InputError otherwise."""
+    """The value of a key, converted where that loses nothing; raises InputError otherwise."""
     if name not in KEYS:
-        raise unknown("key", name, KEYS, "`repdyn run --keys` lists all.")
+        raise unknown_key(name)
     meta = KEYS[name].metadata
     value = convert(name, value)
     if value is None:
         return None
-    if meta["choices"] and value not in meta["choices"]:
-        raise unknown(name, value, meta["choices"])
     if isinstance(value, str):
         check_text(name, value)
-    if name in FORMS:
-        FORMS[name](value)
+    choices = meta["choices"]
+    if isinstance(choices, Registry):
+        choices.find(value)
+    elif choices and value not in choices:
+        raise unknown(name, value, choices)
+    if name == "layers":
+        check_pattern(value)
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, str | bool):
-            continue
-        low, high, below = meta["low"], meta["high"], meta["below"]
-        if (
-            not math.isfinite(number)
-            or (low is not None and number < low)
-            or (high is not None and number > high)
-            or (below is not None and number >= below)
-        ):
-            raise InputError(
-                f"{name} = {quoted(number)} is out of range. Expected {range_of(meta)}."
-            )
+        if not isinstance(number, str | bool):
+            check_range(name, number)
     return value
 
 
+def unknown_key(name: str) -> InputError:
+    """The error for an unknown key."""
+    return unknown("key", name, KEYS, "`repdyn run --keys` lists all.")
+
+
 def check_text(name: str, text: str) -> None:
-    """Raises InputError where a file of UTF-8 could not hold a text, or no path could."""
+    """Raises InputError where no UTF-8 file could hold a text."""
     if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
         raise InputError(
-            f"{name} = {quoted(text)} is no text that a file could hold. Expected Unicode without "
-            "NUL characters; rename files whose names are not UTF-8."
+            f"{name} cannot be stored in a file. Expected Unicode without NUL characters. "
+            f"Received: {quoted(text)}. Rename files whose names are not UTF-8."
         )
 
 
-def range_of(meta) -> str:
-    """The range of a key in words."""
+def check_range(name: str, number: float) -> None:
+    """Raises InputError unless a number is finite and in the range of its key."""
+    meta = KEYS[name].metadata
+    low, high, below = meta["low"], meta["high"], meta["below"]
+    if (
+        not math.isfinite(number)
+        or (low is not None and number < low)
+        or (high is not None and number > high)
+        or (below is not None and number >= below)
+    ):
+        raise InputError(
+            f"{name} is out of range. Expected {describe_range(meta)}. Received: "
+            f"{name} = {quoted(number)}."
+        )
+
+
+def describe_range(meta: Mapping[str, Any]) -> str:
+    """The range of a key, for messages."""
     parts = [
         f"{word} {meta[bound]}"
         for bound, word in (("low", "at least"), ("high", "at most"), ("below", "below"))
@@ -249,76 +274,74 @@ def range_of(meta) -> str:
     return "a finite number" + (" " + " and ".join(parts) if parts else "")
 
 
-def accepted(name: str) -> tuple:
-    """The types that a key may hold."""
+def accepted_types(name: str) -> tuple[Any, ...]:
+    """The types of a key's values."""
     hint = TYPES[name]
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return tuple(options)
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def describe_types(name: str) -> str:
+    """The types of a key's values, for messages."""
+    return " or ".join(TYPE_NAMES[kind] for kind in accepted_types(name) if kind is not type(None))
 
 
 def convert(name: str, value: Any) -> Any:
-    """`value` as one of the key's types, without loss."""
-    options = accepted(name)
-    if value is None and type(None) in options:
+    """`value` as one of the key's types; raises InputError where that would lose something."""
+    accepted = accepted_types(name)
+    if value is None and type(None) in accepted:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_list = isinstance(value, list | tuple | range)
-    if any(isinstance(v, int) and abs(v) > LARGEST for v in (value if is_list else [value])):
-        raise too_large(name)
-    for option in options:
-        if option is bool and isinstance(value, bool):
+    if any(isinstance(v, int) and abs(v) > MAX_INT for v in (value if is_list else [value])):
+        raise too_large(name, value)
+    for kind in accepted:
+        if kind is bool and isinstance(value, bool):
             return value
-        if option is int and is_number and float(value).is_integer():
-            if abs(value) > LARGEST:
-                raise too_large(name)
+        if kind is int and is_number and float(value).is_integer():
+            if abs(value) > MAX_INT:
+                raise too_large(name, value)
             return int(value)
-        if option is float and is_number:
+        if kind is float and is_number:
             return float(value)
-        if option is str and isinstance(value, str):
+        if kind is str and isinstance(value, str):
             return value
-        if typing.get_origin(option) is tuple and is_list:
+        if typing.get_origin(kind) is tuple and is_list:
             if value and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
                 return tuple(value)
-    raise InputError(f"{name} = {quoted(value)} is not valid. Expected {words_of(name)}.")
+    raise InputError(
+        f"{name} has the wrong type. Expected {describe_types(name)}. Received: "
+        f"{name} = {quoted(value)}."
+    )
 
 
-def too_large(name: str) -> InputError:
-    """The error for whole numbers that TOML does not hold."""
-    return InputError(f"{name} is out of range. Expected {words_of(name)} up to {LARGEST}.")
-
-
-def words_of(name: str) -> str:
-    """What a key may hold, in words."""
-    words = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "text",
-        tuple[int, ...]: "a list of whole numbers",
-    }
-    return " or ".join(words[option] for option in accepted(name) if option is not type(None))
+def too_large(name: str, value: Any) -> InputError:
+    """The error for integers that TOML cannot hold."""
+    return InputError(
+        f"{name} is out of range. Expected {describe_types(name)} up to {MAX_INT}. Received: "
+        f"{quoted(value)}."
+    )
 
 
 def parse_value(name: str, text: str) -> Any:
-    """The value that `text`, as typed after `--set name=`, stands for.
+    """The value of `text` as written in `--set name=text`.
 
     Lists are written with commas: `blocks=1,1,1,1`.
     """
     if name not in KEYS:
-        raise unknown("key", name, KEYS, "`repdyn run --keys` lists all.")
-    options = accepted(name)
+        raise unknown_key(name)
+    accepted = accepted_types(name)
     stripped = text.strip()
-    if type(None) in options and stripped.lower() in ("none", "null", ""):
+    if type(None) in accepted and stripped.lower() in ("none", "null", ""):
         return None
-    if tuple[int, ...] in options and NUMBER_LIST.fullmatch(stripped):
+    if tuple[int, ...] in accepted and NUMBER_LIST.fullmatch(stripped):
         parts = re.findall(r"-?\d+", stripped)
-        # Python reads no number of more than 4300 digits.
-        if max(map(len, parts)) > len(str(LARGEST)) + 1:
-            raise too_large(name)
+        # `int` raises ValueError for more than 4300 digits.
+        if max(map(len, parts)) > len(str(MAX_INT)) + 1:
+            raise too_large(name, text)
         return check(name, [int(part) for part in parts])
-    if bool in options and stripped.lower() in ("true", "false"):
+    if bool in accepted and stripped.lower() in ("true", "false"):
         return stripped.lower() == "true"
-    if int in options or float in options:
+    if int in accepted or float in accepted:
         for number in (int, float):
             try:
                 return check(name, number(stripped))
@@ -330,12 +353,10 @@ def parse_value(name: str, text: str) -> Any:
 
 
 def describe_keys() -> list[tuple[str, str, str]]:
-    """Every key with its default (in brackets what stands for none) and its meaning."""
+    """Name, default and meaning of every key; in brackets, where a default of None comes from."""
     rows = []
     for name, spec in KEYS.items():
         default = f"({spec.metadata['unset']})" if spec.default is None else spec.default
-        if isinstance(default, tuple):
-            default = ",".join(map(str, default))
         choices = spec.metadata["choices"]
         suffix = f" ({', '.join(choices)})" if choices else ""
         rows.append((name, str(default), spec.metadata["help"] + suffix))

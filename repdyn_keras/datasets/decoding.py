@@ -1,6 +1,7 @@
 """One encoded image as upright bytes, grey or RGB."""
 
 import io
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,13 +11,19 @@ from PIL import Image, ImageOps
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 PALETTE_MODES = ("P", "PA")
-# What is said of an image besides its size.
+# Properties of an image that are counted for the notes.
 GREY, ALPHA, DEEP = "grey", "alpha", "16 bits"
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """An image as it lies on disk: its name for messages, its file or its bytes, and its class."""
+class EncodedImage:
+    """An image before decoding.
+
+    Attributes:
+        name: its name for messages.
+        data: its path, or the bytes of its file.
+        label: its class.
+    """
 
     name: str
     data: str | bytes
@@ -24,30 +31,31 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Form:
-    """The shape that images are brought to.
+class ImageFormat:
+    """The shape that images are decoded into.
 
     Attributes:
-        height, width: in pixels.
+        height: in pixels.
+        width: in pixels.
         channels: 1 or 3.
-        any_size: whether images of other sizes are cropped and resized; else they do not fit.
-        any_colour: whether images in colour are made grey for one channel; else they do not fit.
+        resize: whether images of other sizes are cropped and resized; else they do not fit.
+        to_grey: whether images in colour are made grey for one channel; else they do not fit.
     """
 
     height: int
     width: int
     channels: int
-    any_size: bool
-    any_colour: bool
+    resize: bool
+    to_grey: bool
 
 
-class OtherForm(Exception):
-    """An image that is whole, but of another size than the form, or in colour where it is grey."""
+class FormatMismatch(Exception):
+    """A valid image of another size than the format, or in colour where the format is grey."""
 
 
 @contextmanager
-def opened(data: str | bytes):
-    """The image of a file or of a file's bytes, upright as its EXIF says."""
+def opened(data: str | bytes) -> Iterator[Image.Image]:
+    """The image of a path or of a file's bytes, rotated upright by its EXIF orientation."""
     with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
         if image.info.get("exif"):
             yield ImageOps.exif_transpose(image)
@@ -58,11 +66,11 @@ def opened(data: str | bytes):
 def decoded(data: str | bytes) -> tuple[Image.Image, tuple[str, ...]]:
     """An image of mode L or RGB, and which of GREY, ALPHA and DEEP it was.
 
-    Alpha is dropped. 16 bits become 8 by division, where Pillow's own conversion would clip them.
+    Alpha is dropped. 16 bits become 8 by division; Pillow's own conversion would clip them.
 
     Raises:
-        Exception: whatever Pillow raises of a damaged image; ValueError of a mode without 8 or 16
-            bits a channel.
+        Exception: any exception of Pillow's for a damaged image; ValueError for a mode without 8
+            or 16 bits per channel.
     """
     with opened(data) as image:
         image.load()
@@ -82,7 +90,7 @@ def decoded(data: str | bytes) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def converted(image: Image.Image, mode: str) -> Image.Image:
-    """The image in a mode; itself, not a copy, where it is in that."""
+    """The image in a mode; the same object where it is in that mode already."""
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -92,25 +100,27 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether an image is grey by its mode or by all colours of its palette."""
+    """Whether an image is grey by its mode or by every colour of its palette."""
     if image.mode in PALETTE_MODES:
         palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
     return image.mode in GREY_MODES or is_deep(image)
 
 
-def in_form(data: str | bytes, form: Form) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
-    """Pixels (height, width, channels), the size (width, height) that they had, and its kinds.
+def decoded_into(
+    data: str | bytes, form: ImageFormat
+) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
+    """Pixels (height, width, channels), the original size (width, height) and properties.
 
     Raises:
-        OtherForm: it does not fit.
+        FormatMismatch: the image does not fit.
         Exception: as `decoded`.
     """
     image, kinds = decoded(data)
     size, wanted = image.size, (form.width, form.height)
-    grey_only = form.channels == 1 and not form.any_colour
-    if (size != wanted and not form.any_size) or (grey_only and image.mode != "L"):
-        raise OtherForm
+    grey_only = form.channels == 1 and not form.to_grey
+    if (size != wanted and not form.resize) or (grey_only and image.mode != "L"):
+        raise FormatMismatch
     image = converted(image, "L" if form.channels == 1 else "RGB")
     if size != wanted:
         image = ImageOps.fit(image, wanted)

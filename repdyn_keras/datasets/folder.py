@@ -1,171 +1,185 @@
-"""A folder of images, one subfolder a class, with or without a split of its own."""
+"""A folder of images: one subfolder per class, with or without a split."""
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from repdyn_keras.config import Config, usable_path
-from repdyn_keras.datasets.decoding import Encoded
-from repdyn_keras.datasets.raw import Raw
+from repdyn_keras.config import usable_path
+from repdyn_keras.datasets.decoding import EncodedImage
+from repdyn_keras.datasets.raw import RawData
 from repdyn_keras.datasets.reading import read_images
 from repdyn_keras.errors import InputError
+from repdyn_keras.text import format_names
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 TRAIN, TESTS = "train", ("test", "val", "validation")
 LAYOUT = "PATH/CLASS/IMAGE, or PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE"
-NAMED = 5
 
 
 @dataclass(frozen=True)
-class Files:
-    """Images of a folder, by class.
+class ImageFiles:
+    """The image files of a folder.
 
     Attributes:
         classes: names of the classes, sorted.
         train: the training images, by class and name; all images where there is no split.
         test: the test images; empty where there is no split.
-        notes: what was left aside.
+        notes: which files were ignored.
     """
 
     classes: tuple[str, ...]
-    train: tuple[Encoded, ...]
-    test: tuple[Encoded, ...]
+    train: tuple[EncodedImage, ...]
+    test: tuple[EncodedImage, ...]
     notes: tuple[str, ...]
 
 
-def folder(config: Config, path: str, seed: int) -> Raw:
+def folder(path: str, seed: int, image_size: int | None, test_share: float) -> RawData:
     """The images of a folder, decoded.
 
     Args:
-        config: says `image_size` and `test_share`.
-        path: as `find_files` takes it.
+        path: as for `find_files`.
         seed: seed of the split, where the folder has none.
+        image_size: side in pixels to which the images are resized; None for their own size.
+        test_share: share of the test images, where the folder has no split.
 
     Raises:
         InputError: as `find_files`; or images that cannot be read.
     """
     files = find_files(path)
     encoded = files.train + files.test
-    images = read_images(lambda: encoded, len(encoded), path, config.image_size)
+    images = read_images(lambda: encoded, len(encoded), path, image_size)
     n_train = len(files.train) if files.test else None
-    return Raw.of_images(images, files.classes, n_train, config.test_share, seed, path, files.notes)
+    return RawData.from_images(images, files.classes, n_train, test_share, seed, path, files.notes)
 
 
-def find_files(path: str) -> Files:
-    """The images of a folder.
+def find_files(path: str) -> ImageFiles:
+    """The image files of a folder.
 
-    Hidden files and folders are ignored; so are files that are no images, which is said.
+    Hidden files and folders are ignored. Files that are not images are ignored with a note.
 
     Args:
-        path: holds class folders, or `train` and one of `test`, `val` and `validation` that do.
+        path: a folder of class folders, or one with `train` and one of `test`, `val` and
+            `validation`, each of class folders.
 
     Raises:
-        InputError: no such folder; no class folders, or a single one; one without images or with
-            folders in it; other classes in the split than in the other.
+        InputError: there is no such folder; it has fewer than two class folders; a class folder
+            has no images or has subfolders; the two parts have different classes.
     """
     root = usable_path(path)
     if not root.is_dir():
-        came = "is a file" if root.exists() else "does not exist"
-        raise InputError(f"{root} {came}. Expected a folder: {LAYOUT}.")
-    below = {folder.name: folder.path for folder in folders(str(root))}
-    test = next((name for name in TESTS if name in below), None)
-    is_split = TRAIN in below and test is not None
-    if is_split and all(folders(below[name]) for name in (TRAIN, test)):
-        train_files, test_files = (class_files(below[n], f"{n}/") for n in (TRAIN, test))
-        if train_files.classes != test_files.classes:
-            raise different_classes(train_files.classes, test_files.classes, root, test)
-        others = sorted(set(below) - {TRAIN, test})
-        return replace(
-            train_files,
-            test=test_files.train,
-            notes=(
-                f"the split of {root} is used: {TRAIN} and {test}.",
-                *([f"ignored beside them: {some(others)}."] if others else []),
-                *train_files.notes,
-                *test_files.notes,
-            ),
-        )
-    if below and set(below) <= {TRAIN, *TESTS}:
+        problem = "is a file" if root.exists() else "does not exist"
+        raise InputError(f"Expected a folder: {LAYOUT}. Received: {root}, which {problem}.")
+    subfolders = {entry.name: entry.path for entry in list_folders(str(root))}
+    test = next((name for name in TESTS if name in subfolders), None)
+    if test is not None and TRAIN in subfolders:
+        if all(list_folders(subfolders[name]) for name in (TRAIN, test)):
+            return split_files(root, subfolders, test)
+    if subfolders and set(subfolders) <= {TRAIN, *TESTS}:
         raise InputError(
-            f"{root} holds {some(sorted(below))}, but not both a training and a test folder with "
-            f"class folders in them. Expected {LAYOUT}."
+            f"Expected {LAYOUT}. Received: {root}, which holds {format_names(sorted(subfolders))}, "
+            "but not both a training and a test folder of class folders."
         )
     return class_files(str(root))
 
 
-def class_files(folder: str, part: str = "") -> Files:
-    """The images of the class folders of one folder; `part` begins the images' names."""
-    classes = folders(folder)
+def split_files(root: Path, subfolders: dict[str, str], test: str) -> ImageFiles:
+    """The image files of a folder with a split, whose test part is the subfolder `test`."""
+    train_files, test_files = (class_files(subfolders[name], f"{name}/") for name in (TRAIN, test))
+    if train_files.classes != test_files.classes:
+        raise different_classes(train_files.classes, test_files.classes, root, test)
+    others = sorted(set(subfolders) - {TRAIN, test})
+    return replace(
+        train_files,
+        test=test_files.train,
+        notes=(
+            f"the split of {root} is used: {TRAIN} and {test}.",
+            *([f"other folders in it were ignored: {format_names(others)}."] if others else []),
+            *train_files.notes,
+            *test_files.notes,
+        ),
+    )
+
+
+def class_files(path: str, prefix: str = "") -> ImageFiles:
+    """The images of the class folders in a folder.
+
+    Args:
+        path: the folder.
+        prefix: what the names of the images begin with.
+    """
+    classes = list_folders(path)
     if len(classes) < 2:
-        came = f"one class folder, {classes[0].name!r}" if classes else "no class folders"
-        raise InputError(f"{folder} holds {came}. Expected at least 2 classes: {LAYOUT}.")
-    found, ignored = [], Counter()
-    for label, one in enumerate(classes):
-        before = len(found)
-        for entry in visible(one.path):
+        held = f"one class folder, {classes[0].name!r}" if classes else "no class folders"
+        raise InputError(
+            f"Expected at least 2 classes: {LAYOUT}. Received: {path}, which holds {held}."
+        )
+    images: list[EncodedImage] = []
+    ignored: Counter[str] = Counter()
+    for label, class_folder in enumerate(classes):
+        before = len(images)
+        for entry in list_entries(class_folder.path):
             if entry.is_dir():
                 raise InputError(
-                    f"{one.path} holds folders, such as {entry.name!r}, where images were "
-                    f"expected: class folders are nested too deep. Expected {LAYOUT}."
+                    f"Class folders are nested too deep. Expected {LAYOUT}. Received: "
+                    f"{class_folder.path}, which holds folders, such as {entry.name!r}."
                 )
             if entry.name.lower().endswith(SUFFIXES):
-                found.append(Encoded(f"{part}{one.name}/{entry.name}", entry.path, label))
+                name = f"{prefix}{class_folder.name}/{entry.name}"
+                images.append(EncodedImage(name, entry.path, label))
             else:
-                ignored[ending(entry.name)] += 1
-        if len(found) == before:
+                ignored[suffix_or_name(entry.name)] += 1
+        if len(images) == before:
             raise InputError(
-                f"The class folder {one.path} holds no images. Expected some that end on "
-                f"{', '.join(SUFFIXES)}; remove the folder if it is no class."
+                f"Expected images in every class folder, files that end in {', '.join(SUFFIXES)}. "
+                f"Received: {class_folder.path} holds no images. Remove the folder if it is not a "
+                "class."
             )
-    ignored.update(ending(entry.name) for entry in visible(folder) if not entry.is_dir())
+    ignored.update(suffix_or_name(e.name) for e in list_entries(path) if not e.is_dir())
     total = sum(ignored.values())
-    note = f"{total} files in {folder} are no images and were ignored: {some(ignored)}."
-    return Files(
-        classes=tuple(one.name for one in classes),
-        train=tuple(found),
+    note = f"{total} files in {path} are not images and were ignored: {format_names(ignored)}."
+    return ImageFiles(
+        classes=tuple(class_folder.name for class_folder in classes),
+        train=tuple(images),
         test=(),
         notes=(note,) if total else (),
     )
 
 
-def visible(folder: str) -> list[os.DirEntry]:
-    """What a folder holds, sorted by name, without what is hidden."""
+def list_entries(path: str) -> list[os.DirEntry[str]]:
+    """The entries of a folder that are not hidden, sorted by name."""
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(path) as entries:
             kept = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise InputError(
-            f"Cannot read the folder {folder}: {error.strerror}. Expected one that can be read."
+            f"Cannot read the folder {path}. Expected a readable folder. Received: "
+            f"{error.strerror}."
         ) from None
     return sorted(kept, key=lambda entry: entry.name)
 
 
-def folders(folder: str) -> list[os.DirEntry]:
-    """The folders in a folder, sorted by name, without hidden ones."""
-    return [entry for entry in visible(folder) if entry.is_dir()]
+def list_folders(path: str) -> list[os.DirEntry[str]]:
+    """The subfolders of a folder that are not hidden, sorted by name."""
+    return [entry for entry in list_entries(path) if entry.is_dir()]
 
 
-def ending(name: str) -> str:
-    """How files of this kind end, or the name where it has no ending."""
+def suffix_or_name(name: str) -> str:
+    """The suffix of a file's name in lower case, or the name where it has none."""
     return Path(name).suffix.lower() or name
 
 
-def different_classes(train, test, root: Path, name: str) -> InputError:
-    """The error for a split whose parts hold different classes."""
+def different_classes(
+    train: Iterable[str], test: Iterable[str], root: Path, test_name: str
+) -> InputError:
+    """The error for a split whose parts have different classes."""
     only = [
-        f"only in {part}: {some(sorted(set(one) - set(other)))}"
-        for part, one, other in ((TRAIN, train, test), (name, test, train))
-        if set(one) - set(other)
+        f"only in {part}: {format_names(sorted(set(classes) - set(others)))}"
+        for part, classes, others in ((TRAIN, train, test), (test_name, test, train))
+        if set(classes) - set(others)
     ]
     return InputError(
-        f"{root}: {TRAIN} and {name} hold different classes ({'; '.join(only)}). Expected the same "
-        "class folders in both."
+        f"The parts of {root} have different classes. Expected the same class folders in {TRAIN} "
+        f"and {test_name}. Received: {'; '.join(only)}."
     )
-
-
-def some(names) -> str:
-    """The first few of many names."""
-    names = list(names)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -1,24 +1,115 @@
-"""Images that are kept as they were read and standardized when they are taken."""
+"""Decoded images in memory or in a temporary file, standardized on access."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-# Pixels that the moments are computed of at once.
-AT_ONCE = 2**25
-# Squares of this many bytes fit into 32 bits.
-MOST_BYTES = 2**16
+from repdyn_keras.errors import InputError
+from repdyn_keras.text import format_bytes
+
+# Numbers that the moments are computed from at once.
+MAX_CHUNK = 2**25
+# The sum of the squares of this many bytes fits into 32 bits.
+MAX_CHUNK_IMAGES = 2**16
+# Bytes of decoded images that are held in memory; more are written to a temporary file.
+MEMORY_LIMIT = 2 * 2**30
+
+
+class FilePixels:
+    """Bytes of images in an unnamed temporary file, read on access.
+
+    Read with `preadv`: no image stays in the process's memory, and the file disappears with the
+    process.
+
+    Args:
+        shape: (n, height, width, channels).
+
+    Raises:
+        InputError: the folder for temporary files has no room for them.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+        self.image_bytes = int(np.prod(shape[1:]))
+        needed = len(self) * self.image_bytes
+        self.folder = tempfile.gettempdir()
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise InputError(
+                f"Expected {format_bytes(needed)} of free disk space in {self.folder} for "
+                f"{len(self)} decoded images: more than {format_bytes(MEMORY_LIMIT)} are not held "
+                f"in memory. Received: {format_bytes(free)}. Set TMPDIR to a folder on a larger "
+                "disk, or reduce the images by image_size."
+            )
+        self.file = tempfile.TemporaryFile(prefix="repdyn-", buffering=0)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __setitem__(self, row: int, image: np.ndarray) -> None:
+        data = memoryview(np.ascontiguousarray(image, self.dtype).data).cast("B")
+        offset, done = row * self.image_bytes, 0
+        while done < len(data):
+            try:
+                done += os.pwrite(self.file.fileno(), data[done:], offset + done)
+            except OSError as error:
+                raise InputError(
+                    f"Cannot write decoded images to {self.folder}. Expected room for "
+                    f"{format_bytes(len(self) * self.image_bytes)}. Received: {error.strerror}. "
+                    "Set TMPDIR to another folder."
+                ) from None
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows = np.arange(len(self))[key]
+        if rows.ndim == 0:
+            return self[rows[None]][0]
+        images = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        # One read for images that are adjacent in the file.
+        breaks = (np.flatnonzero(np.diff(rows) != 1) + 1).tolist()
+        for start, stop in zip([0, *breaks], [*breaks, len(rows)], strict=True):
+            if start < stop:
+                self.read_into(images[start:stop], int(rows[start]))
+        return images
+
+    def read_into(self, images: np.ndarray, row: int) -> None:
+        """Fills `images` with those from `row` on."""
+        data = memoryview(images.data).cast("B")
+        offset, done = row * self.image_bytes, 0
+        while done < len(data):
+            count = os.preadv(self.file.fileno(), [data[done:]], offset + done)
+            if count == 0:
+                raise EOFError(f"The file of decoded images ends at byte {offset + done}.")
+            done += count
+
+
+Pixels = np.ndarray | FilePixels
+
+
+def allocate_pixels(shape: tuple[int, ...]) -> Pixels:
+    """Uninitialized bytes (n, height, width, channels), in a file beyond the memory limit."""
+    if int(np.prod(shape, dtype=object)) > MEMORY_LIMIT:
+        return FilePixels(shape)
+    return np.empty(shape, np.uint8)
 
 
 class Images:
-    """Images in memory or in a file, standardized by channel as they are taken.
+    """Images in memory or in a file, standardized per channel on access.
 
-    Indexing by a slice, an array of integers or an integer reads these images alone and returns
+    Indexing by a slice, an array of integers or an integer reads only these images and returns
     `(pixels - mean) / deviation` as float32: (k, height, width, channels), or (height, width,
     channels) for an integer.
 
     Args:
-        pixels: (n_all, height, width, channels), an array or a `FilePixels`.
-        mean, deviation: (channels,) float32.
-        rows: (n,) which of the pixels these images are, in order; None for all.
+        pixels: (n_all, height, width, channels).
+        mean: (channels,) float32.
+        deviation: (channels,) float32.
+        rows: (n,) indices of these images in `pixels`, in order; None for all.
 
     Attributes:
         shape: (n, height, width, channels).
@@ -32,7 +123,13 @@ class Images:
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, pixels, mean: np.ndarray, deviation: np.ndarray, rows=None):
+    def __init__(
+        self,
+        pixels: Pixels,
+        mean: np.ndarray,
+        deviation: np.ndarray,
+        rows: np.ndarray | None = None,
+    ):
         self.pixels = pixels
         self.mean = mean
         self.deviation = deviation
@@ -46,66 +143,65 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels if self.rows is None else self.rows)
 
-    def __getitem__(self, key) -> np.ndarray:
+    def __getitem__(self, key: Any) -> np.ndarray:
         chosen = key if self.rows is None else self.rows[key]
         return standardize(self.pixels[chosen], self.mean, self.deviation)
 
 
 def standardize(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """(x - mean) / deviation by channel, as float32."""
+    """(x - mean) / deviation per channel, as float32."""
     return ((x.astype(np.float32) - mean) / deviation).astype(np.float32)
 
 
-def pixel_moments(pixels, rows=None) -> tuple[np.ndarray, np.ndarray]:
+def pixel_moments(pixels: Pixels, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (1 where constant) of each channel, as float32.
 
     Args:
-        pixels: (n, height, width, channels), an array or a `FilePixels`; of more than 2^25 numbers
-            only parts are held at once.
-        rows: which of the images count; None for all.
+        pixels: (n, height, width, channels); more than 2^25 numbers are processed in chunks.
+        rows: indices of the images to use; None for all.
     """
-    if rows is None and isinstance(pixels, np.ndarray) and pixels.size <= AT_ONCE:
+    if rows is None and isinstance(pixels, np.ndarray) and pixels.size <= MAX_CHUNK:
         mean = pixels.mean(axis=(0, 1, 2), dtype=np.float64)
         deviation = pixels.std(axis=(0, 1, 2), dtype=np.float64)
     else:
         chosen = np.arange(len(pixels)) if rows is None else np.sort(rows)
-        exact = pixels.dtype == np.uint8
-        mean, deviation = (byte_moments if exact else two_pass_moments)(pixels, chosen)
+        is_bytes = pixels.dtype == np.uint8
+        mean, deviation = (byte_moments if is_bytes else two_pass_moments)(pixels, chosen)
     deviation[deviation == 0] = 1
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
-def byte_moments(pixels, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel of bytes, by exact sums in one pass."""
+def byte_moments(pixels: Pixels, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel of bytes, from exact sums in one pass."""
     channels = pixels.shape[-1]
     total, squares = np.zeros((2, channels), np.int64)
-    for part in parts(pixels, rows):
-        wide = part.reshape(len(part), -1).astype(np.uint32)
+    for chunk in chunks(pixels, rows):
+        wide = chunk.reshape(len(chunk), -1).astype(np.uint32)
         total += wide.sum(axis=0, dtype=np.uint32).reshape(-1, channels).sum(axis=0, dtype=np.int64)
         wide *= wide
         squares += (
             wide.sum(axis=0, dtype=np.uint32).reshape(-1, channels).sum(axis=0, dtype=np.int64)
         )
     n = len(rows) * pixels.shape[1] * pixels.shape[2]
-    # Whole numbers of any size: the difference loses nothing.
+    # Python's integers: n * sum(x^2) - sum(x)^2 without rounding.
     spread = [n * int(q) - int(s) ** 2 for q, s in zip(squares, total, strict=True)]
     return total / n, np.array([value**0.5 / n for value in spread])
 
 
-def two_pass_moments(pixels, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel of any numbers, by float64 sums in two passes."""
+def two_pass_moments(pixels: Pixels, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel of any numbers, from float64 sums in two passes."""
     n = len(rows) * pixels.shape[1] * pixels.shape[2]
-    mean = sum(part.sum(axis=(0, 1, 2), dtype=np.float64) for part in parts(pixels, rows)) / n
+    mean = sum(chunk.sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks(pixels, rows)) / n
     squares = sum(
-        np.square(part.astype(np.float64) - mean).sum(axis=(0, 1, 2))
-        for part in parts(pixels, rows)
+        np.square(chunk.astype(np.float64) - mean).sum(axis=(0, 1, 2))
+        for chunk in chunks(pixels, rows)
     )
     return mean, np.sqrt(squares / n)
 
 
-def parts(pixels, rows: np.ndarray):
-    """The images of `rows`, some at a time."""
-    by_image = int(np.prod(pixels.shape[1:]))
-    step = min(max(1, AT_ONCE // 4 // by_image), MOST_BYTES)
+def chunks(pixels: Pixels, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The images of `rows`, a limited number at a time."""
+    image_size = int(np.prod(pixels.shape[1:]))
+    step = min(max(1, MAX_CHUNK // 4 // image_size), MAX_CHUNK_IMAGES)
     for start in range(0, len(rows), step):
         yield pixels[rows[start : start + step]]

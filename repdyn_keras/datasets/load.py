@@ -1,20 +1,15 @@
-"""A named data set with given and true labels, its images standardized as they are taken."""
+"""The data set of a configuration, with given and true labels, standardized on access."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from repdyn_keras.config import Config
-from repdyn_keras.config.keys import DATASETS
-from repdyn_keras.datasets.folder import folder
+from repdyn_keras.config import DATASETS, Config, values_of
 from repdyn_keras.datasets.images import Images, pixel_moments
-from repdyn_keras.datasets.raw import Raw
-from repdyn_keras.datasets.sources import digits, npz, synthetic
-from repdyn_keras.datasets.tfds import tfds
-from repdyn_keras.errors import InputError, unknown
-
-# Seeds derived from the run's seed, one per purpose.
-SPLIT, NOISE = 1, 2
+from repdyn_keras.datasets.raw import RawData
+from repdyn_keras.errors import InputError
+from repdyn_keras.seeds import NOISE, SPLIT
+from repdyn_keras.text import quoted
 
 
 @dataclass(frozen=True)
@@ -22,16 +17,18 @@ class Data:
     """Images and labels of one run, ready for training.
 
     Attributes:
-        x_train: (n, height, width, channels), standardized by the training images when taken,
-            unless the configuration leaves them as they are.
-        y_train: (n,) int64, the labels that the network is given, noise included.
+        x_train: (n, height, width, channels), standardized on access by the mean and the deviation
+            of the training images, unless the configuration turns that off.
+        y_train: (n,) int64, the labels that the network is trained on, noise included.
         true_train: (n,) int64, the labels before noise.
-        x_test, y_test: the test images, standardized the same way, and their labels.
+        x_test: the test images, standardized the same way.
+        y_test: their labels, int64.
         n_classes: number of classes.
-        pixel_mean, pixel_deviation: (channels,) of the training images as they were read; 0 and
-            1 where pixels are left as they are.
+        pixel_mean: (channels,) mean of the training images before standardization; 0 where pixels
+            are not standardized.
+        pixel_deviation: (channels,) their standard deviation; 1 where pixels are not standardized.
         class_names: names of the classes; None where they have none.
-        notes: what was done to the data that the user should know.
+        notes: what the user should know about the preparation.
     """
 
     x_train: Images
@@ -47,7 +44,7 @@ class Data:
 
 
 def load(config: Config) -> Data:
-    """The data set that `config` names.
+    """The data set of a configuration.
 
     The split and the noise depend on `config.data_seed` alone (`config.seed` where it is None),
     never on the backend.
@@ -56,10 +53,11 @@ def load(config: Config) -> Data:
         InputError: unknown name, unreadable files, or arrays that do not fit together.
     """
     seed = config.seed if config.data_seed is None else config.data_seed
-    raw = read(config, seed + SPLIT)
+    raw = load_raw(config, seed + SPLIT)
     if raw.n_classes < 2:
         raise InputError(
-            f"Dataset {config.dataset!r} has one class. Expected at least 2: labels 0, 1, ..."
+            "Expected at least 2 classes: labels 0, 1, ... Received: one class in dataset "
+            f"{quoted(config.dataset)}."
         )
     mean, deviation = np.zeros(1, np.float32), np.ones(1, np.float32)
     if config.standardize:
@@ -79,20 +77,16 @@ def load(config: Config) -> Data:
     )
 
 
-def read(config: Config, seed: int) -> Raw:
-    """The data set as it is read; `seed` is that of the split."""
-    kind, _, rest = config.dataset.partition(":")
-    if kind == "digits":
-        return Raw.of_arrays(digits(config.test_share, seed))
-    if kind == "synthetic":
-        return Raw.of_arrays(synthetic(config, seed), config.synthetic_classes)
-    if kind == "npz":
-        return Raw.of_arrays(npz(rest))
-    if kind == "folder":
-        return folder(config, rest, seed)
-    if kind == "tfds":
-        return tfds(config, rest, seed)
-    raise unknown("dataset", config.dataset, DATASETS)
+def load_raw(config: Config, seed: int) -> RawData:
+    """The data set before noise and standardization.
+
+    Args:
+        config: the configuration.
+        seed: seed of the split.
+    """
+    entry = DATASETS.find(config.dataset)
+    argument = [entry.argument(config.dataset)] if entry.has_argument else []
+    return entry.load_factory()(*argument, seed=seed, **values_of(config, entry.keys))
 
 
 def with_label_noise(labels: np.ndarray, share: float, n_classes: int, seed: int) -> np.ndarray:

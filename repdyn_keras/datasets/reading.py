@@ -1,10 +1,10 @@
-"""Many encoded images as bytes of one shape, and what was done to them."""
+"""Many encoded images as bytes of one shape."""
 
 import contextlib
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,48 +15,51 @@ from repdyn_keras.datasets.decoding import (
     ALPHA,
     DEEP,
     GREY,
-    Encoded,
-    Form,
-    OtherForm,
+    EncodedImage,
+    FormatMismatch,
+    ImageFormat,
     decoded,
-    in_form,
+    decoded_into,
     is_grey,
     opened,
 )
-from repdyn_keras.datasets.store import room_for
+from repdyn_keras.datasets.images import Pixels, allocate_pixels
 from repdyn_keras.errors import InputError
 
-# Broken images that an error names.
-NAMED = 3
+# Broken images that an error names, and characters of what is wrong with one.
+MAX_BROKEN, MAX_REASON = 3, 80
 # Pixels that are decoded before they are stored, and images at most.
 PIXELS_AT_ONCE, IMAGES_AT_ONCE = 2**23, 512
-# Threads cost more than they bring with images of fewer pixels.
-LEAST_PIXELS = 128 * 128
+MAX_THREADS = 8
+# Threads take longer with images of fewer pixels.
+MIN_THREADED_PIXELS = 128 * 128
 
-Source = Callable[[], Iterable[Encoded]]
+Source = Callable[[], Iterable[EncodedImage]]
+# What `decoded_into` returns.
+Decoded = tuple[np.ndarray, tuple[int, int], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Read:
-    """Decoded images.
+class DecodedImages:
+    """Images of one shape.
 
     Attributes:
-        pixels: (n, height, width, channels) bytes, an array or a `FilePixels`.
+        pixels: (n, height, width, channels) bytes.
         labels: (n,) int64.
-        notes: what was done to the images that the user should know.
+        notes: what was done to the images, for the user.
     """
 
-    pixels: object
+    pixels: Pixels
     labels: np.ndarray
     notes: tuple[str, ...]
 
 
 @dataclass
-class Seen:
-    """Of how many images each size (width, height) was, and each of GREY, ALPHA and DEEP."""
+class ImageCounts:
+    """How many images had each size (width, height), and each of GREY, ALPHA and DEEP."""
 
-    sizes: Counter = field(default_factory=Counter)
-    kinds: Counter = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
 
 
 def read_images(
@@ -65,157 +68,166 @@ def read_images(
     where: str,
     side: int | None = None,
     channels: int | None = None,
-) -> Read:
+) -> DecodedImages:
     """Decodes every image, in the order of the source, into one shape.
 
-    Sizes that are all equal stay. Otherwise every image is cropped in its middle and resized, by
+    Images of one size keep it. Otherwise every image is cropped to its centre and resized, by
     Pillow's `ImageOps.fit`, to a square whose side is the median of the images' shorter sides.
     One channel where every image is grey, else three.
 
     Args:
         source: begins an iteration over the images, the same each time.
-        count: how many there are.
-        where: what they are, for messages.
-        side: side that all are brought to, in pixels; None for their own.
-        channels: 1 or 3; None goes by the images.
+        count: number of images.
+        where: the data set, for messages.
+        side: side of the square in pixels; None for the sizes of the images.
+        channels: 1 or 3; None to decide by the images.
 
     Raises:
         InputError: images that cannot be decoded, or no room for them.
     """
-    form = first_form(source, count, where, side, channels)
-    filled = None
-    with contextlib.suppress(OtherForm):
-        filled = fill(source, count, where, form)
-    if filled is None:
-        # The room of the first attempt is free by now.
-        form = common_form(source, side, channels)
-        filled = fill(source, count, where, form)
-    pixels, labels, seen = filled
-    return Read(pixels, labels, tuple(notes_on(seen, form, channels)))
+    form = format_of_first(source, count, where, side, channels)
+    result = None
+    # Most data sets have images of one format: a second pass is for others.
+    with contextlib.suppress(FormatMismatch):
+        result = decode_all(source, count, where, form)
+    if result is None:
+        # Outside the block above, so that the first pass has freed its memory.
+        form = common_format(source, side, channels)
+        result = decode_all(source, count, where, form)
+    pixels, labels, counts = result
+    return DecodedImages(pixels, labels, tuple(describe_changes(counts, form, channels)))
 
 
-def first_form(
+def format_of_first(
     source: Source, count: int, where: str, side: int | None, channels: int | None
-) -> Form:
-    """The form of the first image that can be decoded, which most often is that of all."""
+) -> ImageFormat:
+    """The format of the first image that can be decoded."""
     problems = []
     for encoded in source():
         try:
             image, kinds = decoded(encoded.data)
-        except Exception as error:  # decoders raise whatever they like
+        except Exception as error:  # Pillow's decoders raise exceptions of any type
             problems.append((encoded.name, error))
             continue
         width, height = (side, side) if side else image.size
-        found = channels or (1 if GREY in kinds else 3)
-        return Form(height, width, found, side is not None, channels is not None)
-    raise refused(problems, count, where)
+        n_channels = channels or (1 if GREY in kinds else 3)
+        return ImageFormat(height, width, n_channels, side is not None, channels is not None)
+    raise broken_images(problems, count, where)
 
 
-def common_form(source: Source, side: int | None, channels: int | None) -> Form:
-    """The form for images that differ, by what their files say before they are decoded."""
+def common_format(source: Source, side: int | None, channels: int | None) -> ImageFormat:
+    """The format for images that differ, from their headers."""
     sizes, all_grey = set(), True
     shorter = []
     for encoded in source():
         try:
             with opened(encoded.data) as image:
                 size, grey = image.size, is_grey(image)
-        except Exception:  # noqa: S112, a broken image: decoding names it, with all others
+        except Exception:  # noqa: S112, a broken image: decoding reports all of them together
             continue
         sizes.add(size)
         shorter.append(min(size))
         all_grey = all_grey and grey
-    found = channels or (1 if all_grey else 3)
+    n_channels = channels or (1 if all_grey else 3)
     if side is None and len(sizes) == 1:
         width, height = sizes.pop()
-        return Form(height, width, found, True, True)
+        return ImageFormat(height, width, n_channels, True, True)
     side = side or round(statistics.median(shorter))
-    return Form(side, side, found, True, True)
+    return ImageFormat(side, side, n_channels, True, True)
 
 
-def fill(source: Source, count: int, where: str, form: Form):
-    """Decodes all images into the form: pixels, labels and what was seen.
+def decode_all(
+    source: Source, count: int, where: str, form: ImageFormat
+) -> tuple[Pixels, np.ndarray, ImageCounts]:
+    """Decodes all images into a format: pixels, labels and counts of sizes and properties.
 
     Raises:
-        OtherForm: an image does not fit.
-        InputError: some images cannot be decoded.
+        FormatMismatch: an image does not fit.
+        InputError: images cannot be decoded, or there are more or fewer than `count`.
     """
-    pixels = room_for((count, form.height, form.width, form.channels))
+    pixels = allocate_pixels((count, form.height, form.width, form.channels))
     labels = np.empty(count, np.int64)
-    seen, problems, row = Seen(), [], 0
+    counts, problems, row = ImageCounts(), [], 0
     area = form.height * form.width
     at_once = max(1, min(IMAGES_AT_ONCE, PIXELS_AT_ONCE // area))
-    threads = min(os.cpu_count() or 1, 8) if area >= LEAST_PIXELS else 0
+    threads = min(os.cpu_count() or 1, MAX_THREADS) if area >= MIN_THREADED_PIXELS else 0
     encoded = iter(source())
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        each = pool.map if threads else map
+        map_images = pool.map if threads else map
         while chunk := list(islice(encoded, at_once)):
-            for one, result in zip(chunk, each(lambda e: attempt(e, form), chunk), strict=True):
+            results = map_images(lambda image: attempt(image, form), chunk)
+            for image, result in zip(chunk, results, strict=True):
                 if row == count:
-                    raise InputError(f"{where} holds more than the {count} images it names.")
-                labels[row] = one.label
-                if isinstance(result, OtherForm):
+                    raise InputError(
+                        f"{where} has too many images. Expected {count}, the number in its "
+                        "metadata. Received: more."
+                    )
+                labels[row] = image.label
+                if isinstance(result, FormatMismatch):
                     raise result
                 if isinstance(result, Exception):
-                    problems.append((one.name, result))
+                    problems.append((image.name, result))
                 else:
                     pixels[row], size, kinds = result
-                    seen.sizes[size] += 1
-                    seen.kinds.update(kinds)
+                    counts.sizes[size] += 1
+                    counts.kinds.update(kinds)
                 row += 1
     if problems:
-        raise refused(problems, count, where)
+        raise broken_images(problems, count, where)
     if row < count:
-        raise InputError(f"{where} names {count} images and holds {row}. Expected all of them.")
-    return pixels, labels, seen
+        raise InputError(
+            f"{where} lacks images. Expected {count}, the number in its metadata. Received: {row}."
+        )
+    return pixels, labels, counts
 
 
-def attempt(encoded: Encoded, form: Form):
-    """The image in its form, or the error that decoding raised."""
+def attempt(encoded: EncodedImage, form: ImageFormat) -> Decoded | Exception:
+    """The decoded image, or the exception that decoding raised."""
     try:
-        return in_form(encoded.data, form)
-    except Exception as error:  # decoders raise whatever they like
+        return decoded_into(encoded.data, form)
+    except Exception as error:  # Pillow's decoders raise exceptions of any type
         return error
 
 
-def refused(problems: list[tuple[str, Exception]], count: int, where: str) -> InputError:
-    """The error for images that cannot be decoded: names the first ones."""
-    named = "; ".join(f"{name} ({reason(error)})" for name, error in problems[:NAMED])
-    more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+def broken_images(problems: list[tuple[str, Exception]], count: int, where: str) -> InputError:
+    """The error for images that cannot be decoded; names the first ones."""
+    named = "; ".join(f"{name} ({reason(error)})" for name, error in problems[:MAX_BROKEN])
+    more = f"; and {len(problems) - MAX_BROKEN} more" if len(problems) > MAX_BROKEN else ""
     return InputError(
-        f"{len(problems)} of {count} images of {where} cannot be read: {named}{more}. Expected "
-        "whole images of 8 bits a channel, or grey ones of 16: mend or remove them."
+        f"{len(problems)} of {count} images of {where} cannot be read. Expected whole images of 8 "
+        f"bits per channel, or grey ones of 16. Received: {named}{more}. Repair or remove them."
     )
 
 
 def reason(error: Exception) -> str:
-    """An error in a few words."""
+    """The message of an exception, shortened."""
     text = " ".join(str(error).split()) or type(error).__name__
     if text.startswith("cannot identify image file"):
-        return "no image that Pillow knows"
-    return text if len(text) <= 80 else text[:77] + "..."
+        return "not an image that Pillow can read"
+    return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 3]}..."
 
 
-def notes_on(seen: Seen, form: Form, channels: int | None):
-    """What was done to the images, in sentences."""
-    count = sum(seen.sizes.values())
+def describe_changes(counts: ImageCounts, form: ImageFormat, channels: int | None) -> Iterator[str]:
+    """What was done to the images, one sentence each."""
+    count = sum(counts.sizes.values())
     wanted = (form.width, form.height)
-    if set(seen.sizes) != {wanted}:
-        by_area = sorted(seen.sizes, key=lambda size: (size[0] * size[1], size))
-        first, last = (by_size(size) for size in (by_area[0], by_area[-1]))
+    if set(counts.sizes) != {wanted}:
+        by_area = sorted(counts.sizes, key=lambda size: (size[0] * size[1], size))
+        first, last = (format_size(size) for size in (by_area[0], by_area[-1]))
         were = f"of {len(by_area)} sizes, from {first} to" if len(by_area) > 1 else "of"
         yield (
-            f"images {were} {last} pixels (width x height) were cropped in the middle and resized "
-            f"to {by_size(wanted)}."
+            f"images {were} {last} pixels (width x height) were cropped to their centre and "
+            f"resized to {format_size(wanted)}."
         )
-    grey = seen.kinds[GREY]
+    grey = counts.kinds[GREY]
     if channels is None and 0 < grey < count:
-        yield f"{grey} of {count} images are grey, the others in colour: all are read as RGB."
-    if seen.kinds[ALPHA]:
-        yield f"{seen.kinds[ALPHA]} of {count} images have an alpha channel, which is dropped."
-    if seen.kinds[DEEP]:
-        yield f"{seen.kinds[DEEP]} of {count} images have 16 bits a pixel, which are made 8."
+        yield f"{grey} of {count} images are grey, the rest in colour: all are read as RGB."
+    if counts.kinds[ALPHA]:
+        yield f"{counts.kinds[ALPHA]} of {count} images have an alpha channel, which is dropped."
+    if counts.kinds[DEEP]:
+        yield f"{counts.kinds[DEEP]} of {count} images have 16 bits per pixel, reduced to 8."
 
 
-def by_size(size: tuple[int, int]) -> str:
-    """A size in words."""
+def format_size(size: tuple[int, int]) -> str:
+    """A size (width, height) as text."""
     return f"{size[0]}x{size[1]}"

@@ -1,69 +1,102 @@
-"""A TFDS data set, read from its files without its code and without the network."""
+"""TFDS data sets, read from their files without their code and without network access."""
 
 import contextlib
 import functools
 import importlib.util
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from repdyn_keras.config import Config, usable_path
-from repdyn_keras.datasets.decoding import Encoded
-from repdyn_keras.datasets.devices import load_tensorflow
+from repdyn_keras.config import usable_path
+from repdyn_keras.datasets.decoding import EncodedImage
 from repdyn_keras.datasets.prepared import (
     default_data_dir,
     find_prepared,
     missing,
     parse_name,
 )
-from repdyn_keras.datasets.raw import Raw
+from repdyn_keras.datasets.raw import RawData
 from repdyn_keras.datasets.reading import read_images, reason
 from repdyn_keras.errors import EXTRAS, InputError, install_command, not_installed
 
 TRAIN, TESTS = "train", ("test", "validation")
 # Examples that are read from disk at once.
-AT_ONCE = 256
+CHUNK_SIZE = 256
+# An encoded image and its label.
+Example = tuple[bytes, int]
 
 
-def tfds(config: Config, name: str, seed: int) -> Raw:
+def tfds(
+    name: str,
+    seed: int,
+    data_dir: str | None,
+    download: bool,
+    image_size: int | None,
+    test_share: float,
+    backend: str,
+) -> RawData:
     """The images of a TFDS data set, decoded.
 
     Args:
-        config: says `data_dir`, `download`, `image_size`, `test_share` and `backend`.
         name: NAME, NAME/CONFIG, with or without :VERSION.
         seed: seed of the split, where the data set has none.
+        data_dir: folder of prepared data sets; None for that of TFDS.
+        download: whether to download and prepare the data set where it is not on disk.
+        image_size: side in pixels to which the images are resized; None for their own size.
+        test_share: share of the test images, where the data set has no split.
+        backend: the backend that Keras runs on.
 
     Raises:
-        InputError: a package is missing, or the data set; it cannot be read, or has no images with
-            classes.
+        InputError: a package or the data set is missing; the data set cannot be read, or is not
+            images with classes.
     """
     where = f"tfds:{name}"
     parse_name(name)
     require("tensorflow_datasets", where)
-    path = find_or_download(name, config)
+    path = find_or_download(name, data_dir, download, backend)
     builder = open_builder(path, where)
-    image, label = keys_of(builder, where)
+    image, label = image_and_label(builder, where)
     names = builder.info.features[label].names
-    splits, notes = choose_splits(builder, image, label, where, config.backend)
+    splits, notes = choose_splits(builder, image, label, where, backend)
     counts = [builder.info.splits[split].num_examples for split in splits]
 
-    def source() -> Iterator[Encoded]:
+    def source() -> Iterator[EncodedImage]:
         for split in splits:
             for index, (data, value) in enumerate(
-                examples(builder, split, image, label, where, config.backend)
+                examples(builder, split, image, label, where, backend)
             ):
-                yield Encoded(f"{split}[{index}]", data, checked(value, names, where, split))
+                name = f"{split}[{index}]"
+                yield EncodedImage(name, data, checked_label(value, names, where, split))
 
-    images = read_images(
-        source,
-        sum(counts),
-        where,
-        config.image_size,
-        1 if builder.info.features[image].shape[-1] == 1 else 3,
-    )
+    channels = 1 if builder.info.features[image].shape[-1] == 1 else 3
+    images = read_images(source, sum(counts), where, image_size, channels)
     n_train = counts[0] if len(counts) > 1 else None
-    return Raw.of_images(images, names, n_train, config.test_share, seed, where, notes)
+    return RawData.from_images(images, names, n_train, test_share, seed, where, notes)
+
+
+def keep_tensorflow_off_gpus(backend: str) -> None:
+    """Hides the GPUs from TensorFlow where it is loaded beside another backend.
+
+    Its first operation would reserve all of their memory.
+
+    Args:
+        backend: the backend that Keras runs on.
+    """
+    if backend != "tensorflow" and "tensorflow" in sys.modules:
+        try:
+            sys.modules["tensorflow"].config.set_visible_devices([], "GPU")
+        except RuntimeError:
+            # TensorFlow is already initialized, by the user's own code.
+            return
+
+
+def load_tensorflow(backend: str) -> None:
+    """Imports TensorFlow, without GPUs where Keras runs on another backend."""
+    import tensorflow  # noqa: F401
+
+    keep_tensorflow_off_gpus(backend)
 
 
 def require(package: str, purpose: str) -> None:
@@ -72,19 +105,19 @@ def require(package: str, purpose: str) -> None:
         raise not_installed(package, EXTRAS, purpose)
 
 
-def find_or_download(name: str, config: Config) -> Path:
-    """The folder of a prepared data set; downloads it where the configuration asks for that."""
-    data_dir = usable_path(config.data_dir) if config.data_dir else default_data_dir()
-    found = find_prepared(name, data_dir)
-    if found is None and config.download:
-        download(name, data_dir, config.backend)
-        found = find_prepared(name, data_dir)
-    if found is None:
-        raise missing(name, data_dir)
-    return found.path
+def find_or_download(name: str, data_dir: str | None, download: bool, backend: str) -> Path:
+    """The folder of a prepared data set; downloads it where that is missing and asked for."""
+    folder = usable_path(data_dir) if data_dir else default_data_dir()
+    prepared = find_prepared(name, folder)
+    if prepared is None and download:
+        download_and_prepare(name, folder, backend)
+        prepared = find_prepared(name, folder)
+    if prepared is None:
+        raise missing(name, folder)
+    return prepared.path
 
 
-def download(name: str, data_dir: Path, backend: str) -> None:
+def download_and_prepare(name: str, data_dir: Path, backend: str) -> None:
     """Downloads and prepares a data set, as array_record where that can be written."""
     require("tensorflow", f"preparing tfds:{name}")
     import tensorflow_datasets
@@ -93,72 +126,78 @@ def download(name: str, data_dir: Path, backend: str) -> None:
     array_record = importlib.util.find_spec("array_record") is not None
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir, try_gcs=False)
-        # TFDS prints its progress where a run prints its results.
+        # Standard output is for the results of the command.
         with contextlib.redirect_stdout(sys.stderr):
             builder.download_and_prepare(
                 download_config=tensorflow_datasets.download.DownloadConfig(try_download_gcs=False),
                 file_format="array_record" if array_record else None,
             )
-    except Exception as error:  # any error of any data set's own code
+    except Exception as error:  # the code of a data set raises exceptions of any type
         raise InputError(
-            f"tfds:{name} could not be downloaded and prepared in {data_dir}: {reason(error)}. "
-            "Expected the name of a TFDS data set and a connection to its servers."
+            f"tfds:{name} could not be downloaded and prepared in {data_dir}. Expected the name of "
+            f"a TFDS data set and a connection to its servers. Received: {reason(error)}."
         ) from error
 
 
-def open_builder(path: Path, where: str):
-    """What reads a prepared data set, made of its files alone."""
+def open_builder(path: Path, where: str) -> Any:
+    """The TFDS builder of a prepared data set, created from its files alone."""
     import tensorflow_datasets
 
     try:
         return tensorflow_datasets.builder_from_directory(path)
-    except Exception as error:  # very old or damaged ones raise all kinds
+    except Exception as error:  # old or damaged files raise exceptions of any type
         raise InputError(
-            f"{where}: the files in {path} cannot be opened: {reason(error)}. Expected a data set "
-            "that TFDS 4 or newer prepared: remove the folder and prepare it anew (--download)."
+            f"{where}: the files in {path} cannot be opened. Expected a data set prepared by TFDS "
+            f"4 or newer. Received: {reason(error)}. Remove the folder and prepare it again "
+            "(--download)."
         ) from None
 
 
-def keys_of(builder, where: str) -> tuple[str, str]:
-    """The features that hold the image and the label: the supervised ones, else by these names."""
+def image_and_label(builder: Any, where: str) -> tuple[str, str]:
+    """The features of the image and the label: the supervised keys, else `image` and `label`."""
     from tensorflow_datasets import features as kinds
 
     features = builder.info.features
     keys = builder.info.supervised_keys
     if not keys or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
         keys = ("image", "label")
-    image, label = keys
-    found = {key: features[key] if key in features else None for key in keys}
-    is_image = isinstance(found[image], kinds.Image) and len(found[image].shape) == 3
-    if not is_image or found[image].np_dtype not in ("uint8", "uint16"):
+    image, label = (features[key] if key in features else None for key in keys)
+    names = ", ".join(sorted(features))
+    if (
+        not isinstance(image, kinds.Image)
+        or len(image.shape) != 3
+        or image.np_dtype not in ("uint8", "uint16")
+    ):
         raise InputError(
-            f"{where} has no images for classification: {image!r} is "
-            f"{describe(found[image])}. Expected an Image of 8 or 16 bits, as one of "
-            f"its features {', '.join(sorted(features))}."
+            f"{where} has no images for classification. Expected an Image of 8 or 16 bits among "
+            f"its features {names}. Received: {keys[0]!r} is {describe_feature(image)}."
         )
-    if not isinstance(found[label], kinds.ClassLabel):
+    if not isinstance(label, kinds.ClassLabel):
         raise InputError(
-            f"{where} has no classes: {label!r} is {describe(found[label])}. Expected a "
-            f"ClassLabel, as one of its features {', '.join(sorted(features))}."
+            f"{where} has no classes. Expected a ClassLabel among its features {names}. Received: "
+            f"{keys[1]!r} is {describe_feature(label)}."
         )
-    return image, label
+    return keys
 
 
-def describe(feature) -> str:
-    """What a feature is."""
+def describe_feature(feature: Any) -> str:
+    """The kind of a feature, for messages."""
     if feature is None:
         return "missing"
     return f"{type(feature).__name__} of {feature.np_dtype} and shape {feature.shape}"
 
 
-def choose_splits(builder, image: str, label: str, where: str, backend: str):
-    """The splits to read, the training one first, and notes; a test split needs its labels."""
+def choose_splits(
+    builder: Any, image: str, label: str, where: str, backend: str
+) -> tuple[tuple[str, ...], list[str]]:
+    """The splits to read, the training split first, and notes. A test split must have labels."""
     filled = [name for name, split in builder.info.splits.items() if split.num_examples]
     if TRAIN not in filled:
         raise InputError(
-            f"{where} has the splits {', '.join(filled) or 'none'}. Expected one called {TRAIN}."
+            f"Expected a split called {TRAIN}. Received: {where} with the splits "
+            f"{', '.join(filled) or 'none'}."
         )
-    notes = []
+    notes: list[str] = []
     for test in TESTS:
         if test not in filled:
             continue
@@ -169,61 +208,66 @@ def choose_splits(builder, image: str, label: str, where: str, backend: str):
     return (TRAIN,), notes
 
 
-def checked(value: int, names: list[str], where: str, split: str) -> int:
-    """A label; raises InputError unless it is one of a class."""
+def checked_label(value: int, names: Sequence[str], where: str, split: str) -> int:
+    """A label; raises InputError unless it is that of a class."""
     if not 0 <= value < len(names):
         raise InputError(
-            f"{where}: an image of {split} has the label {value}. Expected 0 to {len(names) - 1}."
+            f"{where} has an invalid label. Expected 0 to {len(names) - 1}. Received: {value}, in "
+            f"the split {split}."
         )
     return value
 
 
-def examples(builder, split: str, image: str, label: str, where: str, backend: str):
+def examples(
+    builder: Any, split: str, image: str, label: str, where: str, backend: str
+) -> Iterator[Example]:
     """The encoded image and the label of every example of a split, in the order on disk.
 
     Raises:
         InputError: the files cannot be read.
     """
-    formats = {each.value for each in builder.info.available_file_formats()}
+    formats = {file_format.value for file_format in builder.info.available_file_formats()}
     is_random = "array_record" in formats
     if not is_random:
-        need_tensorflow(where, formats)
-    read = random_access if is_random else functools.partial(in_sequence, backend=backend)
+        require_tensorflow(where, formats)
+    read = random_access if is_random else functools.partial(sequential, backend=backend)
     try:
         yield from read(builder, split, image, label)
-    except Exception as error:  # each file format has errors of its own
+    except Exception as error:  # every file format has its own exceptions
         raise InputError(
-            f"{where}: {split} cannot be read from {builder.data_path}: {reason(error)}. Expected "
-            "whole files: remove the folder and prepare it anew (--download)."
+            f"{where}: the split {split} cannot be read. Expected whole files in "
+            f"{builder.data_path}. Received: {reason(error)}. Remove the folder and prepare it "
+            "again (--download)."
         ) from None
 
 
-def need_tensorflow(where: str, formats) -> None:
-    """Raises InputError unless TensorFlow is there, which other formats than array_record need."""
+def require_tensorflow(where: str, formats: Collection[str]) -> None:
+    """Raises InputError unless TensorFlow is installed, which reads all but array_record files."""
     try:
         require("tensorflow", where)
     except InputError:
         raise InputError(
-            f"{where} is stored as {', '.join(sorted(formats))}, which TensorFlow reads, and that "
-            f"is not installed. Install it: {install_command('tensorflow', EXTRAS)}. Sets prepared "
-            "as array_record (file_format of download_and_prepare) need none."
+            f"Expected the package 'tensorflow', which reads {where}, stored as "
+            f"{', '.join(sorted(formats))}. Received: it is not installed. Install it: "
+            f"{install_command('tensorflow', EXTRAS)}. Data sets prepared as array_record "
+            "(file_format of download_and_prepare) do not need it."
         ) from None
 
 
-def random_access(builder, split: str, image: str, label: str):
-    """Examples of an array_record set, without TensorFlow."""
+def random_access(builder: Any, split: str, image: str, label: str) -> Iterator[Example]:
+    """Examples of an array_record data set, without TensorFlow."""
     from tensorflow_datasets import decode
 
     records = builder.as_data_source(
         split, decoders={image: decode.SkipDecoding()}, file_format="array_record"
     )
-    for start in range(0, len(records), AT_ONCE):
-        for one in records.__getitems__(range(start, min(start + AT_ONCE, len(records)))):
+    for start in range(0, len(records), CHUNK_SIZE):
+        for one in records.__getitems__(range(start, min(start + CHUNK_SIZE, len(records)))):
             yield as_bytes(one[image]), int(one[label])
 
 
-def in_sequence(builder, split: str, image: str, label: str, backend: str):
-    """Examples of a set in another format, by TensorFlow, one file after the other."""
+def sequential(builder: Any, split: str, image: str, label: str, backend: str) -> Iterator[Example]:
+    """Examples of a data set in another format, by TensorFlow, one file after the other."""
     import tensorflow_datasets
 
     load_tensorflow(backend)
@@ -235,10 +279,10 @@ def in_sequence(builder, split: str, image: str, label: str, backend: str):
         ),
         read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
     )
-    for batch in records.batch(AT_ONCE).as_numpy_iterator():
+    for batch in records.batch(CHUNK_SIZE).as_numpy_iterator():
         yield from zip(batch[image].tolist(), batch[label].tolist(), strict=True)
 
 
-def as_bytes(data) -> bytes:
-    """Encoded bytes, however the reader wraps them."""
+def as_bytes(data: Any) -> bytes:
+    """Encoded bytes, or the NumPy scalar that holds them, as bytes."""
     return data if isinstance(data, bytes) else bytes(data.item())

@@ -1,7 +1,10 @@
 """All records of a run, as measures read them."""
 
+import re
+
 import numpy as np
 
+from repdyn_keras.config import NETWORKS
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.contract import Dims
 from repdyn_keras.records import RunFolder
@@ -33,10 +36,18 @@ class RecordSeries:
 
     @property
     def blocks(self) -> np.ndarray:
-        """(layer,) whether a layer is a block; every hidden one where that was not recorded."""
+        """(layer,) whether a layer is a block of the network."""
         if "is_block" in self.constants:
             return self.constants["is_block"].values.astype(bool)
-        return np.arange(len(self.layers)) < len(self.layers) - 1
+        # Earlier versions did not record it.
+        model = self.folder.config().get("model")
+        pattern = NETWORKS.find(model).blocks if model else None
+        return np.array(
+            [
+                name != self.layers[-1] and (pattern is None or bool(re.fullmatch(pattern, name)))
+                for name in self.layers
+            ]
+        )
 
     def recorded(self, *names: str) -> dict[str, np.ndarray]:
         """Variables of the records, stacked along a first dimension `epoch`."""

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repdyn_keras.backends import use_backend
-from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
+from repdyn_keras.config import Config, load_config, resolve, to_toml, versions, with_trust
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.run import finish
-from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.run_folder import choose_folder, create_folder

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from repdyn_keras.backends import use_backend
-from repdyn_keras.config import Config, load_config, resolve, to_toml, with_trust
+from repdyn_keras.config import Config, load_config, resolve, to_toml, versions, with_trust
 from repdyn_keras.errors import Interrupted, StorageError
 from repdyn_keras.experiment.survival.resume import (
     folder_to_resume,
     resumed_config,
     warn_of_other_versions,
 )
-from repdyn_keras.experiment.versions import versions
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import free_bytes

@@ -5,13 +5,13 @@ import keras
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import load
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.evaluation import (
     configured_recorder,
     evaluation_images,
     report_notes,
 )
 from repdyn_keras.experiment.plan import Plan, plan_run, timed
+from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.survival.checkpoints import (
     Checkpoint,
     Checkpoints,

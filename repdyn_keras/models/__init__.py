@@ -1,6 +1,11 @@
 """Networks by name, and the optimizers that train them."""
 
-from repdyn_keras.models.build import build_model, build_optimizer, recorded_layers
-from repdyn_keras.models.own import loaded
+from repdyn_keras.models.build import (
+    block_layers,
+    build_model,
+    build_optimizer,
+    recorded_layers,
+)
+from repdyn_keras.models.user_models import load_model
 
-__all__ = ["build_model", "build_optimizer", "loaded", "recorded_layers"]
+__all__ = ["block_layers", "build_model", "build_optimizer", "load_model", "recorded_layers"]

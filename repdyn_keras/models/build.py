@@ -1,89 +1,92 @@
-"""The network and the optimizer that a configuration names."""
+"""The network and the optimizer of a configuration."""
 
 import keras
 
-from repdyn_keras.config import Config
-from repdyn_keras.config.keys import SAVED
-from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.models.own import built_by, loaded
-from repdyn_keras.models.resnet import resnet
+from repdyn_keras.config import NETWORKS, OPTIMIZERS, Config, require_memory, values_of
+from repdyn_keras.config.registry import import_object
 from repdyn_keras.models.schedules import learning_rate
-from repdyn_keras.models.size import require_room
-from repdyn_keras.models.vit import vit
 
-# The layers of interest: whole names match.
-RECORDED = {
-    "resnet": r"stem|stage\d+_block\d+|pooled",
-    "vit": r"patch_embedding|block\d+|class_token",
-}
+# Bytes of a weight in training: itself, its gradient and one moment, in float32.
+BYTES_PER_WEIGHT = 12
+# Longer values of a key are described by their length.
+MAX_NUMBERS = 8
 
 
 def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
-    """The network of a resolved configuration, its weights drawn from `config.seed`.
+    """The network of a resolved configuration, its initial weights drawn from `config.seed`.
+
+    Args:
+        config: a resolved configuration.
+        image_shape: (height, width, channels).
+        n_classes: number of classes.
 
     Raises:
-        InputError: the network cannot take images of this shape, or the user's own cannot be
-            loaded or built.
+        InputError: the network cannot take images of this shape or exceeds the machine's memory,
+            or a user's network cannot be loaded or built.
     """
-    if config.model.endswith(SAVED):
-        return loaded(config.model)
-    if ":" in config.model:
-        return built_by(config.model, image_shape, n_classes, config.seed)
-    require_room(config)
-    if config.model == "resnet":
-        return resnet(
-            image_shape,
-            n_classes,
-            width=config.width,
-            blocks=config.blocks,
-            stem=config.stem,
-            seed=config.seed,
-        )
-    if config.model == "vit":
-        height, width = image_shape[:2]
-        if height % config.patch or width % config.patch:
-            raise InputError(
-                f"patch = {config.patch} does not divide images of {height} x {width} pixels. "
-                "Expected a divisor of both sides: --set patch=..."
-            )
-        if config.width % config.heads:
-            raise InputError(
-                f"heads = {config.heads} does not divide width = {config.width}. Expected a "
-                "divisor: --set heads=..."
-            )
-        return vit(
-            image_shape,
-            n_classes,
-            patch=config.patch,
-            width=config.width,
-            depth=config.depth,
-            heads=config.heads,
-            seed=config.seed,
-        )
-    raise unknown("model", config.model, RECORDED)
+    require_memory_for_weights(config)
+    entry = NETWORKS.find(config.model)
+    return entry.load_factory()(
+        image_shape=image_shape,
+        n_classes=n_classes,
+        seed=config.seed,
+        **values_of(config, entry.keys),
+    )
+
+
+def require_memory_for_weights(config: Config) -> None:
+    """Raises InputError where training the weights alone exceeds the machine's memory.
+
+    Args:
+        config: a resolved configuration.
+    """
+    entry = NETWORKS.find(config.model)
+    if entry.weights is None:
+        return
+    sizes = values_of(config, entry.size_keys)
+    weights = import_object(entry.weights)(**sizes)
+    described = " and ".join(f"{name} = {describe_size(value)}" for name, value in sizes.items())
+    require_memory(
+        BYTES_PER_WEIGHT * weights, f"the {config.model} with {described}", " or ".join(sizes)
+    )
+
+
+def describe_size(value: object) -> str:
+    """The value of a size key, for messages."""
+    if isinstance(value, tuple) and len(value) > MAX_NUMBERS:
+        return f"{len(value)} numbers"
+    return str(value)
 
 
 def recorded_layers(config: Config) -> str | None:
-    """The regular expression of the layers to record: the configured one, or the network's own.
+    """Regular expression of the layers to record: the configured one, or the network's default.
 
-    None leaves the choice among a user's layers to the recorder.
+    None leaves the choice among the layers of a user's network to the recorder.
     """
-    return config.layers or RECORDED.get(config.model)
+    return config.layers or NETWORKS.find(config.model).layers
+
+
+def block_layers(config: Config) -> str | None:
+    """Regular expression of those recorded layers that are blocks of the network.
+
+    None for a user's network, whose blocks are not known.
+    """
+    return NETWORKS.find(config.model).blocks
 
 
 def build_optimizer(config: Config, total_steps: int) -> keras.optimizers.Optimizer:
     """The optimizer of a resolved configuration.
 
-    SGD has momentum; `weight_decay` is decoupled for both (Loshchilov and Hutter 2019).
+    `weight_decay` is decoupled from the gradient for every optimizer (Loshchilov and Hutter 2019,
+    arXiv 1711.05101).
 
     Args:
         config: a resolved configuration.
-        total_steps: training steps of the whole run, which the cosine schedule ends at.
+        total_steps: training steps of the whole run, at which the cosine schedule ends.
     """
-    rate = learning_rate(config.schedule, config.learning_rate, total_steps)
-    decay = config.weight_decay or None
-    if config.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=config.momentum, weight_decay=decay)
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate, weight_decay=decay)
-    raise unknown("optimizer", config.optimizer, ("sgd", "adam"))
+    entry = OPTIMIZERS.find(config.optimizer)
+    schedule = values_of(config, ("schedule", "learning_rate"))
+    rate = learning_rate(schedule["schedule"], schedule["learning_rate"], total_steps)
+    return entry.load_factory()(
+        rate, weight_decay=config.weight_decay or None, **values_of(config, entry.keys)
+    )

@@ -3,14 +3,16 @@
 import keras
 from keras import layers
 
-from repdyn_keras.models.blocks import seeded
+from repdyn_keras.models.initializers import seeded
 
-# Keras's default of 0.99 lags many epochs behind where an epoch has few steps.
+# With Keras's default of 0.99 the moving statistics lag by many epochs if an epoch has few steps.
 BATCH_NORM_MOMENTUM = 0.9
+# Counting stops beyond this number of weights, which no machine holds.
+MAX_WEIGHTS = 2**60
 
 
 def resnet(
-    input_shape: tuple[int, int, int],
+    image_shape: tuple[int, int, int],
     n_classes: int,
     *,
     width: int = 64,
@@ -20,22 +22,22 @@ def resnet(
 ) -> keras.Model:
     """A pre-activation ResNet of width k: `blocks=(2, 2, 2, 2)` is ResNet-18, (3, 4, 6, 3) 34.
 
-    Stage i has `blocks[i]` basic blocks of `width * 2**i` channels; every stage but the first
-    halves the image. Every block ends in an `Add`, whose output is the block's representation.
+    Stage i (from 0) has `blocks[i]` basic blocks of `width * 2**i` channels; every stage but the
+    first halves the image. Every block ends in an `Add`, whose output is its representation.
 
     Source: He et al. 2016 (arXiv 1603.05027) for the blocks; He et al. 2016 (arXiv 1512.03385),
     table 1, for their numbers and the ImageNet stem; Nakkiran et al. 2020 (arXiv 1912.02292) for
-    the widths, where k = 64 is the standard network. The momentum of BatchNormalization is this
-    project's choice.
+    the width k, 64 in the standard network. The momentum of BatchNormalization, 0.9, is a choice
+    of this package.
 
     Args:
-        input_shape: (height, width, channels) of the images.
-        n_classes: number of classes; the output is one logit per class.
+        image_shape: (height, width, channels) of the images.
+        n_classes: number of classes; the output is (n, n_classes) logits.
         width: channels of the first stage, k.
         blocks: number of blocks of each stage.
-        stem: "small" for one 3 x 3 convolution of stride 1, as is usual for small images, or
-            "imagenet" for a 7 x 7 convolution and a 3 x 3 maximum pooling, each of stride 2.
-        seed: seed of all initial weights.
+        stem: "small" for a 3 x 3 convolution of stride 1, usual for small images, or "imagenet"
+            for a 7 x 7 convolution and 3 x 3 max pooling, each of stride 2.
+        seed: seed of the initial weights.
 
     Returns:
         A functional model with the named layers `stem`, `stage1_block1`, ..., `pooled`, `output`.
@@ -66,7 +68,7 @@ def resnet(
         y = conv(norm_relu(y, f"{name}_2"), filters, 3, 1, f"{name}_2_conv")
         return layers.Add(name=name)([shortcut, y])
 
-    images = keras.Input(input_shape, name="images")
+    images = keras.Input(image_shape, name="images")
     if stem == "imagenet":
         x = conv(images, width, 7, 2, "stem_conv")
         x = layers.MaxPooling2D(3, 2, padding="same", name="stem")(x)
@@ -80,3 +82,13 @@ def resnet(
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
     logits = layers.Dense(n_classes, kernel_initializer=init("glorot_uniform"), name="output")(x)
     return keras.Model(images, logits, name="resnet")
+
+
+def approximate_weights(width: int, blocks: tuple[int, ...]) -> int:
+    """A lower bound of the number of weights: most convolutions of the blocks."""
+    total = 0
+    for stage, count in enumerate(blocks):
+        total += (2 * count - 1) * 9 * (width * 2**stage) ** 2
+        if total > MAX_WEIGHTS:
+            break
+    return total

@@ -1,9 +1,13 @@
-"""Courses of the learning rate."""
+"""Learning-rate schedules."""
+
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
-from repdyn_keras.errors import unknown
+from repdyn_keras.config import SCHEDULES
+
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
@@ -12,7 +16,7 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
     Source: Nakkiran et al. 2020 (arXiv 1912.02292), 0.1 / sqrt(1 + floor(step / 512)) for SGD.
 
     Args:
-        rate: learning rate at the start.
+        rate: initial learning rate.
         period: steps between two changes.
     """
 
@@ -20,19 +24,37 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         self.rate = rate
         self.period = period
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         return self.rate / ops.sqrt(1 + ops.floor(ops.cast(step, "float32") / self.period))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         return {"rate": self.rate, "period": self.period}
 
 
-def learning_rate(schedule: str, rate: float, total_steps: int):
-    """A learning rate, or its schedule, by name."""
-    if schedule == "constant":
-        return rate
-    if schedule == "inverse-sqrt":
-        return InverseSquareRoot(rate)
-    if schedule == "cosine":
-        return keras.optimizers.schedules.CosineDecay(rate, max(1, total_steps))
-    raise unknown("schedule", schedule, ("constant", "inverse-sqrt", "cosine"))
+def constant(rate: float, total_steps: int) -> LearningRate:
+    """The initial rate throughout."""
+    return rate
+
+
+def inverse_sqrt(rate: float, total_steps: int) -> LearningRate:
+    """Falls with the square root of the step."""
+    return InverseSquareRoot(rate)
+
+
+def cosine(rate: float, total_steps: int) -> LearningRate:
+    """Falls to zero at the last step along a cosine."""
+    return keras.optimizers.schedules.CosineDecay(rate, max(1, total_steps))
+
+
+def learning_rate(schedule: str, rate: float, total_steps: int) -> LearningRate:
+    """The learning rate of a named schedule, as Keras's optimizers take it.
+
+    Args:
+        schedule: name of the schedule.
+        rate: initial learning rate.
+        total_steps: training steps of the whole run.
+
+    Raises:
+        InputError: there is no such schedule.
+    """
+    return SCHEDULES.find(schedule).load_factory()(rate, total_steps)

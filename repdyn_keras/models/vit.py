@@ -1,25 +1,29 @@
 """Vision Transformers for images of any size."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import layers
 
-from repdyn_keras.models.blocks import seeded
+from repdyn_keras.errors import InputError
+from repdyn_keras.models.initializers import seeded
 
 
 class Tokens(layers.Layer):
     """Prepends a learned class token and adds a learned position embedding.
 
-    Args:
-        init: function that gives seeded initializers.
-
     Input (batch, patches, width), output (batch, patches + 1, width).
+
+    Args:
+        init: function that creates seeded initializers.
     """
 
-    def __init__(self, init=None, **kwargs):
+    def __init__(self, init: Callable[..., Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self._init = init or seeded(0)
 
-    def build(self, shape):
+    def build(self, shape: tuple[int, ...]) -> None:
         _, patches, width = shape
         self.class_token = self.add_weight(
             shape=(1, 1, width), initializer="zeros", name="class_token"
@@ -30,7 +34,7 @@ class Tokens(layers.Layer):
             name="position",
         )
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         token = keras.ops.broadcast_to(
             keras.ops.cast(self.class_token, x.dtype), (keras.ops.shape(x)[0], 1, x.shape[-1])
         )
@@ -38,7 +42,7 @@ class Tokens(layers.Layer):
 
 
 def vit(
-    input_shape: tuple[int, int, int],
+    image_shape: tuple[int, int, int],
     n_classes: int,
     *,
     patch: int = 4,
@@ -49,25 +53,39 @@ def vit(
 ) -> keras.Model:
     """A Vision Transformer with pre-normalized encoder blocks and a class token.
 
-    Each encoder block is attention and an MLP of four times the width, each behind a
-    LayerNormalization and inside a residual connection; the second `Add` of a block is its
+    An encoder block is attention and an MLP of four times the width, each after a
+    LayerNormalization and with a residual connection. The output of a block's second `Add` is its
     representation.
 
     Source: Dosovitskiy et al. 2021 (arXiv 2010.11929), equations 1-4.
 
     Args:
-        input_shape: (height, width, channels) of the images; `patch` must divide both sides.
-        n_classes: number of classes; the output is one logit per class.
+        image_shape: (height, width, channels) of the images; `patch` must divide height and width.
+        n_classes: number of classes; the output is (n, n_classes) logits.
         patch: side of a square patch, in pixels.
         width: features of a token; `heads` must divide it.
         depth: number of encoder blocks.
         heads: attention heads of a block.
-        seed: seed of all initial weights.
+        seed: seed of the initial weights.
 
     Returns:
         A functional model with the named layers `patch_embedding`, `block01`, ..., `class_token`,
         `output`.
+
+    Raises:
+        InputError: `patch` does not divide the sides of the images, or `heads` the width.
     """
+    image_height, image_width = image_shape[:2]
+    if image_height % patch or image_width % patch:
+        raise InputError(
+            f"Expected a patch that divides both sides of the images, {image_height} x "
+            f"{image_width} pixels. Received: patch = {patch}. Choose another: --set patch=..."
+        )
+    if width % heads:
+        raise InputError(
+            f"Expected a number of heads that divides width = {width}. Received: heads = {heads}. "
+            "Choose another: --set heads=..."
+        )
     init = seeded(seed)
 
     def dense(x, units, name, activation=None):
@@ -83,8 +101,8 @@ def vit(
             heads, width // heads, kernel_initializer="zeros", name=name
         )
         x = attention(x, x)
-        # The layer gives one initializer to all four kernels, which a seed would make equal, and
-        # takes their three axes for a convolution's. Here each is Glorot's for width x width.
+        # MultiHeadAttention would draw all four kernels from one seed, hence equal, and scale them
+        # as kernels of convolutions. Each is drawn here as Glorot's for width x width.
         limit = (3 / width) ** 0.5
         for weight in attention.weights:
             if weight.name == "kernel":
@@ -101,7 +119,7 @@ def vit(
         y = dense(y, width, f"{name}_mlp_2")
         return layers.Add(name=name)([x, y])
 
-    images = keras.Input(input_shape, name="images")
+    images = keras.Input(image_shape, name="images")
     x = layers.Conv2D(
         width,
         patch,
@@ -117,3 +135,8 @@ def vit(
     x = x[:, 0]
     x = layers.Identity(name="class_token")(x)
     return keras.Model(images, dense(x, n_classes, "output"), name="vit")
+
+
+def approximate_weights(width: int, depth: int) -> int:
+    """About the number of weights: the attention and the MLP of every block."""
+    return 12 * depth * width**2

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repdyn_keras.config import Config, load_config
-from repdyn_keras.config.keys import SAVED
+from repdyn_keras.config import DATASETS, NETWORKS, Config, load_config
 from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.records import atomic
 from repdyn_keras.records.atomic import PARTIAL, storage_errors
@@ -321,17 +320,9 @@ def choose_folder(name: str, out: str | Path | None) -> Path:
 
 def run_name(config: Config) -> str:
     """The default folder name of a run: data set, model, optimizer and seed."""
-    kind, _, rest = config.dataset.partition(":")
-    dataset = kind
-    if kind == "npz":
-        dataset = Path(rest).stem
-    elif kind == "folder":
-        dataset = Path(rest).expanduser().resolve().name
-    elif kind == "tfds":
-        dataset = rest
-    dataset = file_name_part(dataset) or kind
-    model = Path(config.model).stem if config.model.endswith(SAVED) else config.model
-    model = file_name_part(model) or "model"
+    data, network = DATASETS.find(config.dataset), NETWORKS.find(config.model)
+    dataset = file_name_part(data.short_name(config.dataset)) or data.name
+    model = file_name_part(network.short_name(config.model)) or "model"
     return f"{dataset}-{model}-{config.optimizer}-s{config.seed}"
 
 

@@ -1,4 +1,4 @@
-"""Batches and random states that depend on the seed and the epoch alone, so that a run can resume."""
+"""Batches and random states as functions of seed and epoch, which make resuming exact."""
 
 import keras
 import numpy as np

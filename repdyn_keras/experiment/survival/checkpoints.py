@@ -216,7 +216,7 @@ def load_checkpoint(folder: RunFolder, model: keras.Model) -> Checkpoint | None:
     if weights_hash(model) != found.attrs["weights_hash"]:
         raise InputError(
             "Expected a checkpoint of this network, written with this version of Keras. Received: "
-            f"{file}, whose weights do not have the hash that was stored with them. Move it away to "
-            "begin again from epoch 0."
+            f"{file}, whose weights do not have the hash that was stored with them. Move it away "
+            "to begin again from epoch 0."
         )
     return Checkpoint(int(found.attrs["epoch"]), rows_of(found))

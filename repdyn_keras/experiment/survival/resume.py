@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from repdyn_keras.config import Config, load_config, load_versions, resolve, with_trust
+from repdyn_keras.config import Config, load_config, load_versions, resolve, versions, with_trust
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.versions import versions
 from repdyn_keras.records import RunFolder
 
 
