@@ -10,9 +10,10 @@ from keras import layers
 
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.recording import recordable_layers
-from repdyn_keras.recording.graph import takes_numbers
+from repdyn_keras.recording.graph import has_continuous_input
 from repdyn_keras.recording.heads import find_head
 from repdyn_keras.recording.layers import choose_layers
+from repdyn_keras.recording.state import Stopwatch, measure
 
 BACKEND = keras.backend.backend()
 SETTINGS = {"planes": 2, "resolution": 4, "batch_size": 8}
@@ -51,8 +52,8 @@ def built(folder, model, x, y=None, **options):
 
 def check_against_features(recorder, record, tensors, *, deep=False):
     """The stored fingerprints are those of the model's tensors, computed apart in float64."""
-    x, batch = recorder.evaluation.x, recorder.evaluation.batch
-    together = keras.Model(recorder.measurement.model.inputs[0], list(tensors.values()))
+    x, batch = recorder.settings.evaluation.x, recorder.settings.evaluation.batch
+    together = keras.Model(recorder._recorded.model.inputs[0], list(tensors.values()))
     found = together.predict(x, verbose=0) if deep else together(x, training=False)
     for name, features in zip(tensors, keras.tree.flatten(found), strict=True):
         stored = record["fingerprint"].sel(layer=name).values
@@ -117,7 +118,7 @@ def test_one_of_two_outputs_is_recorded_by_its_name(tmp_path, capsys):
     options = {"layers": ["trunk", "parity"], "output": "digit", "test": (x[:9], y[:9])}
     recorder, record = recorded(tmp_path, model, x, y, planes=0, **options)
     assert record["layer"].values.tolist() == ["trunk", "parity", "output"]
-    tensors = recordable_layers(model, recorder.measurement.head)
+    tensors = recordable_layers(model, recorder.build(model).head)
     assert "digit" not in tensors
     digit = model.get_layer("digit").output
     check_against_features(recorder, record, {"trunk": tensors["trunk"], "output": digit})
@@ -167,13 +168,19 @@ def test_an_output_is_known_by_its_key_its_classes_and_its_activation():
         ([unit("sigmoid"), layers.Reshape((1,))], "sigmoid", 0.5),
     ]:
         head = find_head(headed(*behind))
-        found = (head.activation, head.threshold, head.classes, head.is_single, head.is_told)
+        found = (
+            head.activation,
+            head.threshold,
+            head.classes,
+            head.is_single,
+            head.has_known_activation,
+        )
         assert found == (activation, threshold, 2, True, True)
         scores = keras.ops.convert_to_numpy(head.scores(np.array([[0.75], [-1.0]], "float32")))
         np.testing.assert_allclose(scores, [[0, 0.75 - threshold], [0, -1 - threshold]])
     softmax = find_head(headed(layers.Dense(5, activation="softmax")))
     assert (softmax.classes, softmax.is_single, softmax.activation) == (5, False, "softmax")
-    assert not find_head(headed(unit("relu"))).is_told
+    assert not find_head(headed(unit("relu"))).has_known_activation
     nested = find_head(headed(keras.Sequential([keras.Input((4,)), layers.Dense(2, "tanh")])))
     assert (nested.classes, nested.activation, nested.is_single) == (2, "tanh", False)
 
@@ -198,7 +205,7 @@ def test_labels_that_an_output_cannot_have_are_refused(tmp_path):
         (keras.Model(images, rows), "'rows' of the model has shape 2 x 2.*no labels"),
     ]:
         assert_input_error(message, message, built, tmp_path, model, x, y)
-        assert built(tmp_path, model, x).measurement.names == ["hidden", "output"]
+        assert built(tmp_path, model, x).build(model).names == ["hidden", "output"]
 
 
 # --- words ------------------------------------------------------------------------------------
@@ -236,9 +243,9 @@ def test_words_are_known_wherever_they_are_looked_up():
         ("nested numbers", keras.Sequential([keras.Input((6,)), dense()]), True),
         ("dense", dense(), True),
     ]:
-        assert takes_numbers(model(made)) == expected, case
+        assert has_continuous_input(model(made)) == expected, case
     whole = keras.Input((6,), dtype="int32")
-    assert not takes_numbers(keras.Model(whole, layers.Rescaling(0.5)(whole)))
+    assert not has_continuous_input(keras.Model(whole, layers.Rescaling(0.5)(whole)))
 
 
 def text_classifier(dtype="int32", attends=False):
@@ -272,9 +279,9 @@ def test_a_text_classifier_has_no_planes_says_so_once_and_cannot_be_flattened(tm
     model = text_classifier()
     recorder = built(tmp_path / "mean", model, TEXTS, KINDS, layers=["words"])
     for _ in range(2):
-        recorder.prepare(model)
-    assert capsys.readouterr().out.count("no planes and no decision regions") == 1
-    assert recorder.measurement.planes == []
+        recorder.record(model, 0)
+    assert capsys.readouterr().out.count("no decision regions are recorded") == 1
+    assert recorder.build(model).planes == []
     assert "plane" not in recorder.folder.constants().dims
     message = "'words' puts out any x 8, of no fixed size"
     options = {"layers": ["words"], "pooling": "flatten"}
@@ -353,7 +360,7 @@ def test_layers_inside_a_nested_model_are_recorded_by_their_whole_names(tmp_path
     names = [f"block{i}" for i in range(3)]
     assert record["layer"].values.tolist() == [*(f"backbone/{name}" for name in names), "output"]
     inner = keras.Model(body.inputs[0], [body.get_layer(name).output for name in names])
-    for name, features in zip(names, inner(recorder.evaluation.x), strict=True):
+    for name, features in zip(names, inner(recorder.settings.evaluation.x), strict=True):
         stored = record["fingerprint"].sel(layer=f"backbone/{name}").values
         assert_fingerprint(stored, keras.ops.convert_to_numpy(features), 8, name)
     # Nothing was left behind in the model: a layer with a second node would refuse this.
@@ -438,7 +445,7 @@ def test_batch_statistics_are_of_the_norms_that_a_training_step_updates(tmp_path
             before = weights_of(model)
             recorder = built(tmp_path / "run", model, x, y, planes=0)
             if trained:
-                variables = recorder.measurement.measure()
+                variables = measure(recorder.build(model), Stopwatch())
             assert same_arrays(before, weights_of(model))
             norms = [n for n in model._flatten_layers() if isinstance(n, layers.BatchNormalization)]
             means = means_of(norms)
@@ -449,7 +456,7 @@ def test_batch_statistics_are_of_the_norms_that_a_training_step_updates(tmp_path
                 model(x[:8], training=True)
             pairs = zip(norms, means, means_of(norms), strict=True)
             moved = [norm.name for norm, old, new in pairs if not np.array_equal(old, new)]
-            assert sorted(norm.name for norm in recorder.measurement.norms) == sorted(moved)
+            assert sorted(norm.name for norm in recorder.build(model).norms) == sorted(moved)
             assert bool(moved) == trainable
             if trained:
                 assert ("accuracy_training" in variables) == bool(moved)

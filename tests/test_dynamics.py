@@ -22,16 +22,17 @@ from scipy import ndimage
 from sklearn.metrics import cohen_kappa_score
 
 from repdyn_keras.dynamics import analyze, compute_dynamics, open_run
-from repdyn_keras.dynamics import similarities as similarities_module
-from repdyn_keras.dynamics.milestones import memorized_share, perfect_fit_epoch
-from repdyn_keras.dynamics.paths import path_variables
-from repdyn_keras.dynamics.timing import synchronization_mean, timing_variables
-from repdyn_keras.measures.cka import cka_matrix
-from repdyn_keras.measures.phases import find_phases
+from repdyn_keras.dynamics.series import RecordSeries
+from repdyn_keras.measures import cka as cka_module
+from repdyn_keras.measures.accuracies import memorized_share, perfect_fit_epoch
+from repdyn_keras.measures.cka import cka_between_epochs, cka_matrix
+from repdyn_keras.measures.phases import find_phases, phases_by_layer
 from repdyn_keras.measures.regions import boundary_lengths
 from repdyn_keras.measures.synchronization import (
     concordance,
     half_progress,
+    synchronization_mean,
+    timing_by_layer,
     timing_overlap,
     timing_spread,
 )
@@ -134,7 +135,7 @@ def test_cka_between_epochs_is_minibatch_cka_where_a_layer_is_defined(dynamics, 
 
 def test_little_memory_gives_the_same_similarities_in_parts_that_fit(folder, dynamics, monkeypatch):
     """Fingerprints are 240 long: 4 parts of 64 columns, of 2816 bytes a layer in 11 epochs."""
-    monkeypatch.setattr(similarities_module, "SUM_CHUNK", 64)
+    monkeypatch.setattr(cka_module, "SUM_CHUNK", 64)
     read, held = RunFolder.fingerprints, []
 
     def spied(self, *arguments):
@@ -145,8 +146,8 @@ def test_little_memory_gives_the_same_similarities_in_parts_that_fit(folder, dyn
     monkeypatch.setattr(RunFolder, "fingerprints", spied)
     for memory, parts in ((1, 24), (2 * 2816, 12), (4 * 2816, 8), (6 * 2816, 4), (12 * 2816, 2)):
         held.clear()
-        monkeypatch.setattr(similarities_module, "MEMORY_BYTES", memory)
-        found = similarities_module.cka_by_layer(folder, list(EPOCHS), len(LAYERS))
+        monkeypatch.setattr(cka_module, "MEMORY_BYTES", memory)
+        found = cka_between_epochs(RecordSeries(folder))
         np.testing.assert_allclose(found, dynamics["cka"].values, rtol=0, atol=1e-6)
         assert len(held) == parts
         assert max(held) == max(memory, 2816)
@@ -208,18 +209,16 @@ def test_perfect_fit_is_the_first_of_three_records_in_a_row():
         ([0.2], None),
     ):
         epochs = [0, 1, 2, 4, 8, 16, 32, 64][: len(accuracy)]
-        data = xr.Dataset({"accuracy_inference": ("epoch", accuracy)}, coords={"epoch": epochs})
-        found = perfect_fit_epoch(data)
+        found = perfect_fit_epoch(epochs, np.array(accuracy))
         assert isinstance(found, float)
         np.testing.assert_equal(found, np.nan if expected is None else epochs[expected])
-    assert np.isnan(perfect_fit_epoch(xr.Dataset(coords={"epoch": [0, 1]})))
+    assert np.isnan(perfect_fit_epoch([], np.zeros(0)))
 
 
 def test_memorized_share_is_unknown_without_mislabeled_images(dynamics):
-    without = dynamics[["probe_accuracy"]].copy(deep=True)
-    without["probe_accuracy"].loc[{"subset": "mislabeled_given"}] = np.nan
-    assert np.isnan(memorized_share(without))
-    assert np.isnan(memorized_share(xr.Dataset()))
+    without = dynamics["probe_accuracy"].copy(deep=True)
+    without.loc[{"subset": "mislabeled_given"}] = np.nan
+    assert np.isnan(memorized_share(without.values))
 
 
 # --- timing -----------------------------------------------------------------------------------
@@ -262,27 +261,24 @@ def test_only_pairs_of_blocks_count_in_the_models_synchronization(dynamics, dama
     ):
         values = np.random.default_rng(0).uniform(size=(len(names), len(names)))
         values[blocks[0], blocks[-1]] = np.nan  # two layers that never changed together
-        found = synchronization_mean(
-            xr.Dataset(
-                {"synchronization": (("layer", "layer_other"), values)},
-                coords={"layer": list(names)},
-            )
-        )
+        found = synchronization_mean(values, np.isin(np.arange(len(names)), blocks))
         pairs = [values[i, j] for i in blocks for j in blocks if i < j]
         pairs = [pair for pair in pairs if np.isfinite(pair)]
         np.testing.assert_allclose(found, np.mean(pairs) if pairs else np.nan, atol=1e-12)
     for held in (dynamics, damaged):
-        assert held.attrs["synchronization_mean"] == synchronization_mean(held)
+        assert held.attrs["synchronization_mean"] == synchronization_mean(
+            held["synchronization"].values, np.arange(len(LAYERS)) < len(LAYERS) - 1
+        )
         assert np.isfinite(held.attrs["synchronization_mean"])
 
 
 def test_a_layer_that_never_moves_has_no_timing_and_three_records_are_enough():
     for t in (2, 3, 9):
         moving = np.outer(np.arange(float(t)), np.arange(float(t)))
-        found = timing_variables(np.stack([np.ones((t, t)), moving]), list(range(t)))
+        found = timing_by_layer(np.stack([np.ones((t, t)), moving]), list(range(t)))
         undefined = [[1, 1], [1, t < 3]]
-        np.testing.assert_array_equal(np.isnan(found["synchronization"][1]), undefined)
-        assert found["settling_epoch"][1][0] == 0
+        np.testing.assert_array_equal(np.isnan(found["synchronization"]), undefined)
+        assert found["settling_epoch"][0] == 0
 
 
 # --- phases -----------------------------------------------------------------------------------
@@ -315,10 +311,10 @@ def test_a_layer_of_two_states_has_two_phases_and_its_neighbour_of_one_has_one()
     x = np.repeat(np.eye(2, 100), 8, axis=0)
     x = x + 0.01 * np.random.default_rng(4).normal(size=x.shape)
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
-    found = path_variables(np.stack([x @ x.T, np.ones((16, 16))]), list(range(16)))
-    np.testing.assert_array_equal(found["phase"][1], [[1] * 8 + [2] * 8, [1] * 16])
-    assert found["phases_p"][1][0] <= 0.05
-    assert found["phases_p"][1][1] == 1
+    found = phases_by_layer(np.stack([x @ x.T, np.ones((16, 16))]), list(range(16)))
+    np.testing.assert_array_equal(found["phase"], [[1] * 8 + [2] * 8, [1] * 16])
+    assert found["phases_p"][0] <= 0.05
+    assert found["phases_p"][1] == 1
 
 
 def test_few_records_are_one_phase_and_nothing_fails(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import tomli_w
 from helpers import BACKEND, LAYERS, TINY, network
 
-from repdyn_keras import Config, open_run, run
+from repdyn_keras import Config, open_run, run, seeds
 from repdyn_keras.config import load_config, resolve
 from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment import Watcher
@@ -18,7 +18,6 @@ from repdyn_keras.experiment.training import Training
 from repdyn_keras.models import build_model
 from repdyn_keras.recording.hashes import arrays_hash, weights_hash
 from repdyn_keras.recording.inputs import Labelled
-from repdyn_keras.recording.recorder import PROBES
 from repdyn_keras.records import RunFolder
 
 same = np.testing.assert_array_equal
@@ -230,16 +229,18 @@ def test_a_recorder_is_given_a_part_in_the_order_that_the_whole_would_have(tmp_p
     options = {"probe_images": 20, "n_eval": 16, "cka_batch": 8, "planes": 0}
     config = resolve(Config(**{**TINY, **options, "backend": BACKEND}))
     training = Training(config, RunFolder(tmp_path / "run"), Watcher())
-    data, recorder = training.data, training.recorder
+    data, probed = training.data, training.recorder.settings.probed
     whole = Labelled(data.x_train[:], data.y_train, data.true_train)
-    expected = whole.probe_sample(20, config.data_seed * 100 + PROBES)
+    expected = whole.probe_sample(20, seeds.derived(config.data_seed, seeds.PROBE_IMAGES))
     for name in ("x", "y", "true"):
-        same(getattr(recorder.probed, name), getattr(expected, name))
-    assert len(recorder.test.x) == 20
+        same(getattr(probed.fitted, name), getattr(expected, name))
+    assert len(probed.held_out.x) == 20
     shares = np.bincount(data.y_test) / len(data.y_test)
-    assert np.abs(np.bincount(recorder.test.y) - 20 * shares).max() <= 1
+    assert np.abs(np.bincount(probed.held_out.y) - 20 * shares).max() <= 1
     known = {(x.tobytes(), y) for x, y in zip(data.x_test[:], data.y_test, strict=True)}
-    assert {(x.tobytes(), y) for x, y in zip(recorder.test.x, recorder.test.y, strict=True)} < known
+    assert {
+        (x.tobytes(), y) for x, y in zip(probed.held_out.x, probed.held_out.y, strict=True)
+    } < known
 
 
 # The Python form of the command.

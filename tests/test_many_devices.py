@@ -24,10 +24,10 @@ import numpy as np
 from keras import distribution, layers
 from sklearn.datasets import load_digits
 from repdyn_keras import RepresentationRecorder
-from repdyn_keras.recording import backend, measurement
+from repdyn_keras.recording import compilation, recorded_model
 
-measurement.MOST_POINTS = 50
-backend.PART_NUMBERS = 700  # of 30 images 1920
+recorded_model.MAX_POINTS = 50
+compilation.PART_SIZE = 700  # of 30 images 1920
 folder, kinds = Path(sys.argv[1]), sys.argv[2:]
 raw = load_digits()
 x, y = (raw.images[:128, ..., None] / 8 - 1).astype("float32"), raw.target[:128]

@@ -7,7 +7,8 @@ from helpers import assert_fingerprint
 from keras import layers
 
 from repdyn_keras import RepresentationRecorder
-from repdyn_keras.recording import backend
+from repdyn_keras.recording import compilation
+from repdyn_keras.recording.state import Stopwatch, measure
 
 IS_JAX = keras.backend.backend() == "jax"
 
@@ -15,14 +16,14 @@ IS_JAX = keras.backend.backend() == "jax"
 @pytest.fixture
 def cut(monkeypatch):
     """Batches of the tests' images are cut into parts, on whatever jax computes."""
-    monkeypatch.setattr(backend, "PART_NUMBERS", 130)
-    monkeypatch.setattr(backend, "is_jax_on_a_cpu", lambda: IS_JAX)
+    monkeypatch.setattr(compilation, "PART_SIZE", 130)
+    monkeypatch.setattr(compilation, "is_jax_on_a_cpu", lambda: IS_JAX)
 
 
 @pytest.fixture
 def counts(monkeypatch):
     """How many parts each batch was cut into."""
-    seen, made = [], backend.parts
+    seen, made = [], compilation.parts
 
     def counted(shape):
         seen.append(len(made(shape)))
@@ -34,7 +35,7 @@ def counts(monkeypatch):
 
 def test_parts_are_even_and_no_more_than_needed(cut, monkeypatch):
     for size, count in [(1, 1), (2, 1), (3, 2), (5, 3), (8, 4), (30, 8), (300, 8)]:
-        found = backend.parts((size, 8, 8, 1))
+        found = compilation.parts((size, 8, 8, 1))
         if not IS_JAX:
             assert found == [slice(None)], "the other backends take a batch whole"
             continue
@@ -44,9 +45,9 @@ def test_parts_are_even_and_no_more_than_needed(cut, monkeypatch):
         assert [part.start for part in found] == [0, *(part.stop for part in found[:-1])]
         assert found[-1].stop == size
     monkeypatch.undo()
-    assert len(backend.parts((256, 8, 8, 1))) == 1, "small images"
-    monkeypatch.setattr(backend, "is_jax_on_a_cpu", lambda: False)
-    assert backend.parts((5, 1000, 1000, 3)) == [slice(None)]
+    assert len(compilation.parts((256, 8, 8, 1))) == 1, "small images"
+    monkeypatch.setattr(compilation, "is_jax_on_a_cpu", lambda: False)
+    assert compilation.parts((5, 1000, 1000, 3)) == [slice(None)]
 
 
 def test_fingerprints_in_parts_are_those_of_float64(tmp_path, cut, counts):
@@ -58,7 +59,7 @@ def test_fingerprints_in_parts_are_those_of_float64(tmp_path, cut, counts):
     recorder.record(model, 0)
     assert set(counts) == {3 if IS_JAX else 1}
     kernel, bias = model.get_layer("first").get_weights()
-    exact = recorder.evaluation.x.reshape(20, 64) @ kernel.astype(np.float64) + bias
+    exact = recorder.settings.evaluation.x.reshape(20, 64) @ kernel.astype(np.float64) + bias
     assert_fingerprint(recorder.folder.record(0)["fingerprint"].values[0], exact, 5)
 
 
@@ -77,7 +78,7 @@ def measured(folder):
         folder, x, y, layers=["conv", "norm"], planes=2, resolution=7, batch_size=30
     )
     recorder.build(model)
-    return recorder.measurement.measure()
+    return measure(recorder.build(model), Stopwatch())
 
 
 @pytest.mark.long

@@ -23,7 +23,7 @@ from repdyn_keras.measures.trajectory import (
     settling_index,
     squared_steps,
     step_shares,
-    widths,
+    trapezoid_widths,
 )
 
 pytestmark = pytest.mark.without_keras
@@ -49,12 +49,12 @@ def cosines_of(x):
 # --- trajectory -------------------------------------------------------------------------------
 
 
-def test_octaves_and_their_trapezoid_widths():
+def test_octaves_and_their_trapezoid_trapezoid_widths():
     np.testing.assert_allclose(octaves([0, 1, 3, 7, 127]), [0, 1, 2, 3, 7], atol=1e-12)
     for seed in range(3):
         rng = np.random.default_rng(seed)
         u, f = np.sort(rng.uniform(0, 7, 20)), rng.normal(size=20)
-        assert widths(u) @ f == pytest.approx(np.trapezoid(f, u), abs=1e-12)
+        assert trapezoid_widths(u) @ f == pytest.approx(np.trapezoid(f, u), abs=1e-12)
 
 
 def jitter_by_loop(g):
@@ -138,7 +138,7 @@ def best_by_brute_force(x, weights, count):
 
 
 def uneven_weights(t, seed=0):
-    return widths(np.sort(np.random.default_rng(seed).uniform(0, 5, t)))
+    return trapezoid_widths(np.sort(np.random.default_rng(seed).uniform(0, 5, t)))
 
 
 def test_segment_costs_are_weighted_variances_of_every_segment_of_many_paths():
@@ -238,7 +238,7 @@ def phases_by_definition(gram, epochs):
     most = min(6, len(u) // 2)
 
     def costs(g):
-        return partition_costs(segment_costs(g, widths(u)), most)
+        return partition_costs(segment_costs(g, trapezoid_widths(u)), most)
 
     own = costs(gram)
     drawn = all_surrogates(gram, u, 199, np.random.default_rng(0))
@@ -248,7 +248,7 @@ def phases_by_definition(gram, epochs):
          for k in range(1, most)]  # fmt: skip
     evidence = np.max(z, axis=0)
     gaps = [np.mean(np.log(others[:, k])) - np.log(own[k]) for k in range(1, most)]
-    candidate = segmentation(segment_costs(gram, widths(u)), 2 + int(np.argmax(gaps)))
+    candidate = segmentation(segment_costs(gram, trapezoid_widths(u)), 2 + int(np.argmax(gaps)))
     p = (1 + sum(e >= evidence[-1] for e in evidence[:-1])) / 200
     return candidate, p, gain[2] - gains[:, 2].mean(), gain[2]
 
@@ -274,7 +274,10 @@ def test_phases_are_those_of_their_definition():
         assert found.p == pytest.approx(p, abs=1e-12)
         assert found.distinguishability == pytest.approx(distinguishability, abs=1e-9)
         assert found.distinguishability_raw == pytest.approx(raw, abs=1e-9)
-        x, w = np.linalg.cholesky(gram + 1e-12 * np.eye(len(gram))), widths(np.log2(1 + epochs))
+        x, w = (
+            np.linalg.cholesky(gram + 1e-12 * np.eye(len(gram))),
+            trapezoid_widths(np.log2(1 + epochs)),
+        )
         share = w @ jitter_by_loop(gram) / segment_cost_by_hand(x, w, 0, len(x))
         assert found.jitter_share == pytest.approx(share, abs=1e-6)
         expected = candidate if p <= 0.05 else np.ones(len(gram))
@@ -344,7 +347,7 @@ def test_paths_that_do_not_move_are_one_phase():
         found = find_phases(gram_of(path), epochs)
         assert found.labels.tolist() == found.candidate.tolist() == [1] * len(visited)
         assert (found.p, found.distinguishability) == (1, 0)
-        weights = widths(np.log2(1 + epochs))
+        weights = trapezoid_widths(np.log2(1 + epochs))
         one, three = (best_by_brute_force(path, weights, count)[0] for count in (1, 3))
         assert found.distinguishability_raw == pytest.approx(1 - three / one, abs=1e-9)
         expected = weights @ jitter_by_loop(gram_of(path)) / one

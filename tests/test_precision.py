@@ -62,7 +62,7 @@ def check_half(recorder, model, policy):
     """The stored fingerprints are those of the activations, which are in half precision."""
     half = policy.removeprefix("mixed_")
     tensors = [model.get_layer(name).output for name in NAMES] + model.outputs
-    found = keras.Model(model.inputs[0], tensors)(recorder.evaluation.x, training=False)
+    found = keras.Model(model.inputs[0], tensors)(recorder.settings.evaluation.x, training=False)
     record = recorder.folder.record(0)
     assert record["fingerprint"].dtype == np.float32
     for stored, x in zip(record["fingerprint"].values, found, strict=True):
@@ -177,7 +177,7 @@ def test_records_are_those_of_float64_whatever_precision_the_user_chose(tmp_path
     # At least once each for compared images, batch statistics and regions.
     assert len(Noting.seen) >= 3 and all(seen == EXACT for seen in Noting.seen)
     assert switches() == FAST
-    x = recorder.evaluation.x.reshape(-1, 64).astype(np.float64)
+    x = recorder.settings.evaluation.x.reshape(-1, 64).astype(np.float64)
     for name, stored in zip(NAMES, recorder.folder.record(0)["fingerprint"].values, strict=False):
         kernel, bias = (w.astype(np.float64) for w in model.get_layer(name).get_weights())
         x = np.maximum(x @ kernel + bias, 0)

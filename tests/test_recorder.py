@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.recording.hashes import weights_hash
 from repdyn_keras.recording.inputs import places_among
-from repdyn_keras.recording.notices import warnings_of
+from repdyn_keras.recording.notices import record_warnings
 
 N, BATCH, LAST = 150, 32, 40
 SETTINGS = {"planes": 3, "resolution": 20, "batch_size": BATCH}
@@ -131,7 +131,9 @@ def recalibrated(trained):
     """The trained model with the moments of all images that the probes are fitted on."""
     model = small_model(dropout=0.0)
     model.set_weights(trained.model.get_weights())
-    for block, seen in zip(NORMALIZED, moments(model, trained.recorder.probed.x), strict=True):
+    for block, seen in zip(
+        NORMALIZED, moments(model, trained.recorder.settings.probed.fitted.x), strict=True
+    ):
         norm = model.get_layer(f"{block}_norm")
         norm.moving_mean.assign(seen.mean(axis=0).astype("float32"))
         norm.moving_variance.assign(seen.var(axis=0).astype("float32"))
@@ -176,7 +178,7 @@ def test_another_seed_trains_otherwise_so_that_the_comparison_above_can_fail(tra
 
 
 def test_fingerprints_and_norms_are_those_of_the_activations(trained, recalibrated):
-    x = trained.recorder.evaluation.x
+    x = trained.recorder.settings.evaluation.x
     names = [*HIDDEN, "output"]
     assert trained.record["layer"].values.tolist() == names
     for name, activations in zip(names, recalibrated.predict(x, verbose=0), strict=True):
@@ -191,7 +193,7 @@ def test_fingerprints_and_norms_are_those_of_the_activations(trained, recalibrat
 
 
 def test_probes_are_optimal_and_their_accuracies_those_of_each_subset(trained, recalibrated, data):
-    record, probed = trained.record, trained.recorder.probed
+    record, probed = trained.record, trained.recorder.settings.probed.fitted
     right, wrong = probed.y == probed.true, probed.y != probed.true
     assert 0 < wrong.sum() < right.sum() and len(probed.y) == 135
     assert trained.constants["probe_width"].values.tolist() == [6, 6, 6]
@@ -254,7 +256,7 @@ def test_regions_equal_a_plain_loop_over_grid_points(trained, recalibrated):
 
 def test_planes_go_through_three_images_of_three_classes(trained):
     """The grid is their bounding box, wider by the margin on each side."""
-    constants, evaluation = trained.constants, trained.recorder.evaluation
+    constants, evaluation = trained.constants, trained.recorder.settings.evaluation
     order = {int(s): i for i, s in enumerate(evaluation.ids)}
     for plane in range(3):
         here = constants.isel(plane=plane)
@@ -269,7 +271,7 @@ def test_planes_go_through_three_images_of_three_classes(trained):
 
 
 def test_images_are_shuffled_once_cut_to_whole_batches_and_known_by_id(trained, data):
-    recorder, evaluation = trained.recorder, trained.recorder.evaluation
+    recorder, evaluation = trained.recorder, trained.recorder.settings.evaluation
     np.testing.assert_array_equal(evaluation.x, data[0][evaluation.ids])
     np.testing.assert_array_equal(evaluation.given, trained.given[evaluation.ids])
     np.testing.assert_array_equal(evaluation.true, data[1][evaluation.ids])
@@ -283,7 +285,7 @@ def test_images_are_shuffled_once_cut_to_whole_batches_and_known_by_id(trained, 
     labels = {
         image.tobytes(): pair for image, *pair in zip(data[0], trained.given, data[1], strict=True)
     }
-    probed = recorder.probed
+    probed = recorder.settings.probed.fitted
     for image, *pair in zip(probed.x, probed.y, probed.true, strict=True):
         assert labels[image.tobytes()] == pair
     assert "12 evaluation images are left out: 128 are whole batches of 32" in trained.said
@@ -329,13 +331,13 @@ def single(trained, data, tmp_path_factory):
 
 def test_numbers_with_moving_statistics_are_those_of_the_model(single):
     model, recorder = single.model, single.recorder
-    record, probed = recorder.folder.record(0), recorder.probed
+    record, probed = recorder.folder.record(0), recorder.settings.probed.fitted
     assert record["layer"].values.tolist() == ["block02", "pooled", "output"]
     taps = keras.Model(
         model.inputs, [model.get_layer("block02").output, model.get_layer("pooled").output]
     )
     for name, activations in zip(
-        ("block02", "pooled"), taps.predict(recorder.evaluation.x, verbose=0), strict=True
+        ("block02", "pooled"), taps.predict(recorder.settings.evaluation.x, verbose=0), strict=True
     ):
         found = record["fingerprint"].sel(layer=name).values
         assert_fingerprint(found, activations, BATCH, name)
@@ -352,7 +354,7 @@ def test_numbers_with_moving_statistics_are_those_of_the_model(single):
 
 def test_training_accuracy_and_moments_are_those_of_batches(single):
     model, recorder = single.model, single.recorder
-    x, y = recorder.probed.x, recorder.probed.y
+    x, y = recorder.settings.probed.fitted.x, recorder.settings.probed.fitted.y
     clone = small_model(dropout=0.0)
     clone.set_weights(model.get_weights())
     output = in_training(clone, x, clone.outputs)[0]
@@ -432,7 +434,7 @@ def test_a_gap_between_accuracies_is_told_from_a_tenth_on_with_moving_statistics
             },
             coords={"layer": ["a"]},
         )
-        return [key for key, _ in warnings_of(record, 3, 64, is_moving)]
+        return [key for key, _ in record_warnings(record, 3, 64, is_moving)]
 
     assert keys(0.7, 0.5) == keys(0.5, 0.7) == ["gap"]
     assert keys(0.5, 0.45) == keys(0.7, 0.5, is_moving=False) == []
@@ -462,7 +464,7 @@ def test_more_epochs_are_traced_no_more_and_hold_no_more_arrays(single):
         single.recorder.record(single.model, epoch)
         sizes.append(arrays(single.recorder, set()))
         calls.append(Traced.calls - before)
-    assert sizes[0] > single.recorder.evaluation.x.nbytes and len(set(sizes)) == 1
+    assert sizes[0] > single.recorder.settings.evaluation.x.nbytes and len(set(sizes)) == 1
     if keras.backend.backend() != "torch":
         assert calls == [0, 0, 0]
 
@@ -528,7 +530,7 @@ def test_the_start_the_schedule_and_the_last_state_are_recorded(plain, data, tmp
     assert not {"probe_accuracy", "accuracy_training", "regions"} & set(record.data_vars)
     said = capsys.readouterr().out
     assert "2 layers with weights: first, second; and output." in said
-    assert "no labels came: fingerprints only" in said
+    assert "no labels given: only fingerprints" in said
     assert {"cka", "phase", "synchronization"} <= set(open_run(tmp_path / "stopped").dynamics)
 
 
@@ -541,13 +543,13 @@ def test_labels_are_one_hot_too_and_planes_need_those_of_the_images(plain, data,
     guess = plain.predict(x, verbose=0).argmax(axis=1)
     assert record["accuracy_inference"].item() == pytest.approx(np.mean(guess == y))
     assert "regions" not in record and "accuracy_training" not in record
-    assert "no labels of the images came" in capsys.readouterr().out
+    assert "no labels of the evaluation images given" in capsys.readouterr().out
     unfitted = RepresentationRecorder(tmp_path / "two", x, images_true_labels=y, batch_size=75)
     unfitted.build(plain)
-    assert unfitted.without_planes and not unfitted.measurement.planes
+    assert not unfitted.settings.has_planes and not unfitted.build(plain).planes
     both = RepresentationRecorder(tmp_path / "three", x, rows, batch_size=75, planes=1)
-    both.prepare(plain)
-    assert "no train=(x, y) came: probes are fitted on the evaluation" in capsys.readouterr().out
+    both.record(plain, 0)
+    assert "no train=(x, y) given: probes are fitted on the evaluation" in capsys.readouterr().out
     assert both.folder.constants().sizes["plane"] == 1
 
 
@@ -556,8 +558,9 @@ def test_labels_are_one_hot_too_and_planes_need_those_of_the_images(plain, data,
 def test_other_poolings_widen_the_probes(data, tmp_path, pooling):
     x, y = data
     recorder = RepresentationRecorder(tmp_path, x, y, layers="block1", pooling=pooling, **SETTINGS)
-    recorder.record(small_model(), 0)
-    assert recorder.measurement.widths == [6 * (64 if pooling == "flatten" else 9)]
+    model = small_model()
+    recorder.record(model, 0)
+    assert recorder.build(model).widths == [6 * (64 if pooling == "flatten" else 9)]
     assert recorder.folder.record(0)["probe_accuracy"].values[0, 0] > 0.9
 
 

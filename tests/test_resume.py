@@ -23,13 +23,13 @@ from helpers import (
 )
 
 import repdyn_keras
-from repdyn_keras import Config, InputError
+from repdyn_keras import Config, InputError, RepresentationRecorder
 from repdyn_keras.config import resolve, to_toml, versions
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
-from repdyn_keras.experiment.survival.checkpoints import load_checkpoint
+from repdyn_keras.experiment.survival.checkpoints import Checkpoints, load_checkpoint
+from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.experiment.survival.history_rows import ACCURACIES
-from repdyn_keras.experiment.training import RunRecorder
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import create_folder
@@ -56,10 +56,10 @@ def raising(patch, cls, name: str, first=None, after: bool = False) -> None:
 # Moments at which a run is ended, each by the call that ends it, and the state that it leaves:
 # epoch of the checkpoint, recorded epochs, number of rows of the history.
 MOMENTS = {
-    "before the first row of history": ((RunRecorder, "append_history"), 0, [], 0),
+    "before the first row of history": ((HistoryFile, "append"), 0, [], 0),
     "before the checkpoint of epoch 2": ((Watcher, "epoch_ended", 2), 1, [0, 1], 2),
-    "before the history of epoch 2": ((RunRecorder, "save", 2, True), 2, [0, 1], 2),
-    "measuring epoch 3": ((RunRecorder, "measure", 3), 3, [0, 1], 3),
+    "before the history of epoch 2": ((Checkpoints, "save", 2, True), 2, [0, 1], 2),
+    "measuring epoch 3": ((RepresentationRecorder, "_measure", 3), 3, [0, 1], 3),
     "writing epoch 3": ((RunFolder, "write_record", 3), 3, [0, 1], 4),
     "after the record of epoch 3": ((RunFolder, "write_record", 3, True), 3, [0, 1, 3], 4),
     "before the last record": ((Watcher, "recorded", 4), 4, [0, 1, 3], 5),
@@ -156,7 +156,7 @@ def test_an_extended_run_equals_one_that_was_that_long_from_the_start(whole, tmp
 
     keras.utils.clear_session()
     with pytest.MonkeyPatch.context() as patch:
-        raising(patch, RunRecorder, "measure", 3)
+        raising(patch, RepresentationRecorder, "_measure", 3)
         words = ("--resume", "--epochs", 4, "--model", MODEL, "--quiet")
         assert isinstance(repdyn("run", folder.path, *words).exception, Killed)
     assert folder.epochs() == [0, 1]
