@@ -35,8 +35,8 @@ pytestmark = pytest.mark.one_backend
 
 LONG = pytest.mark.long
 LINK = "\x1b]8;;http://example.com\x1b\\here\x1b]8;;\x1b\\"
-# Names that a terminal, a file system, rich, matplotlib or LaTeX might interpret. The first are shown
-# unchanged; "output" must be the last, as in every record.
+# Names that a terminal, a file system, rich, matplotlib or LaTeX might interpret; those in PLAIN
+# are shown unchanged. "output" must be the last, as in every record.
 PLAIN = ("../../evil", "/etc/x", "[red]x[/red]", "[link=http://example.com]y[/link]")
 PLAIN += ("$\\frac$", "$x", "a_b^c$d_{e$", "\\input{/etc/hostname}", ":skull: _hidden")
 ESCAPED = (LINK, "two\nlines\r\t", "turned \u202e back\u2066")
