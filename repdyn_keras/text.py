@@ -61,9 +61,9 @@ def format_names(names: Iterable[object], limit: int = MAX_NAMES) -> str:
         >>> format_names(["a", "b", "c"], limit=2)
         'a, b and 1 more'
     """
-    names = [str(name) for name in names]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more
 
 
 def quoted(value: object) -> str:

@@ -46,7 +46,7 @@ def compare(
     """
     import xarray
 
-    constants = [run.folder.constants() for run in (a, b)]
+    constants = a.folder.constants(), b.folder.constants()
     check_same_images(*constants, str(a.folder.path), str(b.folder.path))
     names = [found["layer"].values.tolist() for found in constants]
     dynamics = [run.dynamics for run in (a, b)]

@@ -84,17 +84,17 @@ def cka_matrix(
     b = batch_length(len(first), batch_size)
     size = (first[:b].size + 2 * b * b) * dtype.itemsize
 
-    def fingerprint_at(index: int) -> tuple:
+    def fingerprint_at(index: int) -> tuple[np.ndarray, np.ndarray, float]:
         return fingerprint_and_norms(representations[index], b, estimator)
 
-    prints = None
-    for index, fingerprinted in enumerate(
-        parallel_map(fingerprint_at, range(len(representations)), size)
-    ):
-        vector = nan_if_degenerate(*fingerprinted, len(first), b, f"number {index}")
-        if prints is None:
+    indices = range(len(representations))
+    prints = np.empty((0, 0))
+    for index, (vector, squares, epsilon) in enumerate(parallel_map(fingerprint_at, indices, size)):
+        if index == 0:
             prints = np.empty((len(representations), len(vector)), dtype)
-        prints[index] = vector
+        prints[index] = nan_if_degenerate(
+            vector, squares, epsilon, len(first), b, f"number {index}"
+        )
     return cosines(prints)
 
 
@@ -115,7 +115,8 @@ def fingerprint(x, *, batch_size: int | None = None, estimator: str = "unbiased"
         NaN everywhere, with a warning, where x is constant or not finite.
     """
     b = batch_length(len(x), batch_size)
-    return nan_if_degenerate(*fingerprint_and_norms(x, b, estimator), len(x), b, "x")
+    vector, squares, epsilon = fingerprint_and_norms(x, b, estimator)
+    return nan_if_degenerate(vector, squares, epsilon, len(x), b, "x")
 
 
 def fingerprint_and_norms(x, b: int, estimator: str) -> tuple[np.ndarray, np.ndarray, float]:

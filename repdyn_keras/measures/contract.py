@@ -17,13 +17,11 @@ T = TypeVar("T")
 
 
 class Labels(Protocol):
-    """Labels of images that probes are fitted on.
+    """Labels of images that probes are fitted on."""
 
-    Attributes:
-        y: (n,) int64 labels as given.
-    """
-
-    y: np.ndarray
+    @property
+    def y(self) -> np.ndarray:
+        """(n,) int64 labels as given."""
 
     def subsets(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """By subset: (n,) which images belong to it, and (n,) the labels they are scored by."""

@@ -102,6 +102,7 @@ def pooled(x, pooling: str | int):
     if pooling == "mean" or len(x.shape) != 4:
         return ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
     _, height, width, channels = x.shape
+    pooling = int(pooling)
     x = ops.einsum("gh,nhwc->ngwc", bins(height, pooling), x)
     x = ops.einsum("gw,nhwc->nhgc", bins(width, pooling), x)
     side_y, side_x = min(height, pooling), min(width, pooling)

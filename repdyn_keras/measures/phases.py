@@ -205,7 +205,7 @@ def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarra
 
 def over_epochs(series: Series) -> Arrays:
     """Phases of every layer by CKA and, where regions are recorded, by their agreement."""
-    variables = {}
+    variables: dict[str, np.ndarray] = {}
     for similarity, suffix in SIMILARITIES.items():
         grams = series.computed(similarity)
         if grams is not None:

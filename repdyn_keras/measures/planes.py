@@ -100,7 +100,9 @@ def draw_planes(
         )
     rng = np.random.default_rng(seed)
     members = {value: np.flatnonzero(labels == value) for value in classes}
-    triplets, planes, seen = [], [], set()
+    triplets: list[tuple[int, ...]] = []
+    planes: list[Plane] = []
+    seen: set[frozenset[int]] = set()
     tries = 100 * count
     while len(planes) < count:
         if tries == 0:

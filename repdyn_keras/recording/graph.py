@@ -55,7 +55,7 @@ def connected_to_input(model: keras.Model, names: Iterable[str]) -> dict:
         nested, separator, rest = name.partition(INSIDE)
         if separator:
             inside.setdefault(nested, []).append(rest)
-    found = {}
+    found: dict = {}
     for nested_name, rests in inside.items():
         nested = model.get_layer(nested_name)
         parts = connected_to_input(nested, rests)

@@ -27,7 +27,7 @@ class Head:
 
     name: str
     index: int
-    tensor: object
+    tensor: keras.KerasTensor
     activation: str
     classes: int
 

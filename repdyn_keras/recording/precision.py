@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
@@ -88,8 +89,10 @@ def legacy_settings() -> Iterator[None]:
 @contextmanager
 def backend_settings() -> Iterator[None]:
     """No TF32, by the settings of torch 2.9 and later."""
-    from torch.backends import cuda, cudnn, mkldnn
+    import torch
 
+    backends: Any = torch.backends  # torch creates attributes of it at run time
+    cuda, cudnn, mkldnn = backends.cuda, backends.cudnn, backends.mkldnn
     places = [cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
     before = [place.fp32_precision for place in places]
     try:

@@ -105,9 +105,10 @@ class RecordedModel:
 
     def _build_planes(self) -> None:
         evaluation, rasterized = self.settings.evaluation, self.settings.rasterized
+        labels = np.zeros(0) if evaluation.true is None else evaluation.true
         self.plane_samples, self.planes = draw_planes(
             evaluation.x,
-            evaluation.true,
+            labels,
             rasterized.planes,
             rasterized.margin,
             rasterized.seed,

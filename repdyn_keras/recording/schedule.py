@@ -26,17 +26,20 @@ class Schedule:
     """
 
     def __init__(self, epochs: str | int | Iterable[int] = "log"):
+        self.epochs: str | int | frozenset[int] = "log"
         if isinstance(epochs, str):
             if epochs != "log":
                 raise unknown(
                     "epochs", epochs, ("log",), "Or use a whole number, or a list of epochs."
                 )
-            self.epochs = epochs
             return
-        is_list = isinstance(epochs, Iterable)
-        self.epochs = frozenset(epochs) if is_list else epochs
-        minimum = 0 if is_list else 1
-        for number in self.epochs if is_list else (epochs,):
+        if isinstance(epochs, Iterable):
+            self.epochs = frozenset(epochs)
+            numbers, minimum = list(self.epochs), 0
+        else:
+            self.epochs = epochs
+            numbers, minimum = [epochs], 1
+        for number in numbers:
             if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
                 raise InputError(
                     "Expected 'log', a whole number k of at least 1 to record every k-th epoch, or "
@@ -47,7 +50,7 @@ class Schedule:
         """Whether the state after `epoch` epochs is recorded, whatever the training's length."""
         if epoch == 0:
             return True
-        if self.epochs == "log":
+        if isinstance(self.epochs, str):
             return is_log_epoch(epoch)
         if isinstance(self.epochs, int):
             return epoch % self.epochs == 0

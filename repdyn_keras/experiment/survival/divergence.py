@@ -28,9 +28,10 @@ class Divergence(keras.callbacks.Callback):
 def diverged(folder: RunFolder, model: keras.Model, epoch: int, problem: str) -> Diverged:
     """The error that ends a training whose loss or weights became non-finite."""
     rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-    last = int(folder.checkpoint().attrs["epoch"])
+    checkpoint = folder.checkpoint()
+    last = "missing" if checkpoint is None else f"that of epoch {checkpoint.attrs['epoch']}"
     return Diverged(
         f"The training diverged in epoch {epoch}: {problem}, at the learning rate {rate:g}. The "
-        f"last good checkpoint is that of epoch {last}; the records stay, see "
+        f"last good checkpoint is {last}; the records stay, see "
         f"`repdyn analyze {folder.path}`. Start a new run with a lower --set learning_rate=..."
     )

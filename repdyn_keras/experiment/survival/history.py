@@ -1,6 +1,7 @@
 """The callback that writes `history.csv`."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -31,7 +32,7 @@ class HistoryFile(keras.callbacks.Callback):
         self.rows: list[Row] = []
         self._is_written = False
 
-    def restore(self, rows: list[Row], epoch: int, is_planned: bool) -> None:
+    def restore(self, rows: Sequence[Mapping[str, object]], epoch: int, is_planned: bool) -> None:
         """Makes `history.csv` hold the rows of a checkpoint; other rows are set aside.
 
         The last row is left out where its epoch is still to be recorded.
@@ -41,7 +42,7 @@ class HistoryFile(keras.callbacks.Callback):
             epoch: that epoch.
             is_planned: whether it is one of the epochs to record.
         """
-        self.rows = list(rows)
+        self.rows = [dict(row) for row in rows]
         is_recorded = self.folder.record_file(epoch).is_file()
         if is_recorded:
             self.rows[-1] |= accuracies_of(self.folder.record(epoch), SUBSETS)

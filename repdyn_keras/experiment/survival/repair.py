@@ -89,10 +89,14 @@ def record_again(folder: RunFolder, replay, names: list[str], watcher: Watcher) 
 def restore_history(folder: RunFolder) -> None:
     """`history.csv` up to the last checkpoint, as the run wrote it."""
     checkpoint = folder.checkpoint()
+    if checkpoint is None:
+        return
     rows: list[dict] = list(rows_of(checkpoint))
     epoch = int(checkpoint.attrs["epoch"])
     if epoch in folder.epochs():
-        rows[-1] |= accuracies_of(folder.record(epoch), folder.constants()["subset"].values)
+        rows[-1] |= accuracies_of(
+            folder.record(epoch), folder.constants()["subset"].values.tolist()
+        )
     folder.table(folder.history_file, HISTORY).replace(rows)
 
 
