@@ -18,7 +18,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import numpy as np
 from measuring import in_turn, print_table, seconds_of
-from networks import images, measurement, resnet18
+from networks import fingerprints, images, recorded_model, resnet18
 
 CHECKPOINTS, WIDTH, IMAGES, BATCH, REPEATS = 20, 16, 1024, 256, 3
 PAIRS = CHECKPOINTS * (CHECKPOINTS - 1) // 2
@@ -31,7 +31,7 @@ def ours() -> tuple[float, float]:
 
     model, names = resnet18(WIDTH)
     x, y = images(IMAGES)
-    measured = measurement(model, names, x, y, planes=0, batch_size=BATCH)
+    recorded = recorded_model(model, names, x, y, planes=0, batch_size=BATCH)
     rng = np.random.default_rng(1)
     weights = model.get_weights()
     checkpoints = [
@@ -43,7 +43,7 @@ def ours() -> tuple[float, float]:
         prints = []
         for checkpoint in checkpoints:
             model.set_weights(checkpoint)
-            prints.append(measured.fingerprints()["fingerprint"][1])
+            prints.append(fingerprints(recorded))
         prints = np.stack(prints)
         return [cosines(prints[:, layer]) for layer in range(prints.shape[1])]
 

@@ -9,7 +9,7 @@ import statistics
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from measuring import in_turn, print_table, ratio
-from networks import images, measurement, resnet18
+from networks import fingerprints, images, recorded_model, resnet18
 
 IMAGES, BATCH, REPEATS = 1024, 256, 9
 TARGETS = {16: 1.45, 64: 1.15}
@@ -21,14 +21,14 @@ def row(width: int) -> list:
 
     model, names = resnet18(width)
     x, y = images(IMAGES)
-    measured = measurement(model, names, x, y, planes=0, batch_size=BATCH)
+    recorded = recorded_model(model, names, x, y, planes=0, batch_size=BATCH)
 
     def forward():
         for start in range(0, IMAGES, BATCH):
             model.predict_on_batch(x[start : start + BATCH])
 
     with full_precision():
-        seconds = in_turn({"forward": forward, "ours": measured.fingerprints}, REPEATS)
+        seconds = in_turn({"forward": forward, "ours": lambda: fingerprints(recorded)}, REPEATS)
     forward, ours = seconds["forward"], seconds["ours"]
     medians = statistics.median(forward), statistics.median(ours)
     return [width, len(names) + 1, *medians, ratio(ours, forward), f"<= {TARGETS[width]}"]

@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import numpy as np
 from measuring import in_turn, print_table, ratio
-from networks import images, measurement, resnet18
+from networks import images, recorded_model, resnet18
 
 WIDTH, PLANES, RESOLUTION, REPEATS = 16, 20, 50, 3
 HOST_PLANES = 2
@@ -26,17 +26,16 @@ def main() -> None:
 
     from repdyn_keras.measures import device
     from repdyn_keras.recording.precision import full_precision
-    from repdyn_keras.recording.recorded_model import points_at_once
+    from repdyn_keras.recording.recorded_model import batches, points_at_once
 
     model, names = resnet18(WIDTH)
     x, y = images(256)
-    measured = measurement(model, names, x, y, planes=PLANES, resolution=RESOLUTION)
+    recorded = recorded_model(model, names, x, y, planes=PLANES, resolution=RESOLUTION)
     rng = np.random.default_rng(1)
     probes = [
-        (rng.standard_normal(k.shape, np.float32), rng.standard_normal(b.shape, np.float32))
-        for k, b in zip(measured.region_pass.kernels, measured.region_pass.biases, strict=True)
+        (rng.standard_normal((width, 10), np.float32), rng.standard_normal(10, np.float32))
+        for width in recorded.widths
     ]
-    measured.region_pass.set_probes(probes)
     size = points_at_once(x.shape[1:])
     points = PLANES * RESOLUTION**2
     some = images(size)[0]
@@ -50,20 +49,25 @@ def main() -> None:
             model.predict_on_batch(some)
 
     def by_layer():
-        for plane in measured.planes[:HOST_PLANES]:
+        for plane in recorded.planes[:HOST_PLANES]:
             grid = plane.grid(RESOLUTION).reshape(-1, 2)
             host = (plane.origin + grid @ plane.axes).reshape(-1, *x.shape[1:]).astype(np.float32)
             for layer, (kernel, bias) in zip(
                 [*until_layer, model], [*probes, (None, None)], strict=True
             ):
-                for batch, count in measured.batches(host, size):
-                    found = np.asarray(layer.predict_on_batch(batch))[:count]
+                for batch in batches(host, size):
+                    found = np.asarray(layer.predict_on_batch(batch))
                     scores = found if kernel is None else found @ kernel + bias
                     scores.argmax(axis=1)
 
     with full_precision():
         seconds = in_turn(
-            {"forward": forward, "ours": measured.regions, "by layer": by_layer}, REPEATS
+            {
+                "forward": forward,
+                "ours": lambda: recorded.classify_planes(probes),
+                "by layer": by_layer,
+            },
+            REPEATS,
         )
     host = [lap * PLANES / HOST_PLANES for lap in seconds["by layer"]]
     ours, bare = seconds["ours"], seconds["forward"]

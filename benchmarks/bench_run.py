@@ -86,11 +86,11 @@ def cifar() -> None:
 
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
-    from networks import images, measurement, resnet18
+    from networks import images, recorded_model, resnet18
 
     from repdyn_keras.config import Config
-    from repdyn_keras.recording.precision import full_precision
     from repdyn_keras.recording.schedule import Schedule
+    from repdyn_keras.recording.state import Stopwatch, measure
 
     config = Config()
     model, names = resnet18(64)
@@ -101,12 +101,12 @@ def cifar() -> None:
             1:
         ]
     )
-    measured = measurement(
+    recorded = recorded_model(
         model, names, x, y, train=(x, y), test=(x, y), planes=1, resolution=config.resolution
     )
-    with full_precision():
-        measured.measure()
-        measured.measure()
+    for _ in range(2):  # the first one compiles
+        stopwatch = Stopwatch()
+        measure(recorded, stopwatch)
     records = len(Schedule("log").planned(CIFAR_EPOCHS))
     training = CIFAR_EPOCHS * (CIFAR_IMAGES // BATCH) * step
     # Images measured here, and in a record by default.
@@ -119,7 +119,7 @@ def cifar() -> None:
     }
     rows, total = [], 0.0
     for purpose, (made, wanted) in counts.items():
-        seconds = records * measured.timings[purpose] * wanted / made
+        seconds = records * stopwatch.seconds[purpose] * wanted / made
         total += seconds
         rows.append([purpose, wanted, seconds / records, seconds / training])
     rows.append(["all", "", total / records, total / training])

@@ -23,10 +23,15 @@ def images(count: int, side: int = 32, channels: int = 3) -> tuple[np.ndarray, n
     return x, np.arange(count) % 10
 
 
-def measurement(model, names: list[str], x: np.ndarray, y: np.ndarray, **settings):
-    """The recorder's measurement of a model, without a folder."""
+def recorded_model(model, names: list[str], x: np.ndarray, y: np.ndarray, **settings):
+    """A model with the recorder's passes, without a folder."""
     from repdyn_keras import RepresentationRecorder
 
-    recorder = RepresentationRecorder("unused", x, y, layers=names, **settings)
-    recorder.build(model)
-    return recorder.measurement
+    return RepresentationRecorder("unused", x, y, layers=names, **settings).build(model)
+
+
+def fingerprints(recorded) -> np.ndarray:
+    """(layer, pair) fingerprints of a recorded model as it is now."""
+    from repdyn_keras.recording.state import ModelState, Stopwatch
+
+    return ModelState(recorded, Stopwatch()).fingerprints

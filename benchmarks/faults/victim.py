@@ -17,7 +17,7 @@ import time
 PHASES = (
     ("/figures/", "drawing"),
     ("/dynamics/", "analysis"),
-    ("experiment/checkpoint.py", "checkpoint"),
+    ("survival/checkpoints.py", "checkpoint"),
     ("/recording/", "recording"),
     ("experiment/training.py", "training"),
 )
