@@ -120,26 +120,26 @@ run --epochs | --epochs
 run --quiet=yes | --quiet | value
 run tiny.toml tiny.toml | extra argument
 compare whole | RUN
-doctor --repair | --repair came without a run
+doctor --repair | --repair without one
 """
 NETWORKS_AND_IMAGES = """
-run --model EMPTY | Unknown model '' | resnet
-layers empty | Unknown model 'empty' | FILE.keras
+run --model EMPTY | Unknown model | Received: '' | resnet
+layers empty | Unknown model | 'empty' | FILE.keras
 layers none.keras | No file none.keras | model.save
 layers half.keras | half.keras | model.save
 layers mine.keras --output LONG | … | dense3
-layers mine.keras --set preset=vit-s16 | preset | Expected none
+layers mine.keras --set preset=vit-s16 | preset | Expected no preset
 layers broken:build | SyntaxError | Expected
 layers own:build --set layers=nothing | 'nothing' | one, two
 layers own:inner | A layer of | 'output' | rename
 layers own:fails | TypeError | \\n | \\x1b | line
 layers own:ends | SystemExit | keras.Model
 layers resnet --set width=100000 | memory | GB
-layers resnet --set blocks=STAGES | 3001 stages | memory | smaller width or blocks
+layers resnet --set blocks=STAGES | 3001 numbers | memory | smaller width or blocks
 layers vit --set depth=1000 --set width=100000 | memory | smaller width or depth
 run --dataset LONG | … | digits
 run --dataset npz:half.npz | half.npz | numpy.savez
-run --dataset folder:none | none does not exist
+run --dataset folder:none | none, which does not exist
 run --dataset tfds:../x | tfds:NAME
 run --dataset synthetic --set synthetic_train=1000000000 | memory | smaller synthetic_train
 run two.toml --model own:build --dry-run | 3 distinct classes | planes=0
@@ -147,14 +147,14 @@ run two.toml --model own:build --dry-run | 3 distinct classes | planes=0
 PLACES = """
 run EMPTY | folder | TOML
 run /dev/zero | /dev/zero | 1048576 bytes
-run bad.toml | Unknown key 'epohcs' | epochs | bad.toml
+run bad.toml | Unknown key | 'epohcs' | epochs | bad.toml
 run code.toml | names code to run | --model own:ends
 run above.toml | upwards | --set
 run tiny.toml --out taken | taken exists | --out | --resume
 run tiny.toml --model own:build --out tiny.toml/new | tiny.toml/new | --out DIR
 run tiny.toml --out LONG | name too long | …
-run --resume | --resume came with nothing | repdyn run RUN --resume
-run tiny.toml --resume | tiny.toml, which is no folder | --out RUN
+run --resume | Received: nothing | repdyn run RUN --resume
+run tiny.toml --resume | tiny.toml, which is not a folder | --out RUN
 record none | No folder none | weights.h5
 record taken | holds no checkpoints
 record empty --like whole | no run.toml
@@ -163,13 +163,13 @@ analyze damaged | epoch-000001.nc
 compare whole damaged | epoch-000001.nc
 compare whole other --epoch 7 | epoch | 7 | whole
 compare whole other --layer stm | layer | 'stm' | stem
-compare whole other --out tiny.toml | tiny.toml is a file | folder
+compare whole other --out tiny.toml | the file tiny.toml | folder
 compare whole other --epoch DIGITS | … | recorded epoch
 """
 # Of every command that takes keys, and what is no run, of every command that reads one.
 KEYED = ("run tiny.toml", "layers mine.keras", "record empty")
 SETTINGS = """
---set widht=3 | key 'widht' | width | --keys
+--set widht=3 | Unknown key | 'widht' | width | --keys
 --set width | 'width' | key=value
 --set epochs=ESCAPE | \\x1b | whole number
 --set label_noise=nan | label_noise = nan | finite

@@ -26,7 +26,7 @@ ROOMS = {
     "text": "",
     "seeds": "",
     "errors": "text",
-    "config": "errors text",
+    "config": "backends errors text",
     "datasets": "config errors seeds text",
     "models": "config errors seeds text",
     "measures": "errors seeds text",
@@ -41,7 +41,7 @@ ROOMS["cli"] = set(ROOMS) | {"__version__"}
 BACKENDS = {"jax", "tensorflow", "torch"}
 KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}
-BACKEND_FILES = {"datasets/devices.py", "recording/backend.py", "experiment/batches.py"}
+BACKEND_FILES = {"datasets/tfds.py", "recording/backend.py", "experiment/batches.py"}
 LONGEST = 420
 
 
