@@ -30,7 +30,7 @@ LabelNoise = Annotated[
     str | None,
     typer.Option(metavar="SHARE", help="Share of training labels replaced by wrong ones."),
 ]
-Seed = Annotated[str | None, typer.Option(metavar="N", help="Seed of the training.")]
+Seed = Annotated[str | None, typer.Option(metavar="N", help="Seed of the run.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -35,9 +35,9 @@ def record(
     set_: options.Set = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Record the saved checkpoints of a training, as the callback would have recorded it.
+    """Record the saved checkpoints of a training as if the callback had been attached.
 
-    Files of .keras contain their network; .weights.h5 need --model or --like.
+    A .keras file contains its network; .weights.h5 files need --model or --like.
     """
     from repdyn_keras.cli.printing import ReplayPrinter, print_results
     from repdyn_keras.config import Config, usable_path

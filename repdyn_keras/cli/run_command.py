@@ -53,10 +53,9 @@ def run(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a network, record its layers, analyze the records and draw the figures.
+    """Train a network, record its layers, analyze the records and draw figures.
 
-    Options override --set, --set the configuration file, the file KERAS_BACKEND, and all of them
-    the defaults.
+    Precedence: options, --set, configuration file, KERAS_BACKEND, defaults.
     """
     if keys:
         from repdyn_keras.cli.printing import print_keys
