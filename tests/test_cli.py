@@ -1,4 +1,4 @@
-"""The command line: what it prints and writes, and how it ends."""
+"""The command line: output, files and exit codes."""
 
 import dataclasses
 import importlib
@@ -82,7 +82,7 @@ def test_doctor_says_what_works_here(monkeypatch):
 
 
 def test_layers_lists_what_can_be_recorded_and_what_is_by_default(monkeypatch):
-    # Only names matter here, and jax compiles a draw for each shape of weights.
+    # For speed: jax compiles a function for every shape of weights drawn.
     zeros = keras.initializers.Zeros()
     blocks = [f"stage{s}_block{b}" for s in (1, 2, 3, 4) for b in (1, 2)]
     encoder = [f"block{b:02d}" for b in range(1, 7)]
@@ -163,7 +163,7 @@ def test_run_toml_is_the_whole_resolved_configuration_and_repeats_the_run(tiny_r
 
 
 def test_a_dry_run_prints_epochs_disk_and_time_and_writes_nothing(place):
-    # The folder is named by its run, and numbered where that one is there.
+    # The folder is named after the run, with a number where that name is taken.
     base = f"runs/synthetic-resnet-sgd-s{2**32}"
     (place / base).mkdir(parents=True)
     (place / f"{base}-2").mkdir()

@@ -1,4 +1,4 @@
-"""A run in words: what a key may hold, what is said of anything else, and which setting wins."""
+"""The configuration: valid values of every key, messages for all others, and precedence."""
 
 import dataclasses
 import os
@@ -32,7 +32,7 @@ def written(folder, content):
 
 
 def message(call, *args, **kwargs):
-    """What the user is told, which is short."""
+    """The message of the InputError that a call raises; it is short."""
     with pytest.raises(InputError) as caught:
         found = call(*args, **kwargs)
         pytest.fail(f"{quoted((args, kwargs))} gave {quoted(found)}")
@@ -70,7 +70,7 @@ def test_values_and_text_after_set_are_held_in_the_keys_type():
     blocks = [1, 2]
     config = Config(blocks=blocks)
     blocks.append(3)
-    assert config.blocks == (1, 2), "a list is not kept by reference"
+    assert config.blocks == (1, 2), "a list is copied"
 
 
 def test_a_value_of_the_wrong_type_is_refused_in_words():
