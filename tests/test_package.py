@@ -145,7 +145,7 @@ def test_extras_and_version_stand_once():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """An environment with the built wheel and its dependencies, in a folder with an unusual name."""
+    """An environment with the built wheel and its dependencies, in a folder of an unusual name."""
     folder = tmp_path_factory.mktemp("Kopie für Zoë & Co")
     # With PYTHONPATH, pip would find the metadata of the checkout and install nothing.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

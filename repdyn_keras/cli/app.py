@@ -3,7 +3,7 @@
 import re
 import signal
 import sys
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
@@ -23,7 +23,7 @@ SIGNALLED = 128
 # Characters of a message, and of a word in it: a value or a path.
 MAX_MESSAGE, MAX_WORD = 1000, 200
 # Some versions of Typer include a copy of click, others import it.
-UsageError = cast(
+ClickException = cast(
     type[Exception],
     next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"),
 )
@@ -51,8 +51,8 @@ class Commands(TyperGroup):
             fail(str(error))
         except Diverged as error:
             fail(str(error), FAILED)
-        except UsageError as error:
-            message = error.format_message()  # type: ignore[attr-defined]
+        except ClickException as error:
+            message = cast(Any, error).format_message()
             if not message:  # no command: the help has been printed
                 sys.exit(BAD_INPUT)
             end = "" if message[-1] in ".?" else "."
@@ -72,7 +72,7 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def fail(message: str, code: int = BAD_INPUT) -> None:
+def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
     """Prints an error message and exits.
 
     Long words lose their middle first, so that the message keeps its parts.

@@ -77,7 +77,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise
     except OSError as error:
         raise InputError(
-            f"Cannot read the configuration {path}. Expected {expected}. Received: {error.strerror}."
+            f"Cannot read the configuration {path}. Expected {expected}. Received: "
+            f"{error.strerror}."
         ) from None
     except UnicodeDecodeError:
         raise InputError(
