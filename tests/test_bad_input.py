@@ -1,6 +1,6 @@
-"""Bad command lines and what they name: code 2, one short message, nothing written.
+"""Invalid command lines and input files: exit code 2, one short message, nothing written.
 
-What a key, a file of keys and a path may hold is tested in test_config.py.
+test_config.py tests keys, configuration files and paths.
 """
 
 import os
@@ -18,7 +18,7 @@ from repdyn_keras.text import HIDDEN_CATEGORIES
 
 pytestmark = pytest.mark.one_backend
 
-# What stands for a part of a command line in the tables below.
+# Placeholders in the command lines below.
 ODD = {
     "LONG": "x" * 10_000,
     "ESCAPE": "\x1b]8;;http://example.com\x1b\\\x1b[2Jhere\x07",
@@ -49,7 +49,7 @@ def ends():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder with something of everything; no bad input changes it."""
+    """A folder with files of every kind, which no invalid input changes."""
     path = tmp_path_factory.mktemp("place")
     for name in ("empty", "taken"):
         (path / name).mkdir()
@@ -78,7 +78,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def refused(place):
-    """Runs a command that must refuse what came in one line that a terminal shows as it is."""
+    """Runs a command that must fail with one line without control characters."""
     before = contents(place)
 
     def call(arguments, words=()):
@@ -96,7 +96,7 @@ def refused(place):
 
 @pytest.fixture(autouse=True)
 def here(place, monkeypatch):
-    """Stands in the folder; what would train is a failure at once."""
+    """Changes to the folder, and fails the test where a training would start."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -107,7 +107,7 @@ def here(place, monkeypatch):
     monkeypatch.setattr("repdyn_keras.experiment.training.Training.fit", trained)
 
 
-# A command line, and after each bar what its message holds.
+# A command line, and after each bar a part of its message.
 COMMAND_LINES = """
 rnu | 'rnu' | run | --help
 EMPTY | --help
@@ -120,26 +120,26 @@ run --epochs | --epochs
 run --quiet=yes | --quiet | value
 run tiny.toml tiny.toml | extra argument
 compare whole | RUN
-doctor --repair | --repair came without a run
+doctor --repair | --repair without one
 """
 NETWORKS_AND_IMAGES = """
-run --model EMPTY | Unknown model '' | resnet
-layers empty | Unknown model 'empty' | FILE.keras
+run --model EMPTY | Unknown model | Received: '' | resnet
+layers empty | Unknown model | 'empty' | FILE.keras
 layers none.keras | No file none.keras | model.save
 layers half.keras | half.keras | model.save
 layers mine.keras --output LONG | … | dense3
-layers mine.keras --set preset=vit-s16 | preset | Expected none
+layers mine.keras --set preset=vit-s16 | preset | Expected no preset
 layers broken:build | SyntaxError | Expected
 layers own:build --set layers=nothing | 'nothing' | one, two
 layers own:inner | A layer of | 'output' | rename
 layers own:fails | TypeError | \\n | \\x1b | line
 layers own:ends | SystemExit | keras.Model
 layers resnet --set width=100000 | memory | GB
-layers resnet --set blocks=STAGES | 3001 stages | memory | smaller width or blocks
+layers resnet --set blocks=STAGES | 3001 numbers | memory | smaller width or blocks
 layers vit --set depth=1000 --set width=100000 | memory | smaller width or depth
 run --dataset LONG | … | digits
 run --dataset npz:half.npz | half.npz | numpy.savez
-run --dataset folder:none | none does not exist
+run --dataset folder:none | none, which does not exist
 run --dataset tfds:../x | tfds:NAME
 run --dataset synthetic --set synthetic_train=1000000000 | memory | smaller synthetic_train
 run two.toml --model own:build --dry-run | 3 distinct classes | planes=0
@@ -147,14 +147,14 @@ run two.toml --model own:build --dry-run | 3 distinct classes | planes=0
 PLACES = """
 run EMPTY | folder | TOML
 run /dev/zero | /dev/zero | 1048576 bytes
-run bad.toml | Unknown key 'epohcs' | epochs | bad.toml
+run bad.toml | Unknown key | 'epohcs' | epochs | bad.toml
 run code.toml | names code to run | --model own:ends
 run above.toml | upwards | --set
 run tiny.toml --out taken | taken exists | --out | --resume
 run tiny.toml --model own:build --out tiny.toml/new | tiny.toml/new | --out DIR
 run tiny.toml --out LONG | name too long | …
-run --resume | --resume came with nothing | repdyn run RUN --resume
-run tiny.toml --resume | tiny.toml, which is no folder | --out RUN
+run --resume | Received: nothing | repdyn run RUN --resume
+run tiny.toml --resume | tiny.toml, which is not a folder | --out RUN
 record none | No folder none | weights.h5
 record taken | holds no checkpoints
 record empty --like whole | no run.toml
@@ -163,13 +163,13 @@ analyze damaged | epoch-000001.nc
 compare whole damaged | epoch-000001.nc
 compare whole other --epoch 7 | epoch | 7 | whole
 compare whole other --layer stm | layer | 'stm' | stem
-compare whole other --out tiny.toml | tiny.toml is a file | folder
+compare whole other --out tiny.toml | the file tiny.toml | folder
 compare whole other --epoch DIGITS | … | recorded epoch
 """
-# Of every command that takes keys, and what is no run, of every command that reads one.
+# SETTINGS for the commands that take keys; NO_RUNS for the commands that read a run.
 KEYED = ("run tiny.toml", "layers mine.keras", "record empty")
 SETTINGS = """
---set widht=3 | key 'widht' | width | --keys
+--set widht=3 | Unknown key | 'widht' | width | --keys
 --set width | 'width' | key=value
 --set epochs=ESCAPE | \\x1b | whole number
 --set label_noise=nan | label_noise = nan | finite
@@ -191,7 +191,7 @@ BREAK | \\n
 
 
 def cases(table: str, commands=("",)):
-    """Arguments and words of every command with every line of a table."""
+    """Arguments and parts of the message, of every command with every line of a table."""
     for line in table.strip().splitlines():
         arguments, *words = line.split(" | ")
         for command in commands:
@@ -216,7 +216,7 @@ def test_every_command_refuses_bad_keys_and_what_is_no_run(refused):
 
 
 def test_good_commands_are_not_refused(refused, tmp_path):
-    """The check can fail, and what the bad commands are made from is good by itself."""
+    """The check can fail, and the parts that the invalid commands are made of are valid."""
     for command in ("layers mine.keras", "layers own:build", "doctor", "analyze --help"):
         with pytest.raises(AssertionError):
             refused(command.split())
@@ -225,7 +225,7 @@ def test_good_commands_are_not_refused(refused, tmp_path):
     assert "bad input was trained" in str(caught.value.__cause__)
 
 
-# Generated.
+# --- generated commands -----------------------------------------------------------------------
 
 WILD = st.text(max_size=40) | st.builds(
     "{}{}{}".format,
@@ -233,7 +233,8 @@ WILD = st.text(max_size=40) | st.builds(
     st.sampled_from([*ODD.values(), "\0", "\n", "\r", "\u2028", "[red]", "%s", "{0}"]),
     st.text(max_size=5),
 )
-# A word of the message, commands, and what is bad: `q` begins no command, option, key or value.
+# A word of the message, commands, and an invalid part: no command, option, key or value begins
+# with `q`.
 BAD = [
     ("No such command", ("",), "q{}"),
     ("No such option", (*KEYED, *READING), "--q{}"),

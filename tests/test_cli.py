@@ -1,4 +1,4 @@
-"""The command line: what it prints and writes, and how it ends."""
+"""The command line: output, files and exit codes."""
 
 import dataclasses
 import importlib
@@ -76,13 +76,13 @@ def test_doctor_says_what_works_here(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # a module that is not found
     result = repdyn("doctor")
     assert result.exit_code == 0, result.stderr
-    assert re.search(r"│ keras +│ ok │ of unknown version +│", result.stdout)
+    assert re.search(r"│ keras +│ ok │ unknown version +│", result.stdout)
     words = r"│ tensorflow-datasets +│ no │ pip install 'repdyn-keras\[tfds\]' +│"
     assert re.search(words, result.stdout)
 
 
 def test_layers_lists_what_can_be_recorded_and_what_is_by_default(monkeypatch):
-    # Only names matter here, and jax compiles a draw for each shape of weights.
+    # For speed: jax compiles a function for every shape of weights drawn.
     zeros = keras.initializers.Zeros()
     blocks = [f"stage{s}_block{b}" for s in (1, 2, 3, 4) for b in (1, 2)]
     encoder = [f"block{b:02d}" for b in range(1, 7)]
@@ -163,7 +163,7 @@ def test_run_toml_is_the_whole_resolved_configuration_and_repeats_the_run(tiny_r
 
 
 def test_a_dry_run_prints_epochs_disk_and_time_and_writes_nothing(place):
-    # The folder is named by its run, and numbered where that one is there.
+    # The folder is named after the run, with a number where that name is taken.
     base = f"runs/synthetic-resnet-sgd-s{2**32}"
     (place / base).mkdir(parents=True)
     (place / f"{base}-2").mkdir()
@@ -174,10 +174,10 @@ def test_a_dry_run_prints_epochs_disk_and_time_and_writes_nothing(place):
     cells = dict(re.findall(r"│ ([\w ]+?) +│ (.*?) +│", result.stdout))
     assert cells["recorded epochs"] == "8: 0, 1, 2, 3, 4, 5, 6, 7"
     assert cells["epochs"] == "7 of 5 steps"
-    assert re.fullmatch(r"\d+ MB", cells["disk"])
+    assert re.fullmatch(r"\d+\.\d MB", cells["disk"])
     assert re.match(r"about \d+:\d\d (min|h)", cells["time"])
     assert cells["layers"] == ", ".join(LAYERS)
-    assert cells["images"] == "128 for training, 64 compared, 32 for testing"
+    assert cells["images"] == "128 training, 64 evaluation, 32 test"
     assert cells["folder"] == f"{base}-3"
 
 
@@ -240,13 +240,13 @@ def test_report_draws_the_figures_and_prints_their_paths(copy):
 
 def test_errors_are_one_line_and_an_exit_code(place, trained):
     for error, code, line in (
-        (KeyboardInterrupt(), 130, "interrupted; what was written is whole."),
+        (KeyboardInterrupt(), 130, "interrupted; the files written so far are intact."),
         (Interrupted("ended by SIGTERM.", 15), 143, "ended by SIGTERM."),
         (Diverged("The loss is nan."), 1, "error: The loss is nan."),
         (InputError("No such thing."), 2, "error: No such thing."),
-        (MemoryError("of 9 GB"), 1, "error: The memory is not enough: of 9 GB. Expected fewer"),
-        (OSError(28, "No space left", "x.nc"), 2, "error: Cannot use x.nc: No space left. Exp"),
-        (OSError("strange"), 2, "error: Cannot use: strange. Expected a path"),
+        (MemoryError("of 9 GB"), 1, "error: Not enough memory. Expected fewer"),
+        (OSError(28, "No space left", "x.nc"), 2, "error: Cannot use x.nc. Expected a path"),
+        (OSError("strange"), 2, "error: Cannot use. Expected a path"),
     ):
 
         def fails(config, error=error):
@@ -265,7 +265,7 @@ def test_a_run_that_is_there_is_left_as_it_is(place, copy):
     for arguments, words in {
         "tiny.toml --out copy": ["copy exists", "--out", "--resume"],
         "tiny.toml --out copy --dry-run": ["copy exists"],
-        "copy --epochs 9": ["copy is a folder", "run.toml", "--resume"],
+        "copy --epochs 9": ["the folder copy", "run.toml", "--resume"],
         "copy --out copy --resume": ["copy and --out copy", "one folder"],
         "other.toml --out copy --resume": [
             "begun with batch_size = 24",

@@ -1,4 +1,4 @@
-"""Data sets: the split, the noise and the scaling, and every archive that cannot be used."""
+"""Data sets: the split, label noise, standardization, and archives that cannot be used."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from repdyn_keras.datasets import load
 from repdyn_keras.datasets.load import with_label_noise
 from repdyn_keras.errors import InputError
 
-# numpy.load leaves the file of some truncated archives to the garbage collector.
+# numpy.load does not close the file of some truncated archives.
 truncated = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 pytestmark = [truncated, pytest.mark.without_keras]
 
@@ -130,7 +130,7 @@ def test_synthetic_classes_can_be_learned_though_their_images_are_noisy(classes)
 
 
 def test_noise_replaces_about_its_share_in_all_classes_alike_by_any_other_class():
-    # A replaced label is never the true one, so the share changed is the share itself.
+    # A replaced label is never the true one: the share of changed labels is the share of noise.
     for share, classes in ((0.1, 2), (0.3, 6), (0.5, 10), (0.9, 10)):
         labels = np.arange(60_000) % classes
         given = with_label_noise(labels, share, classes, seed=9)
@@ -159,7 +159,7 @@ def test_noise_is_drawn_once_per_seed_and_more_of_it_keeps_what_less_replaced():
 
 
 def archive(folder, name="data.npz", save=np.savez, **changes):
-    """A good archive of 30 + 12 images of 3 classes, with changes; None leaves an array out."""
+    """A valid archive of 30 + 12 images of 3 classes, with changes; None omits an array."""
     rng = np.random.default_rng(0)
     arrays = {
         "x_train": rng.uniform(size=(30, 5, 4, 2)),
@@ -232,7 +232,7 @@ def with_label(value, dtype=int):
 
 
 NO_NUMBERS = "Expected whole numbers.*other values"
-# What is changed in a good archive, and what the message says.
+# Changes to a valid archive, and words of the message.
 BAD = {
     "no x_train": ({"x_train": None}, "lacks x_train.*Received: y_train, x_test, y_test"),
     "nothing": (dict.fromkeys(["x_train", "y_train", "x_test", "y_test"]), "Received: none"),

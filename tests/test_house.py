@@ -26,7 +26,7 @@ ROOMS = {
     "text": "",
     "seeds": "",
     "errors": "text",
-    "config": "errors text",
+    "config": "backends errors text",
     "datasets": "config errors seeds text",
     "models": "config errors seeds text",
     "measures": "errors seeds text",
@@ -42,7 +42,7 @@ BACKENDS = {"jax", "tensorflow", "torch"}
 KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}
 BACKEND_FILES = {
-    "datasets/devices.py",
+    "datasets/tfds.py",
     "recording/precision.py",
     "recording/compilation.py",
     "experiment/survival/batches.py",

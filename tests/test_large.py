@@ -1,4 +1,4 @@
-"""A recording of many images and classes: what it holds of memory."""
+"""Memory that recording many images and classes takes."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folder):
-    """Bytes and seconds of recording 8192 images of 64 x 64 x 3 in a process of its own."""
+    """Bytes and seconds of recording 8192 images of 64 x 64 x 3 in a separate process."""
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder), str(PROBED)],
         env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},

@@ -1,4 +1,4 @@
-"""Networks and optimizers: their names, sizes, seeds and courses of the learning rate."""
+"""Networks and optimizers: layer names, sizes, seeds and learning-rate schedules."""
 
 import importlib
 import random
@@ -39,14 +39,14 @@ def applied(model, images) -> np.ndarray:
 
 
 def chosen_of(model, config) -> dict:
-    """Names and shapes of the layers that a configuration records."""
+    """Names and shapes of the recorded layers."""
     chosen, _ = choose_layers(model, recorded_layers(config))
     return {name: tuple(tensor.shape[1:]) for name, tensor in chosen.items()}
 
 
 @pytest.fixture
 def zeros(monkeypatch):
-    """Weights are zeros where only names, shapes and numbers matter: jax compiles each draw."""
+    """Initializes weights to zero, for speed: jax compiles a function for every shape drawn."""
     zeros = keras.initializers.Zeros()
     for family in FAMILIES:
         module = importlib.import_module(f"repdyn_keras.models.{family}")
@@ -55,7 +55,7 @@ def zeros(monkeypatch):
 
 @pytest.fixture(scope="module")
 def models():
-    """Both small networks, drawn from seed 3."""
+    """Both small networks, with seed 3."""
     return {family: built(family, seed=3) for family in FAMILIES}
 
 
@@ -67,7 +67,7 @@ def noise(*shape) -> np.ndarray:
 
 
 def test_recorded_layers_are_the_representations_in_the_order_of_the_network(zeros):
-    """Only the first block of a later stage halves the image."""
+    """The first block of every stage but the first halves the image."""
     for family in FAMILIES:
         found = chosen_of(built(family), resolve(Config(**SMALL[family])))
         assert list(found.items()) == list(zip(NAMES[family], SHAPES[family], strict=True))
@@ -102,7 +102,7 @@ def test_presets_have_as_many_weights_as_the_published_networks(zeros):
     ]:
         model = build_model(resolve(Config(model="vit", preset=preset)), (224, 224, 3), 1000)
         assert model.count_params() == weights, preset
-    # Less those of their BatchNormalization: they normalize after the convolutions, ours before.
+    # Without BatchNormalization, which follows the convolutions there and precedes them here.
     for preset, weights in [
         ("resnet18", 11_689_512 - 513_000 - 9_600),
         ("resnet34", 21_797_672 - 513_000 - 17_024),
@@ -162,7 +162,7 @@ def test_presets_and_sizes_that_do_not_fit_are_refused():
 
 @pytest.mark.long
 def test_weights_are_drawn_from_the_seed_whatever_was_built_before(models):
-    """And global random state stays as it was."""
+    """And global random state is unchanged."""
 
     def states():
         found = [random.getstate(), np.random.get_state()[1].tolist()]
@@ -185,7 +185,7 @@ def test_weights_are_drawn_from_the_seed_whatever_was_built_before(models):
 
 @pytest.mark.long
 def test_no_two_weights_of_a_network_are_the_same_draw(models):
-    """Layers that share an initializer's seed would begin as copies of each other."""
+    """Layers that shared a seed would have the same initial weights."""
     for model in models.values():
         draws = {}
         for weight, values in zip(model.weights, model.get_weights(), strict=True):
@@ -254,7 +254,7 @@ def test_inverse_square_root_is_the_papers_formula():
 
 
 def test_other_schedules_by_name():
-    """The cosine begins at the rate, halves it midway and ends at zero."""
+    """The cosine starts at the rate, is half of it midway and ends at zero."""
     schedule = learning_rate("cosine", 0.2, 40)
     assert at(schedule, 0) == pytest.approx(0.2, rel=1e-6)
     assert at(schedule, 20) == pytest.approx(0.1, rel=1e-5)
@@ -265,7 +265,7 @@ def test_other_schedules_by_name():
 
 
 def steps_of(optimizer, gradients: list[float], start: float = 1.0) -> list[float]:
-    """The course of one weight under given gradients."""
+    """The values of one weight after each of the gradients."""
     weight = keras.Variable(np.array([start], "float32"))
     course = []
     for gradient in gradients:

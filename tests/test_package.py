@@ -1,4 +1,4 @@
-"""The package as others get it: README examples, the backend it settles on, wheel and types."""
+"""The package as distributed: README examples, choice of the backend, wheel and types."""
 
 import json
 import os
@@ -60,7 +60,7 @@ MISTYPED = {
 
 
 def python(code: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
-    """Code in a process that finds no backend but jax, no configuration, and `variables`."""
+    """Runs code in a process with jax alone, without a configuration file of Keras."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KERAS")}
     return subprocess.run(
         [sys.executable, "-c", ONLY_JAX + code],
@@ -145,9 +145,9 @@ def test_extras_and_version_stand_once():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """An environment, in a folder of an awkward name, that holds the built wheel and its needs."""
+    """An environment with the built wheel and its dependencies, in a folder of an unusual name."""
     folder = tmp_path_factory.mktemp("Kopie für Zoë & Co")
-    # With PYTHONPATH pip would find the checkout's metadata and install nothing.
+    # With PYTHONPATH, pip would find the metadata of the checkout and install nothing.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     quietly = {"check": True, "capture_output": True, "env": environment}
     build = [sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(ROOT)]

@@ -1,4 +1,4 @@
-"""TFDS data sets: read from their files alone, without the network, and without TensorFlow."""
+"""TFDS data sets: read from their files, without network access and without TensorFlow."""
 
 import dataclasses
 import re
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.one_backend
 
 
 def needs_sets(test):
-    """Preparing the sets takes TensorFlow, reading some of them does not."""
+    """Preparing the data sets needs TensorFlow; reading some of them does not."""
     return pytest.mark.long(pytest.mark.needs("tfds", "tensorflow")(test))
 
 
@@ -73,7 +73,7 @@ def builder(name, shape, splits=BOTH, image="image", label="label", supervised=T
     cls.pkg_dir_path = None
     return cls
 """
-# Makes every data set of these tests, in a process of its own: their code is not importable here.
+# Prepares the data sets in a separate process, so that their code cannot be imported here.
 MAKER = f"""{BUILDER}
 def make(*given, configs=(), file_format="array_record", **more):
     cls = builder(*given, configs=configs, **more)
@@ -110,7 +110,7 @@ def data_dir(tmp_path_factory) -> Path:
 
 
 def noise(i: int, split: str, shape) -> np.ndarray:
-    """The image that the maker drew."""
+    """The image that MAKER wrote."""
     return np.random.default_rng([i, len(split)]).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -124,7 +124,7 @@ def same(one, other) -> bool:
 
 
 def assert_drawn(data, parts, split, count, shape):
-    """The images of these parts are those that the maker drew, each with its label."""
+    """The images of these parts are those that MAKER wrote, each with its label."""
     labels = np.concatenate([getattr(data, f"y_{part}") for part in parts])
     images = np.concatenate([getattr(data, f"x_{part}")[:] for part in parts])
     pixels = images.astype(np.float64) * data.pixel_deviation + data.pixel_mean
@@ -136,7 +136,7 @@ def assert_drawn(data, parts, split, count, shape):
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Every use of the network fails the test."""
+    """Any network access fails the test."""
 
     def refuse(*arguments, **options):
         raise AssertionError(f"the network was touched: {arguments}")
@@ -175,11 +175,11 @@ def test_sets_of_every_form_are_read(data_dir):
     assert (mixed.x_train.shape, mixed.x_test.shape) == ((30, 9, 9, 3), (9, 9, 9, 3))
     resized = "3 sizes, from 9x8 to 9x10 pixels.*resized to 9x9"
     assert any(re.search(resized, note) for note in mixed.notes)
-    # A test split without labels is left for the next.
+    # A test split without labels is skipped.
     unlabelled = loaded(data_dir, "unlabelled")
     assert_drawn(unlabelled, ["test"], "validation", 9, (4, 4, 3))
     assert any("test has no labels" in note for note in unlabelled.notes)
-    # Supervised keys count, else image and label.
+    # The supervised keys, else the features image and label.
     for name in ("named", "plain", "choices/small", "choices/large:1.0.0"):
         assert_drawn(loaded(data_dir, name), ["train"], "train", 30, (4, 4, 3))
     assert loaded(data_dir, "arrays", image_size=4).x_train.shape == (30, 4, 4, 3)
@@ -266,7 +266,7 @@ except ValueError as error:
 
 @needs_sets
 def test_array_record_needs_no_tensorflow_and_what_is_missing_names_its_extra(data_dir):
-    """Each in a process where some packages cannot be imported."""
+    """Each in a separate process in which some packages cannot be imported."""
     extra = r"^InputError.*repdyn-keras\[tensorflow\].*array_record"
     for name, packages, said in (
         ("arrays", ["tensorflow", "keras", "jax", "torch"], "^30 12 30 False$"),

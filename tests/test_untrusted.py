@@ -18,7 +18,7 @@ from matplotlib.text import Text
 
 import repdyn_keras
 from repdyn_keras import figures
-from repdyn_keras.cli.collect import collect
+from repdyn_keras.cli.options import collect
 from repdyn_keras.config import Config, with_trust
 from repdyn_keras.datasets.prepared import parse_name
 from repdyn_keras.dynamics import analyze, compare, open_run

@@ -1,4 +1,4 @@
-"""The command `repdyn`: words only, everything else is imported when it is used."""
+"""The command `repdyn`. Modules import what a command needs only when it runs."""
 
 from repdyn_keras.cli.app import app, main
 

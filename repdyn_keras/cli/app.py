@@ -1,40 +1,49 @@
-"""The commands, put together, and how they fail."""
+"""The command line as a whole: its commands, error messages and exit codes."""
 
 import re
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
 
-from repdyn_keras.cli import analyze, compare, doctor, layers, record, report, run
+from repdyn_keras.cli.analysis_commands import analyze, report
+from repdyn_keras.cli.compare_command import compare
+from repdyn_keras.cli.doctor_command import doctor
+from repdyn_keras.cli.layers_command import layers
+from repdyn_keras.cli.record_command import record
+from repdyn_keras.cli.run_command import run
 from repdyn_keras.errors import Diverged, InputError, Interrupted, StorageError
 from repdyn_keras.text import visible
 
 FAILED, BAD_INPUT = 1, 2
-# What shells add to the number of the signal that ended a command.
+# Exit code of a command that a signal ended, less the signal's number, as in shells.
 SIGNALLED = 128
-# Letters that a message shows, and of what it holds without a space between them: a value or path.
-MOST_LETTERS, MOST_TOGETHER = 1000, 200
-# Typer brings its own copy of click in some versions and click itself in others.
-USAGE_ERRORS = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+# Characters of a message, and of a word in it: a value or a path.
+MAX_MESSAGE, MAX_WORD = 1000, 200
+# Some versions of Typer include a copy of click, others import it.
+ClickException = cast(
+    type[Exception],
+    next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"),
+)
+HELP = "Show how the representation in every layer of a network evolves during training."
 
 
 class Commands(TyperGroup):
-    """The group of commands: bad input is one message and exit code 2, without a traceback."""
+    """The group of commands. Bad input gives a one-line message and exit code 2, no traceback."""
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except Interrupted as stop:
             print(f"repdyn: {stop}", file=sys.stderr)
             raise typer.Exit(SIGNALLED + stop.signal) from None
         except KeyboardInterrupt:
-            print("repdyn: interrupted; what was written is whole.", file=sys.stderr)
+            print("repdyn: interrupted; the files written so far are intact.", file=sys.stderr)
             raise typer.Exit(SIGNALLED + signal.SIGINT) from None
 
-    def main(self, *args, **kwargs):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False
         try:
             code = super().main(*args, **kwargs)
@@ -42,40 +51,43 @@ class Commands(TyperGroup):
             fail(str(error))
         except Diverged as error:
             fail(str(error), FAILED)
-        except USAGE_ERRORS as error:
-            message = error.format_message()
-            if not message:  # no command was given, and the help has been shown
+        except ClickException as error:
+            message = cast(Any, error).format_message()
+            if not message:  # no command: the help has been printed
                 sys.exit(BAD_INPUT)
             end = "" if message[-1] in ".?" else "."
             fail(f"{message}{end} `repdyn --help` lists commands and options.")
         except OSError as error:
             place = f" {error.filename}" if error.filename else ""
-            reason = error.strerror or error
-            fail(f"Cannot use{place}: {reason}. Expected a path that can be read and written to.")
-        except MemoryError as error:
-            text = f": {error}" if str(error) else ""
             fail(
-                f"The memory is not enough{text}. Expected fewer or smaller images, or a smaller "
-                "network.",
+                f"Cannot use{place}. Expected a path that can be read and written to. Received: "
+                f"{error.strerror or error}."
+            )
+        except MemoryError as error:
+            fail(
+                "Not enough memory. Expected fewer or smaller images, or a smaller network. "
+                f"Received: {str(error) or 'MemoryError'}.",
                 FAILED,
             )
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def fail(message: str, code: int = BAD_INPUT) -> None:
-    """Prints one message and exits, with the code of bad input where none is given.
+def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
+    """Prints an error message and exits.
 
-    However long what came is, the message stays short, and says at its end what was expected.
+    Long words lose their middle first, so that the message keeps its parts.
+
+    Args:
+        message: the message.
+        code: the exit code.
     """
-    message = re.sub(
-        rf"\S{{{MOST_TOGETHER + 1},}}", lambda long: visible(long[0], MOST_TOGETHER), message
-    )
-    print(f"repdyn: error: {visible(message, MOST_LETTERS)}", file=sys.stderr)
+    message = re.sub(rf"\S{{{MAX_WORD + 1},}}", lambda long: visible(long[0], MAX_WORD), message)
+    print(f"repdyn: error: {visible(message, MAX_MESSAGE)}", file=sys.stderr)
     sys.exit(code)
 
 
 def show_version(wanted: bool) -> None:
-    """Prints the version and ends."""
+    """Prints the version and exits."""
     if wanted:
         from repdyn_keras import __version__
 
@@ -89,25 +101,19 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Shows how the representation in every layer of a network evolves while it trains.",
 )
-app.command("run")(run.command)
-app.command("analyze")(analyze.command)
-app.command("record")(record.command)
-app.command("compare")(compare.command)
-app.command("report")(report.command)
-app.command("layers")(layers.command)
-app.command("doctor")(doctor.command)
+for command in (run, analyze, record, compare, report, layers, doctor):
+    app.command(command.__name__)(command)
 
 
-@app.callback()
+@app.callback(help=HELP)
 def options(
     version: Annotated[
         bool,
         typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Shows how the representation in every layer of a network evolves while it trains."""
+    """Options of `repdyn` itself."""
 
 
 def main() -> None:

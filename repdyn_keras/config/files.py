@@ -64,25 +64,30 @@ def versions() -> dict[str, str]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file; raises InputError where it cannot be read or is not TOML."""
     path = usable_path(path)
-    expected = "Expected a TOML file with lines such as epochs = 40."
+    expected = "a TOML file with lines such as epochs = 40"
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise InputError(f"{expected} Received: {path}, more than {MAX_BYTES} bytes.")
+            raise InputError(
+                f"Expected {expected}. Received: {path}, of more than {MAX_BYTES} bytes."
+            )
         return tomllib.loads(content.decode("utf-8"))
     except InputError:
         raise
     except OSError as error:
         raise InputError(
-            f"Cannot read the configuration {path}. {expected} Received: {error.strerror}."
+            f"Cannot read the configuration {path}. Expected {expected}. Received: "
+            f"{error.strerror}."
         ) from None
     except UnicodeDecodeError:
-        raise InputError(f"{expected} Received: {path}, which is not UTF-8 text.") from None
+        raise InputError(
+            f"Expected {expected}. Received: {path}, which is not UTF-8 text."
+        ) from None
     except (ValueError, RecursionError) as error:
         # `int` raises a plain ValueError for numbers of more than 4300 digits.
         raise InputError(
-            f"{expected} Received: {path}, which is not valid TOML: {error}."
+            f"Expected {expected}. Received: {path}, which is not valid TOML: {error}."
         ) from None
 
 

@@ -102,11 +102,11 @@ class Config:
     augment: bool = key(
         False, "augment training images: random crops (padding 1/8 of the side) and flips"
     )
-    synthetic_train: int = key(2048, "number of training images of synthetic", low=8, high=10**9)
-    synthetic_test: int = key(512, "number of test images of synthetic", low=1, high=10**9)
-    synthetic_size: int = key(16, "side of the images of synthetic in pixels", low=2, high=MAX_SIDE)
-    synthetic_channels: int = key(3, "number of channels of synthetic", low=1, high=1000)
-    synthetic_classes: int = key(10, "number of classes of synthetic", low=2, high=10_000)
+    synthetic_train: int = key(2048, "number of synthetic training images", low=8, high=10**9)
+    synthetic_test: int = key(512, "number of synthetic test images", low=1, high=10**9)
+    synthetic_size: int = key(16, "side of the synthetic images in pixels", low=2, high=MAX_SIDE)
+    synthetic_channels: int = key(3, "number of channels of the synthetic images", low=1, high=1000)
+    synthetic_classes: int = key(10, "number of synthetic classes", low=2, high=10_000)
 
     preset: str | None = key(
         None, f"sizes of a published network: {', '.join(PRESETS)}", unset="small images"
@@ -129,7 +129,7 @@ class Config:
     schedule: str | None = key(None, "learning-rate schedule", choices=SCHEDULES)
     momentum: float = key(0.9, "momentum of sgd", low=0, below=1)
     weight_decay: float = key(0.0, "decoupled weight decay", low=0, high=1e6)
-    batch_size: int | None = key(None, "number of images of a training step", low=1)
+    batch_size: int | None = key(None, "number of images per training step", low=1)
 
     n_eval: int = key(
         1024, "number of evaluation images, whose representations are compared", low=4
@@ -145,13 +145,13 @@ class Config:
         "mean", "pooling of a probe's features: mean, flatten, or the side of a grid", low=1
     )
     output: str | None = key(
-        None, "output to record of a network with several", unset="the only one"
+        None, "output to record where a network has several", unset="the only one"
     )
     batch_norm: str = key(
         "moving", "statistics of BatchNormalization while recording", choices=BATCH_NORMS
     )
     probe_images: int = key(
-        10_000, "maximum number of images to fit probes on, and to test them on", low=3
+        10_000, "maximum number of images for fitting probes, and for testing them", low=3
     )
     planes: int = key(
         16, "number of planes through three images; 0 records no regions", low=0, high=10_000
@@ -357,7 +357,11 @@ def describe_keys() -> list[tuple[str, str, str]]:
     rows = []
     for name, spec in KEYS.items():
         default = f"({spec.metadata['unset']})" if spec.default is None else spec.default
-        choices = spec.metadata["choices"]
-        suffix = f" ({', '.join(choices)})" if choices else ""
-        rows.append((name, str(default), spec.metadata["help"] + suffix))
+        meaning, choices = spec.metadata["help"], spec.metadata["choices"]
+        if isinstance(choices, Registry):
+            entries = (f"{entry.form} ({entry.help})" for entry in choices.values())
+            meaning = f"{meaning}: {', '.join(entries)}"
+        elif choices:
+            meaning = f"{meaning}: {', '.join(choices)}"
+        rows.append((name, str(default), meaning))
     return rows

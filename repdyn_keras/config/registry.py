@@ -192,8 +192,18 @@ class Registry(dict[str, EntryType], Generic[EntryType]):
 
     def forms(self) -> str:
         """All forms in one phrase, for help texts and messages."""
-        *first, last = self
-        return f"{', '.join(first)} or {last}" if first else last
+        return one_of(self)
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Alternatives in one phrase.
+
+    Example:
+        >>> one_of(["a", "b", "c"])
+        'a, b or c'
+    """
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def import_object(path: str) -> Any:

@@ -104,25 +104,25 @@ def npz(path: str, seed: int) -> RawData:
 
 def read_archive(file: Path, path: str) -> dict[str, np.ndarray]:
     """The arrays of an archive by name; `path` is the file as the user wrote it."""
-    expected = f"Expected a NumPy archive (.npz) of the arrays {', '.join(ARRAY_NAMES)}"
+    expected = f"a NumPy archive (.npz) of the arrays {', '.join(ARRAY_NAMES)}"
     try:
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise InputError(
-                f"{expected}, written by numpy.savez. Received: {path}, a single array."
+                f"Expected {expected}, written by numpy.savez. Received: {path}, a single array."
             )
         with archive:
             missing = [name for name in ARRAY_NAMES if name not in archive.files]
             if missing:
                 raise InputError(
-                    f"{path} lacks {', '.join(missing)}. {expected}. Received: "
+                    f"{path} lacks {', '.join(missing)}. Expected {expected}. Received: "
                     f"{format_names(archive.files) or 'none'}."
                 )
             return {name: np.asarray(archive[name]) for name in ARRAY_NAMES}
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"No file {path}. {expected}. Received: {path}.") from None
+        raise InputError(f"No file {path}. Expected {expected}. Received: {path}.") from None
     except Exception as error:  # damaged archives raise whatever their reader raises
         raise InputError(
             f"Cannot read {path}. Expected a whole NumPy archive (.npz) of plain number arrays, "

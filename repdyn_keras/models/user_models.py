@@ -144,16 +144,16 @@ def load_model(path: str | Path) -> keras.Model:
         InputError: there is no such file, it is damaged, or it needs custom code.
     """
     path = usable_path(path)
-    expected = "Expected a whole model saved by model.save('NAME.keras')"
+    expected = "a whole model saved by model.save('NAME.keras')"
     if not path.is_file():
-        raise InputError(f"No file {path}. {expected}. Received: {quoted(str(path))}.")
+        raise InputError(f"No file {path}. Expected {expected}. Received: {quoted(str(path))}.")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # damaged archives raise whatever their reader raises
         text = str(error).strip()
         reason = text.splitlines()[0][:MAX_REASON] if text else "no message"
         raise InputError(
-            f"Cannot load {path}. {expected}, without custom code. Received: "
+            f"Cannot load {path}. Expected {expected}, without custom code. Received: "
             f"{type(error).__name__}: {reason}. For a model with custom code give --model "
             "module:function."
         ) from None

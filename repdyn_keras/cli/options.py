@@ -1,0 +1,74 @@
+"""Options that several commands share, and the keys of a configuration that they set."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from repdyn_keras.backends import BACKENDS
+from repdyn_keras.config import DATASETS, NETWORKS, OPTIMIZERS
+from repdyn_keras.config.registry import one_of
+from repdyn_keras.errors import InputError
+from repdyn_keras.text import quoted
+
+Run = typer.Argument(metavar="RUN", help="Folder of a run.")
+Backend = Annotated[
+    str | None,
+    typer.Option(help=f"{one_of(BACKENDS)}; default the environment variable KERAS_BACKEND."),
+]
+Dataset = Annotated[str | None, typer.Option(help=f"{DATASETS.forms()}.")]
+Model = Annotated[str | None, typer.Option(help=f"{NETWORKS.forms()}.")]
+Optimizer = Annotated[str | None, typer.Option(help=f"{OPTIMIZERS.forms()}.")]
+DataDir = Annotated[
+    str | None, typer.Option(metavar="DIR", help="Folder of prepared TFDS data sets.")
+]
+Download = Annotated[
+    bool, typer.Option("--download", help="Download a TFDS data set that is not on disk.")
+]
+LabelNoise = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE", help="Share of training labels replaced by wrong ones."),
+]
+Seed = Annotated[str | None, typer.Option(metavar="N", help="Seed of the run.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Any key of the configuration; can be repeated."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the folder of the run.")]
+
+
+def collect(
+    from_file: Mapping[str, Any], options: Mapping[str, str | None], pairs: Sequence[str]
+) -> dict[str, Any]:
+    """The keys of a run. Options override --set, --set the file, the file KERAS_BACKEND.
+
+    Args:
+        from_file: keys of a configuration file.
+        options: text of options by key; None where they were not given.
+        pairs: "key=value" of --set.
+
+    Raises:
+        InputError: an unknown key or a bad value; or the file names code to run, and the command
+            line does not.
+    """
+    from repdyn_keras.config import check_paths, parse_value, with_trust
+
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(
+                f"Expected --set key=value, such as --set width=16. Received: --set {quoted(pair)}."
+            )
+        given[name.strip()] = parse_value(name.strip(), text)
+    for name, value in options.items():
+        if value is not None:
+            given[name] = parse_value(name, value)
+    values = with_trust(dict(from_file), given)
+    check_paths(values)
+    if "backend" not in values and os.environ.get("KERAS_BACKEND"):
+        values["backend"] = os.environ["KERAS_BACKEND"]
+    return values

@@ -1,0 +1,203 @@
+"""Tables that the commands print."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.measures.phases import MIN_RECORDS
+from repdyn_keras.text import format_bytes, format_duration, format_shape, visible
+
+if TYPE_CHECKING:
+    import xarray
+
+    from repdyn_keras.config import Config
+    from repdyn_keras.dynamics import Run
+    from repdyn_keras.experiment.plan import Plan
+    from repdyn_keras.records import RunFolder
+
+# Characters of a layer's name beside numbers, and of a title.
+MAX_NAME, MAX_TITLE = 60, 200
+
+
+def print_keys() -> None:
+    """Every key of a configuration with its default and its meaning."""
+    from repdyn_keras.config import describe_keys
+
+    table = Table("key", "default", "meaning", title="Keys of a run", title_justify="left")
+    for row in describe_keys():
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+class PlanPrinter(Watcher):
+    """Prints the plan of a run."""
+
+    def started(self, folder: "RunFolder", config: "Config", plan: "Plan") -> None:
+        """Prints the plan as a table."""
+        train, evaluation, test = plan.images
+        epochs = ", ".join(map(str, plan.epochs))
+        table = Table("item", "plan", show_header=False, title="Plan; nothing was written")
+        table.add_row("folder", literal(folder.path))
+        table.add_row("images", f"{train} training, {evaluation} evaluation, {test} test")
+        table.add_row("network", literal(f"{config.model}, {plan.parameters:,} weights"))
+        table.add_row("layers", literal(", ".join(plan.layers)))
+        table.add_row("epochs", f"{config.epochs} of {plan.steps} steps")
+        table.add_row("recorded epochs", f"{len(plan.epochs)}: {epochs}")
+        table.add_row("disk", format_bytes(plan.disk_bytes))
+        table.add_row("time", f"about {format_duration(plan.seconds)}, without probes and figures")
+        Console().print(table)
+
+    def message(self, text: str) -> None:
+        """Prints a message."""
+        Console().print(literal(text), soft_wrap=True)
+
+
+class ReplayPrinter(Watcher):
+    """Prints messages and each checkpoint that is recorded."""
+
+    def message(self, text: str) -> None:
+        """Prints a message."""
+        Console().print(literal(text), soft_wrap=True)
+
+    def replayed(self, epoch: int, path: Path) -> None:
+        """Prints the epoch and the file of a checkpoint."""
+        self.message(f"epoch {epoch}: {path.name}")
+
+
+def print_layers(
+    model: Any, tensors: Mapping[str, Any], recorded: Iterable[str], output: Any
+) -> None:
+    """The layers that can be recorded, with their shapes.
+
+    Args:
+        model: the network.
+        tensors: outputs of the layers by name.
+        recorded: names of those recorded by default.
+        output: the network's output.
+    """
+    chosen = set(recorded)
+    table = Table("layer", "shape per image", "recorded by default", title=title(model.name))
+    for name, tensor in tensors.items():
+        shape = format_shape(tensor.shape[1:])
+        table.add_row(literal(name), shape, "yes" if name in chosen else "")
+    table.add_row("output", format_shape(output.shape[1:]), "always")
+    Console().print(table)
+
+
+def print_comparison(comparison: "xarray.Dataset") -> None:
+    """For each layer of run A: its CKA with the same layer of B, and the nearest layer of B."""
+    console = Console()
+    for run in "ab":
+        console.print(literal(f"{run.upper()}: {comparison.attrs[f'title_{run}']}", MAX_TITLE))
+    others = [str(name) for name in comparison["layer_b"].values]
+    for moment in range(comparison.sizes["moment"]):
+        here = comparison.isel(moment=moment)
+        cka, spread = here["cka_layers"].values, here["cka_layers_null"].values
+        table = Table(
+            title=f"A at epoch {int(here['epoch_a'])}, B at epoch {int(here['epoch_b'])}",
+            caption=f"CKA; of unrelated layers 0 +- {np.nanmean(spread):.4f}",
+        )
+        table.add_column("layer of A", no_wrap=True)
+        table.add_column("same name in B", justify="right")
+        table.add_column("nearest layer of B", no_wrap=True)
+        table.add_column("CKA", justify="right")
+        for row, name in enumerate(map(str, comparison["layer_a"].values)):
+            same = format_number(cka[row, others.index(name)]) if name in others else ""
+            if np.isnan(cka[row]).all():
+                table.add_row(literal(name, MAX_NAME), same, "", "-")
+                continue
+            nearest = int(np.nanargmax(cka[row]))
+            table.add_row(
+                literal(name, MAX_NAME),
+                same,
+                literal(others[nearest], MAX_NAME),
+                format_number(cka[row, nearest]),
+            )
+        console.print(table)
+
+
+def print_checks(rows: Iterable[tuple[str, bool, str]]) -> None:
+    """The results of checks: names, whether they are all right, and remarks."""
+    table = Table("check", "", "")
+    for name, good, remark in rows:
+        table.add_row(literal(name), "[green]ok[/]" if good else "[red]no[/]", literal(remark))
+    Console().print(table)
+
+
+def print_results(run: "Run", seconds: float | None = None) -> None:
+    """The results of a run by layer and for the network, and the files that hold them.
+
+    Args:
+        run: the run.
+        seconds: how long it took.
+    """
+    dynamics = run.dynamics
+    console = Console()
+    layers = Table(
+        title=title(dynamics.attrs["title"]),
+        caption="final accuracy of each layer's probe (output: of the network) on the given labels "
+        "and on the test images; phases of the CKA and their p-value; settling epoch",
+    )
+    layers.add_column("layer", no_wrap=True)
+    for column in ("given labels", "test", "phases", "p", "settles"):
+        layers.add_column(column, justify="right")
+    for index, name in enumerate(dynamics["layer"].values):
+        layer = dynamics.isel(layer=index)
+        layers.add_row(
+            literal(name, MAX_NAME),
+            *(final_accuracy(layer, subset) for subset in ("train", "test")),
+            str(int(layer["phase"].max())),
+            format_number(layer["phases_p"].item(), 3),
+            format_number(layer["settling_epoch"].item(), 0),
+        )
+    console.print(layers)
+    network = Table(show_header=False)
+    attrs = dynamics.attrs
+    fit = format_epoch(attrs["perfect_fit_epoch"])
+    network.add_row("perfect fit (99.5% of the given labels)", fit)
+    network.add_row("memorized share of the wrong labels", format_number(attrs["memorized_share"]))
+    network.add_row("synchronization of the blocks", format_number(attrs["synchronization_mean"]))
+    if seconds is not None:
+        network.add_row("time", f"{seconds:.0f} s")
+    console.print(network)
+    if dynamics.sizes["epoch"] < MIN_RECORDS:
+        print(f"Fewer than {MIN_RECORDS} recorded epochs: phases were not tested.")
+    print("p > 0.05: the changes cannot be distinguished from even drift and count as one phase.")
+    print("Files:")
+    for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
+        if path.exists():
+            print(f"  {visible(path)}")
+
+
+def literal(text: object, max_length: int | None = None) -> Text:
+    """Text from outside as it is: no markup, no emoji by name, no control characters."""
+    return Text(visible(text, max_length))
+
+
+def title(text: object) -> Text:
+    """Text from outside as the title of a table."""
+    return Text(visible(text, MAX_TITLE), style="table.title")
+
+
+def final_accuracy(layer: "xarray.Dataset", subset: str) -> str:
+    """A layer's accuracy at the last recorded epoch."""
+    if "probe_accuracy" not in layer:
+        return ""
+    return format_number(layer["probe_accuracy"].sel(subset=subset).values[-1])
+
+
+def format_number(value: float, digits: int = 2) -> str:
+    """A number with a fixed number of digits, or a dash for NaN."""
+    return "-" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def format_epoch(epoch: float) -> str:
+    """An epoch, or "not reached" for NaN."""
+    return "not reached" if np.isnan(epoch) else f"epoch {epoch:.0f}"

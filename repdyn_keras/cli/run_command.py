@@ -1,0 +1,139 @@
+"""`repdyn run`: one training, recorded, analyzed and drawn."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from repdyn_keras.cli import options
+from repdyn_keras.errors import InputError
+
+
+def run(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG.toml|RUN]",
+            help="Configuration file, such as the run.toml of a run; with --resume the folder of a "
+            "run.",
+        ),
+    ] = None,
+    backend: options.Backend = None,
+    model: options.Model = None,
+    optimizer: options.Optimizer = None,
+    dataset: options.Dataset = None,
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    epochs: Annotated[
+        str | None, typer.Option(metavar="N", help="Number of training epochs.")
+    ] = None,
+    label_noise: options.LabelNoise = None,
+    seed: options.Seed = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Folder to create; default runs/DATASET-MODEL-OPTIMIZER-sSEED."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the run in RUN or --out from its last checkpoint; --epochs may be "
+            "increased.",
+        ),
+    ] = False,
+    set_: options.Set = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print epochs, time and disk space; write nothing."),
+    ] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="List every key with its default and its meaning.")
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a network, record its layers, analyze the records and draw figures.
+
+    Precedence: options, --set, configuration file, KERAS_BACKEND, defaults.
+    """
+    if keys:
+        from repdyn_keras.cli.printing import print_keys
+
+        print_keys()
+        return
+    given = {
+        "backend": backend,
+        "model": model,
+        "optimizer": optimizer,
+        "dataset": dataset,
+        "data_dir": data_dir,
+        "download": "true" if download else None,
+        "epochs": epochs,
+        "label_noise": label_noise,
+        "seed": seed,
+    }
+    from repdyn_keras.config import Config, usable_path
+    from repdyn_keras.experiment import run
+
+    for path in (source, out):
+        if path is not None:
+            usable_path(path)
+    out = run_folder(source, out, resume)
+    stored = stored_values(source, out if resume else None)
+    config = Config(**options.collect(stored, given, set_ or []))
+    if dry_run:
+        from repdyn_keras.cli.printing import PlanPrinter
+
+        run(config, out=out, watcher=PlanPrinter(), dry_run=True, resume=resume)
+        return
+    if quiet:
+        print(run(config, out=out, resume=resume).folder.path)
+        return
+    from repdyn_keras.cli.live import LiveProgress
+    from repdyn_keras.cli.printing import print_results
+
+    with LiveProgress() as progress:
+        finished = run(config, out=out, watcher=progress, resume=resume)
+    print_results(finished, progress.seconds)
+
+
+def run_folder(source: str | None, out: str | None, resume: bool) -> str | None:
+    """The folder to create or to resume; None leaves the choice to `run`.
+
+    Raises:
+        InputError: a folder without --resume, or --resume without one folder.
+    """
+    folder = source if source is not None and Path(source).is_dir() else None
+    if not resume:
+        if folder is not None:
+            raise InputError(
+                f"Expected a TOML file, such as {Path(folder) / 'run.toml'}, to repeat the run; or "
+                f"--resume, to continue it. Received: the folder {folder}."
+            )
+        return out
+    if folder is not None and out is not None:
+        raise InputError(f"Expected one folder with --resume. Received: {folder} and --out {out}.")
+    if folder is None and out is None:
+        received = "nothing" if source is None else f"{source}, which is not a folder"
+        raise InputError(
+            "Expected the folder of the run to resume: repdyn run RUN --resume, or --out RUN. "
+            f"Received: {received}."
+        )
+    return folder or out
+
+
+def stored_values(source: str | None, resumed: str | None) -> dict[str, Any]:
+    """The keys that the options override.
+
+    Args:
+        source: a configuration file, or a folder.
+        resumed: the folder of the run that is resumed.
+    """
+    from repdyn_keras.config import load_config
+    from repdyn_keras.records import RunFolder
+
+    is_file = source is not None and not Path(source).is_dir()
+    from_file = load_config(source) if source is not None and is_file else {}
+    stored = {} if resumed is None else RunFolder(resumed).config()
+    return {**stored, **from_file}
