@@ -27,7 +27,7 @@ PAIRS = CHECKPOINTS * (CHECKPOINTS - 1) // 2
 def ours() -> tuple[float, float]:
     """Median seconds from 20 sets of weights to ten CKA matrices, and of 20 forward passes."""
     from repdyn_keras.measures.cka import cosines
-    from repdyn_keras.recording.precision import full_precision
+    from repdyn_keras.recording.backend_code import full_precision
 
     model, names = resnet18(WIDTH)
     x, y = images(IMAGES)

@@ -17,7 +17,7 @@ TARGETS = {16: 1.45, 64: 1.15}
 
 def row(width: int) -> list:
     """The row of the table for one width."""
-    from repdyn_keras.recording.precision import full_precision
+    from repdyn_keras.recording.backend_code import full_precision
 
     model, names = resnet18(width)
     x, y = images(IMAGES)

@@ -25,7 +25,7 @@ def main() -> None:
     import keras
 
     from repdyn_keras.measures import device
-    from repdyn_keras.recording.precision import full_precision
+    from repdyn_keras.recording.backend_code import full_precision
     from repdyn_keras.recording.recorded_model import batches, points_at_once
 
     model, names = resnet18(WIDTH)

@@ -89,7 +89,7 @@ def cifar() -> None:
     from networks import images, recorded_model, resnet18
 
     from repdyn_keras.config import Config
-    from repdyn_keras.recording.schedule import Schedule
+    from repdyn_keras.recording.settings import Schedule
     from repdyn_keras.recording.state import Stopwatch, measure
 
     config = Config()

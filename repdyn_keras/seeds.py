@@ -1,4 +1,4 @@
-"""Every seed of a run, derived from its two: `seed` for the training, `data_seed` for the data."""
+"""Seeds of a run, derived from its two (`seed` and `data_seed`), and the random order of images."""
 
 import itertools
 from collections.abc import Iterator
@@ -35,3 +35,23 @@ def epoch_generator(seed: int, *place: int) -> np.random.Generator:
 def epoch_seeds(seed: int, epoch: int) -> np.random.SeedSequence:
     """The seeds of an epoch's random layers."""
     return np.random.SeedSequence([seed, epoch])
+
+
+def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A random order in which every contiguous part holds the classes in about their proportions.
+
+    Each image gets the position (rank within its class + uniform) / size of its class.
+
+    Args:
+        labels: (n,) integers.
+        seed: seed of the order.
+
+    Returns:
+        (n,) indices, a permutation.
+    """
+    rng = np.random.default_rng(seed)
+    position = np.empty(len(labels))
+    for value in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == value))
+        position[members] = (np.arange(len(members)) + rng.random(len(members))) / len(members)
+    return np.argsort(position, kind="stable")

@@ -11,8 +11,7 @@ from keras import layers
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.recording import recordable_layers
 from repdyn_keras.recording.graph import has_continuous_input
-from repdyn_keras.recording.heads import find_head
-from repdyn_keras.recording.layers import choose_layers
+from repdyn_keras.recording.layers import choose_layers, find_head
 from repdyn_keras.recording.state import Stopwatch, measure
 
 BACKEND = keras.backend.backend()

@@ -22,7 +22,7 @@ from scipy import ndimage
 from sklearn.metrics import cohen_kappa_score
 
 from repdyn_keras.dynamics import analyze, compute_dynamics, open_run
-from repdyn_keras.dynamics.series import RecordSeries
+from repdyn_keras.dynamics.analysis import RecordSeries
 from repdyn_keras.measures import cka as cka_module
 from repdyn_keras.measures.accuracies import memorized_share, perfect_fit_epoch
 from repdyn_keras.measures.cka import cka_between_epochs, cka_matrix

@@ -16,8 +16,7 @@ from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.survival.history_rows import ACCURACIES
 from repdyn_keras.experiment.training import Training
 from repdyn_keras.models import build_model
-from repdyn_keras.recording.hashes import arrays_hash, weights_hash
-from repdyn_keras.recording.inputs import Labelled
+from repdyn_keras.recording.inputs import Labelled, arrays_hash, weights_hash
 from repdyn_keras.records import RunFolder
 
 same = np.testing.assert_array_equal

@@ -43,8 +43,7 @@ KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}
 BACKEND_FILES = {
     "datasets/tfds.py",
-    "recording/precision.py",
-    "recording/compilation.py",
+    "recording/backend_code.py",
     "experiment/survival/batches.py",
 }
 LONGEST = 420

@@ -7,7 +7,7 @@ from helpers import assert_fingerprint
 from keras import layers
 
 from repdyn_keras import RepresentationRecorder
-from repdyn_keras.recording import compilation
+from repdyn_keras.recording import backend_code as compilation
 from repdyn_keras.recording.state import Stopwatch, measure
 
 IS_JAX = keras.backend.backend() == "jax"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from repdyn_keras.measures import phases as module
-from repdyn_keras.measures import surrogates as surrogates_module
+from repdyn_keras.measures import trajectory as surrogates_module
 from repdyn_keras.measures.phases import (
     explained,
     find_phases,
@@ -15,8 +15,8 @@ from repdyn_keras.measures.phases import (
     segment_costs,
     segmentation,
 )
-from repdyn_keras.measures.surrogates import even_pace_surrogates
 from repdyn_keras.measures.trajectory import (
+    even_pace_surrogates,
     jitter,
     octaves,
     progress,

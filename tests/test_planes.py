@@ -7,7 +7,7 @@ import pytest
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.planes import draw_planes, plane_through
-from repdyn_keras.measures.sampling import stratified_order
+from repdyn_keras.seeds import stratified_order
 
 pytestmark = pytest.mark.without_keras
 

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from repdyn_keras import RepresentationRecorder
 from repdyn_keras.measures import device
-from repdyn_keras.recording.precision import full_precision
+from repdyn_keras.recording.backend_code import full_precision
 
 BACKEND = keras.backend.backend()
 NAMES = ["early", "late"]
@@ -217,7 +217,7 @@ NEWER_SETTINGS = """
 import sys
 from operator import attrgetter
 import torch
-from repdyn_keras.recording.precision import full_precision
+from repdyn_keras.recording.backend_code import full_precision
 
 names = ["cuda.matmul", "cudnn.conv", "cudnn.rnn"]
 

@@ -14,8 +14,7 @@ from keras import layers
 from sklearn.datasets import load_digits
 
 from repdyn_keras import RepresentationRecorder, open_run
-from repdyn_keras.recording.hashes import weights_hash
-from repdyn_keras.recording.inputs import places_among
+from repdyn_keras.recording.inputs import places_among, weights_hash
 from repdyn_keras.recording.notices import record_warnings
 
 N, BATCH, LAST = 150, 32, 40

@@ -29,8 +29,7 @@ def layers(
     use_backend(config.backend)
     from repdyn_keras.models import build_model, recorded_layers
     from repdyn_keras.recording.graph import check_model
-    from repdyn_keras.recording.heads import find_head
-    from repdyn_keras.recording.layers import choose_layers, recordable_layers
+    from repdyn_keras.recording.layers import choose_layers, find_head, recordable_layers
 
     side = config.image_size or (config.patch or 1) * PATCHES
     network = build_model(config, (side, side, 3), 10)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from repdyn_keras.config import Config
-from repdyn_keras.recording.schedule import Schedule
+from repdyn_keras.recording.settings import Schedule
 
 TIMED_PASSES = 5
 # Cost of a training step in forward passes.

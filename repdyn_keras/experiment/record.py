@@ -53,7 +53,7 @@ def record(
     # `repdyn run` adds wrong labels to show memorization; other trainings have none.
     values.setdefault("label_noise", 0.0)
     use_backend(Config(backend=values.get("backend", "jax")).backend)
-    from repdyn_keras.experiment.replay import Replay, check_files, report_files
+    from repdyn_keras.experiment.configured import Replay, check_files, report_files
     from repdyn_keras.recording.constants import constants_of
     from repdyn_keras.recording.saved_weights import find_checkpoints
 

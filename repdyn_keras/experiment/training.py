@@ -5,7 +5,7 @@ import keras
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import load
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.evaluation import (
+from repdyn_keras.experiment.configured import (
     configured_recorder,
     evaluation_images,
     report_notes,
@@ -27,8 +27,7 @@ from repdyn_keras.experiment.survival.timing import TimingFile
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.recording.graph import check_model
-from repdyn_keras.recording.heads import SIGMOIDS, Head, find_head
-from repdyn_keras.recording.layers import choose_layers
+from repdyn_keras.recording.layers import SIGMOIDS, Head, choose_layers, find_head
 from repdyn_keras.records import RunFolder
 
 

@@ -11,7 +11,6 @@ from repdyn_keras.measures.contract import Measure, check_names
 # The modules that define a `MEASURE`, in the order in which they run: each may use what those
 # before it computed.
 MODULES = (
-    "batch_statistics",
     "cka",
     "probe",
     "accuracies",

@@ -1,4 +1,4 @@
-"""Accuracies of the network itself, and the milestones that they mark."""
+"""Accuracies of the network itself, in inference and in training mode, and their milestones."""
 
 import numpy as np
 
@@ -41,6 +41,25 @@ def output_accuracies(state: State) -> list[float]:
     )
 
 
+def pooled_moments(
+    batches: list[list[tuple[np.ndarray, np.ndarray]]],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance of each BatchNormalization layer over batches of equal size.
+
+    Args:
+        batches: of each batch, (mean, variance) of each layer.
+
+    Returns:
+        (mean, variance) of each layer, float64.
+    """
+    pooled = []
+    for layer in zip(*batches, strict=True):
+        means = np.stack([mean for mean, _ in layer]).astype(np.float64)
+        variances = np.stack([variance for _, variance in layer]).astype(np.float64)
+        pooled.append((means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)))
+    return pooled
+
+
 def perfect_fit_epoch(epochs: list[int], accuracy: np.ndarray) -> float:
     """First of three consecutive records (fewer at the end) with a perfect fit; NaN if none.
 
@@ -69,15 +88,20 @@ def memorized_share(probe_accuracy: np.ndarray) -> float:
 
 
 def on_state(state: State) -> Arrays:
-    """The network's accuracy in inference mode on the given labels."""
+    """The network's accuracy on the given labels, with moving and with batch statistics."""
     if state.fitted is None:
         return {}
-    return {"accuracy_inference": state.once(output_accuracies)[0]}
+    accuracies = {"accuracy_inference": state.once(output_accuracies)[0]}
+    scores = state.training_scores
+    if scores is not None:
+        labels = state.fitted.y[: len(scores)]
+        accuracies["accuracy_training"] = float(np.mean(scores.argmax(axis=1) == labels))
+    return accuracies
 
 
 def over_epochs(series: Series) -> Arrays:
-    """The accuracy at every epoch, the epoch of perfect fit and the memorized share."""
-    found = series.recorded("accuracy_inference")
+    """The accuracies at every epoch, the epoch of perfect fit and the memorized share."""
+    found = {**series.recorded("accuracy_inference"), **series.recorded("accuracy_training")}
     fit = memorized = float("nan")
     if "accuracy_inference" in found:
         fit = perfect_fit_epoch(series.epochs, found["accuracy_inference"])
@@ -90,8 +114,8 @@ def over_epochs(series: Series) -> Arrays:
 MEASURE = Measure(
     name="accuracies",
     title="accuracies",
-    recorded={"accuracy_inference": ()},
-    computed={"accuracy_inference": ("epoch",)},
+    recorded={"accuracy_inference": (), "accuracy_training": ()},
+    computed={"accuracy_inference": ("epoch",), "accuracy_training": ("epoch",)},
     attributes=("perfect_fit_epoch", "memorized_share"),
     on_state=on_state,
     over_epochs=over_epochs,

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from repdyn_keras.measures.contract import Arrays, Dims, Measure, Series
-from repdyn_keras.measures.surrogates import even_pace_surrogates
-from repdyn_keras.measures.trajectory import defined_records, jitter, octaves, trapezoid_widths
+from repdyn_keras.measures.trajectory import (
+    defined_records,
+    even_pace_surrogates,
+    jitter,
+    octaves,
+    trapezoid_widths,
+)
 
 MAX_PHASES = 6
 MIN_PHASE_RECORDS = 2

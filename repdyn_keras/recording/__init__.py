@@ -2,6 +2,6 @@
 
 from repdyn_keras.recording.layers import recordable_layers
 from repdyn_keras.recording.recorder import RepresentationRecorder
-from repdyn_keras.recording.schedule import Schedule
+from repdyn_keras.recording.settings import Schedule
 
 __all__ = ["RepresentationRecorder", "Schedule", "recordable_layers"]

@@ -6,8 +6,7 @@ import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.accuracies import SUBSETS
-from repdyn_keras.recording.hashes import arrays_hash
-from repdyn_keras.recording.inputs import Labelled
+from repdyn_keras.recording.inputs import Labelled, arrays_hash
 from repdyn_keras.recording.recorded_model import RecordedModel
 
 # Variables that constants written by earlier versions lack.

@@ -1,14 +1,15 @@
-"""The arrays of a recorder, checked and ordered."""
+"""The arrays of a recorder, checked and ordered, and the hashes that identify them."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
+import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import batch_length
-from repdyn_keras.measures.sampling import stratified_order
-from repdyn_keras.recording.hashes import arrays_hash
+from repdyn_keras.seeds import stratified_order
 
 
 def as_images(images, name: str) -> np.ndarray:
@@ -164,3 +165,18 @@ class Evaluation:
     def hash(self) -> str:
         """Hash of the images, which identifies recordings of the same images."""
         return arrays_hash([self.x])
+
+
+def weights_hash(model: keras.Model) -> str:
+    """SHA-256 of all weights of a model, in their order."""
+    return arrays_hash(keras.ops.convert_to_numpy(weight.value) for weight in model.weights)
+
+
+def arrays_hash(arrays) -> str:
+    """SHA-256 of arrays: their dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+    return digest.hexdigest()

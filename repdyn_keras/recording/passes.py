@@ -14,8 +14,8 @@ from keras import ops
 from repdyn_keras.measures import device
 from repdyn_keras.measures.planes import Plane
 from repdyn_keras.measures.regions import undefined_class
-from repdyn_keras.recording.compilation import parts
-from repdyn_keras.recording.heads import Head
+from repdyn_keras.recording.backend_code import parts
+from repdyn_keras.recording.layers import Head
 from repdyn_keras.recording.settings import Probed
 
 

@@ -10,11 +10,10 @@ import numpy as np
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.planes import Plane, draw_planes
 from repdyn_keras.measures.regions import region_dtype
-from repdyn_keras.recording.compilation import compiled
+from repdyn_keras.recording.backend_code import compiled
 from repdyn_keras.recording.graph import check_model, has_continuous_input
-from repdyn_keras.recording.heads import Head, find_head
 from repdyn_keras.recording.inputs import places_among
-from repdyn_keras.recording.layers import OUTPUT, choose_layers
+from repdyn_keras.recording.layers import OUTPUT, Head, choose_layers, find_head
 from repdyn_keras.recording.passes import (
     BatchStatisticsPass,
     FeaturePass,

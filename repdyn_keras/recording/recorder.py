@@ -9,14 +9,13 @@ import keras
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError
 from repdyn_keras.recording.constants import check_constants, constants_of
-from repdyn_keras.recording.hashes import weights_hash
-from repdyn_keras.recording.inputs import Evaluation, Labelled
+from repdyn_keras.recording.inputs import Evaluation, Labelled, weights_hash
 from repdyn_keras.recording.notices import announcements, record_warnings
 from repdyn_keras.recording.recorded_model import RecordedModel
-from repdyn_keras.recording.schedule import Schedule
 from repdyn_keras.recording.settings import (
     Probed,
     Rasterized,
+    Schedule,
     Settings,
     Tapped,
     fitted_images,

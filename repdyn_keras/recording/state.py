@@ -10,10 +10,10 @@ import keras
 import numpy as np
 
 from repdyn_keras.measures import registered
-from repdyn_keras.measures.batch_statistics import pooled_moments
+from repdyn_keras.measures.accuracies import pooled_moments
 from repdyn_keras.measures.contract import Dims, labelled
+from repdyn_keras.recording.backend_code import full_precision
 from repdyn_keras.recording.inputs import Labelled
-from repdyn_keras.recording.precision import full_precision
 from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
 
 T = TypeVar("T")

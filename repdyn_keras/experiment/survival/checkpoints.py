@@ -13,7 +13,7 @@ from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.experiment.survival.history_rows import HISTORY, rows_of
 from repdyn_keras.experiment.survival.stopping import Stopping
 from repdyn_keras.recording import RepresentationRecorder, Schedule
-from repdyn_keras.recording.hashes import weights_hash
+from repdyn_keras.recording.inputs import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import WEIGHTS_SUFFIX

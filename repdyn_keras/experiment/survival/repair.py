@@ -66,7 +66,7 @@ def replay_of(folder: RunFolder, given: dict, watcher: Watcher):
     """The `Replay` of a run's kept weights."""
     config = resolve(Config(**with_trust(folder.config(), given)))
     use_backend(config.backend)
-    from repdyn_keras.experiment.replay import Replay
+    from repdyn_keras.experiment.configured import Replay
 
     return Replay(config, folder, watcher)
 

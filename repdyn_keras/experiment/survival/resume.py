@@ -108,7 +108,7 @@ def drop_unscheduled_records(folder: RunFolder, config: Config, epoch: int) -> l
         config: its configuration from now on.
         epoch: number of epochs trained so far.
     """
-    from repdyn_keras.recording.schedule import Schedule
+    from repdyn_keras.recording.settings import Schedule
 
     planned = Schedule(config.record_epochs).planned(config.epochs)
     dropped = [e for e in folder.epochs() if e <= epoch and e not in planned]

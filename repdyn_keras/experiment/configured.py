@@ -1,17 +1,22 @@
-"""What a configuration records: the images that are compared, probed and tested."""
+"""The recorder of a configuration, for a training and for saved weights."""
+
+from pathlib import Path
 
 import numpy as np
 
 from repdyn_keras import seeds
 from repdyn_keras.config import Config
-from repdyn_keras.datasets import Data
+from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watching import Watcher
-from repdyn_keras.measures.sampling import stratified_order
-from repdyn_keras.models import block_layers
+from repdyn_keras.models import block_layers, build_model, recorded_layers
 from repdyn_keras.recording import RepresentationRecorder, Schedule
 from repdyn_keras.recording.inputs import Evaluation, Labelled
+from repdyn_keras.recording.saved_weights import Checkpoints, WeightLoader
 from repdyn_keras.recording.settings import Probed, Rasterized, Settings, Tapped
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.checksums import Checksums
+from repdyn_keras.seeds import stratified_order
+from repdyn_keras.text import format_names
 
 
 def configured_recorder(
@@ -89,3 +94,58 @@ def report_notes(config: Config, data: Data, watcher: Watcher) -> None:
         watcher.message(
             f"test accuracies are of {limit} of the {tested} test images (probe_images)."
         )
+
+
+class Replay:
+    """Records saved weights, one file after another.
+
+    Args:
+        config: a resolved configuration.
+        folder: the run folder, created before `record`.
+        watcher: is notified of messages.
+
+    Attributes:
+        data: the data set.
+        recorded: the network with its passes.
+        loader: loads the files.
+
+    Raises:
+        InputError: the data or the network cannot be used.
+    """
+
+    def __init__(self, config: Config, folder: RunFolder, watcher: Watcher):
+        self.data = load(config)
+        self.model = build_model(config, self.data.x_train.shape[1:], self.data.n_classes)
+        layers = recorded_layers(config)
+        self.recorder = configured_recorder(config, self.data, folder, layers, watcher)
+        self.recorded = self.recorder.build(self.model)
+        self.loader = WeightLoader(self.model)
+
+    def record(self, epoch: int, path: Path) -> None:
+        """Records the weights of a file as the callback would have recorded that epoch."""
+        self.loader.load(path)
+        self.recorder.record(self.model, epoch)
+
+
+def check_files(loader: WeightLoader, checkpoints: Checkpoints) -> None:
+    """Raises InputError where a file of saved weights is damaged or does not fit the network."""
+    for path in checkpoints.files.values():
+        # Kept weights of a run have a checksum in its folder.
+        Checksums(path.absolute().parent.parent).check(path.absolute())
+        loader.check(path)
+
+
+def report_files(config: Config, data: Data, checkpoints: Checkpoints, watcher: Watcher) -> None:
+    """Reports which epochs there are, which are missing, and what the network receives."""
+    report_notes(config, data, watcher)
+    if checkpoints.ignored:
+        watcher.message(f"ignored, without an epoch: {format_names(checkpoints.ignored)}.")
+    epochs = list(checkpoints.files)
+    missing = epochs[-1] - epochs[0] + 1 - len(epochs)
+    gaps = f"; {missing} epochs between them are missing" if missing else ""
+    watcher.message(f"{len(epochs)} checkpoints of epochs {epochs[0]} to {epochs[-1]}{gaps}.")
+    if epochs[0] != 0:
+        watcher.message("epoch 0, the initialization, is not among them.")
+    noise = f"label noise {config.label_noise:g}" if config.label_noise else "labels unchanged"
+    pixels = "standardized" if config.standardize else "unchanged"
+    watcher.message(f"{config.dataset}: {noise}; pixels {pixels}.")
