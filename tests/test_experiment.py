@@ -13,11 +13,11 @@ from repdyn_keras.config import load_config, resolve
 from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
-from repdyn_keras.experiment.survival.history_rows import ACCURACIES
 from repdyn_keras.experiment.training import Training
 from repdyn_keras.models import build_model
 from repdyn_keras.recording.inputs import Labelled, arrays_hash, weights_hash
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.tables import ACCURACIES
 
 same = np.testing.assert_array_equal
 

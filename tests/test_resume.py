@@ -29,10 +29,10 @@ from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.checkpoints import Checkpoints, load_checkpoint
 from repdyn_keras.experiment.survival.history import HistoryFile
-from repdyn_keras.experiment.survival.history_rows import ACCURACIES
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import create_folder
+from repdyn_keras.records.tables import ACCURACIES
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -26,9 +26,14 @@ from repdyn_keras.experiment import record, run
 from repdyn_keras.figures import style
 from repdyn_keras.models.user_models import load_model
 from repdyn_keras.recording.saved_weights import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
-from repdyn_keras.records.netcdf import read_arrays, read_attribute, read_netcdf
+from repdyn_keras.records.netcdf import (
+    ALWAYS_ALLOWED,
+    read_arrays,
+    read_attribute,
+    read_netcdf,
+    require_self_contained,
+)
 from repdyn_keras.records.run_folder import run_name
-from repdyn_keras.records.untrusted import ALWAYS_ALLOWED, require_self_contained
 from repdyn_keras.text import visible
 
 pytestmark = pytest.mark.one_backend

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.records.untrusted import require_self_contained
+from repdyn_keras.records.netcdf import require_self_contained
 from repdyn_keras.text import format_names, format_shape
 
 ENDINGS = (".weights.h5", ".keras")

@@ -20,7 +20,7 @@ from repdyn_keras.records import atomic
 from repdyn_keras.records.atomic import PARTIAL, storage_errors
 from repdyn_keras.records.checksums import Checksums
 from repdyn_keras.records.netcdf import netcdf_bytes, read_arrays, read_attribute, read_netcdf
-from repdyn_keras.records.table_file import TableFile
+from repdyn_keras.records.tables import TableFile
 
 if TYPE_CHECKING:
     import xarray

@@ -10,14 +10,13 @@ from repdyn_keras.config import Config
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.survival.divergence import diverged
 from repdyn_keras.experiment.survival.history import HistoryFile
-from repdyn_keras.experiment.survival.history_rows import HISTORY, rows_of
 from repdyn_keras.experiment.survival.stopping import Stopping
 from repdyn_keras.recording import RepresentationRecorder, Schedule
 from repdyn_keras.recording.inputs import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import WEIGHTS_SUFFIX
-from repdyn_keras.records.table_file import as_csv
+from repdyn_keras.records.tables import HISTORY, as_csv, rows_of
 
 # Bytes of HDF5 for the name, dtype and shape of a variable, and for the file.
 OVERHEAD, FILE_OVERHEAD = 256, 16_384

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from repdyn_keras.experiment.survival.history_rows import ACCURACIES, HISTORY, accuracies_of
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.measures.accuracies import SUBSETS
 from repdyn_keras.recording import RepresentationRecorder
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.tables import ACCURACIES, HISTORY, accuracies_of
 
 Row = dict[str, object]
 

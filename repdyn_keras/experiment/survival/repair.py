@@ -4,11 +4,11 @@ from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, resolve, with_trust
 from repdyn_keras.dynamics import analyze
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.survival.history_rows import HISTORY, accuracies_of, rows_of
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.inspection import Finding, Repair, inspect
 from repdyn_keras.records.run_folder import RECORD_NAME
+from repdyn_keras.records.tables import HISTORY, accuracies_of, rows_of
 
 
 def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None = None) -> None:

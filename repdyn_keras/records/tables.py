@@ -1,14 +1,23 @@
-"""CSV files that grow by whole rows."""
+"""The tables of a run folder: CSV files that grow by whole rows, and the rows of the history."""
 
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from repdyn_keras.records.atomic import append_bytes, reject_link, storage_errors, write_bytes
 from repdyn_keras.records.checksums import Checksums
 
+# Columns of `history.csv` with accuracies, and their subsets of images.
+ACCURACIES = {
+    "train_accuracy": "train",
+    "clean_accuracy": "clean",
+    "memorized": "mislabeled_given",
+    "resisted": "mislabeled_true",
+    "test_accuracy": "test",
+}
+HISTORY = ("epoch", "loss", "accuracy", "learning_rate", *ACCURACIES)
 Row = Mapping[str, object]
 
 
@@ -74,3 +83,27 @@ def as_csv(rows: Iterable[Row], columns: tuple[str, ...], header: bool) -> bytes
         writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode("utf-8")
+
+
+def accuracies_of(record, subsets: Sequence[str]) -> dict[str, float]:
+    """The network's accuracies in a record, by column, without NaN.
+
+    Args:
+        record: the `xarray.Dataset` of a recorded epoch.
+        subsets: names of its subsets of images.
+    """
+    by_subset = dict(zip(subsets, record["probe_accuracy"].values[-1].tolist(), strict=True))
+    return {
+        column: by_subset[subset]
+        for column, subset in ACCURACIES.items()
+        if by_subset[subset] == by_subset[subset]
+    }
+
+
+def rows_of(checkpoint) -> list[dict[str, str]]:
+    """The rows in the `xarray.Dataset` of a checkpoint, up to its epoch.
+
+    The last one lacks the accuracies of its record.
+    """
+    text = checkpoint["history"].values.tobytes().decode("utf-8")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
