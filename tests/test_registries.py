@@ -129,6 +129,8 @@ def test_help_texts_name_every_entry():
         assert entry.form in printed
         assert key == "schedule" or entry.form in help_texts
         assert key not in ("dataset", "model") or entry.form in record_help
+        for name in set(entry.keys) - {"backend", "model"}:
+            assert re.search(rf"\(for .*\b{entry.form}\b.*\)", keys[name]), (name, entry.form)
     for network in NETWORKS.values():
         assert all(name in keys["preset"] for name in network.presets)
 

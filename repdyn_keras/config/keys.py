@@ -84,50 +84,48 @@ class Config:
         "subtract the mean of the training images and divide by their standard deviation, per "
         "channel",
     )
-    data_dir: str | None = key(None, "folder of prepared TFDS data sets", unset="that of TFDS")
-    download: bool = key(False, "download a TFDS data set that is not on disk")
+    data_dir: str | None = key(None, "folder of prepared data sets", unset="that of TFDS")
+    download: bool = key(False, "download a data set that is not on disk")
     image_size: int | None = key(
         None,
-        "side in pixels to which the images of folder and tfds are resized",
+        "side in pixels to which images are resized",
         low=1,
         high=MAX_SIDE,
         unset="original size",
     )
     test_share: float = key(
         0.2,
-        "share of the images held out for testing where a data set has no test split",
+        "share of the images held out for testing where there is no test split",
         low=0.01,
         high=0.9,
     )
     augment: bool = key(
         False, "augment training images: random crops (padding 1/8 of the side) and flips"
     )
-    synthetic_train: int = key(2048, "number of synthetic training images", low=8, high=10**9)
-    synthetic_test: int = key(512, "number of synthetic test images", low=1, high=10**9)
-    synthetic_size: int = key(16, "side of the synthetic images in pixels", low=2, high=MAX_SIDE)
-    synthetic_channels: int = key(3, "number of channels of the synthetic images", low=1, high=1000)
-    synthetic_classes: int = key(10, "number of synthetic classes", low=2, high=10_000)
+    synthetic_train: int = key(2048, "number of training images", low=8, high=10**9)
+    synthetic_test: int = key(512, "number of test images", low=1, high=10**9)
+    synthetic_size: int = key(16, "side of the images in pixels", low=2, high=MAX_SIDE)
+    synthetic_channels: int = key(3, "number of channels", low=1, high=1000)
+    synthetic_classes: int = key(10, "number of classes", low=2, high=10_000)
 
     preset: str | None = key(
         None, f"sizes of a published network: {', '.join(PRESETS)}", unset="small images"
     )
     width: int | None = key(
         None,
-        "channels of the first stage of a ResNet, features of a token of a ViT",
+        "channels of the first stage, or features of a token",
         low=1,
         high=100_000,
     )
-    blocks: tuple[int, ...] | None = key(
-        None, "number of blocks of each stage of a ResNet", low=1, high=1000
-    )
-    stem: str | None = key(None, "first layers of a ResNet", choices=STEMS)
-    patch: int | None = key(None, "side of a ViT patch in pixels", low=1, high=MAX_SIDE)
-    depth: int | None = key(None, "number of encoder blocks of a ViT", low=1, high=1000)
-    heads: int | None = key(None, "number of attention heads of a ViT", low=1, high=100_000)
+    blocks: tuple[int, ...] | None = key(None, "number of blocks of each stage", low=1, high=1000)
+    stem: str | None = key(None, "first layers", choices=STEMS)
+    patch: int | None = key(None, "side of a patch in pixels", low=1, high=MAX_SIDE)
+    depth: int | None = key(None, "number of encoder blocks", low=1, high=1000)
+    heads: int | None = key(None, "number of attention heads", low=1, high=100_000)
 
     learning_rate: float | None = key(None, "initial learning rate", low=0, high=1e6)
     schedule: str | None = key(None, "learning-rate schedule", choices=SCHEDULES)
-    momentum: float = key(0.9, "momentum of sgd", low=0, below=1)
+    momentum: float = key(0.9, "momentum", low=0, below=1)
     weight_decay: float = key(0.0, "decoupled weight decay", low=0, high=1e6)
     batch_size: int | None = key(None, "number of images per training step", low=1)
 
@@ -352,6 +350,14 @@ def parse_value(name: str, text: str) -> Any:
     return check(name, stripped)
 
 
+def users_of(name: str) -> list[str]:
+    """The forms of the data sets, networks and optimizers that alone use a key."""
+    if name in ("backend", DATASETS.key, NETWORKS.key, OPTIMIZERS.key):
+        return []
+    entries = (*DATASETS.values(), *NETWORKS.values(), *OPTIMIZERS.values())
+    return [entry.form for entry in entries if name in entry.keys]
+
+
 def describe_keys() -> list[tuple[str, str, str]]:
     """Name, default and meaning of every key; in brackets, where a default of None comes from."""
     rows = []
@@ -363,5 +369,7 @@ def describe_keys() -> list[tuple[str, str, str]]:
             meaning = f"{meaning}: {', '.join(entries)}"
         elif choices:
             meaning = f"{meaning}: {', '.join(choices)}"
+        if users := users_of(name):
+            meaning = f"{meaning} (for {', '.join(users)})"
         rows.append((name, str(default), meaning))
     return rows
