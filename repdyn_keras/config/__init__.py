@@ -9,7 +9,7 @@ from repdyn_keras.config.files import (
     with_trust,
 )
 from repdyn_keras.config.keys import Config, describe_keys, parse_value, values_of
-from repdyn_keras.config.presets import resolve
+from repdyn_keras.config.presets import ResolvedConfig, resolve
 from repdyn_keras.config.registry import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES
 from repdyn_keras.config.system import require_memory, usable_path
 
@@ -19,6 +19,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "Config",
+    "ResolvedConfig",
     "check_paths",
     "describe_keys",
     "load_config",

@@ -1,7 +1,7 @@
 """Defaults of keys that are left open, by data set, network and optimizer."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from repdyn_keras.config.keys import Config
 from repdyn_keras.config.registry import NETWORKS, OPTIMIZERS, Values
@@ -10,8 +10,22 @@ from repdyn_keras.text import quoted
 
 EPOCHS = 102
 
+if TYPE_CHECKING:
 
-def resolve(config: Config) -> Config:
+    class ResolvedConfig(Config):
+        """A configuration without open keys. At run time it is a `Config`."""
+
+        epochs: int
+        data_seed: int
+        learning_rate: float
+        schedule: str
+        batch_size: int
+
+else:
+    ResolvedConfig = Config
+
+
+def resolve(config: Config) -> ResolvedConfig:
     """The configuration with every open key filled from its network, optimizer and preset.
 
     Raises:
@@ -26,7 +40,7 @@ def resolve(config: Config) -> Config:
         **preset_values(config),
     }
     missing = {name: value for name, value in defaults.items() if getattr(config, name) is None}
-    return dataclasses.replace(config, **missing)
+    return cast(ResolvedConfig, dataclasses.replace(config, **missing))
 
 
 def preset_values(config: Config) -> Values:

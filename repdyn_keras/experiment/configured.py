@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from repdyn_keras import seeds
-from repdyn_keras.config import Config
+from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.models import block_layers, build_model, recorded_layers
@@ -20,7 +20,11 @@ from repdyn_keras.text import format_names
 
 
 def configured_recorder(
-    config: Config, data: Data, folder: RunFolder, layers: list[str] | str | None, watcher: Watcher
+    config: ResolvedConfig,
+    data: Data,
+    folder: RunFolder,
+    layers: list[str] | str | None,
+    watcher: Watcher,
 ) -> RepresentationRecorder:
     """The recorder of a resolved configuration.
 
@@ -38,7 +42,7 @@ def configured_recorder(
     return RepresentationRecorder.of_settings(folder, settings, watcher.message)
 
 
-def recorded_settings(config: Config, data: Data, tapped: Tapped) -> Settings:
+def recorded_settings(config: ResolvedConfig, data: Data, tapped: Tapped) -> Settings:
     """What a resolved configuration records.
 
     Args:
@@ -79,13 +83,13 @@ def recorded_settings(config: Config, data: Data, tapped: Tapped) -> Settings:
     )
 
 
-def evaluation_images(config: Config, data: Data) -> np.ndarray:
+def evaluation_images(config: ResolvedConfig, data: Data) -> np.ndarray:
     """The indices of the training images whose representations are compared."""
     seed = seeds.derived(config.data_seed, seeds.EVALUATION_IMAGES)
     return stratified_order(data.y_train, seed)[: config.n_eval]
 
 
-def report_notes(config: Config, data: Data, watcher: Watcher) -> None:
+def report_notes(config: ResolvedConfig, data: Data, watcher: Watcher) -> None:
     """Reports what was done to the data."""
     for note in data.notes:
         watcher.message(note)
@@ -113,7 +117,7 @@ class Replay:
         InputError: the data or the network cannot be used.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, watcher: Watcher):
+    def __init__(self, config: ResolvedConfig, folder: RunFolder, watcher: Watcher):
         self.data = load(config)
         self.model = build_model(config, self.data.x_train.shape[1:], self.data.n_classes)
         layers = recorded_layers(config)
@@ -135,7 +139,9 @@ def check_files(loader: WeightLoader, checkpoints: Checkpoints) -> None:
         loader.check(path)
 
 
-def report_files(config: Config, data: Data, checkpoints: Checkpoints, watcher: Watcher) -> None:
+def report_files(
+    config: ResolvedConfig, data: Data, checkpoints: Checkpoints, watcher: Watcher
+) -> None:
     """Reports which epochs there are, which are missing, and what the network receives."""
     report_notes(config, data, watcher)
     if checkpoints.ignored:

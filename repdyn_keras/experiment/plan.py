@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from repdyn_keras.config import Config
+from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.recording.settings import Schedule
 
 TIMED_PASSES = 5
@@ -45,7 +45,7 @@ class Plan:
 
 
 def plan_run(
-    config: Config, model, layers: list[str], data, n_eval: int, steps: int, checkpoint: int
+    config: ResolvedConfig, model, layers: list[str], data, n_eval: int, steps: int, checkpoint: int
 ) -> Plan:
     """The plan of a resolved configuration.
 

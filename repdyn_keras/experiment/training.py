@@ -2,7 +2,7 @@
 
 import keras
 
-from repdyn_keras.config import Config
+from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.datasets import load
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.configured import (
@@ -47,7 +47,7 @@ class Training:
         InputError: the data cannot be used, or the network does not accept it.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, watcher: Watcher):
+    def __init__(self, config: ResolvedConfig, folder: RunFolder, watcher: Watcher):
         self.config = config
         self.folder = folder
         self.watcher = watcher

@@ -212,8 +212,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         """
         epoch = getattr(self.model, "_initial_epoch", None)
         recorded = self.folder.epochs()
-        is_last = epoch is not None and epoch == (self.params or {}).get("epochs")
-        return epoch if is_last and recorded and recorded[-1] < epoch else None
+        if epoch is None or epoch != (self.params or {}).get("epochs"):
+            return None
+        return epoch if recorded and recorded[-1] < epoch else None
 
     def _has_record(self, epoch: int) -> bool:
         return self.folder.record_file(epoch).is_file()

@@ -1,6 +1,4 @@
-"""Labelled arrays as NetCDF4 files, which are checked before they are read: untrusted files may
-link to other files, or expand to more than the memory holds.
-"""
+"""NetCDF4 files, checked before they are read: they may be untrusted."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def cropped_and_flipped(images: np.ndarray, rng: np.random.Generator) -> np.ndar
     rows = top[:, None, None] + np.arange(height)[None, :, None]
     columns = left[:, None, None] + np.arange(width)[None, None, :]
     cut = padded[np.arange(n)[:, None, None], rows, columns]
-    flip: np.ndarray = rng.random(n) < 0.5
+    flip = np.less(rng.random(n), 0.5)
     return np.where(flip[:, None, None, None], cut[:, :, ::-1], cut)
 
 

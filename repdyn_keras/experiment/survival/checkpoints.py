@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from repdyn_keras.config import Config
+from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.survival.divergence import diverged
 from repdyn_keras.experiment.survival.history import HistoryFile
@@ -32,7 +32,9 @@ class Checkpoints(keras.callbacks.Callback):
         stopping: a requested stop is preceded by a checkpoint.
     """
 
-    def __init__(self, folder: RunFolder, config: Config, history: HistoryFile, stopping: Stopping):
+    def __init__(
+        self, folder: RunFolder, config: ResolvedConfig, history: HistoryFile, stopping: Stopping
+    ):
         super().__init__()
         self.folder = folder
         self.config = config

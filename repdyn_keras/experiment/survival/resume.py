@@ -3,12 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from repdyn_keras.config import Config, load_config, load_versions, resolve, versions, with_trust
+from repdyn_keras.config import (
+    Config,
+    ResolvedConfig,
+    load_config,
+    load_versions,
+    resolve,
+    versions,
+    with_trust,
+)
 from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder
 
 
-def folder_to_resume(config, out: str | Path | None) -> RunFolder | None:
+def folder_to_resume(config: object, out: str | Path | None) -> RunFolder | None:
     """The folder of the run to resume; None where it does not exist yet.
 
     Args:
@@ -18,15 +26,18 @@ def folder_to_resume(config, out: str | Path | None) -> RunFolder | None:
     Raises:
         InputError: no folder was given, two were, or it is not a run of `repdyn run`.
     """
-    is_folder = isinstance(config, str | Path) and Path(config).expanduser().is_dir()
-    if is_folder and out is not None:
+    given = (
+        config if isinstance(config, str | Path) and Path(config).expanduser().is_dir() else None
+    )
+    if given is not None and out is not None:
         raise InputError(f"Expected one folder to resume. Received: two, {config} and {out}.")
-    if not is_folder and out is None:
+    chosen = out if given is None else given
+    if chosen is None:
         raise InputError(
             "Expected the folder of a run: repdyn run RUN --resume, or --out RUN. Received: "
             f"{config!r}, which is no folder."
         )
-    path = Path(config if is_folder else out).expanduser()
+    path = Path(chosen).expanduser()
     if not path.exists():
         return None
     folder = RunFolder(path)
@@ -38,7 +49,7 @@ def folder_to_resume(config, out: str | Path | None) -> RunFolder | None:
     return folder
 
 
-def resumed_config(folder: RunFolder, given) -> Config:
+def resumed_config(folder: RunFolder, given: Config | dict | str | Path | None) -> ResolvedConfig:
     """The configuration of a resumed run: the stored one, for at least as many epochs.
 
     Args:
@@ -50,13 +61,13 @@ def resumed_config(folder: RunFolder, given) -> Config:
     """
     stored = folder.config()
     if isinstance(given, Config):
-        config = given
+        wanted = given
     else:
         keys = given if isinstance(given, dict) else {}
         if isinstance(given, str | Path) and not Path(given).expanduser().is_dir():
             keys = load_config(given)
-        config = Config(**with_trust(stored, keys))
-    config, stored_config = resolve(config), resolve(Config(**stored))
+        wanted = Config(**with_trust(stored, keys))
+    config, stored_config = resolve(wanted), resolve(Config(**stored))
     differing = [
         key
         for key, value in vars(stored_config).items()
@@ -98,7 +109,7 @@ def warn_of_other_versions(folder: RunFolder, backend: str, notify: Callable[[st
         )
 
 
-def drop_unscheduled_records(folder: RunFolder, config: Config, epoch: int) -> list[int]:
+def drop_unscheduled_records(folder: RunFolder, config: ResolvedConfig, epoch: int) -> list[int]:
     """Sets aside the records that a run of this length does not make; returns their epochs.
 
     That is the last state of an extended run, where the schedule does not include its epoch.
