@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 from helpers import assert_input_error, repdyn
-from repdyn_keras.experiment.folders import run_name
 
 from repdyn_keras.config import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES, Config, resolve
 from repdyn_keras.config.keys import KEYS, describe_keys
@@ -21,9 +20,10 @@ from repdyn_keras.config.registry import (
     import_object,
 )
 from repdyn_keras.datasets import load
-from repdyn_keras.datasets.raw import RawData
+from repdyn_keras.datasets.load import RawData
 from repdyn_keras.models import block_layers, build_model, build_optimizer, recorded_layers
-from repdyn_keras.models.schedules import learning_rate
+from repdyn_keras.models.optimizers import learning_rate
+from repdyn_keras.records.run_folder import run_name
 
 pytestmark = pytest.mark.one_backend
 

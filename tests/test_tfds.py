@@ -15,7 +15,7 @@ from helpers import BACKEND, Watcher, assert_input_error, repdyn, run
 
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import keep_tensorflow_off_gpus, load
-from repdyn_keras.datasets.prepared import find_prepared, list_prepared
+from repdyn_keras.datasets.tfds import find_prepared, list_prepared
 from repdyn_keras.errors import InputError
 
 pytestmark = pytest.mark.one_backend

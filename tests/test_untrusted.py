@@ -20,7 +20,7 @@ import repdyn_keras
 from repdyn_keras import figures
 from repdyn_keras.cli.options import collect
 from repdyn_keras.config import Config, with_trust
-from repdyn_keras.datasets.prepared import parse_name
+from repdyn_keras.datasets.tfds import parse_name
 from repdyn_keras.dynamics import analyze, compare, open_run
 from repdyn_keras.experiment import record, run
 from repdyn_keras.figures import style

@@ -1,10 +1,13 @@
-"""`repdyn analyze` and `repdyn report`: the dynamics and the figures of a recorded run."""
+"""`repdyn analyze`, `report` and `compare`: results of recorded runs."""
 
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from repdyn_keras.cli import options
-from repdyn_keras.text import visible
+from repdyn_keras.errors import InputError
+from repdyn_keras.text import quoted, visible
 
 
 def analyze(run: Annotated[Path, options.Run]) -> None:
@@ -28,3 +31,79 @@ def report(run: Annotated[Path, options.Run]) -> None:
     with folder.locked():
         for path in draw_all(opened.dynamics, folder.figures, write=folder.write):
             print(visible(path))
+
+
+# Digits of an epoch's number.
+MAX_DIGITS = 18
+
+
+def compare(
+    run: Annotated[Path, options.Run],
+    other: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of another run.")],
+    epoch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="E|E:E",
+            help="Epoch of both runs, or one of each, at which all layers are compared; can be "
+            "repeated. Default: the first, that of the perfect fit and the last.",
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="L|L:L",
+            help="Layer of both runs, or one of each, whose epochs are compared; can be repeated. "
+            "Default: every name that both runs have.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the results; default beside the first run."),
+    ] = None,
+) -> None:
+    """Compare the layers and the epochs of two runs that recorded the same images."""
+    from repdyn_keras.cli.printing import print_comparison
+    from repdyn_keras.config import usable_path
+    from repdyn_keras.dynamics import compare, open_run
+    from repdyn_keras.figures import draw_comparison
+    from repdyn_keras.records import write_netcdf
+    from repdyn_keras.records.run_folder import file_name_part
+
+    epochs = [epoch_pair(text) for text in epoch or []] or None
+    layers = [pair(text, "layer") for text in layer or []] or None
+    out = out and usable_path(out)
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"Expected a folder for --out, existing or new. Received: the file {out}.")
+    runs = open_run(usable_path(run)), open_run(usable_path(other))
+    comparison = compare(*runs, epochs, layers)
+    names = [file_name_part(opened.folder.path.resolve().name) for opened in runs]
+    folder = out or run.resolve().parent / f"compare-{names[0]}-{names[1]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    print_comparison(comparison)
+    results = folder / "comparison.nc"
+    write_netcdf(comparison, results)
+    for path in (results, *draw_comparison(comparison, folder)):
+        print(visible(path))
+
+
+def pair(text: str, kind: str) -> tuple[str, str]:
+    """`X` as (X, X), and `X:Y` as (X, Y)."""
+    parts = text.split(":")
+    if len(parts) > 2 or not all(parts):
+        raise InputError(
+            f"Expected one {kind}, or two as in X:Y. Received: --{kind} {quoted(text)}."
+        )
+    return parts[0], parts[-1]
+
+
+def epoch_pair(text: str) -> tuple[int, int]:
+    """`E` as (E, E), and `E:F` as (E, F)."""
+    first, second = pair(text, "epoch")
+    return epoch_number(first), epoch_number(second)
+
+
+def epoch_number(text: str) -> int:
+    """The number of an epoch; raises InputError for anything else."""
+    if not text.isdecimal() or len(text) > MAX_DIGITS:
+        raise InputError(f"Expected a recorded epoch, such as 0. Received: --epoch {quoted(text)}.")
+    return int(text)

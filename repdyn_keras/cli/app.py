@@ -8,12 +8,9 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.core import TyperGroup
 
-from repdyn_keras.cli.analysis_commands import analyze, report
-from repdyn_keras.cli.compare_command import compare
-from repdyn_keras.cli.doctor_command import doctor
-from repdyn_keras.cli.layers_command import layers
-from repdyn_keras.cli.record_command import record
-from repdyn_keras.cli.run_command import run
+from repdyn_keras.cli.analysis_commands import analyze, compare, report
+from repdyn_keras.cli.inspection_commands import doctor, layers
+from repdyn_keras.cli.run_commands import record, run
 from repdyn_keras.errors import Diverged, InputError, Interrupted, StorageError
 from repdyn_keras.text import visible
 

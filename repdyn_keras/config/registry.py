@@ -52,7 +52,7 @@ class DatasetEntry(Entry):
     """A data set.
 
     The factory is called as `factory(argument, seed=..., **keys)`, without `argument` where the
-    form has none, and returns a `datasets.raw.RawData`. `seed` is the seed of the split.
+    form has none, and returns a `datasets.load.RawData`. `seed` is the seed of the split.
 
     Args:
         shorten: the name of a run folder from the argument.
@@ -361,17 +361,17 @@ SCHEDULES = Registry(
         ScheduleEntry(
             form="constant",
             help="the initial rate throughout",
-            factory="repdyn_keras.models.schedules:constant",
+            factory="repdyn_keras.models.optimizers:constant",
         ),
         ScheduleEntry(
             form="inverse-sqrt",
             help="falls with the square root of the step",
-            factory="repdyn_keras.models.schedules:inverse_sqrt",
+            factory="repdyn_keras.models.optimizers:inverse_sqrt",
         ),
         ScheduleEntry(
             form="cosine",
             help="falls to zero at the last step along a cosine",
-            factory="repdyn_keras.models.schedules:cosine",
+            factory="repdyn_keras.models.optimizers:cosine",
         ),
     ],
 )

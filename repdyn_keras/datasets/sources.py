@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from repdyn_keras.config import require_memory, usable_path
-from repdyn_keras.datasets.raw import RawData, stratified_split
+from repdyn_keras.datasets.load import RawData, stratified_split
 from repdyn_keras.errors import InputError
 from repdyn_keras.text import format_names
 

@@ -1,10 +1,13 @@
-"""The network and the optimizer of a configuration."""
+"""The network of a configuration, and seeded initializers for its layers."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
-from repdyn_keras.config import NETWORKS, OPTIMIZERS, Config, require_memory, values_of
+from repdyn_keras.config import NETWORKS, Config, require_memory, values_of
 from repdyn_keras.config.registry import import_object
-from repdyn_keras.models.schedules import learning_rate
+from repdyn_keras.seeds import initializer_seeds
 
 # Bytes of a weight in training: itself, its gradient and one moment, in float32.
 BYTES_PER_WEIGHT = 12
@@ -74,19 +77,16 @@ def block_layers(config: Config) -> str | None:
     return NETWORKS.find(config.model).blocks
 
 
-def build_optimizer(config: Config, total_steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer of a resolved configuration.
+def seeded(seed: int) -> Callable[..., keras.initializers.Initializer]:
+    """A function that creates initializers, each with its own seed derived from `seed`.
 
-    `weight_decay` is decoupled from the gradient for every optimizer (Loshchilov and Hutter 2019,
-    arXiv 1711.05101).
-
-    Args:
-        config: a resolved configuration.
-        total_steps: training steps of the whole run, at which the cosine schedule ends.
+    Global random state is neither used nor changed: the same seed gives the same network, whatever
+    was built before.
     """
-    entry = OPTIMIZERS.find(config.optimizer)
-    schedule = values_of(config, ("schedule", "learning_rate"))
-    rate = learning_rate(schedule["schedule"], schedule["learning_rate"], total_steps)
-    return entry.load_factory()(
-        rate, weight_decay=config.weight_decay or None, **values_of(config, entry.keys)
-    )
+    seeds = initializer_seeds(seed)
+
+    def initializer(kind: str = "he_normal", **options: Any) -> keras.initializers.Initializer:
+        config = {"seed": next(seeds), **options}
+        return keras.initializers.get({"class_name": kind, "config": config})
+
+    return initializer

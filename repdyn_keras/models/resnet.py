@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from repdyn_keras.models.initializers import seeded
+from repdyn_keras.models.build import seeded
 
 # With Keras's default of 0.99 the moving statistics lag by many epochs if an epoch has few steps.
 BATCH_NORM_MOMENTUM = 0.9

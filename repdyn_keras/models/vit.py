@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.models.initializers import seeded
+from repdyn_keras.models.build import seeded
 
 
 class Tokens(layers.Layer):

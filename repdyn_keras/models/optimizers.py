@@ -1,11 +1,11 @@
-"""Learning-rate schedules."""
+"""The optimizer of a configuration, and learning-rate schedules."""
 
 from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
-from repdyn_keras.config import SCHEDULES
+from repdyn_keras.config import OPTIMIZERS, SCHEDULES, Config, values_of
 
 LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
@@ -58,3 +58,21 @@ def learning_rate(schedule: str, rate: float, total_steps: int) -> LearningRate:
         InputError: there is no such schedule.
     """
     return SCHEDULES.find(schedule).load_factory()(rate, total_steps)
+
+
+def build_optimizer(config: Config, total_steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a resolved configuration.
+
+    `weight_decay` is decoupled from the gradient for every optimizer (Loshchilov and Hutter 2019,
+    arXiv 1711.05101).
+
+    Args:
+        config: a resolved configuration.
+        total_steps: training steps of the whole run, at which the cosine schedule ends.
+    """
+    entry = OPTIMIZERS.find(config.optimizer)
+    schedule = values_of(config, ("schedule", "learning_rate"))
+    rate = learning_rate(schedule["schedule"], schedule["learning_rate"], total_steps)
+    return entry.load_factory()(
+        rate, weight_decay=config.weight_decay or None, **values_of(config, entry.keys)
+    )
