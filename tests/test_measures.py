@@ -12,8 +12,7 @@ from helpers import (
 
 from repdyn_keras import RepresentationRecorder, measures
 from repdyn_keras.dynamics import compute_dynamics
-from repdyn_keras.measures import Measure, register, registered
-from repdyn_keras.measures.contract import labelled
+from repdyn_keras.measures import Measure, labelled, register, registered
 from repdyn_keras.measures.synchronization import synchronization_mean
 from repdyn_keras.recording.recorded_model import RecordedModel
 

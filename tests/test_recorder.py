@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.recording.inputs import places_among, weights_hash
-from repdyn_keras.recording.notices import record_warnings
+from repdyn_keras.recording.state import record_warnings
 
 N, BATCH, LAST = 150, 32, 40
 SETTINGS = {"planes": 3, "resolution": 20, "batch_size": BATCH}

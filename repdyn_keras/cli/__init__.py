@@ -1,5 +1,118 @@
-"""The command `repdyn`. Modules import what a command needs only when it runs."""
+"""The command line as a whole: its commands, error messages and exit codes."""
 
-from repdyn_keras.cli.app import app, main
+import re
+import signal
+import sys
+from typing import Annotated, Any, NoReturn, cast
 
-__all__ = ["app", "main"]
+import typer
+from typer.core import TyperGroup
+
+from repdyn_keras.cli.analysis_commands import analyze, compare, report
+from repdyn_keras.cli.inspection_commands import doctor, layers
+from repdyn_keras.cli.run_commands import record, run
+from repdyn_keras.errors import Diverged, InputError, Interrupted, StorageError
+from repdyn_keras.text import visible
+
+FAILED, BAD_INPUT = 1, 2
+# Exit code of a command that a signal ended, less the signal's number, as in shells.
+SIGNALLED = 128
+# Characters of a message, and of a word in it: a value or a path.
+MAX_MESSAGE, MAX_WORD = 1000, 200
+# Some versions of Typer include a copy of click, others import it.
+ClickException = cast(
+    type[Exception],
+    next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"),
+)
+HELP = "Show how the representation in every layer of a network evolves during training."
+
+
+class Commands(TyperGroup):
+    """The group of commands. Bad input gives a one-line message and exit code 2, no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Interrupted as stop:
+            print(f"repdyn: {stop}", file=sys.stderr)
+            raise typer.Exit(SIGNALLED + stop.signal) from None
+        except KeyboardInterrupt:
+            print("repdyn: interrupted; the files written so far are intact.", file=sys.stderr)
+            raise typer.Exit(SIGNALLED + signal.SIGINT) from None
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except (InputError, StorageError) as error:
+            fail(str(error))
+        except Diverged as error:
+            fail(str(error), FAILED)
+        except ClickException as error:
+            message = cast(Any, error).format_message()
+            if not message:  # no command: the help has been printed
+                sys.exit(BAD_INPUT)
+            end = "" if message[-1] in ".?" else "."
+            fail(f"{message}{end} `repdyn --help` lists commands and options.")
+        except OSError as error:
+            place = f" {error.filename}" if error.filename else ""
+            fail(
+                f"Cannot use{place}. Expected a path that can be read and written to. Received: "
+                f"{error.strerror or error}."
+            )
+        except MemoryError as error:
+            fail(
+                "Not enough memory. Expected fewer or smaller images, or a smaller network. "
+                f"Received: {str(error) or 'MemoryError'}.",
+                FAILED,
+            )
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
+    """Prints an error message and exits.
+
+    Long words lose their middle first, so that the message keeps its parts.
+
+    Args:
+        message: the message.
+        code: the exit code.
+    """
+    message = re.sub(rf"\S{{{MAX_WORD + 1},}}", lambda long: visible(long[0], MAX_WORD), message)
+    print(f"repdyn: error: {visible(message, MAX_MESSAGE)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def show_version(wanted: bool) -> None:
+    """Prints the version and exits."""
+    if wanted:
+        from repdyn_keras import __version__
+
+        print(f"repdyn-keras {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="repdyn",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (run, analyze, record, compare, report, layers, doctor):
+    app.command(command.__name__)(command)
+
+
+@app.callback(help=HELP)
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options of `repdyn` itself."""
+
+
+def main() -> None:
+    """The command `repdyn`."""
+    app()

@@ -90,8 +90,7 @@ def run(
     if quiet:
         print(run(config, out=out, resume=resume).folder.path)
         return
-    from repdyn_keras.cli.live import LiveProgress
-    from repdyn_keras.cli.printing import print_results
+    from repdyn_keras.cli.printing import LiveProgress, print_results
 
     with LiveProgress() as progress:
         finished = run(config, out=out, watcher=progress, resume=resume)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repdyn_keras.config import usable_path
-from repdyn_keras.datasets.decoding import EncodedImage
 from repdyn_keras.datasets.load import RawData
-from repdyn_keras.datasets.reading import read_images
+from repdyn_keras.datasets.reading import EncodedImage, read_images
 from repdyn_keras.errors import InputError
 from repdyn_keras.text import format_names
 

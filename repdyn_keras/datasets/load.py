@@ -10,7 +10,6 @@ from repdyn_keras.datasets.images import Images, Pixels, pixel_moments
 from repdyn_keras.datasets.reading import DecodedImages
 from repdyn_keras.errors import InputError
 from repdyn_keras.seeds import NOISE, SPLIT, legacy
-from repdyn_keras.text import quoted
 
 # x_train, y_train, x_test and y_test.
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -183,7 +182,7 @@ def load(config: Config) -> Data:
     if raw.n_classes < 2:
         raise InputError(
             "Expected at least 2 classes: labels 0, 1, ... Received: one class in dataset "
-            f"{quoted(config.dataset)}."
+            f"{config.dataset!r}."
         )
     mean, deviation = np.zeros(1, np.float32), np.ones(1, np.float32)
     if config.standardize:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from repdyn_keras.config import usable_path
-from repdyn_keras.datasets.decoding import EncodedImage
 from repdyn_keras.datasets.load import RawData
-from repdyn_keras.datasets.reading import read_images, reason
+from repdyn_keras.datasets.reading import EncodedImage, read_images, reason
 from repdyn_keras.errors import EXTRAS, InputError, install_command, not_installed
 from repdyn_keras.text import format_names, quoted
 

@@ -8,14 +8,13 @@ import numpy as np
 
 from repdyn_keras.config import NETWORKS
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures import registered
-from repdyn_keras.measures.contract import Dims, labelled
+from repdyn_keras.measures import Dims, labelled, registered
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 from repdyn_keras.text import format_names
 
 
 class RecordSeries:
-    """The records of a run folder; implements `measures.contract.Series`.
+    """The records of a run folder; implements `measures.Series`.
 
     Args:
         folder: a folder with records.

@@ -4,7 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repdyn_keras.backends import use_backend
-from repdyn_keras.config import Config, load_config, resolve, to_toml, versions, with_trust
+from repdyn_keras.config import (
+    NETWORKS,
+    Config,
+    load_config,
+    resolve,
+    to_toml,
+    versions,
+    with_trust,
+)
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.run import finish
@@ -95,6 +103,6 @@ def model_of(first: Path) -> str:
     if first.name.endswith(".keras"):
         return str(first)
     raise InputError(
-        "Expected --model FILE.keras, module:function, resnet or vit, or --like RUN. Received: no "
-        f"model, and {first.name} holds weights alone."
+        f"Expected --model with {NETWORKS.forms()}, or --like RUN. Received: no model, and "
+        f"{first.name} holds weights alone."
     )

@@ -1,12 +1,18 @@
-"""Measures, one a module, and the mathematics that they share.
+"""Measures, one a module: what each records of a network's state, and makes of all records.
 
-NumPy throughout; `device` holds what runs through `keras.ops`.
+A measure is a module of this package that defines `MEASURE`, a `Measure`, and stands in `MODULES`.
+`CONTRIBUTING.md` has an example. NumPy throughout; `device` holds what runs through `keras.ops`.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from typing import Any, Protocol, TypeVar
 
-from repdyn_keras.measures.contract import Measure, check_names
+import numpy as np
+
+from repdyn_keras.errors import InputError
 
 # The modules that define a `MEASURE`, in the order in which they run: each may use what those
 # before it computed.
@@ -19,7 +25,189 @@ MODULES = (
     "synchronization",
 )
 
-__all__ = ["MODULES", "Measure", "register", "registered"]
+Dims = tuple[str, ...]
+Arrays = Mapping[str, Any]
+T = TypeVar("T")
+
+
+class Labels(Protocol):
+    """Labels of images that probes are fitted on."""
+
+    @property
+    def y(self) -> np.ndarray:
+        """(n,) int64 labels as given."""
+
+    def subsets(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """By subset: (n,) which images belong to it, and (n,) the labels they are scored by."""
+
+
+class State(Protocol):
+    """One state of a network. Every property is computed when it is first read, and once.
+
+    Layers are the hidden layers in the order of the network, then the output.
+
+    Attributes:
+        layers: names of the layers.
+        n_classes: number of classes; 0 where the output is not one score a class.
+        fitted: labels of the images that probes are fitted on; None where there are none.
+        held_out: labels of the images that nothing is fitted on; None where there are none.
+        fingerprints: (layer, pair) float32, see `measures.cka.fingerprint`.
+        norms: (layer, 3) squared norms, see `measures.cka.is_dead`.
+        epsilons: machine epsilon of each layer's activations.
+        fitted_features: pooled features (n, d) of each hidden layer, then the output's scores
+            (n, classes), of the images that probes are fitted on.
+        held_out_features: the same of the held-out images; None where there are none.
+        training_scores: (n, classes) the output's scores of the fitted images with batch
+            statistics, in whole batches; None where no BatchNormalization layer is trained.
+        has_planes: whether decision regions are recorded.
+    """
+
+    layers: list[str]
+    n_classes: int
+
+    @property
+    def fitted(self) -> Labels | None: ...
+    @property
+    def held_out(self) -> Labels | None: ...
+    @property
+    def fingerprints(self) -> np.ndarray: ...
+    @property
+    def norms(self) -> np.ndarray: ...
+    @property
+    def epsilons(self) -> list[float]: ...
+    @property
+    def fitted_features(self) -> list[np.ndarray]: ...
+    @property
+    def held_out_features(self) -> list[np.ndarray] | None: ...
+    @property
+    def training_scores(self) -> np.ndarray | None: ...
+    @property
+    def has_planes(self) -> bool: ...
+
+    def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """(layer, plane, row, column) classes that probes and the output give to plane points.
+
+        Args:
+            probes: kernel (d, classes) and bias (classes,) of each hidden layer's probe.
+        """
+
+    def once(self, function: "Callable[[State], T]") -> T:
+        """`function(state)`, computed once a state, for what several measures need."""
+
+
+class Series(Protocol):
+    """All records of a run.
+
+    Attributes:
+        layers: names of the layers, the output last.
+        epochs: the recorded epochs.
+        blocks: (layer,) whether a layer is a block of the network.
+        constants: what is the same at every epoch, an `xarray.Dataset`.
+    """
+
+    layers: list[str]
+    epochs: list[int]
+    constants: Any
+
+    @property
+    def blocks(self) -> np.ndarray: ...
+
+    def recorded(self, *names: str) -> dict[str, np.ndarray]:
+        """Variables of the records, stacked along a first dimension `epoch`.
+
+        Those that a record lacks are left out.
+        """
+
+    def fingerprints(self, layers: slice, pairs: slice) -> np.ndarray:
+        """(epoch, layer, pair) a part of the fingerprints."""
+
+    @property
+    def fingerprint_length(self) -> int:
+        """Number of pairs in a fingerprint."""
+
+    def computed(self, name: str) -> np.ndarray | None:
+        """A variable that a measure registered earlier computed; None where it did not."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure, registered by name.
+
+    Attributes:
+        name: its name, and the purpose under which `timing.csv` lists its seconds.
+        title: what is computed, for progress messages.
+        recorded: dims of the variables that it records of one state, by name.
+        computed: dims of the variables of `dynamics.nc` that it computes, by name.
+        attributes: names of the attributes of `dynamics.nc` that it computes.
+        on_state: from a state to arrays by the names in `recorded`; names may be left out.
+        over_epochs: from all records to arrays by the names in `computed`, and numbers by those in
+            `attributes`; names may be left out.
+    """
+
+    name: str
+    title: str
+    recorded: Mapping[str, Dims] = field(default_factory=dict)
+    computed: Mapping[str, Dims] = field(default_factory=dict)
+    attributes: tuple[str, ...] = ()
+    on_state: Callable[[State], Arrays] | None = None
+    over_epochs: Callable[[Series], Arrays] | None = None
+
+
+def check_names(measure: Measure, others: Mapping[str, Measure]) -> None:
+    """Raises InputError where a measure's name or one of its variables is taken by another."""
+    if measure.name in others:
+        raise InputError(
+            f"Expected a measure with a name of its own. Received: {measure.name!r}, which is "
+            "registered already."
+        )
+    for other in others.values():
+        for kind in ("recorded", "computed", "attributes"):
+            taken = sorted({*getattr(measure, kind)} & {*getattr(other, kind)})
+            if taken:
+                raise InputError(
+                    f"Expected {kind} variables of the measure {measure.name!r} with names of "
+                    f"their own. Received: {taken[0]!r}, which the measure {other.name!r} has."
+                )
+
+
+def labelled(
+    measure: Measure, arrays: Arrays, table: Mapping[str, Dims], sizes: dict[str, int]
+) -> dict[str, tuple[Dims, Any]]:
+    """Arrays of a measure with their dims, each (dims, array), checked against their table.
+
+    Args:
+        measure: the measure.
+        arrays: what one of its functions returned.
+        table: `measure.recorded` or `measure.computed`.
+        sizes: sizes of known dims, completed by those of new ones.
+
+    Raises:
+        InputError: a name that the table lacks, or an array that does not fit its dims.
+    """
+    variables: dict[str, tuple[Dims, Any]] = {}
+    for name, array in arrays.items():
+        if name not in table:
+            raise InputError(
+                f"Expected variables of the measure {measure.name!r} among: "
+                f"{', '.join(table) or 'none'}. Received: {name!r}. Declare it in its table."
+            )
+        dims, shape = table[name], np.shape(array)
+        expected = tuple(sizes.get(dim) for dim in dims)
+        fits = len(shape) == len(dims) and all(
+            size in (None, found) for size, found in zip(expected, shape, strict=True)
+        )
+        if not fits:
+            words = ", ".join(
+                dim if size is None else f"{dim}={size}"
+                for dim, size in zip(dims, expected, strict=True)
+            )
+            raise InputError(
+                f"Expected the variable {name!r} of the measure {measure.name!r} with dims "
+                f"({words}). Received: an array of shape {shape}."
+            )
+        sizes.update(zip(dims, shape, strict=True))
+        variables[name] = (dims, array)
+    return variables
 
 
 @cache

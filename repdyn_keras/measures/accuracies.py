@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from repdyn_keras.measures.contract import Arrays, Measure, Series, State
+from repdyn_keras.measures import Arrays, Measure, Series, State
 
 # Subsets of images whose accuracies are recorded.
 SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.measures.contract import Arrays, Measure, Series, State
+from repdyn_keras.measures import Arrays, Measure, Series, State
 from repdyn_keras.measures.threads import parallel_map
 from repdyn_keras.text import format_shape
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from repdyn_keras.measures.contract import Arrays, Dims, Measure, Series
+from repdyn_keras.measures import Arrays, Dims, Measure, Series
 from repdyn_keras.measures.trajectory import (
     defined_records,
     even_pace_surrogates,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures import Arrays, Measure, Series, State
 from repdyn_keras.measures.accuracies import SUBSETS, output_accuracies, subset_accuracies
-from repdyn_keras.measures.contract import Arrays, Measure, Series, State
 from repdyn_keras.measures.threads import one_blas_thread
 from repdyn_keras.text import format_shape
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from repdyn_keras.measures.contract import Arrays, Measure, Series, State
+from repdyn_keras.measures import Arrays, Measure, Series, State
 from repdyn_keras.measures.probe import probe_weights
 
 EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)

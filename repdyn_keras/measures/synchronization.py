@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from repdyn_keras.measures.contract import Arrays, Measure, Series
+from repdyn_keras.measures import Arrays, Measure, Series
 from repdyn_keras.measures.trajectory import (
     defined_records,
     octaves,

@@ -118,7 +118,7 @@ class RecordedModel:
         self._classify = compiled(self._region_pass)
 
     def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """(layer, plane, row, column) classes of plane points, see `measures.contract.State`."""
+        """(layer, plane, row, column) classes of plane points, see `measures.State`."""
         self._region_pass.set_probes(probes)
         resolution = self.settings.rasterized.resolution
         grids = np.stack([plane.grid(resolution) for plane in self.planes])
@@ -141,6 +141,35 @@ class RecordedModel:
         n = len(x) if places is None else len(places)
         parts = results(self.feature_pass, batches(x, self.settings.evaluation.batch, places))
         return [np.concatenate(layer)[:n] for layer in zip(*parts, strict=True)]
+
+
+def announcements(recorded: RecordedModel) -> Iterator[str]:
+    """What is recorded and what is not, before the first record."""
+    settings, head = recorded.settings, recorded.head
+    evaluation = settings.evaluation
+    yield f"recording {recorded.choice}."
+    if evaluation.left_out:
+        yield (
+            f"{evaluation.left_out} evaluation images are left out: {len(evaluation.x)} are whole "
+            f"batches of {evaluation.batch}."
+        )
+    if settings.probed.fitted is None:
+        yield "no labels given: only fingerprints are recorded, no probes and no decision regions."
+        return
+    if settings.fits_on_evaluation:
+        yield "no train=(x, y) given: probes are fitted on the evaluation images."
+    if settings.rasterized.planes and not settings.has_planes:
+        yield "no labels of the evaluation images given: no decision regions are recorded."
+    elif settings.rasterized.planes and not recorded.is_continuous:
+        yield (
+            "the model takes whole numbers, such as word indices, and a point between two inputs "
+            "is no input: no decision regions are recorded."
+        )
+    if head.is_single:
+        yield (
+            f"{OUTPUT} is one unit ({head.activation}): class 1 above {head.threshold:g}, "
+            "else class 0."
+        )
 
 
 def block_flags(names: list[str], pattern: str | None) -> np.ndarray:

@@ -10,8 +10,7 @@ from repdyn_keras import seeds
 from repdyn_keras.errors import InputError
 from repdyn_keras.recording.constants import check_constants, constants_of
 from repdyn_keras.recording.inputs import Evaluation, Labelled, weights_hash
-from repdyn_keras.recording.notices import announcements, record_warnings
-from repdyn_keras.recording.recorded_model import RecordedModel
+from repdyn_keras.recording.recorded_model import RecordedModel, announcements
 from repdyn_keras.recording.settings import (
     Probed,
     Rasterized,
@@ -20,7 +19,7 @@ from repdyn_keras.recording.settings import (
     Tapped,
     fitted_images,
 )
-from repdyn_keras.recording.state import Stopwatch, measure
+from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
 from repdyn_keras.records import RunFolder
 from repdyn_keras.text import visible
 

@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from repdyn_keras.measures import registered
+from repdyn_keras.measures import Dims, labelled, registered
 from repdyn_keras.measures.accuracies import pooled_moments
-from repdyn_keras.measures.contract import Dims, labelled
 from repdyn_keras.recording.backend_code import full_precision
 from repdyn_keras.recording.inputs import Labelled
 from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
 
 T = TypeVar("T")
+# Difference of the accuracies with batch and moving statistics that is reported.
+BATCH_NORM_GAP = 0.1
 
 
 class Stopwatch:
@@ -51,7 +52,7 @@ class Stopwatch:
 
 
 class ModelState:
-    """The state of a model as it is now; implements `measures.contract.State`.
+    """The state of a model as it is now; implements `measures.State`.
 
     Args:
         recorded: the model with its passes.
@@ -229,3 +230,43 @@ def measure(recorded: RecordedModel, stopwatch: Stopwatch) -> dict[str, tuple[Di
             if not arrays:
                 stopwatch.seconds.pop(each.name)
     return variables
+
+
+def record_warnings(
+    record, epoch: int, n: int, uses_moving_statistics: bool
+) -> Iterator[tuple[str, str]]:
+    """What looks wrong in a record: a key, the same at every epoch, and the message.
+
+    Args:
+        record: the record, an `xarray.Dataset`.
+        epoch: its epoch.
+        n: number of evaluation images.
+        uses_moving_statistics: whether BatchNormalization is recorded with moving statistics.
+    """
+    for layer in record["layer"].values.tolist():
+        here = record.sel(layer=layer)
+        norms = ", ".join(f"{v:.3g}" for v in np.sqrt(here["norm"].values))
+        if not here["finite"]:
+            yield (
+                f"not finite {layer}",
+                f"layer {layer!r} has NaN or infinite activations at epoch {epoch} (n = {n}): its "
+                "similarities are NaN.",
+            )
+        elif here["dead"]:
+            yield (
+                f"dead {layer}",
+                f"layer {layer!r} is constant over the {n} images at epoch {epoch} (norms of U, "
+                f"K, x: {norms}): its similarities are NaN.",
+            )
+    if not uses_moving_statistics or "accuracy_training" not in record:
+        return
+    with_batch, with_moving = (
+        float(record[f"accuracy_{mode}"]) for mode in ("training", "inference")
+    )
+    if abs(with_batch - with_moving) > BATCH_NORM_GAP:
+        yield (
+            "gap",
+            f"at epoch {epoch} the accuracy is {with_batch:.2f} with batch statistics and "
+            f"{with_moving:.2f} with moving statistics. BatchNormalization lags behind, which may "
+            "cause an early phase of its own. Compare with batch_norm='recalibrate'.",
+        )
