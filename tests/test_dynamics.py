@@ -352,7 +352,8 @@ def test_analyzing_writes_what_it_returns_and_the_same_again(tmp_path):
     folder = write_run(tmp_path / "run", epochs=EPOCHS[:8], bad=BAD[:2])
     steps = []
     found = analyze(folder, steps.append)
-    assert steps == ["similarities", "accuracies", "decision regions", "phases", "synchronization"]
+    first = ["accuracies with batch statistics", "similarities", "probes", "accuracies"]
+    assert steps == [*first, "decision regions", "phases", "synchronization"]
     read = open_run(tmp_path / "run").dynamics
     assert set(read.variables) == set(found.variables)
     for name in found.variables:

@@ -59,9 +59,8 @@ def test_a_signal_in_the_third_epoch(whole, tmp_path, monkeypatch, case):
     folder = RunFolder(tmp_path / "run")
     said = f"repdyn: {words}; the checkpoint of epoch {epoch} is saved. To continue: "
     assert done.stderr == f"{said}repdyn run {folder.path} --resume --model {MODEL}\n"
-    waits = re.search(
-        r"stopping after this epoch, in about \d+ s; signal again to stop", done.stdout
-    )
+    pattern = r"stopping after this epoch, in about \d+ s; signal again to stop"
+    waits = re.search(pattern, done.stdout)
     assert bool(waits) == (grace > 0)
     assert folder.checkpoint().attrs["epoch"] == epoch
     assert folder.epochs() == [0, 1]
