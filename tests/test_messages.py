@@ -19,7 +19,7 @@ ERRORS = {"InputError", "StorageError"}
 VALUE = "X"
 ENDS = f"[.`{VALUE}]"
 # "[Problem.] Expected Y. Received: X. [Remedy.]" on one line: "." matches no line break.
-FORM = re.compile(rf"(.+[.] )?Expected .+[.] Received: \S(.*{ENDS})?")
+FORM = re.compile(rf"(.+[.] )?Expected .+[.] Received: (?=[^\s.]).*{ENDS}")
 HINT = re.compile(rf"(.*{ENDS})?")
 FORBIDDEN = re.compile(r"\bcame\b")
 
@@ -125,7 +125,7 @@ def test_every_message_says_what_was_expected_and_what_was_received():
         name = path.relative_to(PACKAGE).as_posix()
         strange += [f"{name}:{line}: {text}" for line, text in faults(source)]
     assert strange == []
-    assert found > 150, "the check sees the messages"
+    assert found > 100, "the check sees the messages"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,7 @@ def test_the_check_accepts_the_form(source):
         'raise InputError("Expected one, Received: two.")',
         'raise InputError("Unexpected one. Received: two.")',
         'raise InputError("Expected one. Received: ")',
+        'raise InputError("Expected one. Received: .")',
         'raise InputError("Expected one. Received: two")',
         'raise InputError(f"Expected one. Received: {a}, not one")',
         'raise InputError(f"Expected one. {a} came. Received: two.")',

@@ -139,7 +139,7 @@ def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp
         held = opened.folder.constants()
         assert np.array_equal(held["label_given"], held["label_true"]) == as_read
     for words in ("labels unchanged; pixels standardized", "label noise 0.4; pixels unchanged"):
-        assert f"synthetic: {words}." in said
+        assert f"synthetic, as the network receives it: {words}." in said
 
 
 @pytest.mark.long

@@ -65,4 +65,4 @@ def report_files(config: Config, data: Data, checkpoints: Checkpoints, watcher: 
         watcher.message("epoch 0, the initialization, is not among them.")
     noise = f"label noise {config.label_noise:g}" if config.label_noise else "labels unchanged"
     pixels = "standardized" if config.standardize else "unchanged"
-    watcher.message(f"{config.dataset}: {noise}; pixels {pixels}.")
+    watcher.message(f"{config.dataset}, as the network receives it: {noise}; pixels {pixels}.")
