@@ -73,7 +73,8 @@ def texts(node: ast.expr, values: Values) -> list[str]:
             return [text.strip() for text in texts(value, values)]
         case ast.Name(id=name) if name in values:
             rest = {other: those for other, those in values.items() if other != name}
-            return [text for value in values[name] for text in texts(value, rest)]
+            # An empty problem is none, and then there is no message.
+            return [text or VALUE for value in values[name] for text in texts(value, rest)]
     return [VALUE]
 
 
