@@ -73,7 +73,7 @@ def texts(node: ast.expr, values: Values) -> list[str]:
             return [text.strip() for text in texts(value, values)]
         case ast.Name(id=name) if name in values:
             rest = {other: those for other, those in values.items() if other != name}
-            # An empty problem is none, and then there is no message.
+            # Where the text of a problem may be empty, the error is raised only if it is not.
             return [text or VALUE for value in values[name] for text in texts(value, rest)]
     return [VALUE]
 
@@ -125,7 +125,7 @@ def test_every_message_says_what_was_expected_and_what_was_received():
         found += len(list(messages(source)))
         name = path.relative_to(PACKAGE).as_posix()
         strange += [f"{name}:{line}: {text}" for line, text in faults(source)]
-    assert strange == []
+    assert not strange, "\n".join(strange)
     assert found > 100, "the check sees the messages"
 
 
