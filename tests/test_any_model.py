@@ -127,9 +127,9 @@ def test_one_of_two_outputs_is_recorded_by_its_name(tmp_path, capsys):
     assert record["probe_accuracy"].sel(layer="output").values[-1] == pytest.approx(held_out)
     assert "and output (digit)." in capsys.readouterr().out
     for options, message in [
-        ({}, "has 2 outputs: parity, digit. Expected the name"),
-        ({"output": "digits"}, "Unknown output 'digits'. .*digit"),
-        ({"output": "digit", "layers": ["digit"]}, "is the model's own output"),
+        ({}, "the name of the output .* has 2 outputs: parity, digit"),
+        ({"output": "digits"}, "Unknown output. .*digit.* Received: 'digits'"),
+        ({"output": "digit", "layers": ["digit"]}, "Received: 'digit', the output of the model"),
     ]:
         assert_input_error(options, message, built, tmp_path / "no", model, x, y, **options)
     assert not (tmp_path / "no").exists()
@@ -200,8 +200,11 @@ def test_labels_that_an_output_cannot_have_are_refused(tmp_path):
     rows = layers.Reshape((2, 2), name="rows")(layers.Dense(4, name="hidden")(images))
     x, y = pictures(32, (8,), classes=2)
     for model, message in [
-        (headed(unit("relu")), "'unit' is one unit behind 'relu'.*cannot be told"),
-        (keras.Model(images, rows), "'rows' of the model has shape 2 x 2.*no labels"),
+        (headed(unit("relu")), "probability or a logit. Received: 'unit' .* 'relu'.*the labels"),
+        (
+            keras.Model(images, rows),
+            "number for each class.*'rows' of shape 2 x 2.*leave out the labels",
+        ),
     ]:
         assert_input_error(message, message, built, tmp_path, model, x, y)
         assert built(tmp_path, model, x).build(model).names == ["hidden", "output"]
@@ -282,7 +285,7 @@ def test_a_text_classifier_has_no_planes_says_so_once_and_cannot_be_flattened(tm
     assert capsys.readouterr().out.count("no decision regions are recorded") == 1
     assert recorder.build(model).planes == []
     assert "plane" not in recorder.folder.constants().dims
-    message = "'words' puts out any x 8, of no fixed size"
+    message = "fixed size for pooling='flatten'. Received: layer 'words' of size any x 8"
     options = {"layers": ["words"], "pooling": "flatten"}
     assert_input_error("flatten", message, built, tmp_path, model, TEXTS, KINDS, **options)
 

@@ -208,12 +208,12 @@ def test_fingerprints_and_their_norms_are_those_of_their_definition():
     x = related(n=24)[0] + 2
     for b in (24, 8):
         vector, norms = fingerprint_float64(x, b)
-        found, squares, epsilon = module.packed(x, b, "unbiased")
+        found, squares, epsilon = module.fingerprint_and_norms(x, b, "unbiased")
         np.testing.assert_allclose(found, vector, rtol=1e-10, atol=1e-10)
         np.testing.assert_array_equal(fingerprint(x, batch_size=b), found)
         np.testing.assert_allclose(squares, norms, rtol=1e-10)
         assert epsilon == np.finfo(np.float64).eps
-        found, squares, _ = module.packed(x, b, "biased")
+        found, squares, _ = module.fingerprint_and_norms(x, b, "biased")
         norms[0] = norms[1]  # centring once more changes nothing
         np.testing.assert_allclose([found @ found, *squares], [norms[1], *norms], rtol=1e-10)
 
@@ -315,17 +315,21 @@ def test_batches():
 
 REFUSED = {
     "three samples": ([np.eye(3)] * 2, {}, r"at least 4.*b \(b - 3\)"),
-    "batches of three": ([np.eye(8)] * 2, {"batch_size": 3}, "batch_size = 3.*at least 4"),
+    "batches of three": ([np.eye(8)] * 2, {"batch_size": 3}, "at least 4.*batch_size = 3"),
     "batches of none": ([np.eye(8)] * 2, {"batch_size": 0}, "batch_size = 0"),
     "negative batches": ([np.eye(8)] * 2, {"batch_size": -8}, "batch_size = -8"),
     "no samples": ([np.zeros((0, 5))] * 2, {}, "n = 0"),
-    "unequal n": ([np.eye(8), np.eye(6)], {}, "0 has 8 samples, number 1 has 6"),
+    "unequal n": (
+        [np.eye(8), np.eye(6)],
+        {},
+        "8 samples in representation 0 and 6 in representation 1",
+    ),
     "one axis": ([np.arange(8.0)] * 2, {}, r"shape \(8,\)"),
-    "nothing": ([], {}, "No representations"),
+    "nothing": ([], {}, "Expected a sequence of arrays .*Received: an empty sequence"),
     "no estimator": (
         [np.eye(8)] * 2,
         {"estimator": None},
-        "estimator 'None'.*Valid.*unbiased.*biased",
+        "Unknown estimator.*Expected.*unbiased.*biased.*Received: 'None'",
     ),
 }
 

@@ -108,12 +108,12 @@ def test_the_nulls_deviation_is_that_of_permuted_samples():
 
 def test_what_was_not_recorded_is_refused(runs):
     for options, message in (
-        ({"epochs": [(0, 4), (7, 0)]}, "one has no record of epoch 7. Expected one of 0, 1, 2, 3"),
-        ({"epochs": [(0, 4)]}, "other has no record of epoch 4"),
-        ({"layers": [("stem", "poled")]}, "Unknown layer of .*other 'poled'. .*pooled"),
-        ({"layers": [("sten", "pooled")]}, "Unknown layer of .* 'sten'. .*stem"),
-        ({"epochs": []}, "No epochs or no layers to compare"),
-        ({"layers": []}, "No epochs or no layers to compare"),
+        ({"epochs": [(0, 4), (7, 0)]}, "recorded epoch of .*one: 0, 1, 2, 3, .*Received: 7"),
+        ({"epochs": [(0, 4)]}, "recorded epoch of .*other: .*Received: 4"),
+        ({"layers": [("stem", "poled")]}, "Unknown layer of .*other. .*pooled.*Received: 'poled'"),
+        ({"layers": [("sten", "pooled")]}, "Unknown layer of .*one. .*stem.*Received: 'sten'"),
+        ({"epochs": []}, "Expected at least one pair.*Received: 0 pairs of epochs"),
+        ({"layers": []}, "Expected at least one pair.*Received: .* 0 pairs of layers"),
     ):
         assert_input_error(options, message, compare, *runs, **options)
 
@@ -128,11 +128,11 @@ def test_other_images_are_refused():
         (constants([1, 2, 3, 5]), "4 and 4 images, of which 3 have ids in common"),
         (constants([1, 2, 3]), "4 and 3 images, of which 3"),
         (constants([2, 1, 3, 4]), "the same images in another order"),
-        (constants([1, 2, 3, 4], "b"), "the same ids and other pixels"),
+        (constants([1, 2, 3, 4], "b"), "the same ids and different pixels"),
         (constants([1, 2, 3, 4], batch=4), "batches of 8 and of 4"),
     ):
-        said = f"A and B recorded .*{message}.*Expected the same"
-        assert_input_error(message, said, check_same_images, one, other, "A", "B")
+        pattern = f"Expected A and B to have the same .*Received: .*{message}"
+        assert_input_error(message, pattern, check_same_images, one, other, "A", "B")
     check_same_images(one, one.copy(), "A", "B")
 
 

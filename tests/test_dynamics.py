@@ -352,7 +352,8 @@ def test_analyzing_writes_what_it_returns_and_the_same_again(tmp_path):
     folder = write_run(tmp_path / "run", epochs=EPOCHS[:8], bad=BAD[:2])
     steps = []
     found = analyze(folder, steps.append)
-    assert steps == ["similarities", "accuracies", "decision regions", "phases", "synchronization"]
+    first = ["similarities", "probes", "accuracies"]
+    assert steps == [*first, "decision regions", "phases", "synchronization"]
     read = open_run(tmp_path / "run").dynamics
     assert set(read.variables) == set(found.variables)
     for name in found.variables:
@@ -399,9 +400,9 @@ def test_a_record_that_is_broken_or_of_another_recording_is_refused_by_name(tmp_
     folder = write_run(tmp_path / "run", layers, epochs)
     sound = folder.record(2)
     for name, record, message in (
-        ("a layer less", sound.isel(layer=slice(1, None)), "holds the layers output. Expected"),
-        ("another layer", sound.assign_coords(layer=["conv", "output"]), "the layers conv, output"),
-        ("other images", sound.assign_attrs(images_hash="x"), "images are not those"),
+        ("a layer less", sound.isel(layer=slice(1, None)), "holds output. "),
+        ("another layer", sound.assign_coords(layer=["conv", "output"]), "holds conv, output. "),
+        ("other images", sound.assign_attrs(images_hash="x"), "is of other images"),
     ):
         folder.write_record(2, record)
         assert_input_error(name, rf"epoch-000002\.nc.*{message}", compute_dynamics, folder)

@@ -202,5 +202,5 @@ def test_non_finite_features_are_refused():
     x, y = blobs(50, 4, 3, 2)
     for bad in (np.nan, np.inf, -np.inf):
         x[7, 2] = bad
-        with pytest.raises(InputError, match=r"\(50, 4\).*not finite"):
+        with pytest.raises(InputError, match=r"Expected finite.*NaN or infinite.*\(50, 4\)"):
             solve_probe(x, y, 3)

@@ -82,8 +82,8 @@ def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
     done = repdyn("record", weights, "--like", whole.path, "--out", out)
     assert done.exit_code == 0, done.stderr
     for said in (
-        "no epoch in the names of best.keras: left out.",
-        "2 checkpoints of epochs 1 to 3; between them 1 without one.",
+        "ignored, without an epoch: best.keras.",
+        "2 checkpoints of epochs 1 to 3; missing between them: 1.",
         "epoch 0, the initialization, is not among them.",
         "epoch 3: epoch-000003.weights.h5",
         "stage2_block1",
@@ -138,8 +138,8 @@ def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp
     for opened, as_read in ((first, True), (once, False)):
         held = opened.folder.constants()
         assert np.array_equal(held["label_given"], held["label_true"]) == as_read
-    for words in ("labels as read; pixels standardized", "label noise 0.4; pixels as read"):
-        assert f"synthetic: {words}, which the network is given." in said
+    for words in ("labels unchanged; pixels standardized", "label noise 0.4; pixels unchanged"):
+        assert f"synthetic, as the network receives it: {words}." in said
 
 
 @pytest.mark.long
@@ -160,9 +160,11 @@ def test_a_network_of_the_users_own_is_recorded_again_and_one_of_two_outputs(own
     two, out = tmp_path / "two", tmp_path / "out"
     two.mkdir()
     keras.Model(images, outputs).save(two / "epoch-0.keras")
-    with pytest.raises(InputError, match="has 2 outputs: digit, parity"):
+    with pytest.raises(InputError, match="Expected output=.* has 2 outputs: digit, parity"):
         record(two, OWN, out=out)
-    with pytest.raises(InputError, match="has 2 outputs. Expected one.*RepresentationRecorder"):
+    with pytest.raises(
+        InputError, match="with one output.* with 2 outputs.*RepresentationRecorder"
+    ):
         run({**OWN, "model": str(two / "epoch-0.keras")}, out=out)
     after = record(two, {**OWN, "output": "digit"}, out=out)
     assert after.dynamics["layer"].values.tolist() == ["late", "parity", "output"]
@@ -213,12 +215,17 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tiny_run,
         model.save_weights(checkpoints / f"epoch-{epoch}.weights.h5")
     write_run(mine, epochs=(0,), planes=False)  # as a callback leaves it
     like, wider = {"like": whole.path}, {**SMALL, "width": 2}
-    other_shape = "layer 'stem' it holds shapes 3x3x1x1. Expected 3x3x1x2"
-    other_images = "recorded .* images, of which .*Expected the same"
+    other_shape = "shapes 3 x 3 x 1 x 2 for the layer 'stem'. Received: 3 x 3 x 1 x 1"
+    other_images = "to have the same evaluation images .*Received: .* images, of which "
     for folder, config, options, message in (
         (checkpoints, wider, {}, other_shape),
-        (checkpoints, {"backend": BACKEND}, {}, "weights without their model. Expected --model"),
-        (checkpoints, None, {"like": mine}, "has no run.toml: it was recorded by a callback"),
+        (
+            checkpoints,
+            {"backend": BACKEND},
+            {},
+            "Expected --model .*Received: no model, .* holds weights alone",
+        ),
+        (checkpoints, None, {"like": mine}, "which a callback recorded: it has no run.toml"),
         (whole.weights, {"data_seed": 5}, like, other_images),
         (checkpoints, SMALL, {"out": tmp_path}, "exists. Expected a new folder"),
     ):
@@ -227,7 +234,7 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tiny_run,
         file = checkpoints / f"epoch-{epoch}.weights.h5"
         held = file.read_bytes()
         file.write_bytes(held[:3000])
-        with pytest.raises(InputError, match=f"epoch-{epoch}.weights.h5 cannot be read"):
+        with pytest.raises(InputError, match=f"epoch-{epoch}.weights.h5, which cannot be read"):
             record(checkpoints, SMALL, out=out)
         file.write_bytes(held)
     assert not out.exists()

@@ -388,7 +388,7 @@ def test_dead_and_not_finite_layers_are_named_and_nan(trained, capsys):
     said = capsys.readouterr().out
     for name in HIDDEN:
         assert f"layer {name!r} is constant over the 128 images at epoch 50" in said
-        assert f"layer {name!r} puts out NaN or infinite values at epoch 51" in said
+        assert f"layer {name!r} has NaN or infinite activations at epoch 51" in said
     assert "lags" not in said
     dead, bad, again = (recorder.folder.record(epoch) for epoch in (50, 51, 52))
     assert dead["dead"].values.tolist() == [1] * 4 and dead["finite"].values.tolist() == [1] * 4
@@ -480,7 +480,7 @@ def test_a_record_is_kept_and_another_training_or_recording_refused(trained, dat
     model.set_weights([weight + 0.5 for weight in good])
     assert_input_error("weights", "another training", recorder.record, model, LAST)
     model.set_weights(good)
-    assert_input_error("model", "one recorder a model", recorder.record, small_model(), 1)
+    assert_input_error("model", "one recorder for each model", recorder.record, small_model(), 1)
     for images in (data[0] + 1, data[0]):
         other = RepresentationRecorder(recorder.folder.path, images, data[1], **SETTINGS)
         message = assert_input_error("images", "another recording", other.record, model, 1)
@@ -620,22 +620,22 @@ def twice_called_model():
 
 def test_a_model_or_layer_that_cannot_be_recorded_is_refused(data, plain, tmp_path):
     cases = [
-        (plain, {"layers": ["frist"]}, "Unknown layer 'frist'. Nearest: first"),
-        (plain, {"layers": "stage.*"}, "matches 'stage.*'. Nearest: "),
-        (plain, {"layers": "block("}, "not a regular expression"),
-        (plain, {"layers": []}, "at least one name"),
-        (plain, {"layers": ["last"]}, "is the model's own output"),
-        (nested_model(), {"layers": ["deep"]}, "'deep' lies inside .* whole name: inner/deep"),
-        (nested_model(), {"layers": "deep"}, "'deep' lies inside .* whole name: inner/deep"),
-        (twice_called_model(), {"layers": ["twice"]}, "or is called more than once"),
-        (flattening_model(), {}, "no hidden layer with weights.*among: flat"),
-        (flattening_model(OwnCall), {}, r"has a call\(\) of its own \(OwnCall\)"),
-        (Subclassed(), {}, "is subclassed"),
-        (keras.Sequential([layers.Flatten(), layers.Dense(10)]), {}, "is not built"),
-        (hidden_output_model(), {}, "A layer of .* is called 'output'"),
-        (flattening_model(outputs=2), {}, "has 2 outputs: .*Expected the name"),
-        (two_inputs_model(), {}, "has 2 inputs. Expected one"),
-        (layers.Dense(3), {}, "A Dense came. Expected a keras.Model"),
+        (plain, {"layers": ["frist"]}, "Unknown layer.* nearest: first. Received: 'frist'"),
+        (plain, {"layers": "stage.*"}, "that matches .*, nearest: .*Received: 'stage.*'"),
+        (plain, {"layers": "block("}, r"Expected a regular expression.*'block\(' \("),
+        (plain, {"layers": []}, r"at least one name.*layers=\[\]"),
+        (plain, {"layers": ["last"]}, "Expected hidden layers.*Received: 'last', the output"),
+        (nested_model(), {"layers": ["deep"]}, "full name .*: inner/deep. Received: 'deep'"),
+        (nested_model(), {"layers": "deep"}, "full name .*: inner/deep. Received: 'deep'"),
+        (twice_called_model(), {"layers": ["twice"]}, "called once, .*Received: 'twice'"),
+        (flattening_model(), {}, "hidden layer with weights.*without one.*among: flat"),
+        (flattening_model(OwnCall), {}, r"with a call\(\) of its own \(OwnCall\)"),
+        (Subclassed(), {}, "the subclassed model"),
+        (keras.Sequential([layers.Flatten(), layers.Dense(10)]), {}, "Expected a built model"),
+        (hidden_output_model(), {}, "names other than 'output'.*'head'.*: a layer of"),
+        (flattening_model(outputs=2), {}, "the name of the output .* has 2 outputs: "),
+        (two_inputs_model(), {}, "Expected a model with one input.* with 2 inputs"),
+        (layers.Dense(3), {}, "Expected a keras.Model.*Received: .* Dense"),
     ]
     for model, options, message in cases:
         recorder = RepresentationRecorder(tmp_path / "run", *data, **SETTINGS, **options)
@@ -648,32 +648,32 @@ def test_data_and_settings_that_do_not_fit_are_refused(plain, tmp_path):
     y = np.arange(40)
     cases = [
         ({"images": np.stack([np.full((9, 9, 1), i) for i in y])},
-         "images have shape 9 x 9 x 1 each; the model 'plain' takes 8 x 8 x 1"),
-        ({"labels": y % 12}, "reach 11; the model puts out 10 classes"),
-        ({"labels": y % 11}, "reach 10; the model puts out 10 classes"),
-        ({"labels": np.arange(39) % 10}, r"of shape \(39,\) for 40 images"),
-        ({"labels": y % 10 - 1}, "other than whole numbers from 0"),
-        ({"labels": np.full((40, 10), 0.1)}, "not one-hot"),
-        ({"labels": y % 2}, "3 distinct classes; the evaluation images hold 2"),
+         "of shape 8 x 8 x 1, .*the model 'plain'. Received: images of shape 9 x 9 x 1"),
+        ({"labels": y % 12}, "labels from 0 to 9: .* 10 classes. Received: labels up to 11"),
+        ({"labels": y % 11}, "labels from 0 to 9: .* 10 classes. Received: labels up to 10"),
+        ({"labels": np.arange(39) % 10}, r"for 40 images.*of shape \(39,\)"),
+        ({"labels": y % 10 - 1}, "as whole numbers from 0"),
+        ({"labels": np.full((40, 10), 0.1)}, r"Expected one-hot.*shape \(40, 10\)"),
+        ({"labels": y % 2}, "images of at least 3 classes.*Received: images of 2"),
         ({"images": np.full((40, 8, 8, 1), np.nan)}, "NaN or infinite"),
-        ({"images": np.array(["a"] * 40)}, "Expected numbers"),
-        ({"images": x[:0]}, r"shape \(0, 8, 8, 1\). Expected numbers"),
-        ({"batch_size": 3}, "batches of 3 samples came.*at least 4"),
-        ({"planes": -1}, "planes=-1 came"),
-        ({"planes": True}, "planes=True came"),
-        ({"resolution": 1}, "resolution=1 came"),
-        ({"probe_images": 0}, "probe_images=0 came"),
-        ({"margin": -0.5}, "margin=-0.5 came"),
-        ({"margin": np.inf}, "margin=inf came"),
-        ({"pooling": "max"}, "Unknown pooling 'max'"),
-        ({"pooling": 0}, "Unknown pooling"),
-        ({"batch_norm": "batch"}, "Unknown batch_norm 'batch'"),
-        ({"epochs": "every"}, "Unknown epochs 'every'"),
+        ({"images": np.array(["a"] * 40)}, "Expected images as numbers"),
+        ({"images": x[:0]}, r"Expected images as numbers.*shape \(0, 8, 8, 1\)"),
+        ({"batch_size": 3}, "at least 4.*n = 40, batch_size = 3"),
+        ({"planes": -1}, "at least 0 for planes. Received: planes=-1"),
+        ({"planes": True}, "Received: planes=True"),
+        ({"resolution": 1}, "at least 2 for resolution. Received: resolution=1"),
+        ({"probe_images": 0}, "at least 1 for probe_images. Received: probe_images=0"),
+        ({"margin": -0.5}, "Received: margin=-0.5"),
+        ({"margin": np.inf}, "Received: margin=inf"),
+        ({"pooling": "max"}, "Unknown pooling.*Received: 'max'"),
+        ({"pooling": 0}, "Unknown pooling.*Received: '0'"),
+        ({"batch_norm": "batch"}, "Unknown batch_norm.*Received: 'batch'"),
+        ({"epochs": "every"}, "Unknown epochs.*Received: 'every'"),
         ({"epochs": [1, -2]}, "Expected 'log'"),
         ({"epochs": 0}, "Expected 'log'"),
-        ({"train": np.zeros(3)}, "train is a ndarray. Expected a pair"),
-        ({"test": (np.zeros((5, 9, 9, 1)), np.zeros(5))}, "test images have shape"),
-        ({"sample_ids": np.zeros(40)}, "one id of its own"),
+        ({"train": np.zeros(3)}, "Expected train as a pair.*Received: .* ndarray"),
+        ({"test": (np.zeros((5, 9, 9, 1)), np.zeros(5))}, "Received: test images of shape 9"),
+        ({"sample_ids": np.zeros(40)}, r"sample_ids of shape \(40,\), all .*Received: 1 different"),
     ]  # fmt: skip
 
     def recorded_plain(given):

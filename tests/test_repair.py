@@ -166,13 +166,13 @@ def test_the_command_repairs_what_it_can_and_says_the_rest(copy, undrawn):
     result = repdyn("doctor", copy.path, "--repair")
     assert result.exit_code == 0, result.stdout + result.stderr
     assert "records/epoch-000001.nc: recorded again from its kept weights." in result.stdout
-    assert "timing.csv: set aside" in result.stdout
+    assert "timing.csv: set aside; the run does not need it." in result.stdout
     assert "│ no │" not in result.stdout
     for file in (copy.record_file(2), copy.config_file, copy.dynamics_file):
         flip(file)
     result = repdyn("doctor", copy.path, "--repair")
     assert result.exit_code == 1
-    assert "dynamics.nc: not made again, since a record is damaged" in result.stdout
+    assert "dynamics.nc: not restored, since a record is damaged" in result.stdout
     assert len(re.findall("not repairable", result.stdout)) == 2
     assert copy.record_file(2).is_file() and copy.config_file.is_file()
     with pytest.raises(InputError, match="epoch-000002.nc is damaged"):

@@ -57,9 +57,10 @@ def test_a_signal_in_the_third_epoch(whole, tmp_path, monkeypatch, case):
         done = repdyn("run", config, "--model", MODEL, "--out", tmp_path / "run")
     assert done.exit_code == 128 + number, done.stderr
     folder = RunFolder(tmp_path / "run")
-    said = f"repdyn: {words}; the checkpoint of epoch {epoch} stands. To go on: "
+    said = f"repdyn: {words}; the checkpoint of epoch {epoch} is saved. To continue: "
     assert done.stderr == f"{said}repdyn run {folder.path} --resume --model {MODEL}\n"
-    waits = re.search(r"stopping after this epoch, in about \d+ s; again to stop", done.stdout)
+    pattern = r"stopping after this epoch, in about \d+ s; signal again to stop"
+    waits = re.search(pattern, done.stdout)
     assert bool(waits) == (grace > 0)
     assert folder.checkpoint().attrs["epoch"] == epoch
     assert folder.epochs() == [0, 1]
@@ -111,7 +112,7 @@ def test_the_first_signal_waits_for_an_epoch_that_ends_in_the_grace_time(clock):
     clock.now += 10.0
     stopping.stop_if_asked(2)
     stopping.handle(TERM, None)
-    assert said == ["stopping after this epoch, in about 20 s; again to stop at once."]
+    assert said == ["stopping after this epoch, in about 20 s; signal again to stop at once."]
     with pytest.raises(Interrupted, match="after epoch 3, which is saved") as caught:
         stopping.stop_if_asked(3)
     assert caught.value.signal == TERM

@@ -148,10 +148,10 @@ def report_files(
         watcher.message(f"ignored, without an epoch: {format_names(checkpoints.ignored)}.")
     epochs = list(checkpoints.files)
     missing = epochs[-1] - epochs[0] + 1 - len(epochs)
-    gaps = f"; {missing} epochs between them are missing" if missing else ""
+    gaps = f"; missing between them: {missing}" if missing else ""
     watcher.message(f"{len(epochs)} checkpoints of epochs {epochs[0]} to {epochs[-1]}{gaps}.")
     if epochs[0] != 0:
         watcher.message("epoch 0, the initialization, is not among them.")
     noise = f"label noise {config.label_noise:g}" if config.label_noise else "labels unchanged"
     pixels = "standardized" if config.standardize else "unchanged"
-    watcher.message(f"{config.dataset}: {noise}; pixels {pixels}.")
+    watcher.message(f"{config.dataset}, as the network receives it: {noise}; pixels {pixels}.")

@@ -8,7 +8,6 @@ import numpy as np
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.measures import Arrays, Measure, Series, State
 from repdyn_keras.measures.threads import parallel_map
-from repdyn_keras.text import format_shape
 
 ESTIMATORS = ("unbiased", "biased")
 # Columns of a matrix product that are summed in float32; the chunks are summed in float64.
@@ -127,7 +126,7 @@ def fingerprint_and_norms(x, b: int, estimator: str) -> tuple[np.ndarray, np.nda
     if x.ndim < 2:
         raise InputError(
             "Expected features of shape (n, ...) with n samples. Received: features of shape "
-            f"{format_shape(x.shape)}."
+            f"{x.shape}."
         )
     epsilon = float(np.finfo(x.dtype if is_floating(x) else np.float64).eps)
     x = x.reshape(len(x), -1).astype(working_dtype(x), copy=False)

@@ -96,7 +96,7 @@ def draw_planes(
     if count and len(classes) < 3:
         raise InputError(
             "Expected evaluation images of at least 3 classes: planes go through images of 3 "
-            f"classes. Received: images of {len(classes)}. Or set planes=0 to record no regions."
+            f"classes. Received: images of {len(classes)}. Set planes=0 to record no regions."
         )
     rng = np.random.default_rng(seed)
     members = {value: np.flatnonzero(labels == value) for value in classes}

@@ -9,7 +9,6 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures import Arrays, Measure, Series, State
 from repdyn_keras.measures.accuracies import SUBSETS, output_accuracies, subset_accuracies
 from repdyn_keras.measures.threads import one_blas_thread
-from repdyn_keras.text import format_shape
 
 L2 = 1e-3
 # The solver stops when the objective is proven to be within this relative distance of its optimum.
@@ -72,7 +71,7 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
     if not np.isfinite(features).all():
         raise InputError(
             "Expected finite features. Received: NaN or infinite values in features of shape "
-            f"{format_shape(features.shape)}."
+            f"{features.shape}."
         )
     present, among = np.unique(labels, return_inverse=True)
     # For a small problem, threads cost more than they gain.
