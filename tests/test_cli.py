@@ -269,7 +269,7 @@ def test_a_run_that_is_there_is_left_as_it_is(place, copy):
         "copy --out copy --resume": ["copy and --out copy", "one folder"],
         "other.toml --out copy --resume": [
             "Expected batch_size = 24, with which",
-            "16 came",
+            "Received: 16",
             "only --epochs",
         ],
         "copy --epochs 2 --resume": ["a run of 3 epochs", "2 came"],

@@ -243,7 +243,7 @@ def check_data(model: keras.Model, head: Head, settings: Settings) -> None:
         "test labels": None if held_out is None else held_out.y,
     }
     is_labelled = any(y is not None for y in labels.values())
-    remedy = "Without labels, only fingerprints are recorded."
+    remedy = "Leave out the labels to record fingerprints alone."
     if is_labelled and head.is_single and not head.has_known_activation:
         raise InputError(
             "Expected a single output unit with the activation sigmoid or none, which tells "
