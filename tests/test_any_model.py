@@ -203,7 +203,7 @@ def test_labels_that_an_output_cannot_have_are_refused(tmp_path):
         (headed(unit("relu")), "probability or a logit. Received: 'unit' .* 'relu'.*the labels"),
         (
             keras.Model(images, rows),
-            "number for each class.*'rows' of shape 2 x 2.*leave out the labels",
+            "number for each class.*'rows' of shape 2 x 2.*Leave out the labels",
         ),
     ]:
         assert_input_error(message, message, built, tmp_path, model, x, y)

@@ -131,7 +131,7 @@ layers mine.keras --output LONG | … | dense3
 layers mine.keras --set preset=vit-s16 | preset | Expected no preset
 layers broken:build | SyntaxError | Expected
 layers own:build --set layers=nothing | 'nothing' | one, two
-layers own:inner | a layer of | 'output' | rename
+layers own:inner | a layer of | 'output' | Rename
 layers own:fails | TypeError | \\n | \\x1b | line
 layers own:ends | SystemExit | keras.Model
 layers resnet --set width=100000 | memory | GB
@@ -156,7 +156,7 @@ run tiny.toml --out LONG | name too long | …
 run --resume | Received: nothing | repdyn run RUN --resume
 run tiny.toml --resume | tiny.toml, which is not a folder | --out RUN
 record none | Received: none, which is no folder | weights.h5
-record taken | holds no checkpoints
+record taken | Received: no such file in taken
 record empty --like whole | no run.toml
 record empty --like damaged | UTF-8
 analyze damaged | epoch-000001.nc
