@@ -142,7 +142,7 @@ run --dataset npz:half.npz | half.npz | numpy.savez
 run --dataset folder:none | none, which does not exist
 run --dataset tfds:../x | tfds:NAME
 run --dataset synthetic --set synthetic_train=1000000000 | memory | smaller synthetic_train
-run two.toml --model own:build --dry-run | 3 distinct classes | planes=0
+run two.toml --model own:build --dry-run | at least 3 classes | planes=0
 """
 PLACES = """
 run EMPTY | folder | TOML
