@@ -126,6 +126,6 @@ def test_a_record_with_other_weights_than_the_resumed_training_is_set_aside(tmp_
     assert files_below(folder.set_aside_folder) == ["epoch-000002.nc"]
     assert (folder.set_aside_folder / "epoch-000002.nc").read_bytes() == before[2]
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "epoch 2 was recorded before the training went back to epoch 1" in said
+    assert "before the training was restored at epoch 1" in said
     names = folder.checksums.read()[0]
     assert [name for name in names if folder.checksums.problem_of(name)] == []
