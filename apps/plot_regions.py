@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.errors import InputError, StorageError, unknown
 from repdyn_keras.text import visible
 
 PICTURES = (".png", ".pdf", ".svg")
