@@ -45,8 +45,8 @@ def draw(
     """Draw decision regions of chosen layers, epochs and planes of a recorded run."""
     from repdyn_keras import open_run
     from repdyn_keras.figures import animate_regions, film_strip
-    from repdyn_keras.figures.choose import pick_plane, require
-    from repdyn_keras.figures.style import without_tex
+    from repdyn_keras.figures.parts.lookup import plane_index, require
+    from repdyn_keras.figures.parts.style import without_tex
 
     out = out or Path("regions.gif" if animate else "regions.png")
     check_output(out, animate)
@@ -58,7 +58,7 @@ def draw(
     planes = plane or [0]
     require(dynamics, "regions")
     for number in planes:
-        pick_plane(dynamics, number)
+        plane_index(dynamics, number)
     paths = [out.with_stem(f"{out.stem}-plane{number}") for number in planes]
     paths = paths if len(planes) > 1 else [out]
     if animate:

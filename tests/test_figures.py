@@ -22,11 +22,11 @@ from repdyn_keras.figures import (
     probe_curves,
     similarity_heatmap,
     similarity_heatmaps,
-    style,
 )
-from repdyn_keras.figures.cells import color_range
-from repdyn_keras.figures.epochs import log_position, thinned
-from repdyn_keras.figures.thumbnails import displayable
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.cells import color_range
+from repdyn_keras.figures.parts.maps import displayable
+from repdyn_keras.figures.parts.ticks import log_position, thinned
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
 

@@ -24,7 +24,8 @@ from repdyn_keras.datasets.prepared import parse_name
 from repdyn_keras.dynamics import analyze, compare, open_run
 from repdyn_keras.experiment import record, run
 from repdyn_keras.experiment.folders import run_name
-from repdyn_keras.figures import style
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.lookup import layer_name
 from repdyn_keras.models.own import loaded
 from repdyn_keras.recording.checkpoints import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
 from repdyn_keras.records.netcdf import read_arrays, read_attribute, read_netcdf
@@ -298,7 +299,7 @@ def test_figures_take_names_for_letters(dynamics, hostile_run):
             seen += f"{words}\n"
     assert all(name in seen for name in PLAIN[:3] + PLAIN[4:7]) and "n" * 33 not in seen
     layers = ["a" * 100 + f"{index}" + "b" * 100 for index in range(3)]
-    assert len({figures.names.layer_name(layers, name) for name in layers}) == 3
+    assert len({layer_name(layers, name) for name in layers}) == 3
 
 
 @LONG
