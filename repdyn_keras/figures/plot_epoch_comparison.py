@@ -16,9 +16,9 @@ from repdyn_keras.figures.parts.cells import (
     mark_row,
     triangle,
 )
-from repdyn_keras.figures.parts.lookup import shortened
 from repdyn_keras.figures.parts.page import (
     PictureFile,
+    fitted,
     panel_page,
     png,
     settle,
@@ -96,11 +96,7 @@ def _title_matches(axes: list["Axes"], matches: list[tuple[str, str]]) -> None:
     """Write the names of matching layers over their panels, as long as fits at the present size."""
     room = 72 * size_inches(axes[0])[0] - text_width("A: ", style.PANEL_TITLE)
     names = [name for match in matches for name in match]
-    longest = max(12, *map(len, names))
-    for letters in range(longest, 11, -1):
-        short = dict(zip(names, shortened(names, letters), strict=True))
-        if max(text_width(name, style.PANEL_TITLE) for name in short.values()) <= 0.97 * room:
-            break
+    short = dict(zip(names, fitted(names, room, style.PANEL_TITLE), strict=True))
     look = {"size": style.PANEL_TITLE, "pad": 8, "linespacing": 1.2, "parse_math": False}
     for ax, (a, b) in zip(axes, matches, strict=True):
         title = short[a] if a == b else f"A: {short[a]}\nB: {short[b]}"

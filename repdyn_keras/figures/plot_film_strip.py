@@ -18,13 +18,13 @@ from repdyn_keras.figures.parts.lookup import (
     shortened,
 )
 from repdyn_keras.figures.parts.maps import (
-    KEY,
     SIDE,
     class_handles,
     class_legend,
     draw_discs,
     draw_map,
     draw_mosaic,
+    map_grid,
     settle_maps,
 )
 from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, new_page, png, text_width
@@ -137,8 +137,7 @@ def film_strip(
         "rows: the class that a linear probe on the layer gives; output: the network's own class",
     )
     figure, body = new_page(width, "Decision regions of each layer over training", subtitle)
-    ratios = {"width_ratios": [KEY, width - beside], "height_ratios": [1, 0.01]}
-    ax = body.add_subplot(body.add_gridspec(2, 2, **ratios)[0, 1])
+    ax = body.add_subplot(map_grid(body, width - beside, 1, [1.0])[0, 0])
     position = dynamics["plane_position"].values[index]
     labels = dynamics["plane_label"].values[index]
     x, y, aspect = draw_mosaic(ax, maps, position, labels, SPACE / side, disc=4.6)

@@ -14,15 +14,13 @@ from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.curves import label_fit
 from repdyn_keras.figures.parts.gif import common_palette, encode_gif
 from repdyn_keras.figures.parts.lookup import (
-    MAX_LAYER_NAME,
     layer_index,
     layer_names,
     plane_index,
     require,
-    shortened,
 )
-from repdyn_keras.figures.parts.maps import KEY, SIDE, draw_discs, draw_map, settle_maps
-from repdyn_keras.figures.parts.page import PictureFile, new_page
+from repdyn_keras.figures.parts.maps import SIDE, draw_discs, draw_map, map_grid, settle_maps
+from repdyn_keras.figures.parts.page import PictureFile, fitted, new_page
 from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, label_ends, log_position
 from repdyn_keras.records.atomic import write_bytes
 
@@ -152,28 +150,26 @@ class Scene:
         width = min(style.WIDTH, SIDE + columns * (side + 0.15) + 0.1)
         figure, body = new_page(width, "Decision regions over training", subtitle)
         figure.set_dpi(style.GIF_DPI)
-        # A line for the epoch, the maps, the time bar, and a spare line.
-        heights = [0.3 / side, *[1.0] * lines, 0.1 / side, 0.01]
-        grid = body.add_gridspec(
-            lines + 3, columns + 1, width_ratios=[KEY, *[side] * columns], height_ratios=heights
-        )
+        # A row for the epoch, the maps, and the time bar.
+        heights = [0.3 / side, *[1.0] * lines, 0.1 / side]
+        grid = map_grid(body, columns * side, columns, heights)
         position = dynamics["plane_position"].values[plane]
         labels = dynamics["plane_label"].values[plane]
         any_undefined = bool((maps == np.iinfo(maps.dtype).max).any())
         images = []
-        for index, name in enumerate(shortened(names, MAX_LAYER_NAME)):
+        for index, name in enumerate(fitted(names, 70 * side, style.PANEL_TITLE)):
             line, column = divmod(index, columns)
-            ax = body.add_subplot(grid[1 + line, 1 + column])
-            images.append(draw_map(ax, maps[index, 0], any_undefined))
+            ax = body.add_subplot(grid[1 + line, column])
+            images.append(draw_map(ax, maps[index, 0], any_undefined, "auto"))
             large = side > LARGE
             numbers = large and not style.has_class_names(dynamics)
             draw_discs(ax, position, labels, size=17 if large else 6.5, numbers=numbers)
             shown = f"{name} (the network itself)" if name == "output" and side > 2 else name
             ax.set_title(shown, size=style.PANEL_TITLE, loc="left", pad=4, parse_math=False)
-        top = body.add_subplot(grid[0, 1:])
+        top = body.add_subplot(grid[0, :])
         top.set_axis_off()
         counter = top.text(0, 0, "", size=style.TITLE + 3, weight="bold", color=style.INK)
-        bar = body.add_subplot(grid[1 + lines, 1:])
+        bar = body.add_subplot(grid[1 + lines, :])
         epochs = dynamics["epoch"].values
         elapsed, now = _draw_bar(bar, dynamics, epochs)
         settle_maps(figure, images[0].axes, 1.0, dynamics, plane, maps)
@@ -219,8 +215,8 @@ def _draw_bar(ax: "Axes", dynamics: xr.Dataset, epochs: np.ndarray) -> tuple["Li
     ax.set_xlabel(EPOCH_AXIS, size=style.SMALL, labelpad=2)
     fit = style.perfect_fit_epoch(dynamics)
     if fit is not None and low <= (x := float(log_position(fit))) <= high:
-        ax.plot([x], [2.3], marker="v", markersize=6, **dot)
-        label_fit(ax, fit, x, 2.3)
+        ax.plot([x], [2.3], marker="v", markersize=6, in_layout=False, **dot)
+        label_fit(ax, fit, x, offset=13)
     return elapsed, now
 
 

@@ -62,17 +62,18 @@ def mark_fit(ax: "Axes", dynamics: xr.Dataset, *, labelled: bool) -> None:
         return
     ax.axvline(x, color=style.FAINT, linewidth=1.1, linestyle=(0, (3, 2)), zorder=1)
     if labelled:
-        label_fit(ax, fit, x, 1.0, color=style.FAINT, xycoords=("data", "axes fraction"))
+        label_fit(ax, fit, x, offset=4, color=style.FAINT)
 
 
-def label_fit(ax: "Axes", fit: float, x: float, y: float, **look: object) -> None:
-    """Write the epoch of perfect fit above a point, towards the middle of the x axis."""
+def label_fit(ax: "Axes", fit: float, x: float, offset: float, **look: object) -> None:
+    """Write the epoch of perfect fit above the Axes, `offset` points away, where there is room."""
     low, high = ax.get_xlim()
     share = (x - low) / (high - low)
     ax.annotate(
         f"perfect fit of the given labels: epoch {fit:g}",
-        (x, y),
-        xytext=(0, 4),
+        (x, 1),
+        xytext=(0, offset),
+        xycoords=("data", "axes fraction"),
         textcoords="offset points",
         annotation_clip=False,
         ha="left" if share < 0.3 else "right" if share > 0.7 else "center",

@@ -11,7 +11,8 @@ from repdyn_keras.figures.parts.page import settle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.gridspec import GridSpecFromSubplotSpec
     from matplotlib.image import AxesImage
     from matplotlib.legend import Legend
     from matplotlib.patches import Patch
@@ -26,17 +27,20 @@ IMAGE, CAPTION, GAP = 0.30, 0.085, 0.05
 MAX_CAPTION = 11
 
 
-def draw_map(ax: "Axes", classes: np.ndarray, hatch: bool | None = None) -> "AxesImage":
+def draw_map(
+    ax: "Axes", classes: np.ndarray, hatch: bool | None = None, aspect: str = "equal"
+) -> "AxesImage":
     """Draw a map of classes, row 0 at the bottom.
 
     Args:
         ax: Axes to draw into.
         classes: (row, column) unsigned integers; the dtype's maximum is "undefined".
         hatch: whether to draw the hatch for "undefined" below it; None: if this map needs it.
+        aspect: "equal", or "auto" to fill Axes that `settle_maps` makes square.
     """
     rows, columns = classes.shape
     image = style.class_image(classes)
-    shown = ax.imshow(image, origin="lower", interpolation="nearest", zorder=1)
+    shown = ax.imshow(image, origin="lower", interpolation="nearest", aspect=aspect, zorder=1)
     if (image[..., 3] == 0).any() if hatch is None else hatch:
         style.hatch_undefined(ax, columns, rows)
     # The discs of the three images must not change the limits.
@@ -156,6 +160,23 @@ def class_legend(owner: "Axes | Figure", handles: Sequence["Patch"], **look: Any
     return legend
 
 
+def map_grid(
+    body: "SubFigure", width: float, columns: int, heights: Sequence[float]
+) -> "GridSpecFromSubplotSpec":
+    """A grid for maps, and beside it, at the left, the cell of a plane's key.
+
+    Args:
+        body: of `new_page`.
+        width: of the maps, in inches.
+        columns: of the grid.
+        heights: of its rows; a spare row is added, see `settle`.
+
+    """
+    outer = body.add_gridspec(1, 2, width_ratios=[KEY, width])
+    ratios = [*heights, 0.01]
+    return outer[0, 1].subgridspec(len(ratios), columns, height_ratios=ratios)
+
+
 def settle_maps(
     figure: "Figure", panel: "Axes", aspect: float, dynamics: xr.Dataset, plane: int, classes: Any
 ) -> None:
@@ -163,14 +184,14 @@ def settle_maps(
 
     Args:
         figure: of `new_page`.
-        panel: one of the maps, in a grid whose first column and last row are empty.
+        panel: one of the maps, in a grid of `map_grid`.
         aspect: height of the panel over its width.
         dynamics: holds `plane_position`, `plane_label` and perhaps `plane_image`.
         plane: index of the plane.
         classes: all maps.
     """
-    grid = panel.get_gridspec()
-    key = panel.figure.add_subplot(grid[:, 0], box_aspect=1, anchor="NW", facecolor="#FAFAFA")
+    cell = panel.get_subplotspec().get_topmost_subplotspec().get_gridspec()[0, 0]
+    key = panel.figure.add_subplot(cell, box_aspect=1, anchor="NW", facecolor="#FAFAFA")
     key.set(xticks=[], yticks=[])
     key.spines[:].set(color="#BBBBBB", linewidth=0.8)
     key.set_title("the three images", size=style.SMALL, loc="left", pad=4)

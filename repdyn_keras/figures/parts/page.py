@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,6 +72,15 @@ def wrapped(text: str, size: float, width: float) -> str:
     return "\n".join(lines)
 
 
+def fitted(names: Sequence[str], width: float, size: float) -> list[str]:
+    """Names of layers, shortened to `width` points, but not to less than 12 letters."""
+    for letters in range(MAX_LAYER_NAME, 11, -1):
+        short = shortened(names, letters)
+        if max(text_width(name, size) for name in short) <= 0.97 * width:
+            break
+    return short
+
+
 def new_page(width: float, title: str, subtitle: str) -> tuple["Figure", "SubFigure"]:
     """A Figure with a title above a SubFigure with a subtitle, which is for the panels.
 
@@ -81,7 +91,7 @@ def new_page(width: float, title: str, subtitle: str) -> tuple["Figure", "SubFig
     place = {"x": MARGIN / width, "ha": "left", "parse_math": False}
     figure.suptitle(title, size=style.TITLE, color=style.INK, weight="bold", **place)
     body = figure.subfigures()
-    lines = wrapped(subtitle, style.LABEL, 72 * (width - 2 * MARGIN))
+    lines = wrapped(subtitle, style.LABEL, 69 * (width - 2 * MARGIN))
     body.suptitle(lines, size=style.LABEL, color=style.FAINT, linespacing=1.25, **place)
     return figure, body
 
