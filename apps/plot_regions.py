@@ -33,7 +33,7 @@ def draw(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="PNG, PDF or SVG file, or GIF with --animate. -planeN is added for several planes. "
+            help="PNG, PDF or SVG file, GIF with --animate. -planeN is added for several planes. "
             "Default: regions.png or regions.gif.",
             show_default=False,
         ),

@@ -123,8 +123,8 @@ def film_strip(
         columns = np.unique(even.round().astype(int)).tolist()
     else:
         columns = [epoch_index(dynamics, epoch) for epoch in epochs]
-    maps = regions.isel(plane=index, layer=rows, epoch=columns)
-    maps = maps.transpose("layer", "epoch", "row", "column").values
+    chosen = regions.isel(plane=index, layer=rows, epoch=columns)
+    maps = chosen.transpose("layer", "epoch", "row", "column").values
 
     beside = SIDE + max(text_width(name, style.LABEL) for name in names) / 72 + 0.3
     side = (style.WIDTH - beside) / len(columns) - SPACE
@@ -146,7 +146,7 @@ def film_strip(
     ax.tick_params("y", labelsize=style.LABEL, pad=4)
     ax.set_xticks(x, [str(epoch) for epoch in dynamics["epoch"].values[columns]])
     ax.set_yticks(y, names, parse_math=False)
-    corner = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
+    corner: style.Look = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
     ax.annotate("epoch", (0, 1), xytext=(-4, 5), size=style.SMALL, **corner)
     settle_maps(figure, ax, aspect, dynamics, index, maps)
     return figure

@@ -8,23 +8,27 @@ import xarray as xr
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import (
+    PAIR_SCALE,
     add_legend,
     add_page_bar,
     color_range,
     draw_cells,
+    pair_aspect,
     write_cells,
 )
-from repdyn_keras.figures.parts.lookup import shortened
+from repdyn_keras.figures.parts.lookup import require_nonempty, shortened
 from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle, text_width
-from repdyn_keras.figures.parts.pairs import SCALE, nonempty, pair_aspect, pair_subtitle
 from repdyn_keras.figures.parts.ticks import NAME_SIZE, label_names
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
 # Standard deviations under unrelated data within which a similarity is not distinguished from 0.
 UNRELATED = 2.0
+CROSS = (
+    f"not distinguished from unrelated representations (within {UNRELATED:g} standard deviations "
+    "of 0)"
+)
 MAX_COLUMNS = 3
 # Points of a cell that is wide enough for its value.
 WRITTEN_CELL = 12.0
@@ -53,7 +57,7 @@ def layer_comparison(comparison: xr.Dataset) -> "Figure":
         InputError: the variable is absent or holds no moment.
     """
     dims = ("moment", "layer_a", "layer_b")
-    cka = nonempty(comparison, "cka_layers", dims)
+    cka = require_nonempty(comparison, "cka_layers", dims)
     values = cka.values
     unrelated = np.zeros(values.shape, bool)
     if "cka_layers_null" in comparison:
@@ -66,7 +70,7 @@ def layer_comparison(comparison: xr.Dataset) -> "Figure":
     figure, body, axes = panel_page(
         len(values),
         "Similarity of the layers of two runs (CKA)",
-        pair_subtitle(comparison, about),
+        style.pair_subtitle(comparison, about),
         columns=max(1, min(len(values), MAX_COLUMNS, fitting)),
     )
     low = min(0.0, color_range(values)[0])
@@ -77,8 +81,9 @@ def layer_comparison(comparison: xr.Dataset) -> "Figure":
         ax.set_title(title, size=style.PANEL_TITLE, loc="left", pad=5, linespacing=1.2)
     body.supxlabel("layers of B", size=style.LABEL)
     body.supylabel("layers of A", size=style.LABEL)
-    add_page_bar(axes, values, SCALE)
-    add_legend(figure, _legend_handles(bool(unrelated.any()), bool(np.isnan(values).any())), 1)
+    add_page_bar(axes, values, PAIR_SCALE)
+    cross = {"marker": "x", "linestyle": "none", "color": style.INK, "markersize": 5.0}
+    add_legend(figure, {CROSS: cross} if unrelated.any() else {}, values)
     settle(figure, axes, pair_aspect(rows, columns))
     for index, ax in enumerate(axes):
         label_names(ax, columns, rows)
@@ -91,20 +96,3 @@ def _moment(comparison: xr.Dataset, cka: xr.DataArray, run: str, index: int) -> 
     epoch = float(cka[f"epoch_{run}"].values[index])
     note = " (perfect fit)" if epoch == style.perfect_fit_epoch(comparison, run) else ""
     return f"{run.upper()}: epoch {epoch:g}{note}"
-
-
-def _legend_handles(any_unrelated: bool, any_undefined: bool) -> list["Artist"]:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Artist] = []
-    if any_unrelated:
-        label = (
-            f"not distinguished from unrelated representations (within {UNRELATED:g} standard "
-            "deviations of 0)"
-        )
-        cross = {"marker": "x", "linestyle": "none", "color": style.INK, "markersize": 5.0}
-        handles.append(Line2D([], [], label=label, **cross))
-    if any_undefined:
-        handles.append(Patch(label="undefined (dead layer)", **style.undefined_look()))
-    return handles

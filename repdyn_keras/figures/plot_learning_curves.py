@@ -1,18 +1,19 @@
 """Accuracy of the network over training, on each subset of images."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import xarray as xr
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.curves import ACCURACY, curves_subtitle, draw_curves, mark_fit
 from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, png
-from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis
+from repdyn_keras.figures.parts.ticks import EPOCH_AXIS
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Letters of the subtitle, on one line.
 MAX_SUBTITLE = 150
@@ -20,7 +21,8 @@ MAX_SUBTITLE = 150
 
 def plot_learning_curves(dynamics: xr.Dataset) -> Iterator[PictureFile]:
     """Draw `learning_curves.png`."""
-    yield PictureFile("learning_curves.png", png(learning_curves(dynamics).figure))
+    figure = cast("Figure", learning_curves(dynamics).figure)
+    yield PictureFile("learning_curves.png", png(figure))
 
 
 def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
@@ -37,7 +39,7 @@ def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
         InputError: `probe_accuracy` or the layer `output` is absent.
     """
     ax = axes_or_new(ax, style.WIDTH, 5.2)
-    lines = draw_curves(ax, dynamics, "output", label_axis)
+    lines = draw_curves(ax, dynamics, "output")
     mark_fit(ax, dynamics, labelled=True)
     ax.set_xlabel(EPOCH_AXIS, size=style.LABEL)
     ax.set_ylabel(ACCURACY, size=style.LABEL)

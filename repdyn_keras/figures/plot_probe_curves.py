@@ -9,10 +9,11 @@ from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.curves import curves_subtitle, draw_curves, mark_fit
 from repdyn_keras.figures.parts.lookup import layer_name, layer_names, require
 from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle
-from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, label_ends, log_position
+from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, log_position
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 ASPECT = 0.72
 
@@ -48,9 +49,9 @@ def probe_curves(dynamics: xr.Dataset) -> "Figure":
             "" if fit is None else f"dashed vertical line: perfect fit at epoch {fit:g}",
         ),
     )
-    lines = {}
+    lines: dict[str, Line2D] = {}
     for layer, ax in zip(layers, axes, strict=True):
-        lines |= draw_curves(ax, dynamics, layer, label_ends)
+        lines |= draw_curves(ax, dynamics, layer, ends=True)
         mark_fit(ax, dynamics, labelled=False)
         name = layer_name(layers, layer)
         name = "output (the network itself)" if layer == "output" else name

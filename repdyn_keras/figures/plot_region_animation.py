@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -21,7 +21,7 @@ from repdyn_keras.figures.parts.lookup import (
 )
 from repdyn_keras.figures.parts.maps import SIDE, draw_discs, draw_map, map_grid, settle_maps
 from repdyn_keras.figures.parts.page import PictureFile, fitted, new_page
-from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, label_ends, log_position
+from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, log_position
 from repdyn_keras.records.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def _animation(dynamics: xr.Dataset, layers: list[str] | None, plane: int, secon
     index = plane_index(dynamics, plane)
     names = layer_names(dynamics) if layers is None else layers
     rows = [layer_index(dynamics, name) for name in names]
-    maps = regions.isel(layer=rows, plane=index)
-    maps = maps.transpose("layer", "epoch", "row", "column").values
+    chosen = regions.isel(layer=rows, plane=index)
+    maps = chosen.transpose("layer", "epoch", "row", "column").values
     count = maps.shape[1]
     duration = round(seconds * 100) * 10
     durations = [duration] * (count - 1) + [max(duration, round(LAST_SECONDS * 1000))]
@@ -176,7 +176,7 @@ class Scene:
         label_axis(bar.xaxis, log_position(epochs), epochs)
         for part in (*(image.axes for image in images), elapsed, now, counter):
             part.set_animated(True)
-        canvas = figure.canvas
+        canvas = cast("FigureCanvasAgg", figure.canvas)
         canvas.draw()
         background = canvas.copy_from_bbox(figure.bbox)
         return cls(figure, canvas, background, maps, epochs, images, counter, elapsed, now)
@@ -205,12 +205,12 @@ def _draw_bar(ax: "Axes", dynamics: xr.Dataset, epochs: np.ndarray) -> tuple["Li
         low, high = low - 0.5, high + 0.5
     ax.set(xlim=(low, high), ylim=(-1, 1), yticks=[])
     ax.spines[:].set_visible(False)
-    look: dict[str, Any] = {"linewidth": 6, "solid_capstyle": "butt", "clip_on": False}
+    look: style.Look = {"linewidth": 6, "solid_capstyle": "butt", "clip_on": False}
     ax.plot([low, high], [0, 0], color="#DDDDDD", **look)
     (elapsed,) = ax.plot([low, low], [0, 0], color=style.FAINT, **look)
-    dot: dict[str, Any] = {"color": style.INK, "clip_on": False}
+    dot: style.Look = {"color": style.INK, "clip_on": False}
     (now,) = ax.plot([low], [0], marker="o", markersize=9, **dot)
-    label_ends(ax.xaxis, position, epochs)
+    label_axis(ax.xaxis, position, epochs, ends=True)
     ax.tick_params(which="both", color=style.FAINT, labelsize=style.SMALL)
     ax.set_xlabel(EPOCH_AXIS, size=style.SMALL, labelpad=2)
     fit = style.perfect_fit_epoch(dynamics)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -15,16 +15,15 @@ from repdyn_keras.figures.parts.cells import (
     add_page_bar,
     color_range,
     draw_cells,
-    mark_column,
-    mark_row,
+    mark_epoch,
+    outlined,
     triangle,
 )
 from repdyn_keras.figures.parts.lookup import layer_index, layer_name, layer_names, require
 from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, panel_page, png, settle
-from repdyn_keras.figures.parts.ticks import label_axis, label_ends, label_epochs
+from repdyn_keras.figures.parts.ticks import label_epochs
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -133,11 +132,10 @@ def similarity_heatmaps(dynamics: xr.Dataset, variable: str) -> "Figure":
     body.supxlabel(label, size=style.LABEL)
     body.supylabel("epoch", size=style.LABEL)
     add_page_bar(axes, values, words.scale)
-    handles = _legend_handles(dynamics, variable, bool(np.isnan(values).any()))
-    add_legend(figure, handles, 2 if len(layers) > 1 else 1)
+    add_legend(figure, _explained(dynamics, variable), values)
     settle(figure, axes, 1.0)
     for ax in axes:
-        label_epochs(ax, epochs, epochs, label_axis)
+        label_epochs(ax, epochs, epochs)
     return figure
 
 
@@ -159,16 +157,21 @@ def _draw_heatmap(
 ) -> None:
     epochs = dynamics["epoch"].values
     draw_cells(ax, values, *scale, aspect="auto" if on_page else "equal")
-    label_epochs(ax, epochs, epochs, label_ends if on_page else label_axis)
+    label_epochs(ax, epochs, epochs, ends=on_page)
     phases = _phases(dynamics, variable, layer)
     if phases is not None:
         _draw_borders(ax, phases)
     fit = style.perfect_fit_epoch(dynamics)
-    mark_column(ax, epochs, fit)
-    mark_row(ax, epochs, fit)
+    mark_epoch(ax, epochs, fit, "v")
+    mark_epoch(ax, epochs, fit, "<")
     name = layer_name(dynamics["layer"].values, layer)
     title = name if phases is None else f"{name}\n{phases.text}"
-    look = {"size": style.PANEL_TITLE, "pad": 8, "linespacing": 1.2, "parse_math": False}
+    look: style.Look = {
+        "size": style.PANEL_TITLE,
+        "pad": 8,
+        "linespacing": 1.2,
+        "parse_math": False,
+    }
     ax.set_title(title, loc="left", **look)
 
 
@@ -213,20 +216,10 @@ def _format_p(p: float) -> str:
     return f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
-def _border_look(distinguished: bool) -> dict[str, Any]:
-    from matplotlib.patheffects import Normal, Stroke
-
-    # White with a dark rim is visible on all colours of the scale.
-    return {
-        "color": "white",
-        "linewidth": 1.1 if distinguished else 1.4,
-        "linestyle": "-" if distinguished else (0, (0.1, 2.9)),
-        "dash_capstyle": "round",
-        "path_effects": [
-            Stroke(linewidth=2.1 if distinguished else 2.6, foreground="#1A1A1A"),
-            Normal(),
-        ],
-    }
+def _border_look(distinguished: bool) -> style.Look:
+    if distinguished:
+        return outlined(1.1, 2.1, dash_capstyle="round")
+    return outlined(1.4, 2.6, dash_capstyle="round", linestyle=(0, (0.1, 2.9)))
 
 
 def _draw_borders(ax: "Axes", phases: _Phases) -> None:
@@ -240,26 +233,19 @@ def _draw_borders(ax: "Axes", phases: _Phases) -> None:
             ax.add_line(line)
 
 
-def _legend_handles(dynamics: xr.Dataset, variable: str, any_undefined: bool) -> list["Artist"]:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
+def _explained(dynamics: xr.Dataset, variable: str) -> dict[str, style.Look]:
+    """The labels and looks of the lines that are drawn."""
     drawn = {
         phases.distinguished
         for layer in layer_names(dynamics)
         if (phases := _phases(dynamics, variable, layer)) is not None and phases.borders.size
     }
-    handles: list[Artist] = []
-    if True in drawn:
-        label = f"border between K phases, distinguished from even drift (p ≤ {SIGNIFICANT})"
-        handles.append(Line2D([], [], label=label, **_border_look(True)))
-    if False in drawn:
-        label = f"best split into K parts, not distinguished from even drift (p > {SIGNIFICANT})"
-        handles.append(Line2D([], [], label=label, **_border_look(False)))
+    labels = {
+        True: f"border between K phases, distinguished from even drift (p ≤ {SIGNIFICANT})",
+        False: f"best split into K parts, not distinguished from even drift (p > {SIGNIFICANT})",
+    }
+    explained = {labels[kind]: _border_look(kind) for kind in labels if kind in drawn}
     fit = style.perfect_fit_epoch(dynamics)
     if fit is not None:
-        label = f"perfect fit of the given labels: epoch {fit:g}"
-        handles.append(Line2D([], [], label=label, **triangle("v")))
-    if any_undefined:
-        handles.append(Patch(label="undefined (dead layer)", **style.undefined_look()))
-    return handles
+        explained[f"perfect fit of the given labels: epoch {fit:g}"] = triangle("v")
+    return explained

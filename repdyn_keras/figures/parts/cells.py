@@ -1,12 +1,12 @@
 """Similarities as a grid of coloured cells: the cells, what is written in them, and their scale."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.page import size_inches, text_width
+from repdyn_keras.figures.parts.page import place_of, size_inches, text_width
 from repdyn_keras.figures.parts.ticks import cell_position
 
 if TYPE_CHECKING:
@@ -17,12 +17,19 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 VALUE_SIZES = (7.5, 7.0, 6.5, 6.0)
+# Height of a panel of two runs over its width, beyond which cells are not square.
+MIN_ASPECT, MAX_ASPECT = 0.75, 1.4
+PAIR_SCALE = "CKA of A with B (1 = same\nrepresentation, 0 = unrelated)"
 # Length of the colour bar, in heights of a panel.
 BAR = 1.5
 
 
 def draw_cells(
-    ax: "Axes", values: np.ndarray, low: float, high: float, aspect: str = "auto"
+    ax: "Axes",
+    values: np.ndarray,
+    low: float,
+    high: float,
+    aspect: Literal["equal", "auto"] = "auto",
 ) -> "AxesImage":
     """Draw similarities as coloured cells, row 0 at the bottom. NaN is hatched.
 
@@ -60,23 +67,39 @@ def color_range(values: np.ndarray) -> tuple[float, float]:
     return min(0.9, float(np.floor(minimum * 10 + 1e-9) / 10)), 1.0
 
 
-def mark_column(ax: "Axes", epochs: np.ndarray, epoch: float | None) -> None:
-    """Draw a triangle above an epoch of the x axis, if it lies within the recorded ones."""
-    if epoch is not None and epochs[0] <= epoch <= epochs[-1]:
-        at, transform = cell_position(epochs, epoch), ax.get_xaxis_transform()
-        ax.plot(at, 1.018, transform=transform, gid="perfect fit", clip_on=False, **triangle("v"))
+def pair_aspect(rows: Sized, columns: Sized) -> float:
+    """Height over width of a panel of two runs, for square cells as far as possible."""
+    return float(np.clip(len(rows) / len(columns), MIN_ASPECT, MAX_ASPECT))
 
 
-def mark_row(ax: "Axes", epochs: np.ndarray, epoch: float | None) -> None:
-    """Draw a triangle to the right of an epoch of the y axis, if it lies within the recorded."""
-    if epoch is not None and epochs[0] <= epoch <= epochs[-1]:
-        at, transform = cell_position(epochs, epoch), ax.get_yaxis_transform()
-        ax.plot(1.018, at, transform=transform, gid="perfect fit", clip_on=False, **triangle("<"))
+def mark_epoch(ax: "Axes", epochs: np.ndarray, epoch: float | None, marker: str) -> None:
+    """Draw a triangle at an epoch, if it lies within the recorded ones.
+
+    Args:
+        ax: Axes of the cells.
+        epochs: the recorded ones.
+        epoch: to mark.
+        marker: "v" above a column, "<" to the right of a row.
+    """
+    if epoch is None or not epochs[0] <= epoch <= epochs[-1]:
+        return
+    x, y, transform = cell_position(epochs, epoch), 1.018, ax.get_xaxis_transform()
+    if marker == "<":
+        x, y, transform = y, x, ax.get_yaxis_transform()
+    ax.plot(x, y, transform=transform, gid="perfect fit", clip_on=False, **triangle(marker))
 
 
-def triangle(marker: str) -> dict[str, Any]:
+def triangle(marker: str) -> style.Look:
     """Keyword arguments of a line that is a triangle pointing at an epoch."""
     return {"marker": marker, "linestyle": "none", "color": style.INK, "markersize": 5.0}
+
+
+def outlined(width: float, rim: float, **look: Any) -> style.Look:
+    """Keyword arguments of a white line with a dark rim, visible on all colours of the scale."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    effects = [Stroke(linewidth=rim, foreground="#1A1A1A"), Normal()]
+    return {"color": "white", "linewidth": width, "path_effects": effects, **look}
 
 
 def write_cells(ax: "Axes", values: np.ndarray, crossed: np.ndarray) -> None:
@@ -90,7 +113,7 @@ def write_cells(ax: "Axes", values: np.ndarray, crossed: np.ndarray) -> None:
     across, down = (
         72 * side / cells for side, cells in zip(size_inches(ax), values.T.shape, strict=True)
     )
-    look: dict[str, Any] = {"marker": "x", "markeredgewidth": 0.7, "gid": "cross"}
+    look: style.Look = {"marker": "x", "markeredgewidth": 0.7, "gid": "cross"}
     for row, column in np.argwhere(crossed):
         size = min(5.0, 0.4 * across, 0.4 * down)
         ax.plot(column, row, color=_ink(ax, values[row, column]), markersize=size, **look)
@@ -114,8 +137,8 @@ def short_number(value: float) -> str:
 
 
 def _ink(ax: "Axes", value: float) -> str:
-    image = ax.images[0]
-    return style.ink_on(image.cmap(image.norm(value))[:3])
+    red, green, blue, _ = ax.images[0].to_rgba(np.array([value]))[0].tolist()
+    return style.ink_on((red, green, blue))
 
 
 def add_bar(axes: Sequence["Axes"], values: np.ndarray, label: str, **place: Any) -> "Colorbar":
@@ -139,7 +162,7 @@ def add_bar(axes: Sequence["Axes"], values: np.ndarray, label: str, **place: Any
 
 def add_page_bar(axes: Sequence["Axes"], values: np.ndarray, label: str) -> "Colorbar":
     """Add the colour bar of a page of panels, beside the upper ones; see `add_bar`."""
-    length = min(1.0, BAR / axes[0].get_gridspec().nrows)
+    length = min(1.0, BAR / place_of(axes[0]).get_gridspec().nrows)
     return add_bar(
         axes,
         values,
@@ -152,8 +175,21 @@ def add_page_bar(axes: Sequence["Axes"], values: np.ndarray, label: str) -> "Col
     )
 
 
-def add_legend(figure: "Figure", handles: Sequence["Artist"], columns: int) -> None:
-    """Add a legend below the panels, if there is anything to explain."""
+def add_legend(figure: "Figure", lines: Mapping[str, style.Look], values: np.ndarray) -> None:
+    """Add a legend below the panels, if there is anything to explain.
+
+    Args:
+        figure: of `panel_page`.
+        lines: labels, and keyword arguments of their lines.
+        values: (panel, row, column) everything that is drawn; NaN is explained.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Artist] = [Line2D([], [], label=label, **look) for label, look in lines.items()]
+    if np.isnan(values).any():
+        handles.append(Patch(label="undefined (dead layer)", **style.undefined_look()))
     if handles:
+        columns = 2 if len(values) > 1 else 1
         look = {"frameon": False, "fontsize": style.SMALL, "handlelength": 2.6}
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, **look)

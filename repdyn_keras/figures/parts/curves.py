@@ -1,6 +1,6 @@
 """Accuracies of one layer as lines over epochs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -8,7 +8,7 @@ import xarray as xr
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import layer_index, require
 from repdyn_keras.figures.parts.page import quiet_frame
-from repdyn_keras.figures.parts.ticks import Label, log_position
+from repdyn_keras.figures.parts.ticks import label_axis, log_position
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,18 +17,10 @@ if TYPE_CHECKING:
 ACCURACY = "accuracy (share of images, 1 = all)"
 
 
-def draw_curves(ax: "Axes", dynamics: xr.Dataset, layer: str, label: Label) -> dict[str, "Line2D"]:
-    """Draw one line for each recorded subset.
-
-    Args:
-        ax: Axes to draw into.
-        dynamics: holds `probe_accuracy`.
-        layer: its name.
-        label: `label_axis`, or `label_ends` before a layout.
-
-    Returns:
-        The lines by subset.
-    """
+def draw_curves(
+    ax: "Axes", dynamics: xr.Dataset, layer: str, ends: bool = False
+) -> dict[str, "Line2D"]:
+    """Draw one line for each recorded subset; returns the lines. For `ends` see `label_axis`."""
     accuracy = require(dynamics, "probe_accuracy")
     accuracy = accuracy.isel(layer=layer_index(dynamics, layer))
     epochs = accuracy["epoch"].values
@@ -50,7 +42,7 @@ def draw_curves(ax: "Axes", dynamics: xr.Dataset, layer: str, label: Label) -> d
     ax.set_axisbelow(True)
     room = 0.03 * max(position[-1] - position[0], 1)
     ax.set_xlim(position[0] - room, position[-1] + room)
-    label(ax.xaxis, position, epochs)
+    label_axis(ax.xaxis, position, epochs, ends)
     return lines
 
 
@@ -65,7 +57,7 @@ def mark_fit(ax: "Axes", dynamics: xr.Dataset, *, labelled: bool) -> None:
         label_fit(ax, fit, x, offset=4, color=style.FAINT)
 
 
-def label_fit(ax: "Axes", fit: float, x: float, offset: float, **look: object) -> None:
+def label_fit(ax: "Axes", fit: float, x: float, offset: float, **look: Any) -> None:
     """Write the epoch of perfect fit above the Axes, `offset` points away, where there is room."""
     low, high = ax.get_xlim()
     share = (x - low) / (high - low)

@@ -1,6 +1,6 @@
 """Layers, epochs, planes and variables of a Dataset, and names short enough to draw."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -23,6 +23,17 @@ def require(dynamics: xr.Dataset, variable: str, hint: str = NO_REGIONS) -> xr.D
     if variable in dynamics:
         return dynamics[variable]
     raise unknown("variable", variable, map(str, dynamics.data_vars), hint)
+
+
+def require_nonempty(comparison: xr.Dataset, variable: str, dims: Sequence[str]) -> xr.DataArray:
+    """A variable in an order of dimensions; InputError where it is absent or empty."""
+    values = require(comparison, variable, "Expected a comparison of two runs.").transpose(*dims)
+    if values.size == 0:
+        sizes = ", ".join(f"{name} = {size}" for name, size in values.sizes.items())
+        raise InputError(
+            f"Expected at least one {dims[0]} in {variable}. Received: an empty one ({sizes})."
+        )
+    return values
 
 
 def layer_names(dynamics: xr.Dataset) -> list[str]:

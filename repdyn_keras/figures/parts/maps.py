@@ -1,13 +1,13 @@
 """Decision regions: maps of a plane, and the images and classes that explain them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.page import settle
+from repdyn_keras.figures.parts.page import place_of, settle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
 MAX_IN_LEGEND = 20
-FRAME = {"edgecolor": "#888888", "linewidth": 0.5}
+FRAME: style.Look = {"edgecolor": "#888888", "linewidth": 0.5}
 # Inches: width of the key, and of a page's left column with the key and the legend.
 KEY, SIDE = 2.0, 2.45
 # Parts of the key's width: side of an image, height of its caption, distance to the next image.
@@ -28,7 +28,10 @@ MAX_CAPTION = 11
 
 
 def draw_map(
-    ax: "Axes", classes: np.ndarray, hatch: bool | None = None, aspect: str = "equal"
+    ax: "Axes",
+    classes: np.ndarray,
+    hatch: bool | None = None,
+    aspect: Literal["equal", "auto"] = "equal",
 ) -> "AxesImage":
     """Draw a map of classes, row 0 at the bottom.
 
@@ -106,7 +109,7 @@ def draw_discs(
     """
     x, y = position[:, 1], position[:, 0]
     colors = [style.class_color(int(label)) for label in labels]
-    look: dict[str, Any] = {"clip_on": False, "in_layout": False}
+    look: style.Look = {"clip_on": False, "in_layout": False}
     ax.scatter(x, y, s=(size + 2.6) ** 2, color=style.INK, linewidth=0, zorder=3, **look)
     ax.scatter(x, y, s=size**2, color=colors, edgecolor="white", linewidth=1.1, zorder=4, **look)
     if numbers:
@@ -178,7 +181,12 @@ def map_grid(
 
 
 def settle_maps(
-    figure: "Figure", panel: "Axes", aspect: float, dynamics: xr.Dataset, plane: int, classes: Any
+    figure: "Figure",
+    panel: "Axes",
+    aspect: float,
+    dynamics: xr.Dataset,
+    plane: int,
+    classes: np.ndarray,
 ) -> None:
     """Add the plane's key and the classes' legend to the left of maps, and lay out the page.
 
@@ -190,7 +198,7 @@ def settle_maps(
         plane: index of the plane.
         classes: all maps.
     """
-    cell = panel.get_subplotspec().get_topmost_subplotspec().get_gridspec()[0, 0]
+    cell = place_of(panel).get_topmost_subplotspec().get_gridspec()[0, 0]
     key = panel.figure.add_subplot(cell, box_aspect=1, anchor="NW", facecolor="#FAFAFA")
     key.set(xticks=[], yticks=[])
     key.spines[:].set(color="#BBBBBB", linewidth=0.8)
@@ -214,33 +222,28 @@ def _draw_images(key: "Axes", dynamics: xr.Dataset, plane: int) -> None:
     position = dynamics["plane_position"].values[plane]
     sides = np.array([dynamics.sizes["row"], dynamics.sizes["column"]])
     centre = ((position + 0.5) / sides)[:, ::-1]
-    pictures = plane_pictures(dynamics, plane)
+    # Inputs that are not images have no height and width.
+    pictures = dynamics["plane_image"].values[plane] if "plane_image" in dynamics else None
     box = key.get_position()
     for corner, (x, y) in enumerate(_apart(centre - [IMAGE / 2, (IMAGE - CAPTION) / 2])):
         label = int(dynamics["plane_label"].values[plane, corner])
         color = style.class_color(label)
+        look: style.Look
         rect = (box.x0 + x * box.width, box.y0 + y * box.height)
         picture = key.figure.add_axes((*rect, IMAGE * box.width, IMAGE * box.height))
         picture.set(xticks=[], yticks=[])
         picture.set_label(f"image of {style.class_name(dynamics, label)}")
-        if pictures is not None:
-            picture.imshow(pictures[corner], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        if pictures is not None and pictures.ndim == 4:
+            look = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+            picture.imshow(displayable(pictures[corner]), **look)
         else:
             picture.patch.set_facecolor(color)
             if not style.has_class_names(dynamics):
-                look: dict[str, Any] = {"ha": "center", "va": "center"}
-                look["transform"] = picture.transAxes
+                look = {"ha": "center", "va": "center", "transform": picture.transAxes}
                 picture.text(0.5, 0.5, str(label), size=14, color=style.ink_on(color), **look)
         picture.spines[:].set(color=color, linewidth=2.6)
         caption = style.class_name(dynamics, label, MAX_CAPTION)
         picture.set_xlabel(caption, size=style.SMALL, labelpad=2.5, parse_math=False)
-
-
-def plane_pictures(dynamics: xr.Dataset, plane: int) -> list[np.ndarray] | None:
-    """The three images of a plane, or None if the inputs are not images."""
-    if "plane_image" not in dynamics or dynamics["plane_image"].ndim != 5:
-        return None
-    return [displayable(image) for image in dynamics["plane_image"].values[plane]]
 
 
 def displayable(image: np.ndarray) -> np.ndarray:

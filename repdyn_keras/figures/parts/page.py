@@ -4,7 +4,9 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import numpy as np
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
@@ -12,6 +14,7 @@ from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.gridspec import SubplotSpec
     from matplotlib.legend import Legend
 
 # Inches: around panels and text, and to the left of the heading.
@@ -27,7 +30,9 @@ class PictureFile(NamedTuple):
     data: bytes
 
 
-def new_figure(width: float, height: float, layout: str | None = None) -> "Figure":
+def new_figure(
+    width: float, height: float, layout: Literal["constrained"] | None = None
+) -> "Figure":
     """An empty Figure of so many inches, unknown to pyplot: nothing to close, no display needed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -90,7 +95,7 @@ def new_page(width: float, title: str, subtitle: str) -> tuple["Figure", "SubFig
     figure = new_figure(width, width)
     place = {"x": MARGIN / width, "ha": "left", "parse_math": False}
     figure.suptitle(title, size=style.TITLE, color=style.INK, weight="bold", **place)
-    body = figure.subfigures()
+    body = cast("SubFigure", figure.subfigures())
     lines = wrapped(subtitle, style.LABEL, 69 * (width - 2 * MARGIN))
     body.suptitle(lines, size=style.LABEL, color=style.FAINT, linespacing=1.25, **place)
     return figure, body
@@ -114,10 +119,9 @@ def panel_page(
     figure, body = new_page(min(style.WIDTH, BESIDE + PANEL * columns), title, subtitle)
     grid = body.add_gridspec(math.ceil(count / columns), columns)
     axes = [body.add_subplot(grid[index]) for index in range(count)]
-    for ax in axes:
-        spec = ax.get_subplotspec()
-        shown = {"labelbottom": spec.is_last_row(), "labelleft": spec.is_first_col()}
-        ax.tick_params(labelsize=style.SMALL, **shown)
+    for index, ax in enumerate(axes):
+        lowest, first = index // columns == (count - 1) // columns, index % columns == 0
+        ax.tick_params(labelsize=style.SMALL, labelbottom=lowest, labelleft=first)
     return figure, body, axes
 
 
@@ -138,9 +142,10 @@ def settle(
 
     # An engine of the figure would be run, and the figure drawn twice, whenever it is saved.
     engine = ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD, wspace=0, hspace=0)
-    grid, spec = panels[0].get_gridspec(), panels[0].get_subplotspec()
+    spec = place_of(panels[0])
+    grid = spec.get_gridspec()
     width, height = figure.get_size_inches()
-    ratios = [float(ratio) for ratio in grid.get_height_ratios()]
+    ratios = np.array(grid.get_height_ratios(), float).tolist()
     ratio = ratios[spec.rowspan.start]
     # Generous, so that no panel collapses in the first pass.
     height = 6.0 + 4.0 * sum(ratios) / ratio
@@ -164,6 +169,11 @@ def settle(
         # After the layout: tick labels of a panel above an empty cell hang into that cell.
         for ax in panels[-grid.ncols :]:
             ax.tick_params(labelbottom=True)
+
+
+def place_of(ax: "Axes") -> "SubplotSpec":
+    """The place of a panel in its grid."""
+    return cast("SubplotSpec", ax.get_subplotspec())
 
 
 def size_inches(ax: "Axes") -> tuple[float, float]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Color = tuple[float, float, float]
+# Keyword arguments of matplotlib.
+Look = dict[str, Any]
 
 # A subset of the colours of Paul Tol and of Okabe and Ito. An exchange search maximized the OKLab
 # distance of the closest pair, for normal vision and, after Machado et al. (2009), for protanopia,
@@ -49,7 +51,7 @@ MAX_TITLE = 200
 MAX_CLASS_NAME = 18
 
 # Line styles and markers differ too, for prints without colour.
-SUBSETS: dict[str, dict[str, Any]] = {
+SUBSETS: dict[str, Look] = {
     "train": {"color": "#222222", "linestyle": "-", "linewidth": 1.6},
     "clean": {"color": "#33BBEE", "linestyle": (0, (5, 1.6)), "linewidth": 1.8},
     "mislabeled_given": {"color": "#CC3311", "linestyle": "-", "marker": "o"},
@@ -144,7 +146,7 @@ def ink_on(color: Color) -> str:
     return "black" if luminance > 0.18 else "white"
 
 
-def subset_line(name: str) -> dict[str, Any]:
+def subset_line(name: str) -> Look:
     """Keyword arguments of `Axes.plot` for the accuracy on a subset of images."""
     return {"linewidth": 1.6, "markersize": 3.8, "markeredgewidth": 1.1, **SUBSETS[name]}
 
@@ -156,7 +158,7 @@ def hatch_undefined(ax: "Axes", columns: int, rows: int) -> None:
     ax.add_patch(Rectangle((-0.5, -0.5), columns, rows, zorder=0, **undefined_look()))
 
 
-def undefined_look() -> dict[str, Any]:
+def undefined_look() -> Look:
     """Keyword arguments of a patch for undefined values."""
     return {
         "facecolor": UNDEFINED_FACE,
@@ -174,6 +176,13 @@ def run_title(dynamics: xr.Dataset) -> str:
 def title_of(title: object) -> str:
     """A title on one line, shortened for a heading. Draw it with `parse_math=False`."""
     return visible(title or "", MAX_TITLE)
+
+
+def pair_subtitle(comparison: xr.Dataset, about: str) -> str:
+    """The titles of both runs, and what is drawn."""
+    titles = [title_of(comparison.attrs.get(f"title_{run}")) for run in "ab"]
+    named = [f"{run}: {title}" for run, title in zip("AB", titles, strict=True) if title]
+    return joined(*named, about)
 
 
 def joined(*parts: str) -> str:

@@ -1,6 +1,6 @@
 """Epochs and names at the ticks of an axis, as many as fit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +11,6 @@ from repdyn_keras.figures.parts.page import size_inches, text_width
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-
-Label = Callable[["Axis", np.ndarray, np.ndarray], None]
 
 EPOCH_AXIS = "epoch (axis: log2(1 + epoch); 0 = before training)"
 NAME_SIZE = 8.0
@@ -53,33 +51,26 @@ def thinned(positions: np.ndarray, max_count: int) -> np.ndarray:
     return np.array([*kept, last])
 
 
-def label_ends(axis: "Axis", positions: np.ndarray, epochs: np.ndarray) -> None:
-    """Write the first and the last epoch only: a layout needs as much room for them as for all."""
-    axis.set_ticks(positions[[0, -1]], labels=[str(int(epochs[i])) for i in (0, -1)])
-
-
-def label_axis(axis: "Axis", positions: np.ndarray, epochs: np.ndarray) -> None:
+def label_axis(axis: "Axis", positions: np.ndarray, epochs: np.ndarray, ends: bool = False) -> None:
     """Write as many epoch numbers as fit at the present size; minor ticks mark the others.
 
-    Panels whose labels are hidden get no minor ticks, which take long to make.
+    Args:
+        axis: whose ticks are set; one whose labels are hidden gets no minor ticks, which are slow.
+        positions, epochs: (n,) places on the axis, and their numbers.
+        ends: write only the first and the last, as long as the size is not final.
     """
     room = text_width(str(int(np.max(epochs))), style.SMALL) + style.SMALL
-    chosen = thinned(positions, int(_length(axis) / room))
+    chosen = thinned(positions, 2 if ends else int(_length(axis) / room))
     axis.set_ticks(positions[chosen], labels=[str(int(epochs[i])) for i in chosen])
-    if axis.get_tick_params().get("labelbottom" if axis.axis_name == "x" else "labelleft", True):
+    shown = "labelbottom" if axis is axis.axes.xaxis else "labelleft"
+    if not ends and axis.get_tick_params().get(shown, True):
         axis.set_ticks(np.delete(positions, chosen), minor=True)
 
 
-def label_epochs(ax: "Axes", columns: np.ndarray, rows: np.ndarray, label: Label) -> None:
-    """Write epoch numbers at the cells of a grid.
-
-    Args:
-        ax: Axes of the cells.
-        columns, rows: (column,) and (row,) epochs.
-        label: `label_axis`, or `label_ends` before the layout.
-    """
+def label_epochs(ax: "Axes", columns: np.ndarray, rows: np.ndarray, ends: bool = False) -> None:
+    """Write epoch numbers at the cells of a grid, (column,) and (row,); see `label_axis`."""
     for axis, epochs in ((ax.xaxis, columns), (ax.yaxis, rows)):
-        label(axis, np.arange(len(epochs)), epochs)
+        label_axis(axis, np.arange(len(epochs)), epochs, ends)
     ax.tick_params(which="major", length=3, labelsize=style.SMALL)
     ax.tick_params(which="minor", length=1.5, color=style.FAINT)
 
@@ -94,4 +85,4 @@ def label_names(ax: "Axes", columns: list[str], rows: list[str]) -> None:
 
 def _length(axis: "Axis") -> float:
     """The length of an axis in points."""
-    return 72 * size_inches(axis.axes)[0 if axis.axis_name == "x" else 1]
+    return 72 * size_inches(axis.axes)[0 if axis is axis.axes.xaxis else 1]
