@@ -11,7 +11,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from repdyn_keras.figures.parts.page import PictureFile
+from repdyn_keras.figures.parts.page import PictureFile, write_file
 from repdyn_keras.figures.parts.style import without_tex
 from repdyn_keras.figures.plot_epoch_comparison import epoch_comparison, plot_epoch_comparison
 from repdyn_keras.figures.plot_film_strip import decision_regions, film_strip, plot_film_strip
@@ -24,7 +24,6 @@ from repdyn_keras.figures.plot_similarity import (
     similarity_heatmap,
     similarity_heatmaps,
 )
-from repdyn_keras.records.atomic import write_bytes
 
 __all__ = [
     "FIGURES",
@@ -126,7 +125,7 @@ def draw_all(
     dynamics: xr.Dataset,
     folder: str | os.PathLike[str],
     progress: Callable[[str], None] | None = None,
-    write: Callable[[Path, bytes], None] | None = None,
+    write: Callable[[Path, bytes], None] = write_file,
 ) -> list[Path]:
     """Write every figure of a run for which the Dataset holds the variables, see `FIGURES`.
 
@@ -134,7 +133,7 @@ def draw_all(
         dynamics: the Dataset of a run.
         folder: created if necessary; files of the same names are replaced.
         progress: called with a line of text after each file.
-        write: writes a file; None: `records.atomic.write_bytes`.
+        write: writes each file.
 
     Returns:
         The files, in the order of drawing.
@@ -163,7 +162,7 @@ def draw_comparison(
     Raises:
         StorageError: a file cannot be written. It is then unchanged.
     """
-    return _draw("comparison", comparison, Path(folder), progress, None)
+    return _draw("comparison", comparison, Path(folder), progress, write_file)
 
 
 def _draw(
@@ -171,11 +170,8 @@ def _draw(
     dataset: xr.Dataset,
     folder: Path,
     progress: Callable[[str], None] | None,
-    write: Callable[[Path, bytes], None] | None,
+    write: Callable[[Path, bytes], None],
 ) -> list[Path]:
-    if write is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write = write_bytes
     written = []
     for entry in FIGURES:
         present = all(name in dataset and dataset[name].size for name in entry.requires)

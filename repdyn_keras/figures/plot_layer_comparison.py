@@ -40,7 +40,7 @@ def plot_layer_comparison(comparison: xr.Dataset) -> Iterator[PictureFile]:
 
 
 def layer_comparison(comparison: xr.Dataset) -> "Figure":
-    """CKA of every layer of run A with every layer of run B, one panel a moment; 1 = identical.
+    """CKA of every layer of run A with every layer of run B at each moment; 1 = identical.
 
     Layers of A go upwards, those of B across. NaN is hatched. Values are written if they fit. A
     cross stands for a value within two standard deviations of 0 under unrelated data.

@@ -20,9 +20,8 @@ from repdyn_keras.figures.parts.lookup import (
     require,
 )
 from repdyn_keras.figures.parts.maps import SIDE, draw_discs, draw_map, map_grid, settle_maps
-from repdyn_keras.figures.parts.page import PictureFile, fitted, new_page
+from repdyn_keras.figures.parts.page import PictureFile, fitted, new_page, write_file
 from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, log_position
-from repdyn_keras.records.atomic import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +51,7 @@ def animate_regions(
     plane: int = 0,
     path: str | os.PathLike[str] = "regions.gif",
     seconds_per_frame: float = SECONDS,
-    write: Callable[[Path, bytes], None] = write_bytes,
+    write: Callable[[Path, bytes], None] = write_file,
 ) -> Path:
     """Write decision regions on one plane as an endless GIF, one frame for each recorded epoch.
 
@@ -64,7 +63,7 @@ def animate_regions(
             `plane_label`, and `plane_image` if the inputs are images.
         layers: names in the order of drawing; None: all.
         plane: its number.
-        path: ends with .gif, in an existing folder; a file of the same name is replaced.
+        path: ends with .gif; a file of the same name is replaced.
         seconds_per_frame: 0.02 to 600.
         write: writes the file.
 

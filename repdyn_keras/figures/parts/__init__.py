@@ -1,1 +1,1 @@
-"""What pictures are made of: pages, ticks, cells, region maps, colours and files."""
+"""Building blocks of the figures: pages, ticks, cells, region maps, colours and GIF files."""

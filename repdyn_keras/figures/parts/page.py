@@ -4,12 +4,14 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
+from repdyn_keras.records.atomic import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +55,12 @@ def png(figure: "Figure") -> bytes:
     # No software name: the same data give the same bytes under another patch of matplotlib.
     figure.savefig(data, format="png", dpi=style.DPI, metadata={"Software": None})
     return data.getvalue()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, in a folder that is created if necessary."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data)
 
 
 def text_width(text: str, size: float) -> float:
