@@ -152,11 +152,10 @@ def settle(
     engine = ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD, wspace=0, hspace=0)
     spec = place_of(panels[0])
     grid = spec.get_gridspec()
-    width, height = figure.get_size_inches()
     ratios = np.array(grid.get_height_ratios(), float).tolist()
     ratio = ratios[spec.rowspan.start]
     # Generous, so that no panel collapses in the first pass.
-    height = 6.0 + 4.0 * sum(ratios) / ratio
+    width, height = figure.get_figwidth(), 6.0 + 4.0 * sum(ratios) / ratio
     figure.set_size_inches(width, height)
     engine.execute(figure)
     across, down = size_inches(panels[0])
