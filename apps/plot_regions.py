@@ -1,11 +1,11 @@
-"""Draws decision regions of a recorded run to a file.
+"""Draw decision regions of a recorded run.
 
     python apps/plot_regions.py runs/digits-resnet-sgd-s0 --layer 'stage4.*' --layer output \\
         --epoch 0 --epoch 10 --epoch 102 --plane 3 --out regions.png
     python apps/plot_regions.py runs/digits-resnet-sgd-s0 --layer output --animate
 
-Needs no backend. Layers are rows, epochs columns, one picture a plane; with --animate an animation
-of all recorded epochs.
+Rows are layers, columns are epochs, and each plane is a file. With --animate the file is an
+animation of all recorded epochs. No backend is needed.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.errors import InputError, StorageError, unknown
 from repdyn_keras.text import visible
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -24,17 +24,17 @@ PICTURES = (".png", ".pdf", ".svg")
 def draw(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     layer: Annotated[
-        list[str] | None, typer.Option(help="Name or regular expression; repeatable. Default all.")
+        list[str] | None, typer.Option(help="Name or regular expression; repeatable. Default: all.")
     ] = None,
     epoch: Annotated[
-        list[int] | None, typer.Option(help="Recorded epoch; repeatable. Default ten of them.")
+        list[int] | None, typer.Option(help="Recorded epoch; repeatable. Default: ten of them.")
     ] = None,
     plane: Annotated[list[int] | None, typer.Option(help="Plane; repeatable.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="PNG, PDF or SVG, with --animate GIF; with several planes, -planeN is added. "
-            "Default regions.png or regions.gif.",
+            help="PNG, PDF or SVG file, GIF with --animate. -planeN is added for several planes. "
+            "Default: regions.png or regions.gif.",
             show_default=False,
         ),
     ] = None,
@@ -45,20 +45,23 @@ def draw(
     """Draw decision regions of chosen layers, epochs and planes of a recorded run."""
     from repdyn_keras import open_run
     from repdyn_keras.figures import animate_regions, film_strip
-    from repdyn_keras.figures.choose import pick_plane, require
-    from repdyn_keras.figures.style import without_tex
+    from repdyn_keras.figures.parts.lookup import plane_index, require
+    from repdyn_keras.figures.parts.style import without_tex
 
     out = out or Path("regions.gif" if animate else "regions.png")
     check_output(out, animate)
     if animate and epoch:
-        raise InputError("--epoch came with --animate, which shows every recorded epoch. Drop one.")
+        raise InputError(
+            "Expected --epoch or --animate, which shows every recorded epoch. Received: both. "
+            "Drop one."
+        )
     dynamics = open_run(run).dynamics
     names = dynamics["layer"].values.tolist()
     layers = chosen_layers(layer, names) if layer else None
     planes = plane or [0]
     require(dynamics, "regions")
     for number in planes:
-        pick_plane(dynamics, number)
+        plane_index(dynamics, number)
     paths = [out.with_stem(f"{out.stem}-plane{number}") for number in planes]
     paths = paths if len(planes) > 1 else [out]
     if animate:
@@ -73,36 +76,40 @@ def draw(
 
 
 def check_output(out: Path, animate: bool) -> None:
-    """Raises InputError unless a file of this name can be written."""
-    ending = out.suffix.lower()
-    if animate and ending != ".gif":
-        raise unknown("ending of --out with --animate", out.suffix, [".gif"])
-    if not animate and ending not in PICTURES:
-        hint = "For an animation, .gif, add --animate." if ending == ".gif" else ""
-        raise unknown("ending of --out", out.suffix, PICTURES, hint)
+    """Check the suffix and the folder of the output file; InputError where they cannot be used."""
+    suffix = out.suffix.lower()
+    if animate and suffix != ".gif":
+        raise unknown("suffix of --out with --animate", out.suffix, [".gif"])
+    if not animate and suffix not in PICTURES:
+        hint = "For an animation, .gif, add --animate." if suffix == ".gif" else ""
+        raise unknown("suffix of --out", out.suffix, PICTURES, hint)
     if not out.absolute().parent.is_dir():
-        raise InputError(f"No folder {out.absolute().parent}. Expected --out in one that exists.")
+        raise InputError(
+            f"Expected --out in an existing folder. Received: {out}, and there is no folder "
+            f"{out.absolute().parent}."
+        )
 
 
 def chosen_layers(patterns: list[str], names: list[str]) -> list[str]:
-    """The layers that any of the names or regular expressions match, in the run's order."""
-    chosen = set()
+    """The layers that match any of the names or regular expressions, in the run's order."""
+    chosen: set[str] = set()
     for pattern in patterns:
+        problem = "it matches none"
         try:
             matches = [name for name in names if name == pattern or re.fullmatch(pattern, name)]
         except re.error as error:
-            raise InputError(
-                f"--layer {pattern!r} is not a regular expression: {error}. Expected a name or an "
-                f"expression; layers: {', '.join(names)}."
-            ) from None
+            matches, problem = [], f"it is not a regular expression: {error}"
         if not matches:
-            raise InputError(f"Unknown layer {pattern!r}. Expected among: {', '.join(names)}.")
+            raise InputError(
+                "Unknown layer. Expected a name or a regular expression that matches some of: "
+                f"{', '.join(names)}. Received: {pattern!r}; {problem}."
+            )
         chosen.update(matches)
     return [name for name in names if name in chosen]
 
 
 def main() -> None:
-    """Runs the program; bad input is one message and exit code 2."""
+    """Run the program; an error is one line on stderr and exit code 2."""
     try:
         typer.run(draw)
     except (InputError, StorageError, OSError) as error:

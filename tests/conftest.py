@@ -132,7 +132,7 @@ def coarse_figures():
     from matplotlib import pyplot
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("repdyn_keras.figures.style.DPI", 40)
-        patch.setattr("repdyn_keras.figures.animation.DPI", 40)
+        patch.setattr("repdyn_keras.figures.parts.style.DPI", 40)
+        patch.setattr("repdyn_keras.figures.parts.style.GIF_DPI", 40)
         yield
     assert pyplot.get_fignums() == []

@@ -6,7 +6,8 @@ import xarray
 from helpers import fake_dynamics
 from matplotlib.text import Text
 
-from repdyn_keras.figures import decision_regions, film_strip, style
+from repdyn_keras.figures import decision_regions, film_strip
+from repdyn_keras.figures.parts import style
 
 pytestmark = pytest.mark.without_keras
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,7 @@ from helpers import SUBSETS, assert_input_error, fake_dynamics, words_in
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from repdyn_keras import figures
 from repdyn_keras.figures import (
     decision_regions,
     draw_all,
@@ -22,11 +24,11 @@ from repdyn_keras.figures import (
     probe_curves,
     similarity_heatmap,
     similarity_heatmaps,
-    style,
 )
-from repdyn_keras.figures.cells import color_range
-from repdyn_keras.figures.epochs import log_position, thinned
-from repdyn_keras.figures.thumbnails import displayable
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.cells import color_range
+from repdyn_keras.figures.parts.maps import displayable
+from repdyn_keras.figures.parts.ticks import log_position, thinned
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
 
@@ -318,6 +320,14 @@ def test_draw_all_writes_every_figure_whole_and_says_so(small, tmp_path, monkeyp
         draw_all(few, folder)
     assert sorted(os.listdir(folder)) == sorted(names)
     assert files[0].read_bytes() == b"old"
+
+
+def test_every_module_of_a_picture_has_its_entry():
+    modules = {path.stem for path in Path(figures.__file__).parent.glob("plot_*.py")}
+    plots = [getattr(entry.plot, "func", entry.plot).__name__ for entry in figures.FIGURES]
+    assert set(plots) == modules
+    assert len({entry.name for entry in figures.FIGURES}) == len(figures.FIGURES)
+    assert all(entry.source in ("run", "comparison") and entry.about for entry in figures.FIGURES)
 
 
 def test_draw_all_draws_a_single_epoch_and_layer_without_regions(tmp_path):

@@ -23,7 +23,8 @@ from repdyn_keras.config import Config, with_trust
 from repdyn_keras.datasets.tfds import parse_name
 from repdyn_keras.dynamics import analyze, compare, open_run
 from repdyn_keras.experiment import record, run
-from repdyn_keras.figures import style
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.lookup import layer_name
 from repdyn_keras.models.user_models import load_model
 from repdyn_keras.recording.saved_weights import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
 from repdyn_keras.records.netcdf import (
@@ -305,7 +306,7 @@ def test_figures_show_names_literally(dynamics, hostile_run):
             seen += f"{words}\n"
     assert all(name in seen for name in PLAIN[:3] + PLAIN[4:7]) and "n" * 33 not in seen
     layers = ["a" * 100 + f"{index}" + "b" * 100 for index in range(3)]
-    assert len({figures.names.layer_name(layers, name) for name in layers}) == 3
+    assert len({layer_name(layers, name) for name in layers}) == 3
 
 
 @LONG

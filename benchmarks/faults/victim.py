@@ -109,7 +109,7 @@ def run(moment: str, seed: int, report: str, arguments: list[str]) -> None:
     reaper = Reaper(moment, seed, report)
     reaper.arm()
     from repdyn_keras.cli import app
-    from repdyn_keras.figures import style
+    from repdyn_keras.figures.parts import style
 
     style.DPI = 30  # pictures are not what is tested here
     sys.argv = ["repdyn", *arguments]

@@ -1,19 +1,33 @@
-"""Pictures of a run, or of a comparison of two, made from its Dataset alone."""
+"""Pictures of a run, or of a comparison of two, drawn from its Dataset.
+
+A picture is a module `plot_PICTURE.py` with a function of the same name and an entry of `FIGURES`.
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import xarray as xr
 
-from repdyn_keras.figures.animation import animate_regions
-from repdyn_keras.figures.comparison import draw_comparison, epoch_comparison, layer_comparison
-from repdyn_keras.figures.curves import learning_curves, probe_curves
-from repdyn_keras.figures.files import save_all, write_whole
-from repdyn_keras.figures.heatmaps import similarity_heatmap, similarity_heatmaps
-from repdyn_keras.figures.regions import decision_regions, film_strip
+from repdyn_keras.figures.parts.page import PictureFile, write_file
+from repdyn_keras.figures.parts.style import without_tex
+from repdyn_keras.figures.plot_epoch_comparison import epoch_comparison, plot_epoch_comparison
+from repdyn_keras.figures.plot_film_strip import decision_regions, film_strip, plot_film_strip
+from repdyn_keras.figures.plot_layer_comparison import layer_comparison, plot_layer_comparison
+from repdyn_keras.figures.plot_learning_curves import learning_curves, plot_learning_curves
+from repdyn_keras.figures.plot_probe_curves import plot_probe_curves, probe_curves
+from repdyn_keras.figures.plot_region_animation import animate_regions, plot_region_animation
+from repdyn_keras.figures.plot_similarity import (
+    plot_similarity,
+    similarity_heatmap,
+    similarity_heatmaps,
+)
 
 __all__ = [
+    "FIGURES",
+    "FigureEntry",
     "animate_regions",
     "decision_regions",
     "draw_all",
@@ -27,50 +41,147 @@ __all__ = [
     "similarity_heatmaps",
 ]
 
-PLANES_DRAWN = 3
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """A picture that `draw_all` or `draw_comparison` writes.
+
+    Attributes:
+        name: of its file, or of its files by plane.
+        source: the Dataset that it is drawn from, "run" or "comparison".
+        requires: variables that must be present and not empty.
+        about: what it shows, on one line.
+        plot: draws it, one file after the other.
+    """
+
+    name: str
+    source: str
+    requires: tuple[str, ...]
+    about: str
+    plot: Callable[[xr.Dataset], Iterator[PictureFile]]
+
+
+FIGURES = (
+    FigureEntry(
+        "learning_curves.png",
+        "run",
+        ("probe_accuracy",),
+        "accuracy of the network on each subset of images, over epochs",
+        plot_learning_curves,
+    ),
+    FigureEntry(
+        "probe_curves.png",
+        "run",
+        ("probe_accuracy",),
+        "accuracy of a linear probe on each layer, over epochs",
+        plot_probe_curves,
+    ),
+    FigureEntry(
+        "cka.png",
+        "run",
+        ("cka",),
+        "CKA of each layer between all recorded epochs, with its phases",
+        partial(plot_similarity, variable="cka"),
+    ),
+    FigureEntry(
+        "region_agreement.png",
+        "run",
+        ("region_agreement",),
+        "agreement of each layer's decision regions between all recorded epochs, with their phases",
+        partial(plot_similarity, variable="region_agreement"),
+    ),
+    FigureEntry(
+        "regions_plane{plane}.png",
+        "run",
+        ("regions",),
+        "decision regions of each layer over training, on each of the first three planes",
+        plot_film_strip,
+    ),
+    FigureEntry(
+        "regions_plane{plane}.gif",
+        "run",
+        ("regions",),
+        "decision regions of the output on the first plane, a frame for each recorded epoch",
+        plot_region_animation,
+    ),
+    FigureEntry(
+        "layers.png",
+        "comparison",
+        ("cka_layers",),
+        "CKA of every layer of one run with every layer of the other",
+        plot_layer_comparison,
+    ),
+    FigureEntry(
+        "epochs.png",
+        "comparison",
+        ("cka_epochs",),
+        "CKA of matching layers of two runs between all recorded epochs",
+        plot_epoch_comparison,
+    ),
+)
 
 
 def draw_all(
     dynamics: xr.Dataset,
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     progress: Callable[[str], None] | None = None,
-    write: Callable[[Path, bytes], None] = write_whole,
+    write: Callable[[Path, bytes], None] = write_file,
 ) -> list[Path]:
-    """Write every figure that the Dataset allows as a PNG file, and one animation.
+    """Write every figure of a run for which the Dataset holds the variables, see `FIGURES`.
 
     Args:
         dynamics: the Dataset of a run.
-        folder: made where it does not exist; files of the same names are replaced.
+        folder: created if necessary; files of the same names are replaced.
         progress: called with a line of text after each file.
         write: writes each file.
 
     Returns:
         The files, in the order of drawing.
+
+    Raises:
+        StorageError: a file cannot be written. It is then unchanged.
     """
-    written = save_all(_plan(dynamics), folder, progress, write)
-    if "regions" in dynamics:
-        plane = int(dynamics["plane"].values[0])
-        path = Path(folder) / f"regions_plane{plane}.gif"
-        output = str(dynamics["layer"].values[-1])
-        written.append(animate_regions(dynamics, [output], plane, path, write=write))
-        if progress is not None:
-            progress(f"drew {path}")
+    return _draw("run", dynamics, Path(folder), progress, write)
+
+
+def draw_comparison(
+    comparison: xr.Dataset,
+    folder: str | os.PathLike[str],
+    progress: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Write every figure of a comparison for which the Dataset holds the variables.
+
+    Args:
+        comparison: of two runs, see `layer_comparison` and `epoch_comparison`.
+        folder: created if necessary; files of the same names are replaced.
+        progress: called with a line of text after each file.
+
+    Returns:
+        The files, in the order of drawing.
+
+    Raises:
+        StorageError: a file cannot be written. It is then unchanged.
+    """
+    return _draw("comparison", comparison, Path(folder), progress, write_file)
+
+
+def _draw(
+    source: str,
+    dataset: xr.Dataset,
+    folder: Path,
+    progress: Callable[[str], None] | None,
+    write: Callable[[Path, bytes], None],
+) -> list[Path]:
+    written = []
+    for entry in FIGURES:
+        present = all(name in dataset and dataset[name].size for name in entry.requires)
+        if entry.source != source or not present:
+            continue
+        with without_tex():
+            # One picture is in memory at a time.
+            for name, data in entry.plot(dataset):
+                write(folder / name, data)
+                written.append(folder / name)
+                if progress is not None:
+                    progress(f"drew {written[-1]}")
     return written
-
-
-def _plan(dynamics: xr.Dataset) -> dict[str, Callable]:
-    """File names and what draws them."""
-    plan = {}
-    if "probe_accuracy" in dynamics:
-        plan["learning_curves.png"] = lambda: learning_curves(dynamics).figure
-        plan["probe_curves.png"] = lambda: probe_curves(dynamics)
-    if "cka" in dynamics:
-        plan["cka.png"] = lambda: similarity_heatmaps(dynamics, "cka")
-    if "region_agreement" in dynamics:
-        plan["region_agreement.png"] = lambda: similarity_heatmaps(dynamics, "region_agreement")
-    if "regions" in dynamics:
-        for plane in dynamics["plane"].values[:PLANES_DRAWN]:
-            plan[f"regions_plane{int(plane)}.png"] = lambda plane=int(plane): film_strip(
-                dynamics, plane
-            )
-    return plan

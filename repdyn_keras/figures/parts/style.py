@@ -1,16 +1,26 @@
-"""Colours, line styles and sizes: one look for every figure."""
+"""Colours, line styles, sizes and titles that all figures share."""
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from repdyn_keras.text import visible
 
-# From the colours of Paul Tol and of Okabe and Ito. Exchange searches for the most distinct closest
-# pair (OKLab distance; normal sight and, after Machado 2009, protanopia, deuteranopia, tritanopia)
-# proposed several tens; this one was picked among them by eye for its variety of hues. Its closest
-# pair is 0.069 apart in the worst sight; matplotlib's tab10 has 0.007. The search's best number,
-# 0.098, needs four blues and no red. No gray and no white, which are kept for "undefined".
-TEN = (
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Color = tuple[float, float, float]
+# Keyword arguments of matplotlib.
+Look = dict[str, Any]
+
+# A subset of the colours of Paul Tol and of Okabe and Ito. An exchange search maximized the OKLab
+# distance of the closest pair, for normal vision and, after Machado et al. (2009), for protanopia,
+# deuteranopia and tritanopia; of its best results, this one has the greatest variety of hues. Its
+# closest pair is 0.069 apart in the worst case, that of matplotlib's tab10 is 0.007. The optimum,
+# 0.098, has four blues and no red. Gray and white are reserved for "undefined".
+FIRST_COLORS = (
     "#0077BB",
     "#EE7733",
     "#009E73",
@@ -31,16 +41,17 @@ UNDEFINED_HATCH = "//////"
 INK = "#222222"
 FAINT = "#6B6B6B"
 
-DPI = 150
+DPI, GIF_DPI = 150, 100
 WIDTH = 12.0
 TITLE = 13.0
 PANEL_TITLE = 9.5
 LABEL = 9.5
 SMALL = 8.5
-MOST_OF_TITLE = 200
+MAX_TITLE = 200
+MAX_CLASS_NAME = 18
 
-# Each differs from the others by line style or marker as well, so that they survive grayscale.
-SUBSETS = {
+# Line styles and markers differ too, for prints without colour.
+SUBSETS: dict[str, Look] = {
     "train": {"color": "#222222", "linestyle": "-", "linewidth": 1.6},
     "clean": {"color": "#33BBEE", "linestyle": (0, (5, 1.6)), "linewidth": 1.8},
     "mislabeled_given": {"color": "#CC3311", "linestyle": "-", "marker": "o"},
@@ -61,39 +72,40 @@ MEANING = {
 }
 
 
-def class_color(index: int) -> tuple[float, float, float]:
-    """The colour of a class, red, green and blue in 0..1: a function of its index alone.
+def class_color(index: int) -> Color:
+    """The colour of a class, red, green and blue in 0..1, which depends on its index only.
 
-    The first ten are `TEN`. Later ones walk the hues by the golden angle while lightness and
-    chroma follow van der Corput sequences, so that neighbours in number differ most and no two of
-    a thousand are equal; which is which must then be read from a legend.
+    The first ten are `FIRST_COLORS`. From then on hues advance by the golden angle, lightness and
+    chroma along van der Corput sequences: consecutive classes differ most, and no two of the first
+    thousand have the same colour.
     """
-    if index < len(TEN):
-        code = TEN[index]
-        return tuple(int(code[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    if index < len(FIRST_COLORS):
+        red, green, blue = bytes.fromhex(FIRST_COLORS[index][1:])
+        return red / 255, green / 255, blue / 255
     lightness = 0.45 + 0.42 * _van_der_corput(index, 2)
     chroma = 0.08 + 0.10 * _van_der_corput(index, 3)
     hue = index * GOLDEN_ANGLE
     while True:
         rgb = _oklch_to_srgb(lightness, chroma, hue)
         if rgb.min() >= 0 and rgb.max() <= 1:
-            return tuple(float(value) for value in rgb)
+            red, green, blue = rgb.tolist()
+            return red, green, blue
         chroma *= 0.9
 
 
-def class_name(dynamics: xr.Dataset, index: int, most: int = 18) -> str:
-    """What a class is called: its name in the attribute `class_names`, or its number.
+def class_name(dynamics: xr.Dataset, index: int, max_length: int = MAX_CLASS_NAME) -> str:
+    """The name of a class, or `class INDEX` if it has none. Draw it with `parse_math=False`.
 
     Args:
-        dynamics: may have the attribute, as any form in which NetCDF gives back a list of strings.
+        dynamics: may hold the attribute `class_names`, as NetCDF returns a list of strings.
         index: of the class.
-        most: letters; a longer name ends with an ellipsis. Draw it with `parse_math=False`.
+        max_length: letters; a longer name ends with an ellipsis.
     """
     names = _class_names(dynamics)
     name = visible(names[index]) if index < len(names) else ""
     if not name:
         return f"class {index}"
-    return name if len(name) <= most else name[: most - 1].rstrip() + "…"
+    return name if len(name) <= max_length else name[: max_length - 1].rstrip() + "…"
 
 
 def has_class_names(dynamics: xr.Dataset) -> bool:
@@ -102,18 +114,18 @@ def has_class_names(dynamics: xr.Dataset) -> bool:
 
 
 def _class_names(dynamics: xr.Dataset) -> list[str]:
-    # h5netcdf gives a list of one string back as a string, and an empty one as an array of floats.
-    names = dynamics.attrs.get("class_names")
-    names = [] if names is None else np.ravel(np.asarray(names, dtype=object)).tolist()
+    # h5netcdf returns a list of one string as a string, and an empty list as an array of floats.
+    stored = dynamics.attrs.get("class_names")
+    values = [] if stored is None else np.ravel(np.asarray(stored, dtype=object)).tolist()
     names = [
-        name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
-        for name in names
+        value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+        for value in values
     ]
     return [" ".join(name.split()) for name in names]
 
 
 def class_image(classes: np.ndarray) -> np.ndarray:
-    """Colours of a map of class indices; the dtype's maximum, "undefined", is left transparent.
+    """Colours of a map of class indices. The dtype's maximum, "undefined", is transparent.
 
     Args:
         classes: (row, column) unsigned integers.
@@ -127,29 +139,27 @@ def class_image(classes: np.ndarray) -> np.ndarray:
     return np.array(table)[where.reshape(classes.shape)]
 
 
-def ink_on(color: tuple[float, float, float]) -> str:
-    """Black or white, whichever is read more easily on a colour."""
+def ink_on(color: Color) -> str:
+    """Black or white, whichever has more contrast with a colour."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "black" if luminance > 0.18 else "white"
 
 
-def subset_line(name: str) -> dict:
-    """Keyword arguments of `Axes.plot` for a subset's line."""
+def subset_line(name: str) -> Look:
+    """Keyword arguments of `Axes.plot` for the accuracy on a subset of images."""
     return {"linewidth": 1.6, "markersize": 3.8, "markeredgewidth": 1.1, **SUBSETS[name]}
 
 
-def hatch_undefined(ax, columns: int, rows: int):
-    """Lay a gray hatch under a grid of cells: it shows wherever the picture on top is empty."""
+def hatch_undefined(ax: "Axes", columns: int, rows: int) -> None:
+    """Draw a gray hatch under a grid of cells, visible where the image above is transparent."""
     from matplotlib.patches import Rectangle
 
-    patch = Rectangle((-0.5, -0.5), columns, rows, zorder=0, **undefined_look())
-    ax.add_patch(patch)
-    return patch
+    ax.add_patch(Rectangle((-0.5, -0.5), columns, rows, zorder=0, **undefined_look()))
 
 
-def undefined_look() -> dict:
-    """Keyword arguments of a patch that stands for "undefined"."""
+def undefined_look() -> Look:
+    """Keyword arguments of a patch for undefined values."""
     return {
         "facecolor": UNDEFINED_FACE,
         "edgecolor": UNDEFINED_EDGE,
@@ -159,29 +169,42 @@ def undefined_look() -> dict:
 
 
 def run_title(dynamics: xr.Dataset) -> str:
-    """The words that name the run, or nothing where the Dataset holds none."""
+    """The run's title on one line, or an empty string. Draw it with `parse_math=False`."""
     return title_of(dynamics.attrs.get("title"))
 
 
-def title_of(words: object) -> str:
-    """A run's title on one line that fits a heading; draw it with `parse_math=False`."""
-    return visible(words or "", MOST_OF_TITLE)
+def title_of(title: object) -> str:
+    """A title on one line, shortened for a heading. Draw it with `parse_math=False`."""
+    return visible(title or "", MAX_TITLE)
 
 
-def perfect_fit_epoch(dynamics: xr.Dataset) -> float | None:
-    """The epoch of perfect fit, or None where it was not reached."""
-    return reached(dynamics.attrs.get("perfect_fit_epoch"))
+def pair_subtitle(comparison: xr.Dataset, about: str) -> str:
+    """The titles of both runs, and what is drawn."""
+    titles = [title_of(comparison.attrs.get(f"title_{run}")) for run in "ab"]
+    named = [f"{run}: {title}" for run, title in zip("AB", titles, strict=True) if title]
+    return joined(*named, about)
 
 
-def reached(epoch: float | None) -> float | None:
-    """An epoch at which something happened, or None where it is absent or NaN: it did not."""
+def joined(*parts: str) -> str:
+    """The non-empty parts of a subtitle."""
+    return " · ".join(part for part in parts if part)
+
+
+def perfect_fit_epoch(dynamics: xr.Dataset, run: str = "") -> float | None:
+    """The epoch of perfect fit, or None if it was not reached.
+
+    Args:
+        dynamics: of a run, or of a comparison of two.
+        run: "a" or "b" of a comparison.
+    """
+    epoch = dynamics.attrs.get(f"perfect_fit_epoch_{run}" if run else "perfect_fit_epoch")
     return float(epoch) if epoch is not None and np.isfinite(epoch) else None
 
 
-def without_tex():
-    """A context in which no text goes through LaTeX, whatever the user's settings are.
+def without_tex() -> AbstractContextManager[None]:
+    """A context in which no text is typeset by LaTeX, whatever the user's settings are.
 
-    LaTeX would read files that a name such as `\\input{...}` tells it to.
+    LaTeX would read files named in text such as `\\input{...}`.
     """
     import matplotlib
 

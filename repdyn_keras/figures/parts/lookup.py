@@ -1,0 +1,105 @@
+"""Layers, epochs, planes and variables of a Dataset, and names short enough to draw."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import xarray as xr
+
+from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.text import format_names, visible
+
+NO_REGIONS = "Region variables exist only where planes were recorded (planes > 0)."
+MAX_LISTED = 60
+# Letters of a layer's name above or beside a panel.
+MAX_LAYER_NAME = 32
+
+
+def require(dynamics: xr.Dataset, variable: str, hint: str = NO_REGIONS) -> xr.DataArray:
+    """A variable of the Dataset.
+
+    Raises:
+        InputError: it is absent. The message ends with the hint.
+    """
+    if variable in dynamics:
+        return dynamics[variable]
+    raise unknown("variable", variable, map(str, dynamics.data_vars), hint)
+
+
+def require_nonempty(comparison: xr.Dataset, variable: str, dims: Sequence[str]) -> xr.DataArray:
+    """A variable in an order of dimensions; InputError where it is absent or empty."""
+    values = require(comparison, variable, "Expected a comparison of two runs.").transpose(*dims)
+    if values.size == 0:
+        sizes = ", ".join(f"{name} = {size}" for name, size in values.sizes.items())
+        raise InputError(
+            f"Expected at least one {dims[0]} in {variable}. Received: an empty one ({sizes})."
+        )
+    return values
+
+
+def layer_names(dynamics: xr.Dataset) -> list[str]:
+    """The names of all layers, from the input to the output."""
+    return [str(name) for name in dynamics["layer"].values]
+
+
+def layer_index(dynamics: xr.Dataset, layer: str) -> int:
+    """The index of a layer; InputError where it is absent."""
+    names = layer_names(dynamics)
+    if str(layer) not in names:
+        hint = f"Layers of this run: {format_names(names, MAX_LISTED)}."
+        raise unknown("layer", layer, names, hint)
+    return names.index(str(layer))
+
+
+def epoch_index(dynamics: xr.Dataset, epoch: int) -> int:
+    """The index of a recorded epoch; InputError where it is absent."""
+    return _number_index(dynamics, "epoch", epoch)
+
+
+def plane_index(dynamics: xr.Dataset, plane: int) -> int:
+    """The index of a plane; InputError where it is absent."""
+    return _number_index(dynamics, "plane", plane)
+
+
+def _number_index(dynamics: xr.Dataset, kind: str, number: int) -> int:
+    recorded = dynamics[kind].values
+    matches = np.flatnonzero(recorded == number)
+    if matches.size == 0:
+        raise InputError(
+            f"Unknown {kind}. Expected one of the recorded {kind}s: "
+            f"{format_names(recorded, MAX_LISTED)}. Received: {kind} {number}."
+        )
+    return int(matches[0])
+
+
+def shortened(names: Iterable[str], max_length: int = 28) -> list[str]:
+    """Names on one line, long ones without their middle, and distinct where they were.
+
+    All long names are cut at the same place, near their middle if that keeps them distinct. If no
+    place does, long names start with their number.
+
+    Args:
+        names: of layers.
+        max_length: letters of a name, at least 12.
+    """
+    names = [visible(name) for name in names]
+    tails = sorted(range(1, max_length - 2), key=lambda tail: abs(tail - max_length // 2))
+    for tail in tails:
+        cut = [_cut(name, max_length, tail) for name in names]
+        if len(set(cut)) == len(set(names)):
+            return cut
+    return [
+        name if len(name) <= max_length else _cut(f"{index}: {name}", max_length, max_length // 3)
+        for index, name in enumerate(names)
+    ]
+
+
+def layer_name(layers: Iterable[str], layer: str) -> str:
+    """The text for one of a run's layers. Draw it with `parse_math=False`."""
+    layers = [str(name) for name in layers]
+    return shortened(layers, MAX_LAYER_NAME)[layers.index(str(layer))]
+
+
+def _cut(name: str, max_length: int, tail: int) -> str:
+    if len(name) <= max_length:
+        return name
+    return f"{name[: max_length - tail - 1]}…{name[-tail:]}"

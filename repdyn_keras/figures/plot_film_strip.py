@@ -1,0 +1,152 @@
+"""Decision regions on a plane through three images, of each layer over training."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.lookup import (
+    MAX_LAYER_NAME,
+    epoch_index,
+    layer_index,
+    layer_name,
+    layer_names,
+    plane_index,
+    require,
+    shortened,
+)
+from repdyn_keras.figures.parts.maps import (
+    SIDE,
+    class_handles,
+    class_legend,
+    draw_discs,
+    draw_map,
+    draw_mosaic,
+    map_grid,
+    settle_maps,
+)
+from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, new_page, png, text_width
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_PLANES = 3
+# Inches: smallest width of a page, smallest and largest side of a map, space between maps.
+MIN_WIDTH, MIN_SIDE, MAX_SIDE, SPACE = 7.0, 0.6, 1.9, 0.07
+# Inches: height of the maps of many layers.
+MAX_HEIGHT = 12.0
+
+
+def plot_film_strip(dynamics: xr.Dataset) -> Iterator[PictureFile]:
+    """Draw `regions_planeN.png` of the first planes."""
+    for plane in dynamics["plane"].values[:MAX_PLANES].tolist():
+        yield PictureFile(f"regions_plane{plane}.png", png(film_strip(dynamics, plane)))
+
+
+def decision_regions(
+    dynamics: xr.Dataset, layer: str, epoch: int, plane: int = 0, ax: "Axes | None" = None
+) -> "Axes":
+    """The class that a layer's probe assigns to each point of a plane through three images.
+
+    A disc marks each image, in the colour of its true class and with its number if classes have no
+    names: it has the colour of its surroundings if the image is classified correctly.
+
+    Args:
+        dynamics: holds `regions` (layer, epoch, plane, row, column), `plane_position` and
+            `plane_label`.
+        layer, epoch, plane: which map, by name and numbers.
+        ax: Axes to draw into; None: those of a new Figure.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        InputError: no planes were recorded, or the layer, epoch or plane is absent.
+    """
+    regions = require(dynamics, "regions")
+    at = {
+        "layer": layer_index(dynamics, layer),
+        "epoch": epoch_index(dynamics, epoch),
+        "plane": plane_index(dynamics, plane),
+    }
+    classes = regions.isel(at).values
+    ax = axes_or_new(ax, 6.4, 5.6)
+    draw_map(ax, classes)
+    position = dynamics["plane_position"].values[at["plane"]]
+    labels = dynamics["plane_label"].values[at["plane"]]
+    draw_discs(ax, position, labels, size=17, numbers=not style.has_class_names(dynamics))
+    name = layer_name(dynamics["layer"].values, layer)
+    classifier = "the network" if str(layer) == "output" else f"a linear probe on {name}"
+    title = f"Class given by {classifier} at epoch {epoch}"
+    ax.set_title(title, size=style.PANEL_TITLE + 1, loc="left", parse_math=False)
+    about = f"plane {plane} through three images (discs: their true classes)"
+    ax.set_xlabel(about, size=style.LABEL)
+    class_legend(ax, class_handles(dynamics, classes, labels), bbox_to_anchor=(1.01, 1.0))
+    return ax
+
+
+def film_strip(
+    dynamics: xr.Dataset,
+    plane: int = 0,
+    layers: Iterable[str] | None = None,
+    epochs: Iterable[int] | None = None,
+    most: int = 10,
+) -> "Figure":
+    """Decision regions on one plane: layers downwards, epochs across.
+
+    Args:
+        dynamics: holds `regions` (layer, epoch, plane, row, column), `plane_position`,
+            `plane_label`, and `plane_image` if the inputs are images.
+        plane: its number.
+        layers: names in the order of drawing; None: all.
+        epochs: recorded epochs; None: evenly spaced among the recorded ones, with the first and
+            the last.
+        most: how many epochs at most where `epochs` is None.
+
+    Returns:
+        The Figure; its first Axes hold the maps, with epochs and layers as their ticks.
+
+    Raises:
+        InputError: no planes were recorded, or a layer, epoch or plane is absent.
+    """
+    regions = require(dynamics, "regions")
+    index = plane_index(dynamics, plane)
+    names = layer_names(dynamics) if layers is None else list(layers)
+    rows = [layer_index(dynamics, name) for name in names]
+    names = shortened(names, MAX_LAYER_NAME)
+    if epochs is None:
+        count = dynamics.sizes["epoch"]
+        even = np.linspace(0, count - 1, max(2, min(most, count)))
+        columns = np.unique(even.round().astype(int)).tolist()
+    else:
+        columns = [epoch_index(dynamics, epoch) for epoch in epochs]
+    chosen = regions.isel(plane=index, layer=rows, epoch=columns)
+    maps = chosen.transpose("layer", "epoch", "row", "column").values
+
+    beside = SIDE + max(text_width(name, style.LABEL) for name in names) / 72 + 0.3
+    side = (style.WIDTH - beside) / len(columns) - SPACE
+    side = float(np.clip(side, MIN_SIDE, min(MAX_SIDE, max(0.9, MAX_HEIGHT / len(rows)))))
+    width = max(MIN_WIDTH, beside + len(columns) * (side + SPACE))
+    subtitle = style.joined(
+        style.run_title(dynamics),
+        f"plane {plane}: the plane through the three images at the left; discs mark their places "
+        "in the colours of their true classes",
+        "rows: the class that a linear probe on the layer gives; output: the network's own class",
+    )
+    figure, body = new_page(width, "Decision regions of each layer over training", subtitle)
+    ax = body.add_subplot(map_grid(body, width - beside, 1, [1.0])[0, 0])
+    position = dynamics["plane_position"].values[index]
+    labels = dynamics["plane_label"].values[index]
+    x, y, aspect = draw_mosaic(ax, maps, position, labels, SPACE / side, disc=4.6)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.tick_params("x", labelsize=style.SMALL, pad=4)
+    ax.tick_params("y", labelsize=style.LABEL, pad=4)
+    ax.set_xticks(x, [str(epoch) for epoch in dynamics["epoch"].values[columns]])
+    ax.set_yticks(y, names, parse_math=False)
+    corner: style.Look = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
+    ax.annotate("epoch", (0, 1), xytext=(-4, 5), size=style.SMALL, **corner)
+    settle_maps(figure, ax, aspect, dynamics, index, maps)
+    return figure

@@ -1,0 +1,98 @@
+"""CKA of the layers of two runs with each other."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.cells import (
+    PAIR_SCALE,
+    add_legend,
+    add_page_bar,
+    color_range,
+    draw_cells,
+    pair_aspect,
+    write_cells,
+)
+from repdyn_keras.figures.parts.lookup import require_nonempty, shortened
+from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle, text_width
+from repdyn_keras.figures.parts.ticks import NAME_SIZE, label_names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Standard deviations under unrelated data within which a similarity is not distinguished from 0.
+UNRELATED = 2.0
+CROSS = (
+    f"not distinguished from unrelated representations (within {UNRELATED:g} standard deviations "
+    "of 0)"
+)
+MAX_COLUMNS = 3
+# Points of a cell that is wide enough for its value.
+WRITTEN_CELL = 12.0
+
+
+def plot_layer_comparison(comparison: xr.Dataset) -> Iterator[PictureFile]:
+    """Draw `layers.png`."""
+    yield PictureFile("layers.png", png(layer_comparison(comparison)))
+
+
+def layer_comparison(comparison: xr.Dataset) -> "Figure":
+    """CKA of every layer of run A with every layer of run B at each moment; 1 = identical.
+
+    Layers of A go upwards, those of B across. NaN is hatched. Values are written if they fit. A
+    cross stands for a value within two standard deviations of 0 under unrelated data.
+
+    Args:
+        comparison: holds `cka_layers` (moment, layer_a, layer_b) with `epoch_a` and `epoch_b`
+            (moment), and optionally `cka_layers_null` of the same shape; attributes `title_a`,
+            `title_b`, `perfect_fit_epoch_a`, `perfect_fit_epoch_b`.
+
+    Returns:
+        The Figure; its last Axes is the colour bar.
+
+    Raises:
+        InputError: the variable is absent or holds no moment.
+    """
+    dims = ("moment", "layer_a", "layer_b")
+    cka = require_nonempty(comparison, "cka_layers", dims)
+    values = cka.values
+    unrelated = np.zeros(values.shape, bool)
+    if "cka_layers_null" in comparison:
+        deviation = comparison["cka_layers_null"].transpose(*dims).values
+        unrelated = np.abs(values) <= UNRELATED * deviation
+    rows, columns = shortened(cka["layer_a"].values), shortened(cka["layer_b"].values)
+    beside = 2.0 + max(text_width(name, NAME_SIZE) for name in rows) / 72
+    fitting = int((style.WIDTH - beside) / (WRITTEN_CELL * len(columns) / 72 + 0.2))
+    about = "cell: CKA of a layer of A, upwards, with a layer of B, across, on the same images"
+    figure, body, axes = panel_page(
+        len(values),
+        "Similarity of the layers of two runs (CKA)",
+        style.pair_subtitle(comparison, about),
+        columns=max(1, min(len(values), MAX_COLUMNS, fitting)),
+    )
+    low = min(0.0, color_range(values)[0])
+    for index, ax in enumerate(axes):
+        draw_cells(ax, values[index], low, 1.0)
+        label_names(ax, columns, rows)
+        title = "\n".join(_moment(comparison, cka, run, index) for run in "ab")
+        ax.set_title(title, size=style.PANEL_TITLE, loc="left", pad=5, linespacing=1.2)
+    body.supxlabel("layers of B", size=style.LABEL)
+    body.supylabel("layers of A", size=style.LABEL)
+    add_page_bar(axes, values, PAIR_SCALE)
+    cross = {"marker": "x", "linestyle": "none", "color": style.INK, "markersize": 5.0}
+    add_legend(figure, {CROSS: cross} if unrelated.any() else {}, values)
+    settle(figure, axes, pair_aspect(rows, columns))
+    for index, ax in enumerate(axes):
+        label_names(ax, columns, rows)
+        write_cells(ax, values[index], unrelated[index])
+    return figure
+
+
+def _moment(comparison: xr.Dataset, cka: xr.DataArray, run: str, index: int) -> str:
+    """The text for a run's epoch at a moment."""
+    epoch = float(cka[f"epoch_{run}"].values[index])
+    note = " (perfect fit)" if epoch == style.perfect_fit_epoch(comparison, run) else ""
+    return f"{run.upper()}: epoch {epoch:g}{note}"

@@ -1,0 +1,238 @@
+"""Decision regions as an animation, a frame for each recorded epoch."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import xarray as xr
+
+from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.curves import label_fit
+from repdyn_keras.figures.parts.gif import common_palette, encode_gif
+from repdyn_keras.figures.parts.lookup import (
+    layer_index,
+    layer_names,
+    plane_index,
+    require,
+)
+from repdyn_keras.figures.parts.maps import SIDE, draw_discs, draw_map, map_grid, settle_maps
+from repdyn_keras.figures.parts.page import PictureFile, fitted, new_page, write_file
+from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, log_position
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Text
+
+# The format holds hundredths of a second in two bytes; viewers replace less than 2 of them by 10.
+MIN_SECONDS, MAX_SECONDS = 0.02, 600.0
+SECONDS, LAST_SECONDS = 0.4, 2.5
+# Inches: largest side of a map, and from which on discs are large and names are explained.
+MAX_SIDE, LARGE = 4.4, 2.6
+
+
+def plot_region_animation(dynamics: xr.Dataset) -> Iterator[PictureFile]:
+    """Draw `regions_planeN.gif` of the output on the first plane."""
+    plane = int(dynamics["plane"].values[0])
+    data = _animation(dynamics, layer_names(dynamics)[-1:], plane, SECONDS)
+    yield PictureFile(f"regions_plane{plane}.gif", data)
+
+
+def animate_regions(
+    dynamics: xr.Dataset,
+    layers: Iterable[str] | None = None,
+    plane: int = 0,
+    path: str | os.PathLike[str] = "regions.gif",
+    seconds_per_frame: float = SECONDS,
+    write: Callable[[Path, bytes], None] = write_file,
+) -> Path:
+    """Write decision regions on one plane as an endless GIF, one frame for each recorded epoch.
+
+    A bar below the maps shows the time as log2(1 + epoch), with a triangle at the epoch of perfect
+    fit. All frames have one palette. The last one is shown for at least 2.5 s.
+
+    Args:
+        dynamics: holds `regions` (layer, epoch, plane, row, column), `plane_position`,
+            `plane_label`, and `plane_image` if the inputs are images.
+        layers: names in the order of drawing; None: all.
+        plane: its number.
+        path: ends with .gif; a file of the same name is replaced.
+        seconds_per_frame: 0.02 to 600.
+        write: writes the file.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: no planes were recorded, a layer or the plane is absent, `layers` is empty, or
+            the path's suffix or `seconds_per_frame` is invalid.
+        StorageError: the file cannot be written.
+
+    Example:
+        >>> animate_regions(repdyn_keras.open_run("runs/a").dynamics, ["output"])  # doctest: +SKIP
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".gif":
+        raise unknown("suffix of an animation", path.suffix, [".gif"], f"Its path is {path}.")
+    if not MIN_SECONDS <= seconds_per_frame <= MAX_SECONDS:
+        raise InputError(
+            f"Expected seconds_per_frame between {MIN_SECONDS} and {MAX_SECONDS:g}. "
+            f"Received: seconds_per_frame = {seconds_per_frame}."
+        )
+    names = None if layers is None else list(layers)
+    if names == []:
+        raise InputError(
+            "Expected at least one name of a layer, or None for all. Received: layers = []."
+        )
+    with style.without_tex():
+        write(path, _animation(dynamics, names, plane, seconds_per_frame))
+    return path
+
+
+def _animation(dynamics: xr.Dataset, layers: list[str] | None, plane: int, seconds: float) -> bytes:
+    """The GIF file."""
+    regions = require(dynamics, "regions")
+    index = plane_index(dynamics, plane)
+    names = layer_names(dynamics) if layers is None else layers
+    rows = [layer_index(dynamics, name) for name in names]
+    chosen = regions.isel(layer=rows, plane=index)
+    maps = chosen.transpose("layer", "epoch", "row", "column").values
+    count = maps.shape[1]
+    duration = round(seconds * 100) * 10
+    durations = [duration] * (count - 1) + [max(duration, round(LAST_SECONDS * 1000))]
+    scene = Scene.draw(dynamics, names, maps, index)
+    samples = [scene.frame(at) for at in sorted({0, count // 2, count - 1})]
+    palette = common_palette(samples, _flat_colors(maps))
+    return encode_gif((scene.frame(at) for at in range(count)), palette, durations)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn figure, and the parts of it that change from frame to frame."""
+
+    figure: "Figure"
+    canvas: "FigureCanvasAgg"
+    background: Any
+    maps: np.ndarray
+    epochs: np.ndarray
+    images: list["AxesImage"]
+    counter: "Text"
+    elapsed: "Line2D"
+    now: "Line2D"
+
+    @classmethod
+    def draw(cls, dynamics: xr.Dataset, names: list[str], maps: np.ndarray, plane: int) -> "Scene":
+        """Draw what does not change.
+
+        Args:
+            dynamics: of the run.
+            names: of the layers.
+            maps: (layer, epoch, row, column) classes.
+            plane: index of the plane.
+        """
+        columns = len(names) if len(names) <= 4 else round((1.6 * len(names)) ** 0.5)
+        lines = -(-len(names) // columns)
+        side = min(MAX_SIDE, (style.WIDTH - SIDE) / columns - 0.15)
+        subtitle = style.joined(
+            style.run_title(dynamics),
+            f"plane {int(dynamics['plane'].values[plane])}, through the three images at the left; "
+            "discs mark their places in the colours of their true classes",
+            _about(names),
+        )
+        width = min(style.WIDTH, SIDE + columns * (side + 0.15) + 0.1)
+        figure, body = new_page(width, "Decision regions over training", subtitle)
+        figure.set_dpi(style.GIF_DPI)
+        # A row for the epoch, the maps, and the time bar.
+        heights = [0.3 / side, *[1.0] * lines, 0.1 / side]
+        grid = map_grid(body, columns * side, columns, heights)
+        position = dynamics["plane_position"].values[plane]
+        labels = dynamics["plane_label"].values[plane]
+        any_undefined = bool((maps == np.iinfo(maps.dtype).max).any())
+        images = []
+        for index, name in enumerate(fitted(names, 70 * side, style.PANEL_TITLE)):
+            line, column = divmod(index, columns)
+            ax = body.add_subplot(grid[1 + line, column])
+            images.append(draw_map(ax, maps[index, 0], any_undefined, "auto"))
+            large = side > LARGE
+            numbers = large and not style.has_class_names(dynamics)
+            draw_discs(ax, position, labels, size=17 if large else 6.5, numbers=numbers)
+            shown = f"{name} (the network itself)" if name == "output" and side > 2 else name
+            ax.set_title(shown, size=style.PANEL_TITLE, loc="left", pad=4, parse_math=False)
+        top = body.add_subplot(grid[0, :])
+        top.set_axis_off()
+        counter = top.text(0, 0, "", size=style.TITLE + 3, weight="bold", color=style.INK)
+        bar = body.add_subplot(grid[1 + lines, :])
+        epochs = dynamics["epoch"].values
+        elapsed, now = _draw_bar(bar, dynamics, epochs)
+        settle_maps(figure, images[0].axes, 1.0, dynamics, plane, maps)
+        label_axis(bar.xaxis, log_position(epochs), epochs)
+        for part in (*(image.axes for image in images), elapsed, now, counter):
+            part.set_animated(True)
+        canvas = cast("FigureCanvasAgg", figure.canvas)
+        canvas.draw()
+        background = canvas.copy_from_bbox(figure.bbox)
+        return cls(figure, canvas, background, maps, epochs, images, counter, elapsed, now)
+
+    def frame(self, at: int) -> np.ndarray:
+        """(height, width, 3) uint8 pixels of the epoch with this index."""
+        for image, classes in zip(self.images, self.maps[:, at], strict=True):
+            image.set_data(style.class_image(classes))
+        epoch = int(self.epochs[at])
+        self.counter.set_text(f"epoch {epoch}" + (" (before training)" if epoch == 0 else ""))
+        start, position = log_position(self.epochs[[0, at]])
+        self.elapsed.set_xdata([start, position])
+        self.now.set_xdata([position])
+        self.canvas.restore_region(self.background)
+        moving = (*(image.axes for image in self.images), self.elapsed, self.now, self.counter)
+        for part in moving:
+            self.figure.draw_artist(part)
+        return np.array(self.canvas.buffer_rgba())[..., :3]
+
+
+def _draw_bar(ax: "Axes", dynamics: xr.Dataset, epochs: np.ndarray) -> tuple["Line2D", "Line2D"]:
+    """Draw the time bar; returns the lines that move: the time elapsed, and the present."""
+    position = log_position(epochs)
+    low, high = float(position[0]), float(position[-1])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    ax.set(xlim=(low, high), ylim=(-1, 1), yticks=[])
+    ax.spines[:].set_visible(False)
+    look: style.Look = {"linewidth": 6, "solid_capstyle": "butt", "clip_on": False}
+    ax.plot([low, high], [0, 0], color="#DDDDDD", **look)
+    (elapsed,) = ax.plot([low, low], [0, 0], color=style.FAINT, **look)
+    dot: style.Look = {"color": style.INK, "clip_on": False}
+    (now,) = ax.plot([low], [0], marker="o", markersize=9, **dot)
+    label_axis(ax.xaxis, position, epochs, ends=True)
+    ax.tick_params(which="both", color=style.FAINT, labelsize=style.SMALL)
+    ax.set_xlabel(EPOCH_AXIS, size=style.SMALL, labelpad=2)
+    fit = style.perfect_fit_epoch(dynamics)
+    if fit is not None and low <= (x := float(log_position(fit))) <= high:
+        ax.plot([x], [2.3], marker="v", markersize=6, in_layout=False, **dot)
+        label_fit(ax, fit, x, offset=13)
+    return elapsed, now
+
+
+def _about(names: list[str]) -> str:
+    if names == ["output"]:
+        return "map: the class that the network gives"
+    probes = "map: the class that a linear probe on the layer gives"
+    return f"{probes}; output: the network's own" if "output" in names else probes
+
+
+def _flat_colors(maps: np.ndarray) -> np.ndarray:
+    """(color, 3) uint8 colours of areas: of the page, and of the classes, largest area first."""
+    from matplotlib.colors import to_rgb
+
+    values, counts = np.unique(maps, return_counts=True)
+    undefined = np.iinfo(maps.dtype).max
+    classes = [int(value) for value in values[np.argsort(-counts)] if value != undefined]
+    page = ("white", style.INK, style.FAINT, style.UNDEFINED_FACE, style.UNDEFINED_EDGE)
+    colors = [to_rgb(name) for name in page] + [style.class_color(index) for index in classes]
+    return np.round(np.array(colors) * 255).astype(np.uint8)
