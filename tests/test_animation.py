@@ -10,14 +10,14 @@ from PIL import Image
 
 from repdyn_keras.figures import animate_regions
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.gif import (
+from repdyn_keras.figures.parts.epochs import log_position
+from repdyn_keras.figures.plot_region_animation import (
     MAX_COLORS,
+    Scene,
     common_palette,
     encode_gif,
     palette_indices,
 )
-from repdyn_keras.figures.parts.ticks import log_position
-from repdyn_keras.figures.plot_region_animation import Scene
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
 

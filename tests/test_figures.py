@@ -27,8 +27,8 @@ from repdyn_keras.figures import (
 )
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import color_range
+from repdyn_keras.figures.parts.epochs import log_position, thinned
 from repdyn_keras.figures.parts.maps import displayable
-from repdyn_keras.figures.parts.ticks import log_position, thinned
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
 

@@ -10,7 +10,7 @@ from helpers import assert_input_error
 
 from repdyn_keras.config import Config, resolve
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
-from repdyn_keras.models.optimizers import InverseSquareRoot, learning_rate
+from repdyn_keras.models.build import InverseSquareRoot, learning_rate
 from repdyn_keras.models.resnet import resnet
 from repdyn_keras.recording.layers import choose_layers
 

@@ -22,7 +22,7 @@ from repdyn_keras.config.registry import (
 from repdyn_keras.datasets import load
 from repdyn_keras.datasets.load import RawData
 from repdyn_keras.models import block_layers, build_model, build_optimizer, recorded_layers
-from repdyn_keras.models.optimizers import learning_rate
+from repdyn_keras.models.build import learning_rate
 from repdyn_keras.records.run_folder import run_name
 
 pytestmark = pytest.mark.one_backend

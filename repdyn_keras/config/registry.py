@@ -361,17 +361,17 @@ SCHEDULES = Registry(
         ScheduleEntry(
             form="constant",
             help="the initial rate throughout",
-            factory="repdyn_keras.models.optimizers:constant",
+            factory="repdyn_keras.models.build:constant",
         ),
         ScheduleEntry(
             form="inverse-sqrt",
             help="falls with the square root of the step",
-            factory="repdyn_keras.models.optimizers:inverse_sqrt",
+            factory="repdyn_keras.models.build:inverse_sqrt",
         ),
         ScheduleEntry(
             form="cosine",
             help="falls to zero at the last step along a cosine",
-            factory="repdyn_keras.models.optimizers:cosine",
+            factory="repdyn_keras.models.build:cosine",
         ),
     ],
 )

@@ -18,6 +18,7 @@ from repdyn_keras.figures.parts.cells import (
     pair_aspect,
     triangle,
 )
+from repdyn_keras.figures.parts.epochs import cell_position, label_epochs
 from repdyn_keras.figures.parts.lookup import require_nonempty
 from repdyn_keras.figures.parts.page import (
     PictureFile,
@@ -28,7 +29,6 @@ from repdyn_keras.figures.parts.page import (
     size_inches,
     text_width,
 )
-from repdyn_keras.figures.parts.ticks import cell_position, label_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,9 +16,9 @@ from repdyn_keras.figures.parts.cells import (
     pair_aspect,
     write_cells,
 )
+from repdyn_keras.figures.parts.epochs import NAME_SIZE, label_names
 from repdyn_keras.figures.parts.lookup import require_nonempty, shortened
 from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle, text_width
-from repdyn_keras.figures.parts.ticks import NAME_SIZE, label_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

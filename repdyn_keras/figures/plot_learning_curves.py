@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, cast
 import xarray as xr
 
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.curves import ACCURACY, curves_subtitle, draw_curves, mark_fit
+from repdyn_keras.figures.parts.epochs import (
+    ACCURACY,
+    EPOCH_AXIS,
+    curves_subtitle,
+    draw_curves,
+    mark_fit,
+)
 from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, png
-from repdyn_keras.figures.parts.ticks import EPOCH_AXIS
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:

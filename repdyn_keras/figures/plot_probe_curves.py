@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.curves import curves_subtitle, draw_curves, mark_fit
+from repdyn_keras.figures.parts.epochs import (
+    EPOCH_AXIS,
+    curves_subtitle,
+    draw_curves,
+    label_axis,
+    log_position,
+    mark_fit,
+)
 from repdyn_keras.figures.parts.lookup import layer_name, layer_names, require
 from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle
-from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, log_position
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

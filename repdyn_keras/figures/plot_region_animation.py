@@ -1,7 +1,8 @@
 """Decision regions as an animation, a frame for each recorded epoch."""
 
+import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,8 +12,7 @@ import xarray as xr
 
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.curves import label_fit
-from repdyn_keras.figures.parts.gif import common_palette, encode_gif
+from repdyn_keras.figures.parts.epochs import EPOCH_AXIS, label_axis, label_fit, log_position
 from repdyn_keras.figures.parts.lookup import (
     layer_index,
     layer_names,
@@ -21,7 +21,6 @@ from repdyn_keras.figures.parts.lookup import (
 )
 from repdyn_keras.figures.parts.maps import SIDE, draw_discs, draw_map, map_grid, settle_maps
 from repdyn_keras.figures.parts.page import PictureFile, fitted, new_page, write_file
-from repdyn_keras.figures.parts.ticks import EPOCH_AXIS, label_axis, log_position
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -236,3 +235,88 @@ def _flat_colors(maps: np.ndarray) -> np.ndarray:
     page = ("white", style.INK, style.FAINT, style.UNDEFINED_FACE, style.UNDEFINED_EDGE)
     colors = [to_rgb(name) for name in page] + [style.class_color(index) for index in classes]
     return np.round(np.array(colors) * 255).astype(np.uint8)
+
+
+# The encoder uses one of 256 colours for pixels that a frame does not change.
+MAX_COLORS = 255
+MAX_EXACT = 200
+
+
+def encode_gif(
+    frames: Iterable[np.ndarray], palette: np.ndarray, milliseconds: Sequence[int]
+) -> bytes:
+    """An endless animation as a GIF file.
+
+    Args:
+        frames: (height, width, 3) uint8 pixels, all of one shape.
+        palette: (color, 3) uint8, at most 255.
+        milliseconds: duration of each frame; the format keeps multiples of 10.
+    """
+    from PIL import Image
+
+    pictures = []
+    for pixels in frames:
+        picture = Image.fromarray(palette_indices(pixels, palette))
+        picture.putpalette(palette.tobytes())
+        pictures.append(picture)
+    data = io.BytesIO()
+    pictures[0].save(
+        data,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=list(milliseconds),
+        loop=0,
+        optimize=False,
+    )
+    return data.getvalue()
+
+
+def common_palette(samples: Sequence[np.ndarray], exact: np.ndarray) -> np.ndarray:
+    """A palette for all frames: some exact colours, the others by median cut of sample frames.
+
+    Args:
+        samples: (height, width, 3) uint8 frames that hold nearly all colours of the animation.
+        exact: (color, 3) uint8 colours to keep, most important first; at most 200 are kept.
+
+    Returns:
+        (color, 3) uint8, at most 255, the exact ones first.
+    """
+    from PIL import Image
+
+    _, first = np.unique(_codes(exact), return_index=True)
+    exact = exact[np.sort(first)][:MAX_EXACT]
+    pixels = np.concatenate([sample.reshape(-1, 3) for sample in samples])
+    others = pixels[~np.isin(_codes(pixels), _codes(exact))]
+    if len(others) == 0:
+        return exact
+    limit = MAX_COLORS - len(exact)
+    cut = Image.fromarray(others[None]).quantize(
+        limit, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    )
+    colors = np.array(cut.getpalette(), np.uint8).reshape(-1, 3)
+    return np.concatenate([exact, colors[:limit]])
+
+
+def palette_indices(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """(height, width) uint8 index of a palette's colour for each pixel.
+
+    Colours of the palette are kept exactly. Pillow chooses a near one for the others; it compares
+    them in steps of four levels.
+    """
+    from PIL import Image
+
+    table = Image.new("P", (1, 1))
+    padding = np.repeat(palette[:1], 256 - len(palette), axis=0)
+    table.putpalette(np.concatenate([palette, padding]).tobytes())
+    near = Image.fromarray(pixels).quantize(palette=table, dither=Image.Dither.NONE)
+    indices, codes, known = np.array(near), _codes(pixels), _codes(palette)
+    order = np.argsort(known)
+    place = order[np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)]
+    return np.where(known[place] == codes, place, indices).astype(np.uint8)
+
+
+def _codes(pixels: np.ndarray) -> np.ndarray:
+    """One integer for each colour."""
+    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
+    return red << 16 | green << 8 | blue

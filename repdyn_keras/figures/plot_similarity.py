@@ -19,9 +19,9 @@ from repdyn_keras.figures.parts.cells import (
     outlined,
     triangle,
 )
+from repdyn_keras.figures.parts.epochs import label_epochs
 from repdyn_keras.figures.parts.lookup import layer_index, layer_name, layer_names, require
 from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, panel_page, png, settle
-from repdyn_keras.figures.parts.ticks import label_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

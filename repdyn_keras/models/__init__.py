@@ -1,7 +1,6 @@
 """Networks by name, and the optimizers that train them."""
 
-from repdyn_keras.models.build import block_layers, build_model, recorded_layers
-from repdyn_keras.models.optimizers import build_optimizer
+from repdyn_keras.models.build import block_layers, build_model, build_optimizer, recorded_layers
 from repdyn_keras.models.user_models import load_model
 
 __all__ = ["block_layers", "build_model", "build_optimizer", "load_model", "recorded_layers"]

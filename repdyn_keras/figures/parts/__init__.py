@@ -1,1 +1,1 @@
-"""Building blocks of the figures: pages, ticks, cells, region maps, colours and GIF files."""
+"""Building blocks of the figures: pages, epochs, cells, region maps, names and colours."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.epochs import cell_position
 from repdyn_keras.figures.parts.page import place_of, size_inches, text_width
-from repdyn_keras.figures.parts.ticks import cell_position
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
