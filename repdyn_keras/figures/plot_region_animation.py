@@ -299,21 +299,16 @@ def common_palette(samples: Sequence[np.ndarray], exact: np.ndarray) -> np.ndarr
 
 
 def palette_indices(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """(height, width) uint8 index of a palette's colour for each pixel.
+    """(height, width) uint8 index of the palette's nearest colour for each pixel.
 
-    Colours of the palette are kept exactly. Pillow chooses a near one for the others; it compares
-    them in steps of four levels.
+    Pillow compares colours in steps of four levels, which would merge similar classes.
     """
-    from PIL import Image
-
-    table = Image.new("P", (1, 1))
-    padding = np.repeat(palette[:1], 256 - len(palette), axis=0)
-    table.putpalette(np.concatenate([palette, padding]).tobytes())
-    near = Image.fromarray(pixels).quantize(palette=table, dither=Image.Dither.NONE)
-    indices, codes, known = np.array(near), _codes(pixels), _codes(palette)
-    order = np.argsort(known)
-    place = order[np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)]
-    return np.where(known[place] == codes, place, indices).astype(np.uint8)
+    codes, where = np.unique(_codes(pixels), return_inverse=True)
+    colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], -1)
+    table = palette.astype(np.int32)
+    # |p - q|^2 without |p|^2, which is the same for every q.
+    distance = (table**2).sum(-1) - 2 * colors @ table.T
+    return distance.argmin(-1).astype(np.uint8)[where.reshape(pixels.shape[:-1])]
 
 
 def _codes(pixels: np.ndarray) -> np.ndarray:
