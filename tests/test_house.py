@@ -46,7 +46,7 @@ BACKEND_FILES = {
     "recording/backend_code.py",
     "experiment/survival/batches.py",
 }
-LONGEST = 420
+MAX_LINES = 420
 
 
 def imported(*nodes: ast.AST) -> list[str]:
@@ -103,7 +103,7 @@ def test_keras_and_backends_are_imported_only_where_they_may_be():
 def test_every_module_is_short_and_has_a_docstring_as_all_that_is_public_has():
     strange = []
     for module, tree in TREES.items():
-        if len((PACKAGE / module).read_text("utf-8").splitlines()) > LONGEST:
+        if len((PACKAGE / module).read_text("utf-8").splitlines()) > MAX_LINES:
             strange.append((module, "is long"))
         kinds = (ast.FunctionDef, ast.ClassDef)
         public = [n for n in tree.body if isinstance(n, kinds) and n.name[0] != "_"]
@@ -111,6 +111,29 @@ def test_every_module_is_short_and_has_a_docstring_as_all_that_is_public_has():
         bare = [node for node in [tree, *public] if not ast.get_docstring(node)]
         strange += [(module, getattr(node, "name", "no docstring")) for node in bare]
     assert strange == []
+
+
+def test_names_are_found_at_once():
+    """No basename twice, bounds called MAX_ and MIN_, and figures/ lists its pictures alone."""
+    apps = [path.name for path in (PACKAGE.parent / "apps").glob("*.py")]
+    names = [module.rpartition("/")[2] for module in TREES] + apps
+    names = [name for name in names if name != "__init__.py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+    constants = [
+        (module, target.id)
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for each in node.targets
+        for target in ast.walk(each)
+        if isinstance(target, ast.Name)
+    ]
+    bounds = re.compile(r"_?(MOST|FEWEST|LEAST|LONGEST|SHORTEST|LARGEST|SMALLEST)(_|$)")
+    assert bounds.match("MOST_POINTS") and not bounds.match("MAX_POINTS"), "the check sees it"
+    assert [(module, name) for module, name in constants if bounds.match(name)] == []
+    first_level = {path.name for path in (PACKAGE / "figures").iterdir()} - {"__pycache__"}
+    pictures = {name for name in first_level if name.startswith("plot_")}
+    assert first_level - pictures == {"__init__.py", "parts"}
 
 
 def test_test_files_import_no_other_and_no_keras_where_they_are_marked_so():

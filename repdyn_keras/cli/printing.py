@@ -84,6 +84,7 @@ class LiveProgress(Watcher):
             highlight=False,
             markup=False,
             emoji=False,
+            soft_wrap=True,
         )
         self.lap()
 
