@@ -29,7 +29,7 @@ def trained(folder: str, recorded: bool) -> tuple[float, dict[str, float]]:
     from repdyn_keras.experiment.survival.batches import EpochSeeds
     from repdyn_keras.experiment.survival.stopping import Stopping
     from repdyn_keras.experiment.training import Training
-    from repdyn_keras.experiment.watching import Watcher
+    from repdyn_keras.experiment.watcher import Watcher
     from repdyn_keras.records import RunFolder
 
     start = time.perf_counter()

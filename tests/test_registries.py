@@ -229,10 +229,10 @@ def test_a_network_is_added_by_its_entry_alone(new_module, monkeypatch):
     assert model.count_params() == 16 * 5 + 5 + 5 * 3 + 3
     assert (recorded_layers(config), block_layers(config)) == (r"hidden\d+", r"hidden\d")
     assert run_name(config) == "digits-perceptron-sgd-s0"
-    monkeypatch.setattr("repdyn_keras.config.system.memory", lambda: 17 * 5 * 12 - 1)
+    monkeypatch.setattr("repdyn_keras.config.limits.memory", lambda: 17 * 5 * 12 - 1)
     message = "Expected a smaller width.* Received: the perceptron with width = 5"
     assert_input_error("memory", message, build_model, config, (4, 4, 1), 3)
-    monkeypatch.setattr("repdyn_keras.config.system.memory", lambda: 17 * 5 * 12)
+    monkeypatch.setattr("repdyn_keras.config.limits.memory", lambda: 17 * 5 * 12)
     result = repdyn("layers", "perceptron", "--set", "image_size=4")
     assert result.exit_code == 0 and re.search(r"│ hidden1 +│ 5 +│ yes +│", result.stdout)
 

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.measures.phases import MIN_RECORDS
 from repdyn_keras.text import format_bytes, format_duration, format_shape, visible
 

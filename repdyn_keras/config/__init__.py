@@ -9,9 +9,9 @@ from repdyn_keras.config.files import (
     with_trust,
 )
 from repdyn_keras.config.keys import Config, describe_keys, parse_value, values_of
+from repdyn_keras.config.limits import require_memory, usable_path
 from repdyn_keras.config.presets import ResolvedConfig, resolve
 from repdyn_keras.config.registry import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES
-from repdyn_keras.config.system import require_memory, usable_path
 
 __all__ = [
     "DATASETS",

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from repdyn_keras.config.keys import KEYS, Config, check
+from repdyn_keras.config.limits import usable_path
 from repdyn_keras.config.registry import KERAS_SUFFIX
-from repdyn_keras.config.system import usable_path
 from repdyn_keras.errors import InputError, unknown
 
 # The table of versions in a `run.toml`.

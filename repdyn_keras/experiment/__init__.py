@@ -3,6 +3,6 @@
 from repdyn_keras.experiment.record import record
 from repdyn_keras.experiment.run import run
 from repdyn_keras.experiment.survival.repair import repair
-from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.experiment.watcher import Watcher
 
 __all__ = ["Watcher", "record", "repair", "run"]

@@ -16,7 +16,7 @@ from repdyn_keras.config import (
 from repdyn_keras.dynamics import check_same_images
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.run import finish
-from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.run_folder import choose_folder, create_folder
 
@@ -61,7 +61,7 @@ def record(
     # `repdyn run` adds wrong labels to show memorization; other trainings have none.
     values.setdefault("label_noise", 0.0)
     use_backend(Config(backend=values.get("backend", "jax")).backend)
-    from repdyn_keras.experiment.configured import Replay, check_files, report_files
+    from repdyn_keras.experiment.configured_recorder import Replay, check_files, report_files
     from repdyn_keras.recording.constants import constants_of
     from repdyn_keras.recording.saved_weights import find_checkpoints
 

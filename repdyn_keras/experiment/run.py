@@ -11,7 +11,7 @@ from repdyn_keras.experiment.survival.resume import (
     resumed_config,
     warn_of_other_versions,
 )
-from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import free_bytes
 from repdyn_keras.records.run_folder import choose_folder, create_folder, run_name

@@ -5,7 +5,7 @@ import keras
 from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.datasets import load
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.configured import (
+from repdyn_keras.experiment.configured_recorder import (
     configured_recorder,
     evaluation_images,
     report_notes,
@@ -24,7 +24,7 @@ from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.experiment.survival.resume import drop_unscheduled_records
 from repdyn_keras.experiment.survival.stopping import Stopping, StopWhenSaved
 from repdyn_keras.experiment.survival.timing import TimingFile
-from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.recording.graph import check_model
 from repdyn_keras.recording.layers import SIGMOIDS, Head, choose_layers, find_head

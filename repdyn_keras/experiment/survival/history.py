@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.measures.accuracies import SUBSETS
 from repdyn_keras.recording import RepresentationRecorder
 from repdyn_keras.records import RunFolder

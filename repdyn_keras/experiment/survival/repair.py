@@ -4,7 +4,7 @@ from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, resolve, with_trust
 from repdyn_keras.dynamics import analyze
 from repdyn_keras.errors import InputError
-from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.inspection import Finding, Repair, inspect
 from repdyn_keras.records.run_folder import RECORD_NAME
@@ -66,7 +66,7 @@ def replay_of(folder: RunFolder, given: dict, watcher: Watcher):
     """The `Replay` of a run's kept weights."""
     config = resolve(Config(**with_trust(folder.config(), given)))
     use_backend(config.backend)
-    from repdyn_keras.experiment.configured import Replay
+    from repdyn_keras.experiment.configured_recorder import Replay
 
     return Replay(config, folder, watcher)
 

@@ -7,7 +7,7 @@ import numpy as np
 from repdyn_keras import seeds
 from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.datasets import Data, load
-from repdyn_keras.experiment.watching import Watcher
+from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import block_layers, build_model, recorded_layers
 from repdyn_keras.recording import RepresentationRecorder, Schedule
 from repdyn_keras.recording.inputs import Evaluation, Labelled
