@@ -109,7 +109,7 @@ class Training:
         timing = TimingFile(self.folder, self.recorder)
         kept = [KeptWeights(self.folder, self.recorder)] if self.config.keep_weights else []
         self.begin(checkpoint, checkpoints, history)
-        self.record_present(epoch, timing, [history, *kept])
+        self.record_initial_state(epoch, timing, [history, *kept])
         if epoch == self.config.epochs:
             return
         self.model.fit(
@@ -146,7 +146,7 @@ class Training:
             is_planned = checkpoint.epoch in self.plan.epochs
             history.restore(checkpoint.rows, checkpoint.epoch, is_planned)
 
-    def record_present(
+    def record_initial_state(
         self, epoch: int, timing: TimingFile, writers: list[keras.callbacks.Callback]
     ) -> None:
         """Records the state that the training begins with, where that is due.
