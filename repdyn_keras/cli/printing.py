@@ -232,7 +232,7 @@ def print_comparison(comparison: "xarray.Dataset") -> None:
         cka, spread = here["cka_layers"].values, here["cka_layers_null"].values
         table = Table(
             title=f"A at epoch {int(here['epoch_a'])}, B at epoch {int(here['epoch_b'])}",
-            caption=f"CKA; of unrelated layers 0 +- {np.nanmean(spread):.4f}",
+            caption=f"CKA; unrelated layers: 0 +- {np.nanmean(spread):.4f}",
         )
         table.add_column("layer of A", no_wrap=True)
         table.add_column("same name in B", justify="right")
