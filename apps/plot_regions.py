@@ -1,11 +1,11 @@
-"""Draws decision regions of a recorded run to a file.
+"""Draws the decision regions of a recorded run.
 
     python apps/plot_regions.py runs/digits-resnet-sgd-s0 --layer 'stage4.*' --layer output \\
         --epoch 0 --epoch 10 --epoch 102 --plane 3 --out regions.png
     python apps/plot_regions.py runs/digits-resnet-sgd-s0 --layer output --animate
 
-Needs no backend. Layers are rows, epochs columns, one picture a plane; with --animate an animation
-of all recorded epochs.
+Needs no backend. Draws one image per plane with layers as rows and epochs as columns, or, with
+--animate, one animation per plane of all recorded epochs.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.errors import InputError, StorageError, unknown
 from repdyn_keras.text import visible
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -24,17 +24,21 @@ PICTURES = (".png", ".pdf", ".svg")
 def draw(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     layer: Annotated[
-        list[str] | None, typer.Option(help="Name or regular expression; repeatable. Default all.")
+        list[str] | None,
+        typer.Option(help="Name or regular expression; can be repeated. Default: all."),
     ] = None,
     epoch: Annotated[
-        list[int] | None, typer.Option(help="Recorded epoch; repeatable. Default ten of them.")
+        list[int] | None,
+        typer.Option(help="Recorded epoch; can be repeated. Default: ten of them."),
     ] = None,
-    plane: Annotated[list[int] | None, typer.Option(help="Plane; repeatable.")] = None,
+    plane: Annotated[
+        list[int] | None, typer.Option(help="Plane; can be repeated. Default: 0.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="PNG, PDF or SVG, with --animate GIF; with several planes, -planeN is added. "
-            "Default regions.png or regions.gif.",
+            help="PNG, PDF or SVG file; with --animate, a GIF. With several planes, -planeN is "
+            "added to the name. Default: regions.png or regions.gif.",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +46,7 @@ def draw(
         bool, typer.Option("--animate", help="A GIF with a frame for each recorded epoch.")
     ] = False,
 ) -> None:
-    """Draw decision regions of chosen layers, epochs and planes of a recorded run."""
+    """Draw decision regions of selected layers, epochs and planes of a recorded run."""
     from repdyn_keras import open_run
     from repdyn_keras.figures import animate_regions, film_strip
     from repdyn_keras.figures.choose import pick_plane, require
@@ -51,7 +55,9 @@ def draw(
     out = out or Path("regions.gif" if animate else "regions.png")
     check_output(out, animate)
     if animate and epoch:
-        raise InputError("--epoch came with --animate, which shows every recorded epoch. Drop one.")
+        raise InputError(
+            "Expected --epoch or --animate, which shows every recorded epoch. Received: both."
+        )
     dynamics = open_run(run).dynamics
     names = dynamics["layer"].values.tolist()
     layers = chosen_layers(layer, names) if layer else None
@@ -73,36 +79,41 @@ def draw(
 
 
 def check_output(out: Path, animate: bool) -> None:
-    """Raises InputError unless a file of this name can be written."""
+    """Raises InputError unless the file has a known ending and its folder exists."""
     ending = out.suffix.lower()
     if animate and ending != ".gif":
         raise unknown("ending of --out with --animate", out.suffix, [".gif"])
     if not animate and ending not in PICTURES:
-        hint = "For an animation, .gif, add --animate." if ending == ".gif" else ""
+        hint = "Add --animate to write a GIF." if ending == ".gif" else ""
         raise unknown("ending of --out", out.suffix, PICTURES, hint)
     if not out.absolute().parent.is_dir():
-        raise InputError(f"No folder {out.absolute().parent}. Expected --out in one that exists.")
+        raise InputError(
+            f"Expected --out in an existing folder. Received: {out}, in the folder "
+            f"{out.absolute().parent}, which does not exist."
+        )
 
 
 def chosen_layers(patterns: list[str], names: list[str]) -> list[str]:
-    """The layers that any of the names or regular expressions match, in the run's order."""
+    """The layers that match a name or a regular expression, in the order of the run."""
     chosen = set()
     for pattern in patterns:
         try:
             matches = [name for name in names if name == pattern or re.fullmatch(pattern, name)]
         except re.error as error:
             raise InputError(
-                f"--layer {pattern!r} is not a regular expression: {error}. Expected a name or an "
-                f"expression; layers: {', '.join(names)}."
+                "Expected --layer with a name or a regular expression, for one of: "
+                f"{', '.join(names)}. Received: {pattern!r} ({error})."
             ) from None
         if not matches:
-            raise InputError(f"Unknown layer {pattern!r}. Expected among: {', '.join(names)}.")
+            raise InputError(
+                f"Unknown layer. Expected one of: {', '.join(names)}. Received: {pattern!r}."
+            )
         chosen.update(matches)
     return [name for name in names if name in chosen]
 
 
 def main() -> None:
-    """Runs the program; bad input is one message and exit code 2."""
+    """Runs the program; invalid input gives one message and exit code 2."""
     try:
         typer.run(draw)
     except (InputError, StorageError, OSError) as error:

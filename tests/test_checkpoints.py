@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_input_error
 from keras import layers
 
-from repdyn_keras.recording.saved_weights import WeightLoader, epochs_of, find_checkpoints
+from repdyn_keras.recording.saved_weights import WeightLoader, epochs_of, find_weight_files
 
 NAMES = {
     "epoch-000000.weights.h5 epoch-000012.weights.h5": [0, 12],
@@ -44,7 +44,7 @@ def test_epochs_are_read_from_names_and_files_come_in_their_order(tmp_path):
     for names, epochs in NAMES.items():
         assert sorted(epochs_of(names.split()).values()) == epochs, names
     names = "e-10.keras e-9.weights.h5 last.keras notes.txt .e-8.keras e-2.h5"
-    found = find_checkpoints(files(tmp_path / "c", names))
+    found = find_weight_files(files(tmp_path / "c", names))
     held = [(epoch, path.name) for epoch, path in found.files.items()]
     assert held == [(9, "e-9.weights.h5"), (10, "e-10.keras")]
     assert found.ignored == ["last.keras"]
@@ -53,11 +53,11 @@ def test_epochs_are_read_from_names_and_files_come_in_their_order(tmp_path):
 def test_folders_without_one_checkpoint_an_epoch_are_refused(tmp_path):
     for number, (names, message) in enumerate(REFUSED.items()):
         folder = files(tmp_path / str(number), names)
-        assert_input_error(names, message, find_checkpoints, folder)
+        assert_input_error(names, message, find_weight_files, folder)
     assert_input_error(
         "missing",
         "Expected a folder .*none, which is no folder",
-        find_checkpoints,
+        find_weight_files,
         tmp_path / "none",
     )
 

@@ -176,7 +176,7 @@ def test_an_announced_file_may_be_old_or_new_until_the_next_writer_confirms_it(f
 
 def test_a_forgotten_file_may_be_missing_and_set_aside_never_overwrites(folder):
     path = folder.record_file(0)
-    fresh(folder).forget(path)
+    fresh(folder).announce_removal(path)
     assert problems(folder) == {RECORD: "it was removed, but exists"}
     for number, data in enumerate((OLD, NEW, b"third"), start=1):
         folder.write(path, data)
@@ -188,7 +188,7 @@ def test_a_forgotten_file_may_be_missing_and_set_aside_never_overwrites(folder):
         assert problems(folder) == {}
     assert len(list(folder.set_aside_folder.iterdir())) == 3
     before = held(folder.checksums.path)
-    fresh(folder).forget(folder.record_file(5))
+    fresh(folder).announce_removal(folder.record_file(5))
     assert held(folder.checksums.path) == before, "it has no entry"
 
 

@@ -15,7 +15,7 @@ from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.training import Training
 from repdyn_keras.models import build_model
-from repdyn_keras.recording.inputs import Labelled, arrays_hash, weights_hash
+from repdyn_keras.recording.inputs import LabelledImages, arrays_hash, weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.tables import ACCURACIES
 
@@ -228,8 +228,8 @@ def test_a_recorder_is_given_a_part_in_the_order_that_the_whole_would_have(tmp_p
     options = {"probe_images": 20, "n_eval": 16, "cka_batch": 8, "planes": 0}
     config = resolve(Config(**{**TINY, **options, "backend": BACKEND}))
     training = Training(config, RunFolder(tmp_path / "run"), Watcher())
-    data, probed = training.data, training.recorder.settings.probed
-    whole = Labelled(data.x_train[:], data.y_train, data.true_train)
+    data, probed = training.data, training.recorder.settings.probes
+    whole = LabelledImages(data.x_train[:], data.y_train, data.true_train)
     expected = whole.probe_sample(20, seeds.derived(config.data_seed, seeds.PROBE_IMAGES))
     for name in ("x", "y", "true"):
         same(getattr(probed.fitted, name), getattr(expected, name))

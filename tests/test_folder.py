@@ -271,7 +271,7 @@ def test_sizes_are_cropped_and_resized_by_pillow_where_they_must_and_that_is_sai
 def test_threads_keep_the_order(tmp_path, monkeypatch):
     images = some(6)
     monkeypatch.setattr(reading, "MIN_THREADED_PIXELS", 1)
-    monkeypatch.setattr(reading, "IMAGES_AT_ONCE", 4)
+    monkeypatch.setattr(reading, "MAX_CHUNK_IMAGES", 4)
     data = split_in_two(tmp_path, images)
     np.testing.assert_array_equal(pixels(data.x_train, data), in_order(images))
     np.testing.assert_array_equal(data.y_train, np.repeat([0, 1, 2], 6))

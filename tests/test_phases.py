@@ -199,7 +199,7 @@ def test_surrogates_are_the_smoothed_path_walked_anew_with_its_jitter_permuted(m
         walked = np.stack([np.interp(at, length, column) for column in smooth.T], axis=1)
         expected.append((walked @ walked.T).real + np.diag(back))
     for at_once in (1, 2 * t**2, 10**6):  # one, two or all surrogates at a time
-        monkeypatch.setattr(surrogates_module, "NUMBERS_AT_ONCE", at_once)
+        monkeypatch.setattr(surrogates_module, "MAX_CHUNK_ENTRIES", at_once)
         found = all_surrogates(gram, U, count, np.random.default_rng(4))
         np.testing.assert_allclose(found, expected, atol=1e-9)
     np.testing.assert_array_equal(gram, kept)

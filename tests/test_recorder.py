@@ -14,7 +14,7 @@ from keras import layers
 from sklearn.datasets import load_digits
 
 from repdyn_keras import RepresentationRecorder, open_run
-from repdyn_keras.recording.inputs import places_among, weights_hash
+from repdyn_keras.recording.inputs import indices_among, weights_hash
 from repdyn_keras.recording.state import record_warnings
 
 N, BATCH, LAST = 150, 32, 40
@@ -131,7 +131,7 @@ def recalibrated(trained):
     model = small_model(dropout=0.0)
     model.set_weights(trained.model.get_weights())
     for block, seen in zip(
-        NORMALIZED, moments(model, trained.recorder.settings.probed.fitted.x), strict=True
+        NORMALIZED, moments(model, trained.recorder.settings.probes.fitted.x), strict=True
     ):
         norm = model.get_layer(f"{block}_norm")
         norm.moving_mean.assign(seen.mean(axis=0).astype("float32"))
@@ -192,7 +192,7 @@ def test_fingerprints_and_norms_are_those_of_the_activations(trained, recalibrat
 
 
 def test_probes_are_optimal_and_their_accuracies_those_of_each_subset(trained, recalibrated, data):
-    record, probed = trained.record, trained.recorder.settings.probed.fitted
+    record, probed = trained.record, trained.recorder.settings.probes.fitted
     right, wrong = probed.y == probed.true, probed.y != probed.true
     assert 0 < wrong.sum() < right.sum() and len(probed.y) == 135
     assert trained.constants["probe_width"].values.tolist() == [6, 6, 6]
@@ -284,7 +284,7 @@ def test_images_are_shuffled_once_cut_to_whole_batches_and_known_by_id(trained, 
     labels = {
         image.tobytes(): pair for image, *pair in zip(data[0], trained.given, data[1], strict=True)
     }
-    probed = recorder.settings.probed.fitted
+    probed = recorder.settings.probes.fitted
     for image, *pair in zip(probed.x, probed.y, probed.true, strict=True):
         assert labels[image.tobytes()] == pair
     assert "12 evaluation images are left out: 128 are whole batches of 32" in trained.said
@@ -295,10 +295,10 @@ def test_images_are_found_among_others_by_their_every_number(data):
     x = data[0][:20]
     given, others = x[[3, 5, 0, 3]].copy(), x[4:].copy()
     given[0, 0, 0] += 1
-    assert places_among(given, x).tolist() == [-1, 5, 0, 3]
-    assert places_among(given, others).tolist() == [-1, 1, -1, -1]
-    assert places_among(given.astype("float16"), x).tolist() == [-1] * 4
-    assert places_among(given[:, 1:], x).tolist() == [-1] * 4
+    assert indices_among(given, x).tolist() == [-1, 5, 0, 3]
+    assert indices_among(given, others).tolist() == [-1, 1, -1, -1]
+    assert indices_among(given.astype("float16"), x).tolist() == [-1] * 4
+    assert indices_among(given[:, 1:], x).tolist() == [-1] * 4
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +330,7 @@ def single(trained, data, tmp_path_factory):
 
 def test_numbers_with_moving_statistics_are_those_of_the_model(single):
     model, recorder = single.model, single.recorder
-    record, probed = recorder.folder.record(0), recorder.settings.probed.fitted
+    record, probed = recorder.folder.record(0), recorder.settings.probes.fitted
     assert record["layer"].values.tolist() == ["block02", "pooled", "output"]
     taps = keras.Model(
         model.inputs, [model.get_layer("block02").output, model.get_layer("pooled").output]
@@ -353,7 +353,7 @@ def test_numbers_with_moving_statistics_are_those_of_the_model(single):
 
 def test_training_accuracy_and_moments_are_those_of_batches(single):
     model, recorder = single.model, single.recorder
-    x, y = recorder.settings.probed.fitted.x, recorder.settings.probed.fitted.y
+    x, y = recorder.settings.probes.fitted.x, recorder.settings.probes.fitted.y
     clone = small_model(dropout=0.0)
     clone.set_weights(model.get_weights())
     output = in_training(clone, x, clone.outputs)[0]

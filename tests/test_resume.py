@@ -27,7 +27,7 @@ from repdyn_keras import Config, InputError, RepresentationRecorder
 from repdyn_keras.config import resolve, to_toml, versions
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
-from repdyn_keras.experiment.survival.checkpoints import Checkpoints, load_checkpoint
+from repdyn_keras.experiment.survival.checkpoints import CheckpointWriter, load_checkpoint
 from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
@@ -58,7 +58,7 @@ def raising(patch, cls, name: str, first=None, after: bool = False) -> None:
 MOMENTS = {
     "before the first row of history": ((HistoryFile, "append"), 0, [], 0),
     "before the checkpoint of epoch 2": ((Watcher, "epoch_ended", 2), 1, [0, 1], 2),
-    "before the history of epoch 2": ((Checkpoints, "save", 2, True), 2, [0, 1], 2),
+    "before the history of epoch 2": ((CheckpointWriter, "save", 2, True), 2, [0, 1], 2),
     "measuring epoch 3": ((RepresentationRecorder, "_measure", 3), 3, [0, 1], 3),
     "writing epoch 3": ((RunFolder, "write_record", 3), 3, [0, 1], 4),
     "after the record of epoch 3": ((RunFolder, "write_record", 3, True), 3, [0, 1, 3], 4),

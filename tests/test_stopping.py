@@ -94,27 +94,27 @@ def test_an_epoch_is_expected_to_take_the_median_of_those_before(clock):
     """Less the time that it has taken already, and without the first, which compiles."""
     stopping, _ = trained(clock)
     stopping.epoch_begins()
-    assert stopping.expected() is None, "no epoch was seen yet"
+    assert stopping.seconds_left() is None, "no epoch was seen yet"
     stopping, _ = trained(clock, 50.0)
-    assert stopping.expected() is None, "none is under way"
+    assert stopping.seconds_left() is None, "none is under way"
     stopping.epoch_begins()
-    assert stopping.expected() == 50.0
+    assert stopping.seconds_left() == 50.0
     stopping, _ = trained(clock, 50.0, 10.0, 12.0, 90.0, 11.0)
     stopping.epoch_begins()
     for seconds, expected in ((4.0, 7.5), (30.0, 0.0)):
         clock.now += seconds
-        assert stopping.expected() == pytest.approx(expected)
+        assert stopping.seconds_left() == pytest.approx(expected)
 
 
 def test_the_first_signal_waits_for_an_epoch_that_ends_in_the_grace_time(clock):
     stopping, said = trained(clock, 50.0, 30.0, 30.0)
     stopping.epoch_begins()
     clock.now += 10.0
-    stopping.stop_if_asked(2)
+    stopping.stop_if_signalled(2)
     stopping.handle(TERM, None)
     assert said == ["stopping after this epoch, in about 20 s; signal again to stop at once."]
     with pytest.raises(Interrupted, match="after epoch 3, which is saved") as caught:
-        stopping.stop_if_asked(3)
+        stopping.stop_if_signalled(3)
     assert caught.value.signal == TERM
     with pytest.raises(Interrupted, match="at once") as caught:
         stopping.handle(INT, None)

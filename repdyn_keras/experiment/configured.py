@@ -10,9 +10,9 @@ from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watching import Watcher
 from repdyn_keras.models import block_layers, build_model, recorded_layers
 from repdyn_keras.recording import RepresentationRecorder, Schedule
-from repdyn_keras.recording.inputs import Evaluation, Labelled
-from repdyn_keras.recording.saved_weights import Checkpoints, WeightLoader
-from repdyn_keras.recording.settings import Probed, Rasterized, Settings, Tapped
+from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
+from repdyn_keras.recording.saved_weights import WeightFiles, WeightLoader
+from repdyn_keras.recording.settings import LayerSelection, PlaneSettings, ProbeSettings, Settings
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums
 from repdyn_keras.seeds import stratified_order
@@ -37,12 +37,12 @@ def configured_recorder(
         layers: names of the layers to record, a regular expression, or None.
         watcher: is notified of the recorder's messages.
     """
-    tapped = Tapped(layers, config.output, block_layers(config))
-    settings = recorded_settings(config, data, tapped)
-    return RepresentationRecorder.of_settings(folder, settings, watcher.message)
+    selection = LayerSelection(layers, config.output, block_layers(config))
+    settings = recorded_settings(config, data, selection)
+    return RepresentationRecorder.from_settings(folder, settings, watcher.message)
 
 
-def recorded_settings(config: ResolvedConfig, data: Data, tapped: Tapped) -> Settings:
+def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelection) -> Settings:
     """What a resolved configuration records.
 
     Args:
@@ -60,7 +60,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, tapped: Tapped) -> Set
         tested = tested[: config.probe_images]
     train = (data.x_train[fitted], data.y_train[fitted])
     return Settings(
-        evaluation=Evaluation.of(
+        evaluation=EvaluationImages.from_arrays(
             data.x_train[compared],
             data.y_train[compared],
             data.true_train[compared],
@@ -68,15 +68,15 @@ def recorded_settings(config: ResolvedConfig, data: Data, tapped: Tapped) -> Set
             config.cka_batch,
             seeds.derived(seed, seeds.IMAGE_ORDER),
         ),
-        probed=Probed(
-            Labelled.of(train, "train", data.true_train[fitted]),
-            Labelled.of((data.x_test[tested], data.y_test[tested]), "test"),
+        probes=ProbeSettings(
+            LabelledImages.from_pair(train, "train", data.true_train[fitted]),
+            LabelledImages.from_pair((data.x_test[tested], data.y_test[tested]), "test"),
             config.pooling,
         ),
-        rasterized=Rasterized(
+        planes=PlaneSettings(
             config.planes, config.resolution, config.margin, seeds.derived(seed, seeds.PLANES)
         ),
-        tapped=tapped,
+        selection=selection,
         schedule=Schedule(config.record_epochs),
         batch_norm=config.batch_norm,
         class_names=tuple(data.class_names or ()),
@@ -131,8 +131,8 @@ class Replay:
         self.recorder.record(self.model, epoch)
 
 
-def check_files(loader: WeightLoader, checkpoints: Checkpoints) -> None:
-    """Raises InputError where a file of saved weights is damaged or does not fit the network."""
+def check_files(loader: WeightLoader, checkpoints: WeightFiles) -> None:
+    """Raises InputError if a file of saved weights is damaged or does not fit the network."""
     for path in checkpoints.files.values():
         # Kept weights of a run have a checksum in its folder.
         Checksums(path.absolute().parent.parent).check(path.absolute())
@@ -140,7 +140,7 @@ def check_files(loader: WeightLoader, checkpoints: Checkpoints) -> None:
 
 
 def report_files(
-    config: ResolvedConfig, data: Data, checkpoints: Checkpoints, watcher: Watcher
+    config: ResolvedConfig, data: Data, checkpoints: WeightFiles, watcher: Watcher
 ) -> None:
     """Reports which epochs there are, which are missing, and what the network receives."""
     report_notes(config, data, watcher)

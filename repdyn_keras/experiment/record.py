@@ -63,9 +63,9 @@ def record(
     use_backend(Config(backend=values.get("backend", "jax")).backend)
     from repdyn_keras.experiment.configured import Replay, check_files, report_files
     from repdyn_keras.recording.constants import constants_of
-    from repdyn_keras.recording.saved_weights import find_checkpoints
+    from repdyn_keras.recording.saved_weights import find_weight_files
 
-    found = find_checkpoints(checkpoints)
+    found = find_weight_files(checkpoints)
     if "model" not in values:
         values["model"] = model_of(next(iter(found.files.values())))
     name = Path(checkpoints).expanduser().resolve().name
@@ -86,7 +86,7 @@ def record(
 
 
 def configuration_of(run: str | Path) -> dict:
-    """The keys of a run's `run.toml` or `record.toml`; raises InputError where it has none."""
+    """The keys of a run's `run.toml` or `record.toml`; raises InputError if it has none."""
     folder = RunFolder(run).require_records()
     for file in (folder.config_file, folder.replay_file):
         if file.is_file():
@@ -99,7 +99,7 @@ def configuration_of(run: str | Path) -> dict:
 
 
 def model_of(first: Path) -> str:
-    """The model that a file of saved weights contains; raises InputError where it has none."""
+    """The model that a file of saved weights contains; raises InputError if it has none."""
     if first.name.endswith(".keras"):
         return str(first)
     raise InputError(

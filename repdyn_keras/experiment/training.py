@@ -14,8 +14,8 @@ from repdyn_keras.experiment.plan import Plan, plan_run, timed
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.survival.checkpoints import (
     Checkpoint,
-    Checkpoints,
-    KeptWeights,
+    CheckpointWriter,
+    WeightsWriter,
     checkpoint_bytes,
     load_checkpoint,
 )
@@ -105,9 +105,9 @@ class Training:
         # Keras requests a batch before the first epoch begins.
         self.batches.set_epoch(epoch)
         history = HistoryFile(self.folder, self.recorder, self.watcher)
-        checkpoints = Checkpoints(self.folder, self.config, history, stopping)
+        checkpoints = CheckpointWriter(self.folder, self.config, history, stopping)
         timing = TimingFile(self.folder, self.recorder)
-        kept = [KeptWeights(self.folder, self.recorder)] if self.config.keep_weights else []
+        kept = [WeightsWriter(self.folder, self.recorder)] if self.config.keep_weights else []
         self.begin(checkpoint, checkpoints, history)
         self.record_present(epoch, timing, [history, *kept])
         if epoch == self.config.epochs:
@@ -134,7 +134,7 @@ class Training:
         )
 
     def begin(
-        self, checkpoint: Checkpoint | None, checkpoints: Checkpoints, history: HistoryFile
+        self, checkpoint: Checkpoint | None, checkpoints: CheckpointWriter, history: HistoryFile
     ) -> None:
         """Saves the initial checkpoint, or restores the history of the last one."""
         checkpoints.set_model(self.model)

@@ -48,17 +48,17 @@ class State(Protocol):
 
     Attributes:
         layers: names of the layers.
-        n_classes: number of classes; 0 where the output is not one score a class.
-        fitted: labels of the images that probes are fitted on; None where there are none.
-        held_out: labels of the images that nothing is fitted on; None where there are none.
+        n_classes: number of classes; 0 if the output is not one score a class.
+        fitted: labels of the images that probes are fitted on; None if there are none.
+        held_out: labels of the images that nothing is fitted on; None if there are none.
         fingerprints: (layer, pair) float32, see `measures.cka.fingerprint`.
         norms: (layer, 3) squared norms, see `measures.cka.is_dead`.
         epsilons: machine epsilon of each layer's activations.
         fitted_features: pooled features (n, d) of each hidden layer, then the output's scores
             (n, classes), of the images that probes are fitted on.
-        held_out_features: the same of the held-out images; None where there are none.
+        held_out_features: the same of the held-out images; None if there are none.
         training_scores: (n, classes) the output's scores of the fitted images with batch
-            statistics, in whole batches; None where no BatchNormalization layer is trained.
+            statistics, in whole batches; None if no BatchNormalization layer is trained.
         has_planes: whether decision regions are recorded.
     """
 
@@ -126,7 +126,7 @@ class Series(Protocol):
         """Number of pairs in a fingerprint."""
 
     def computed(self, name: str) -> np.ndarray | None:
-        """A variable that a measure registered earlier computed; None where it did not."""
+        """A variable that a measure registered earlier computed; None if it did not."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Measure:
 
 
 def check_names(measure: Measure, others: Mapping[str, Measure]) -> None:
-    """Raises InputError where a measure's name or one of its variables is taken by another."""
+    """Raises InputError if a measure's name or one of its variables is taken by another."""
     if measure.name in others:
         raise InputError(
             f"Expected a measure with a name of its own. Received: {measure.name!r}, which is "

@@ -41,7 +41,7 @@ class Plane:
 
 
 def plane_through(images: np.ndarray, margin: float = 0.1) -> Plane | None:
-    """The plane through three images, or None where they lie on a line or repeat.
+    """The plane through three images, or None if they lie on a line or repeat.
 
     Source: Somepalli et al. 2022 (arXiv 2203.08124): Gram-Schmidt basis, bounding box of the
     three points widened by 0.1 of its extent on each side, unclipped.

@@ -222,7 +222,7 @@ def minimum(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> 
 
 
 def solved_probes(state: State) -> list[Probe | None]:
-    """The probe of each hidden layer; None where its features are not finite."""
+    """The probe of each hidden layer; None if its features are not finite."""
     if state.fitted is None:
         return []
     labels, classes = state.fitted.y, state.n_classes

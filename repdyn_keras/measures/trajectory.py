@@ -70,7 +70,7 @@ def defined_records(gram: np.ndarray) -> np.ndarray:
 
 
 # Matrix entries of the surrogates that are held at a time.
-NUMBERS_AT_ONCE = 1 << 20
+MAX_CHUNK_ENTRIES = 1 << 20
 
 
 def even_pace_surrogates(
@@ -102,7 +102,7 @@ def even_pace_surrogates(
     walked *= length[-1] / walked[:, -1:]
     put_back = rng.permuted(np.tile(scatter, (count, 1)), axis=1)
     index = np.arange(t)
-    at_once = max(1, NUMBERS_AT_ONCE // t**2)
+    at_once = max(1, MAX_CHUNK_ENTRIES // t**2)
     for start in range(0, count, at_once):
         group = slice(start, start + at_once)
         weights = interpolation(length, walked[group])

@@ -38,7 +38,7 @@ def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) ->
 
 
 def require_memory_for_weights(config: Config) -> None:
-    """Raises InputError where training the weights alone exceeds the machine's memory.
+    """Raises InputError if training the weights alone exceeds the machine's memory.
 
     Args:
         config: a resolved configuration.

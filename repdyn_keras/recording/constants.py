@@ -6,7 +6,7 @@ import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.accuracies import SUBSETS
-from repdyn_keras.recording.inputs import Labelled, arrays_hash
+from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
 from repdyn_keras.recording.recorded_model import RecordedModel
 
 # Variables that constants written by earlier versions lack.
@@ -18,7 +18,7 @@ def constants_of(recorded: RecordedModel):
     import xarray
 
     settings = recorded.settings
-    evaluation, probed, rasterized = settings.evaluation, settings.probed, settings.rasterized
+    evaluation, probes, planes = settings.evaluation, settings.probes, settings.planes
     no_labels = np.full(len(evaluation.x), -1)
     variables: dict = {
         "sample": (("image",), evaluation.ids),
@@ -32,7 +32,7 @@ def constants_of(recorded: RecordedModel):
     }
     if recorded.planes and evaluation.true is not None:
         corners = recorded.plane_samples
-        positions = [plane.positions(rasterized.resolution) for plane in recorded.planes]
+        positions = [plane.positions(planes.resolution) for plane in recorded.planes]
         variables |= {
             "plane_sample": (("plane", "corner"), evaluation.ids[corners]),
             "plane_label": (("plane", "corner"), evaluation.true[corners]),
@@ -44,7 +44,7 @@ def constants_of(recorded: RecordedModel):
         }
     if settings.class_names:
         variables["class_name"] = (("class",), np.array(settings.class_names))
-    if probed.fitted is not None:
+    if probes.fitted is not None:
         variables["probe_width"] = (("hidden",), np.array(recorded.widths))
     return xarray.Dataset(
         variables,
@@ -52,13 +52,13 @@ def constants_of(recorded: RecordedModel):
         attrs={
             "batch": evaluation.batch,
             "n_classes": recorded.n_classes,
-            "margin": float(rasterized.margin),
-            "resolution": rasterized.resolution,
-            "pooling": str(probed.pooling),
+            "margin": float(planes.margin),
+            "resolution": planes.resolution,
+            "pooling": str(probes.pooling),
             "batch_norm": settings.batch_norm,
             "images_hash": evaluation.hash,
-            "probe_images_hash": hash_of(probed.fitted),
-            "test_images_hash": hash_of(probed.held_out),
+            "probe_images_hash": hash_of(probes.fitted),
+            "test_images_hash": hash_of(probes.held_out),
         },
     )
 
@@ -82,7 +82,7 @@ def check_constants(stored, constants, folder: Path) -> None:
     )
 
 
-def hash_of(data: Labelled | None) -> str:
+def hash_of(data: LabelledImages | None) -> str:
     """Hash of images and labels; empty without images."""
     if data is None:
         return ""

@@ -10,7 +10,7 @@ import keras
 
 from repdyn_keras.errors import InputError
 
-INSIDE = "/"
+SEPARATOR = "/"
 # Layers and operations that keep the values of their input.
 VALUE_PRESERVING = ("Identity", "Reshape", "Flatten", "Cast", "Dropout", "Masking")
 
@@ -38,7 +38,7 @@ def recordable(model: keras.Model, end=None) -> Iterator[tuple[str, object, obje
             inner_end = layer.outputs[0] if tensor is not None and tensor is end else None
             for name, inner, inside in recordable(layer, inner_end):
                 if inside is not inner_end:
-                    yield f"{layer.name}{INSIDE}{name}", inner, inside
+                    yield f"{layer.name}{SEPARATOR}{name}", inner, inside
         if tensor is not None and "float" in tensor.dtype and len(tensor.shape) >= 2:
             yield layer.name, layer, tensor
 
@@ -49,10 +49,10 @@ def connected_to_input(model: keras.Model, names: Iterable[str]) -> dict:
     For layers inside a nested model, the part of the nested model that computes them is called
     again on the same input, with the same variables. The model itself is unchanged.
     """
-    own = {name: tensor for name, _, tensor in recordable(model) if INSIDE not in name}
+    own = {name: tensor for name, _, tensor in recordable(model) if SEPARATOR not in name}
     inside: dict[str, list[str]] = {}
     for name in names:
-        nested, separator, rest = name.partition(INSIDE)
+        nested, separator, rest = name.partition(SEPARATOR)
         if separator:
             inside.setdefault(nested, []).append(rest)
     found: dict = {}
@@ -61,8 +61,10 @@ def connected_to_input(model: keras.Model, names: Iterable[str]) -> dict:
         parts = connected_to_input(nested, rests)
         part = keras.Model(nested.inputs[0], list(parts.values()), name=f"{nested_name}_recorded")
         tensors = part(input_of(nested, model), training=False)
-        found |= {f"{nested_name}{INSIDE}{rest}": t for rest, t in zip(parts, tensors, strict=True)}
-    return {name: found[name] if INSIDE in name else own[name] for name in names}
+        found |= {
+            f"{nested_name}{SEPARATOR}{rest}": t for rest, t in zip(parts, tensors, strict=True)
+        }
+    return {name: found[name] if SEPARATOR in name else own[name] for name in names}
 
 
 def graph_of(model: keras.Model):
@@ -97,7 +99,7 @@ def is_plain(model: keras.Model) -> bool:
 
 
 def node_of(layer, model: keras.Model):
-    """The one node of a layer inside `model`; None where it is called more than once."""
+    """The one node of a layer inside `model`; None if it is called more than once."""
     own = [
         node
         for depth in graph_of(model)._nodes_by_depth.values()

@@ -50,7 +50,7 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def places_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+def indices_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(n,) the place of each image among other images, -1 where it is not among them.
 
     Args:
@@ -69,13 +69,13 @@ def places_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImages:
     """Images with as many labels.
 
     Attributes:
         x: (n, ...) images.
         y: (n,) int64 labels.
-        true: (n,) int64 labels before noise, or None where they are not known.
+        true: (n,) int64 labels before noise, or None if they are not known.
     """
 
     x: np.ndarray
@@ -83,7 +83,7 @@ class Labelled:
     true: np.ndarray | None = None
 
     @classmethod
-    def of(cls, pair, name: str, true=None) -> "Labelled":
+    def from_pair(cls, pair, name: str, true=None) -> "LabelledImages":
         """Checks a pair (x, y), and the true labels of x."""
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InputError(
@@ -94,13 +94,13 @@ class Labelled:
         y = as_labels(pair[1], len(x), f"{name} labels")
         return cls(x, y, None if true is None else as_labels(true, len(x), f"true {name} labels"))
 
-    def take(self, index: np.ndarray) -> "Labelled":
+    def take(self, index: np.ndarray) -> "LabelledImages":
         """Some of the images, in the order of `index`."""
-        return Labelled(
+        return LabelledImages(
             self.x[index], self.y[index], None if self.true is None else self.true[index]
         )
 
-    def probe_sample(self, limit: int, seed: int) -> "Labelled":
+    def probe_sample(self, limit: int, seed: int) -> "LabelledImages":
         """At most `limit` images, in a random order that is stratified by label."""
         return self.take(stratified_order(self.y, seed)[:limit])
 
@@ -119,7 +119,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationImages:
     """The images whose representations are compared, in their fixed order.
 
     Attributes:
@@ -138,7 +138,9 @@ class Evaluation:
     left_out: int
 
     @classmethod
-    def of(cls, images, labels, true, ids, batch_size: int, seed: int) -> "Evaluation":
+    def from_arrays(
+        cls, images, labels, true, ids, batch_size: int, seed: int
+    ) -> "EvaluationImages":
         """Checks the images, orders them at random (stratified by given label) and cuts them."""
         x = as_images(images, "images")
         given = None if labels is None else as_labels(labels, len(x), "labels")

@@ -9,7 +9,7 @@ from keras import ops
 
 from repdyn_keras.errors import InputError, nearest, unknown
 from repdyn_keras.recording.graph import (
-    INSIDE,
+    SEPARATOR,
     VALUE_PRESERVING,
     check_model,
     connected_to_input,
@@ -35,7 +35,7 @@ class Head:
         tensor: its tensor.
         activation: name of its activation, such as "softmax"; "linear" for logits; else the name
             of the operation that computes it.
-        classes: number of classes, 2 for a single unit; 0 where the output is not (n, classes).
+        classes: number of classes, 2 for a single unit; 0 if the output is not (n, classes).
     """
 
     name: str
@@ -72,7 +72,7 @@ def find_head(model: keras.Model, output: str | None = None) -> Head:
 
     Args:
         model: a built functional or Sequential model.
-        output: name of the output's layer, or its key where the outputs are a dict; None where
+        output: name of the output's layer, or its key where the outputs are a dict; None if
             there is only one.
 
     Raises:
@@ -223,7 +223,7 @@ def choose_layers(
 
 def no_match(model: keras.Model, pattern: str, tensors: dict) -> InputError:
     """The error for an expression that matches no whole name."""
-    inside = [name for name in tensors if re.fullmatch(pattern, name.rpartition(INSIDE)[2])]
+    inside = [name for name in tensors if re.fullmatch(pattern, name.rpartition(SEPARATOR)[2])]
     if inside:
         return inside_nested(model, pattern, inside)
     near = nearest(pattern, tensors)
@@ -235,7 +235,7 @@ def no_match(model: keras.Model, pattern: str, tensors: dict) -> InputError:
 
 def missing_layer(model: keras.Model, name: str, tensors: dict, head: Head) -> InputError:
     """The error for a name that cannot be recorded, with the reason."""
-    inside = [full for full in tensors if full.rpartition(INSIDE)[2] == name]
+    inside = [full for full in tensors if full.rpartition(SEPARATOR)[2] == name]
     if inside:
         return inside_nested(model, name, inside)
     for layer in model.layers:

@@ -16,7 +16,7 @@ from repdyn_keras.measures.planes import Plane
 from repdyn_keras.measures.regions import undefined_class
 from repdyn_keras.recording.backend_code import parts
 from repdyn_keras.recording.layers import Head
-from repdyn_keras.recording.settings import Probed
+from repdyn_keras.recording.settings import ProbeSettings
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LayerOutputs:
 
     model: keras.Model
     head: Head
-    probed: Probed
+    probes: ProbeSettings
 
     def activations(self, images) -> list:
         """The layers' tensors, in inference mode."""
@@ -39,7 +39,7 @@ class LayerOutputs:
 
     def pooled(self, tensor):
         """(batch, d) float32 features of a hidden layer's activations."""
-        return device.pooled(tensor, self.probed.pooling)
+        return device.pooled(tensor, self.probes.pooling)
 
     def features(self, activations: list) -> list:
         """Each hidden layer's pooled features, and the output's scores (batch, classes)."""

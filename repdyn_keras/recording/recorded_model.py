@@ -12,7 +12,7 @@ from repdyn_keras.measures.planes import Plane, draw_planes
 from repdyn_keras.measures.regions import region_dtype
 from repdyn_keras.recording.backend_code import compiled
 from repdyn_keras.recording.graph import check_model, has_continuous_input
-from repdyn_keras.recording.inputs import places_among
+from repdyn_keras.recording.inputs import indices_among
 from repdyn_keras.recording.layers import OUTPUT, Head, choose_layers, find_head
 from repdyn_keras.recording.passes import (
     BatchStatisticsPass,
@@ -29,7 +29,7 @@ from repdyn_keras.text import format_shape
 CHUNK_PIXELS = 1 << 20
 MIN_POINTS, MAX_POINTS = 16, 1024
 # Batches that are computed while the result of one is read.
-AHEAD = 1
+MAX_PENDING = 1
 EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float64": 2.0**-52}
 
 
@@ -60,25 +60,25 @@ class RecordedModel:
         check_model(model)
         self.model = model
         self.settings = settings
-        self.head = find_head(model, settings.tapped.output)
-        tensors, self.choice = choose_layers(model, settings.tapped.layers, self.head)
+        self.head = find_head(model, settings.selection.output)
+        tensors, self.choice = choose_layers(model, settings.selection.layers, self.head)
         self.names = [*tensors, OUTPUT]
-        self.blocks = block_flags(self.names, settings.tapped.blocks)
+        self.blocks = block_flags(self.names, settings.selection.blocks)
         self.is_continuous = has_continuous_input(model)
         outputs = [*tensors.values(), self.head.tensor]
         self.epsilons = [EPSILONS.get(tensor.dtype, 2.0**-23) for tensor in outputs]
         check_data(model, self.head, settings)
         layers = keras.Model(model.inputs[0], outputs, name="recorded_layers")
-        self._outputs = LayerOutputs(layers, self.head, settings.probed)
+        self._outputs = LayerOutputs(layers, self.head, settings.probes)
         self.widths: list[int] = []
         self.shared = np.zeros(0, int)
         self.norms: list = []
-        evaluation, fitted = settings.evaluation, settings.probed.fitted
+        evaluation, fitted = settings.evaluation, settings.probes.fitted
         if fitted is not None:
-            check_sizes(self.names, layers.outputs, settings.probed.pooling)
+            check_sizes(self.names, layers.outputs, settings.probes.pooling)
             self.widths = self._outputs.widths()
             # Images that are both compared and probed go through the network once.
-            self.shared = places_among(fitted.x, evaluation.x)
+            self.shared = indices_among(fitted.x, evaluation.x)
             self.norms = updated_norms(model, evaluation.x.shape[1:])
         self.fingerprint_pass = compiled(
             FingerprintPass(self._outputs, evaluation.batch, with_features=self.has_shared)
@@ -94,7 +94,7 @@ class RecordedModel:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; 0 where the output is not one score a class."""
+        """Number of classes; 0 if the output is not one score a class."""
         return self.head.classes
 
     @property
@@ -103,14 +103,14 @@ class RecordedModel:
         return bool((self.shared >= 0).any())
 
     def _build_planes(self) -> None:
-        evaluation, rasterized = self.settings.evaluation, self.settings.rasterized
+        evaluation, planes = self.settings.evaluation, self.settings.planes
         labels = np.zeros(0) if evaluation.true is None else evaluation.true
         self.plane_samples, self.planes = draw_planes(
             evaluation.x,
             labels,
-            rasterized.planes,
-            rasterized.margin,
-            rasterized.seed,
+            planes.count,
+            planes.margin,
+            planes.seed,
         )
         self._region_pass = RegionPass(
             self._outputs, evaluation.x.shape[1:], self.planes, region_dtype(self.n_classes)
@@ -120,11 +120,11 @@ class RecordedModel:
     def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """(layer, plane, row, column) classes of plane points, see `measures.State`."""
         self._region_pass.set_probes(probes)
-        resolution = self.settings.rasterized.resolution
+        resolution = self.settings.planes.resolution
         grids = np.stack([plane.grid(resolution) for plane in self.planes])
         coordinates = grids.reshape(-1, 2).astype(np.float32)
         number = np.repeat(np.arange(len(self.planes), dtype=np.int32), resolution**2)
-        size = points_at_once(self.settings.evaluation.x.shape[1:])
+        size = points_per_call(self.settings.evaluation.x.shape[1:])
         inputs = zip(batches(number, size), batches(coordinates, size), strict=True)
         classes = np.concatenate(list(results(self._classify, map(list, inputs))))
         shape = (len(self.names), len(self.planes), resolution, resolution)
@@ -153,14 +153,14 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
             f"{evaluation.left_out} evaluation images are left out: {len(evaluation.x)} are whole "
             f"batches of {evaluation.batch}."
         )
-    if settings.probed.fitted is None:
+    if settings.probes.fitted is None:
         yield "no labels given: only fingerprints are recorded, no probes and no decision regions."
         return
     if settings.fits_on_evaluation:
         yield "no train=(x, y) given: probes are fitted on the evaluation images."
-    if settings.rasterized.planes and not settings.has_planes:
+    if settings.planes.count and not settings.has_planes:
         yield "no labels of the evaluation images given: no decision regions are recorded."
-    elif settings.rasterized.planes and not recorded.is_continuous:
+    elif settings.planes.count and not recorded.is_continuous:
         yield (
             "the model takes whole numbers, such as word indices, and a point between two inputs "
             "is no input: no decision regions are recorded."
@@ -200,7 +200,7 @@ def results(function: Callable, inputs: Iterable) -> Iterator:
     waiting: deque = deque()
     for batch in inputs:
         waiting.append(function(batch))
-        if len(waiting) > AHEAD:
+        if len(waiting) > MAX_PENDING:
             yield as_numpy(waiting.popleft())
     while waiting:
         yield as_numpy(waiting.popleft())
@@ -211,15 +211,15 @@ def as_numpy(structure):
     return keras.tree.map_structure(keras.ops.convert_to_numpy, structure)
 
 
-def points_at_once(image_shape: tuple[int, ...]) -> int:
+def points_per_call(image_shape: tuple[int, ...]) -> int:
     """Number of plane points that go through the network in one call."""
     return int(np.clip(CHUNK_PIXELS // int(np.prod(image_shape)), MIN_POINTS, MAX_POINTS))
 
 
 def check_data(model: keras.Model, head: Head, settings: Settings) -> None:
     """Raises InputError unless images and labels fit the model."""
-    evaluation, fitted = settings.evaluation, settings.probed.fitted
-    held_out = settings.probed.held_out
+    evaluation, fitted = settings.evaluation, settings.probes.fitted
+    held_out = settings.probes.held_out
     expected = tuple(model.inputs[0].shape[1:])
     arrays = {
         "images": evaluation.x,

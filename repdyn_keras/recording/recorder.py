@@ -9,14 +9,14 @@ import keras
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError
 from repdyn_keras.recording.constants import check_constants, constants_of
-from repdyn_keras.recording.inputs import Evaluation, Labelled, weights_hash
+from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages, weights_hash
 from repdyn_keras.recording.recorded_model import RecordedModel, announcements
 from repdyn_keras.recording.settings import (
-    Probed,
-    Rasterized,
+    LayerSelection,
+    PlaneSettings,
+    ProbeSettings,
     Schedule,
     Settings,
-    Tapped,
     fitted_images,
 )
 from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
@@ -102,19 +102,21 @@ class RepresentationRecorder(keras.callbacks.Callback):
         output: str | None = None,
         class_names: Iterable[str] | None = None,
     ):
-        rasterized = Rasterized(planes, resolution, margin, seeds.derived(seed, seeds.PLANES))
+        plane_settings = PlaneSettings(
+            planes, resolution, margin, seeds.derived(seed, seeds.PLANES)
+        )
         order = seeds.derived(seed, seeds.IMAGE_ORDER)
         settings = Settings(
-            evaluation=Evaluation.of(
+            evaluation=EvaluationImages.from_arrays(
                 images, labels, images_true_labels, sample_ids, batch_size, order
             ),
-            probed=Probed(
+            probes=ProbeSettings(
                 fitted_images(train, images, labels, true_labels, probe_images, seed),
-                None if test is None else Labelled.of(test, "test"),
+                None if test is None else LabelledImages.from_pair(test, "test"),
                 pooling,
             ),
-            rasterized=rasterized,
-            tapped=Tapped(layers, output),
+            planes=plane_settings,
+            selection=LayerSelection(layers, output),
             schedule=Schedule(epochs),
             batch_norm=batch_norm,
             class_names=tuple(str(name) for name in class_names or ()),
@@ -123,7 +125,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self._begin(RunFolder(folder), settings, print_notice)
 
     @classmethod
-    def of_settings(
+    def from_settings(
         cls, folder: RunFolder, settings: Settings, notify: Callable[[str], None]
     ) -> "RepresentationRecorder":
         """A recorder of settings that are complete.
@@ -254,7 +256,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
             epoch: number of epochs that the model was trained.
 
         Returns:
-            What the recorder writes, or has written, for this epoch; None where none is due.
+            What the recorder writes, or has written, for this epoch; None if none is due.
         """
         if not self._is_due(epoch):
             return None
@@ -264,7 +266,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
             return self.folder.record(epoch) if record is None else record
 
     def _new_record(self, model: keras.Model, epoch: int) -> "xarray.Dataset | None":
-        """The record of a state, measured once; None where the folder holds it."""
+        """The record of a state, measured once; None if the folder holds it."""
         recorded = self._prepare(model)
         weights = weights_hash(model)
         if self._has_record(epoch) and self._keeps(epoch, weights):

@@ -21,7 +21,7 @@ WEIGHTS_IN_ARCHIVE = "model.weights.h5"
 
 
 @dataclass(frozen=True)
-class Checkpoints:
+class WeightFiles:
     """The files of saved weights in a folder.
 
     Attributes:
@@ -33,7 +33,7 @@ class Checkpoints:
     ignored: list[str]
 
 
-def find_checkpoints(folder: str | Path) -> Checkpoints:
+def find_weight_files(folder: str | Path) -> WeightFiles:
     """The files of saved weights in a folder, one for each epoch, by the epochs in their names.
 
     The epoch is the number after the word "epoch"; where the names lack it, the first whole number
@@ -72,7 +72,7 @@ def find_checkpoints(folder: str | Path) -> Checkpoints:
                 f"{files[epoch].name} and {name}. Move one of them away."
             )
         files[epoch] = folder / name
-    return Checkpoints(files, [name for name in names if name not in epochs])
+    return WeightFiles(files, [name for name in names if name not in epochs])
 
 
 def epochs_of(names: list[str]) -> dict[str, int]:
@@ -110,11 +110,11 @@ class WeightLoader:
             model.save_weights(path)
             stored = stored_shapes(path)
         order = [layer.name for layer in model._flatten_layers()]
-        places = sorted(stored, key=lambda place: place_in(order, stored[place][0]))
-        self.own = {place: stored[place] for place in places}
+        places = sorted(stored, key=lambda place: position_in(order, stored[place][0]))
+        self.expected = {place: stored[place] for place in places}
 
     def check(self, path: Path) -> None:
-        """Raises InputError where a file is damaged or does not fit the model, with the layer."""
+        """Raises InputError if a file is damaged or does not fit the model, with the layer."""
         self.compare(path, stored_shapes(path))
 
     def load(self, path: Path) -> None:
@@ -127,19 +127,19 @@ class WeightLoader:
 
     def compare(self, path: Path, found: dict) -> None:
         """Raises InputError at the first layer whose variables differ from the model's."""
-        for place, (layer, shapes) in self.own.items():
+        for place, (layer, shapes) in self.expected.items():
             if place not in found:
                 raise InputError(
                     f"Expected weights of the model {self.model.name!r}. Received: {path}, which "
-                    f"holds nothing for the layer {layer!r} of shapes {listed(shapes)}."
+                    f"holds nothing for the layer {layer!r} of shapes {format_shapes(shapes)}."
                 )
             if found[place][1] != shapes:
                 raise InputError(
                     f"{path} does not fit the model {self.model.name!r}. Expected shapes "
-                    f"{listed(shapes)} for the layer {layer!r}. Received: "
-                    f"{listed(found[place][1])}."
+                    f"{format_shapes(shapes)} for the layer {layer!r}. Received: "
+                    f"{format_shapes(found[place][1])}."
                 )
-        extra = [layer for place, (layer, _) in found.items() if place not in self.own]
+        extra = [layer for place, (layer, _) in found.items() if place not in self.expected]
         if extra:
             raise InputError(
                 f"Expected weights of the model {self.model.name!r}. Received: {path}, which "
@@ -147,7 +147,7 @@ class WeightLoader:
             )
 
 
-def place_in(order: list[str], layer: str) -> int:
+def position_in(order: list[str], layer: str) -> int:
     """The place of a layer in the model; after all layers where it is not among them."""
     return order.index(layer) if layer in order else len(order)
 
@@ -162,7 +162,7 @@ def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
 
     found: dict[str, tuple[str, list]] = {}
 
-    def note(name, item):
+    def collect(name, item):
         if not isinstance(item, h5py.Dataset) or name.startswith("optimizer/"):
             return
         place = name.rpartition("/")[0]
@@ -172,7 +172,7 @@ def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
     try:
         with opened(path) as source, h5py.File(source, "r") as file:
             require_self_contained(file, path)
-            file.visititems(note)
+            file.visititems(collect)
     except InputError:
         raise
     except Exception as error:  # h5py and zipfile raise OSError, KeyError, BadZipFile and more
@@ -200,6 +200,6 @@ def damaged(path: Path, error: Exception) -> InputError:
     )
 
 
-def listed(shapes: list[tuple[int, ...]]) -> str:
+def format_shapes(shapes: list[tuple[int, ...]]) -> str:
     """Shapes, separated by commas."""
     return ", ".join(map(format_shape, shapes))

@@ -8,7 +8,7 @@ import numpy as np
 
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.recording.inputs import Evaluation, Labelled
+from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
 
 PER_OCTAVE = 6
 
@@ -77,7 +77,7 @@ BATCH_NORMS = ("moving", "recalibrate")
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeSettings:
     """What probes are fitted and tested on.
 
     Attributes:
@@ -86,8 +86,8 @@ class Probed:
         pooling: features of a probe: "mean" over positions, "flatten", or the side of a grid.
     """
 
-    fitted: Labelled | None
-    held_out: Labelled | None
+    fitted: LabelledImages | None
+    held_out: LabelledImages | None
     pooling: str | int
 
     def __post_init__(self):
@@ -98,30 +98,30 @@ class Probed:
 
 
 @dataclass(frozen=True)
-class Rasterized:
+class PlaneSettings:
     """The planes and the grids on them.
 
     Attributes:
-        planes: number of planes; 0 records no decision regions.
+        count: number of planes; 0 records no decision regions.
         resolution: points along each side of a grid.
         margin: margin around a plane's three images, relative to their extent.
         seed: seed of the draw of planes.
     """
 
-    planes: int
+    count: int
     resolution: int
     margin: float
     seed: int
 
     def __post_init__(self):
-        require_whole("planes", self.planes, 0)
+        require_whole("planes", self.count, 0)
         require_whole("resolution", self.resolution, 2)
         if not 0 <= self.margin < np.inf:
             raise InputError(f"Expected a margin of at least 0. Received: margin={self.margin!r}.")
 
 
 @dataclass(frozen=True)
-class Tapped:
+class LayerSelection:
     """What of the model is recorded.
 
     Attributes:
@@ -147,15 +147,15 @@ class Settings:
         tapped: what of the model is recorded.
         schedule: the epochs to record.
         batch_norm: "moving" or "recalibrate".
-        class_names: names of the classes; empty where they have none.
+        class_names: names of the classes; empty if they have none.
         fits_on_evaluation: whether probes are fitted on the evaluation images because no others
             were given.
     """
 
-    evaluation: Evaluation
-    probed: Probed
-    rasterized: Rasterized
-    tapped: Tapped
+    evaluation: EvaluationImages
+    probes: ProbeSettings
+    planes: PlaneSettings
+    selection: LayerSelection
     schedule: Schedule
     batch_norm: str
     class_names: tuple[str, ...] = ()
@@ -169,15 +169,15 @@ class Settings:
     def has_planes(self) -> bool:
         """Whether images and labels allow decision regions, and planes are wanted."""
         return (
-            self.rasterized.planes > 0
+            self.planes.count > 0
             and self.evaluation.true is not None
-            and self.probed.fitted is not None
+            and self.probes.fitted is not None
         )
 
 
 def fitted_images(
     train, images, labels, true_labels, probe_images: int, seed: int
-) -> Labelled | None:
+) -> LabelledImages | None:
     """The images that probes are fitted on, at most `probe_images`, or None without labels.
 
     Args:
@@ -191,7 +191,7 @@ def fitted_images(
     if train is None and labels is None:
         return None
     pair = (images, labels) if train is None else train
-    labelled = Labelled.of(pair, "train", true_labels)
+    labelled = LabelledImages.from_pair(pair, "train", true_labels)
     return labelled.probe_sample(probe_images, seeds.derived(seed, seeds.PROBE_IMAGES))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from repdyn_keras.measures import Dims, labelled, registered
 from repdyn_keras.measures.accuracies import pooled_moments
 from repdyn_keras.recording.backend_code import full_precision
-from repdyn_keras.recording.inputs import Labelled
+from repdyn_keras.recording.inputs import LabelledImages
 from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
 
 T = TypeVar("T")
@@ -67,14 +67,14 @@ class ModelState:
         self._results: dict[Callable, Any] = {}
 
     @property
-    def fitted(self) -> Labelled | None:
+    def fitted(self) -> LabelledImages | None:
         """The images and labels that probes are fitted on."""
-        return self._recorded.settings.probed.fitted
+        return self._recorded.settings.probes.fitted
 
     @property
-    def held_out(self) -> Labelled | None:
+    def held_out(self) -> LabelledImages | None:
         """The images and labels that nothing is fitted on."""
-        return self._recorded.settings.probed.held_out
+        return self._recorded.settings.probes.held_out
 
     @property
     def epsilons(self) -> list[float]:

@@ -61,7 +61,7 @@ class Checksums:
         """Announces that `path` is about to be replaced by the file `temporary`."""
         self.announce(path, *entry_of(temporary))
 
-    def forget(self, path: Path) -> None:
+    def announce_removal(self, path: Path) -> None:
         """Announces that a file is about to be removed on purpose."""
         if self.accepted(path):
             self.announce(path, *DELETED)

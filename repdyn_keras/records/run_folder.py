@@ -178,7 +178,7 @@ class RunFolder:
             number += 1
             target = self.set_aside_folder / f"{number}-{path.name}"
         # In this order the next writer moves the file if this one is killed in between.
-        self.checksums.forget(path)
+        self.checksums.announce_removal(path)
         with storage_errors(target):
             os.replace(path, target)
         return target

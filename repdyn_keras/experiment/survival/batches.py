@@ -16,7 +16,7 @@ class EpochBatches(keras.utils.PyDataset):
 
     Args:
         data: the data set.
-        batch_size: images in a batch; all images where there are fewer.
+        batch_size: images in a batch; all images if there are fewer.
         seed: seed of the orders and the augmentation.
         augment: whether to crop (after padding by 1/8 of the side) and flip at random.
     """

@@ -22,7 +22,7 @@ from repdyn_keras.records.tables import HISTORY, as_csv, rows_of
 OVERHEAD, FILE_OVERHEAD = 256, 16_384
 
 
-class Checkpoints(keras.callbacks.Callback):
+class CheckpointWriter(keras.callbacks.Callback):
     """Saves a checkpoint at every recorded epoch, and otherwise after some time.
 
     Args:
@@ -52,7 +52,7 @@ class Checkpoints(keras.callbacks.Callback):
         return (
             epoch == self.config.epochs
             or self.schedule.wants(epoch)
-            or self.stopping.asked is not None
+            or self.stopping.signal is not None
             or time.monotonic() - self._saved_at >= self.config.checkpoint_seconds
         )
 
@@ -70,7 +70,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
 
-class KeptWeights(keras.callbacks.Callback):
+class WeightsWriter(keras.callbacks.Callback):
     """Saves the weights of every recorded epoch, before it is recorded.
 
     Args:
@@ -180,7 +180,7 @@ def load_checkpoint(folder: RunFolder, model: keras.Model) -> Checkpoint | None:
     """Sets a compiled model to the state of a run's last checkpoint.
 
     Returns:
-        The checkpoint; None where there is none yet, and the model is unchanged.
+        The checkpoint; None if there is none yet, and the model is unchanged.
 
     Raises:
         InputError: it is damaged, or belongs to another network or optimizer.

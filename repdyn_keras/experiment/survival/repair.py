@@ -59,7 +59,7 @@ def move_aside(folder: RunFolder, finding: Finding, watcher: Watcher) -> None:
         moved = folder.set_aside(path)
         watcher.message(f"{finding.name}: {finding.problem}; moved to {moved}.")
     else:
-        folder.checksums.forget(path)
+        folder.checksums.announce_removal(path)
 
 
 def replay_of(folder: RunFolder, given: dict, watcher: Watcher):

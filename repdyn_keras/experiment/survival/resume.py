@@ -17,7 +17,7 @@ from repdyn_keras.records import RunFolder
 
 
 def folder_to_resume(config: object, out: str | Path | None) -> RunFolder | None:
-    """The folder of the run to resume; None where it does not exist yet.
+    """The folder of the run to resume; None if it does not exist yet.
 
     Args:
         config: the first argument of `run`: the folder, or a configuration in any form.

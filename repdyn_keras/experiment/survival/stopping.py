@@ -34,7 +34,7 @@ class Stopping(keras.callbacks.Callback):
         super().__init__()
         self.grace = grace
         self.notify = notify
-        self.asked: int | None = None
+        self.signal: int | None = None
         self._began: float | None = None
         self._epochs: list[float] = []
         self._handlers: dict[int, Any] = {}
@@ -69,13 +69,13 @@ class Stopping(keras.callbacks.Callback):
         self._began = None
         return seconds
 
-    def stop_if_asked(self, epoch: int) -> None:
+    def stop_if_signalled(self, epoch: int) -> None:
         """Raises Interrupted after a signal; the state after `epoch` epochs is saved."""
-        if self.asked is not None:
-            raise Interrupted(f"interrupted after epoch {epoch}, which is saved", self.asked)
+        if self.signal is not None:
+            raise Interrupted(f"interrupted after epoch {epoch}, which is saved", self.signal)
 
-    def expected(self) -> float | None:
-        """Seconds until the epoch ends; None where that is not known or no epoch is running."""
+    def seconds_left(self) -> float | None:
+        """Seconds until the epoch ends; None if that is not known or no epoch is running."""
         if self._began is None or not self._epochs:
             return None
         # The first epoch of a process includes compilation.
@@ -84,10 +84,10 @@ class Stopping(keras.callbacks.Callback):
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal."""
-        if self.asked is not None:
+        if self.signal is not None:
             raise Interrupted("interrupted at once", number)
-        self.asked = number
-        expected = self.expected()
+        self.signal = number
+        expected = self.seconds_left()
         if expected is None or expected > self.grace:
             raise Interrupted("interrupted", number)
         self.notify(
@@ -107,4 +107,4 @@ class StopWhenSaved(keras.callbacks.Callback):
         self.stopping = stopping
 
     def on_epoch_end(self, epoch, logs=None):
-        self.stopping.stop_if_asked(epoch + 1)
+        self.stopping.stop_if_signalled(epoch + 1)
