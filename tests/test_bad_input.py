@@ -155,7 +155,7 @@ run tiny.toml --model own:build --out tiny.toml/new | tiny.toml/new | --out DIR
 run tiny.toml --out LONG | name too long | …
 run --resume | Received: nothing | repdyn run RUN --resume
 run tiny.toml --resume | tiny.toml, which is not a folder | --out RUN
-record none | Received: none, which is no folder | weights.h5
+record none | Received: none, which is not a folder | weights.h5
 record taken | Received: no such file in taken
 record empty --like whole | no run.toml
 record empty --like damaged | UTF-8

@@ -56,7 +56,7 @@ def test_folders_without_one_checkpoint_an_epoch_are_refused(tmp_path):
         assert_input_error(names, message, find_weight_files, folder)
     assert_input_error(
         "missing",
-        "Expected a folder .*none, which is no folder",
+        "Expected a folder .*none, which is not a folder",
         find_weight_files,
         tmp_path / "none",
     )

@@ -268,7 +268,7 @@ def test_a_run_that_is_there_is_left_as_it_is(place, copy):
         "copy --epochs 9": ["the folder copy", "run.toml", "--resume"],
         "copy --out copy --resume": ["copy and --out copy", "one folder"],
         "other.toml --out copy --resume": [
-            "Expected batch_size = 24, with which",
+            "Expected batch_size = 24, as in",
             "Received: 16",
             "only --epochs",
         ],

@@ -176,7 +176,7 @@ def test_an_extended_run_equals_one_that_was_that_long_from_the_start(whole, tmp
 # What the folder's configuration has besides that of SHORT, what came, and what is said.
 REFUSED = [
     ({}, {"epochs": 3}, "Expected at least 4 epochs, .*Received: 3"),
-    ({}, {"seed": 5}, "Expected seed = 0, with which .* began.*Received: 5"),
+    ({}, {"seed": 5}, "Expected seed = 0, as in .*Received: 5"),
     ({}, {"learning_rate": 0.5, "epochs": 9}, "Expected learning_rate = .*Received: 0.5"),
     ({}, {"record_epochs": (1, 2)}, r"record_epochs = \(1, 3\), .*Received: \(1, 2\)"),
     ({}, {"model": "vit"}, "Expected model = 'resnet', .*Received: 'vit'"),
@@ -197,7 +197,7 @@ def test_another_run_than_the_one_in_the_folder_is_refused(tmp_path):
     empty.mkdir()
     for source, out, message in (
         (path, path, "Expected one folder.*two, .*run0 and .*run0"),
-        (None, None, "Expected the folder of a run.*None, which is no folder"),
+        (None, None, "Expected the folder of a run.*None, which is not a folder"),
         (empty, None, "Expected a folder of `repdyn run`.*has no run.toml"),
     ):
         assert_input_error(source, message, repdyn_keras.run, source, out=out, resume=True)

@@ -48,7 +48,7 @@ def find_weight_files(folder: str | Path) -> WeightFiles:
         raise InputError(
             "Expected a folder with a file of saved weights for each epoch: "
             "epoch-000.weights.h5, epoch-001.weights.h5, ... or .keras. Received: "
-            f"{folder}, which is no folder."
+            f"{folder}, which is not a folder."
         )
     names = sorted(
         file.name

@@ -78,7 +78,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise InputError(
                 f"No folder {self.path}. Expected a run folder, such as `repdyn run` creates under "
-                "runs/. Received: a path that is no folder."
+                "runs/. Received: a path that is not a folder."
             )
         if not self.constants_file.is_file() or not self.epochs():
             raise InputError(
