@@ -140,7 +140,7 @@ def test_a_state_computes_what_measures_read_once_and_only_what_they_read(tmp_pa
 
     monkeypatch.setattr(RecordedModel, "features", counted)
     shared = []
-    reads = [lambda state: {} if state.once(shared.append) is None else {}] * 2
+    reads = [lambda state: {} if state.cached(shared.append) is None else {}] * 2
     for place, read in enumerate(reads):
         register(Measure(name=f"reads {place}", title="", on_state=read))
     x = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")

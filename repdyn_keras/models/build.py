@@ -1,4 +1,4 @@
-"""The network of a configuration, and seeded initializers for its layers."""
+"""Builds the network of a configuration, with seeded initializers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,14 @@ from repdyn_keras.config import NETWORKS, Config, require_memory, values_of
 from repdyn_keras.config.registry import import_object
 from repdyn_keras.seeds import initializer_seeds
 
-# Bytes of a weight in training: itself, its gradient and one moment, in float32.
+# Bytes per weight in training: the weight, its gradient and one moment, in float32.
 BYTES_PER_WEIGHT = 12
-# Longer values of a key are described by their length.
+# Lists with more numbers are described by their length.
 MAX_NUMBERS = 8
 
 
 def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
-    """The network of a resolved configuration, its initial weights drawn from `config.seed`.
+    """Builds the network of a resolved configuration, with weights drawn from `config.seed`.
 
     Args:
         config: a resolved configuration.
@@ -24,8 +24,8 @@ def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) ->
         n_classes: number of classes.
 
     Raises:
-        InputError: the network cannot take images of this shape or exceeds the machine's memory,
-            or a user's network cannot be loaded or built.
+        InputError: the network does not accept images of this shape or exceeds the memory of the
+            machine, or a user's network cannot be loaded or built.
     """
     require_memory_for_weights(config)
     entry = NETWORKS.find(config.model)
@@ -38,7 +38,7 @@ def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) ->
 
 
 def require_memory_for_weights(config: Config) -> None:
-    """Raises InputError if training the weights alone exceeds the machine's memory.
+    """Raises InputError if the weights and their training state exceed the machine's memory.
 
     Args:
         config: a resolved configuration.
@@ -64,24 +64,23 @@ def describe_size(value: object) -> str:
 def recorded_layers(config: Config) -> str | None:
     """Regular expression of the layers to record: the configured one, or the network's default.
 
-    None leaves the choice among the layers of a user's network to the recorder.
+    None for a user's network without a configured expression: the recorder then chooses.
     """
     return config.layers or NETWORKS.find(config.model).layers
 
 
 def block_layers(config: Config) -> str | None:
-    """Regular expression of those recorded layers that are blocks of the network.
+    """Regular expression of the recorded layers that are blocks of the network.
 
-    None for a user's network, whose blocks are not known.
+    None for a user's network, whose blocks are unknown.
     """
     return NETWORKS.find(config.model).blocks
 
 
 def seeded(seed: int) -> Callable[..., keras.initializers.Initializer]:
-    """A function that creates initializers, each with its own seed derived from `seed`.
+    """Returns a function that creates initializers, each with a new seed derived from `seed`.
 
-    Global random state is neither used nor changed: the same seed gives the same network, whatever
-    was built before.
+    Global random state is neither used nor changed, so the same seed always gives the same network.
     """
     seeds = initializer_seeds(seed)
 

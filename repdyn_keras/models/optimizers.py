@@ -1,4 +1,4 @@
-"""The optimizer of a configuration, and learning-rate schedules."""
+"""Builds the optimizer of a configuration, and learning-rate schedules."""
 
 from typing import Any, TypeAlias
 
@@ -11,13 +11,13 @@ LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedul
 
 
 class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
-    """rate / sqrt(1 + floor(step / period)).
+    """The schedule rate / sqrt(1 + floor(step / period)).
 
     Source: Nakkiran et al. 2020 (arXiv 1912.02292), 0.1 / sqrt(1 + floor(step / 512)) for SGD.
 
     Args:
         rate: initial learning rate.
-        period: steps between two changes.
+        period: number of steps between two changes.
     """
 
     def __init__(self, rate: float, period: int = 512):
@@ -32,22 +32,22 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def constant(rate: float, total_steps: int) -> LearningRate:
-    """The initial rate throughout."""
+    """Keeps the initial rate."""
     return rate
 
 
 def inverse_sqrt(rate: float, total_steps: int) -> LearningRate:
-    """Falls with the square root of the step."""
+    """Decreases the rate with the square root of the step."""
     return InverseSquareRoot(rate)
 
 
 def cosine(rate: float, total_steps: int) -> LearningRate:
-    """Falls to zero at the last step along a cosine."""
+    """Decreases the rate to zero at the last step, along a cosine."""
     return keras.optimizers.schedules.CosineDecay(rate, max(1, total_steps))
 
 
 def learning_rate(schedule: str, rate: float, total_steps: int) -> LearningRate:
-    """The learning rate of a named schedule, as Keras's optimizers take it.
+    """The learning rate of a named schedule, as an argument of Keras's optimizers.
 
     Args:
         schedule: name of the schedule.
@@ -61,7 +61,7 @@ def learning_rate(schedule: str, rate: float, total_steps: int) -> LearningRate:
 
 
 def build_optimizer(config: Config, total_steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer of a resolved configuration.
+    """Builds the optimizer of a resolved configuration.
 
     `weight_decay` is decoupled from the gradient for every optimizer (Loshchilov and Hutter 2019,
     arXiv 1711.05101).

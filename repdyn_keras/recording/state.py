@@ -86,7 +86,7 @@ class ModelState:
         """Whether decision regions are recorded."""
         return bool(self._recorded.planes)
 
-    def once(self, function: Callable[[Any], T]) -> T:
+    def cached(self, function: Callable[[Any], T]) -> T:
         """`function(self)`, computed once."""
         if function not in self._results:
             self._results[function] = function(self)
