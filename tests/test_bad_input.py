@@ -149,7 +149,7 @@ run EMPTY | folder | TOML
 run /dev/zero | /dev/zero | 1048576 bytes
 run bad.toml | Unknown key | 'epohcs' | epochs | bad.toml
 run code.toml | names code to run | --model own:ends
-run above.toml | upwards | --set
+run above.toml | parent folder | --set
 run tiny.toml --out taken | taken exists | --out | --resume
 run tiny.toml --model own:build --out tiny.toml/new | tiny.toml/new | --out DIR
 run tiny.toml --out LONG | name too long | …

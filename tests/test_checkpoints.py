@@ -131,7 +131,7 @@ def test_missing_and_additional_layers_are_named(tmp_path):
     short.save_weights(tmp_path / "short.weights.h5")
     long.save_weights(tmp_path / "long.weights.h5")
     for case, model, file, message in (
-        ("missing", long, "short", "nothing for the layer 'second' of shapes 4 x 4, 4"),
+        ("missing", long, "short", "no weights for the layer 'second' of shapes 4 x 4, 4"),
         ("additional", short, "long", "layers that the model lacks: second"),
     ):
         load = WeightLoader(model).load

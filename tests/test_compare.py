@@ -126,10 +126,10 @@ def test_other_images_are_refused():
     one = constants([1, 2, 3, 4])
     for other, message in (
         (constants([1, 2, 3, 5]), "4 and 4 images with 3 ids in common"),
-        (constants([1, 2, 3]), "4 and 3 images, of which 3"),
+        (constants([1, 2, 3]), "4 and 3 images with 3"),
         (constants([2, 1, 3, 4]), "the same images in a different order"),
-        (constants([1, 2, 3, 4], "b"), "the same ids and different pixels"),
-        (constants([1, 2, 3, 4], batch=4), "batches of 8 and of 4"),
+        (constants([1, 2, 3, 4], "b"), "the same ids but different pixels"),
+        (constants([1, 2, 3, 4], batch=4), "batches of 8 and 4 images"),
     ):
         pattern = f"Expected A and B to have the same .*Received: .*{message}"
         assert_input_error(message, pattern, check_same_images, one, other, "A", "B")

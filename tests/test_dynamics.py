@@ -402,7 +402,7 @@ def test_a_record_that_is_broken_or_of_another_recording_is_refused_by_name(tmp_
     for name, record, message in (
         ("a layer less", sound.isel(layer=slice(1, None)), "holds output. "),
         ("another layer", sound.assign_coords(layer=["conv", "output"]), "holds conv, output. "),
-        ("other images", sound.assign_attrs(images_hash="x"), "is of other images"),
+        ("other images", sound.assign_attrs(images_hash="x"), "has other images"),
     ):
         folder.write_record(2, record)
         assert_input_error(name, rf"epoch-000002\.nc.*{message}", compute_dynamics, folder)

@@ -216,14 +216,14 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tiny_run,
     write_run(mine, epochs=(0,), planes=False)  # as a callback leaves it
     like, wider = {"like": whole.path}, {**SMALL, "width": 2}
     other_shape = "shapes 3 x 3 x 1 x 2 for the layer 'stem'. Received: 3 x 3 x 1 x 1"
-    other_images = "to have the same evaluation images .*Received: .* images, of which "
+    other_images = "to have the same evaluation images .*Received: .* images with "
     for folder, config, options, message in (
         (checkpoints, wider, {}, other_shape),
         (
             checkpoints,
             {"backend": BACKEND},
             {},
-            "Expected --model .*Received: no model, .* holds weights alone",
+            "Expected --model .*Received: no model, .* holds only weights",
         ),
         (checkpoints, None, {"like": mine}, "which a callback recorded: it has no run.toml"),
         (whole.weights, {"data_seed": 5}, like, other_images),

@@ -1,4 +1,4 @@
-"""What is the same at every epoch of a recording, and identifies it."""
+"""The constants of a recording: everything that is the same at every epoch."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from repdyn_keras.measures.accuracies import SUBSETS
 from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
 from repdyn_keras.recording.recorded_model import RecordedModel
 
-# Variables that constants written by earlier versions lack.
+# Variables that earlier versions did not write.
 OPTIONAL = ("is_block",)
 
 
@@ -64,7 +64,7 @@ def constants_of(recorded: RecordedModel):
 
 
 def check_constants(stored, constants, folder: Path) -> None:
-    """Raises InputError unless the constants stored in a folder are these."""
+    """Raises InputError unless the stored constants of a folder equal the given ones."""
     stored.attrs.pop("schema_version", None)
     constants = constants.drop_vars([name for name in OPTIONAL if name not in stored])
     if stored.identical(constants):
@@ -83,7 +83,7 @@ def check_constants(stored, constants, folder: Path) -> None:
 
 
 def hash_of(data: LabelledImages | None) -> str:
-    """Hash of images and labels; empty without images."""
+    """Hash of images and labels; empty if there are none."""
     if data is None:
         return ""
     return arrays_hash([data.x, data.y, *([] if data.true is None else [data.true])])

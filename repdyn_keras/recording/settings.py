@@ -1,4 +1,4 @@
-"""What a recorder records: epochs, images that are compared and probed, planes, layers."""
+"""Settings of a recorder: epochs, evaluation images, probes, planes and layers."""
 
 import math
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ PER_OCTAVE = 6
 
 
 class Schedule:
-    """The epochs to record; epoch 0 and the last one are always among them.
+    """The epochs to record, which always include epoch 0 and the last epoch.
 
     Args:
-        epochs: "log" for the distinct round(2^(i/6)), independent of the length of the training;
-            a whole number k for every k-th epoch; or a list of epochs.
+        epochs: "log" for the distinct values of round(2^(i/6)), which do not depend on the length
+            of the training; a whole number k for every k-th epoch; or a list of epochs.
 
     Raises:
-        InputError: none of these.
+        InputError: `epochs` has none of these forms.
 
     Example:
         >>> Schedule("log").planned(10)
@@ -52,7 +52,7 @@ class Schedule:
                 )
 
     def wants(self, epoch: int) -> bool:
-        """Whether the state after `epoch` epochs is recorded, whatever the training's length."""
+        """Whether to record the state after `epoch` epochs, whatever the length of the training."""
         if epoch == 0:
             return True
         if isinstance(self.epochs, str):
@@ -62,7 +62,7 @@ class Schedule:
         return epoch in self.epochs
 
     def planned(self, last: int) -> list[int]:
-        """The epochs recorded in a training of `last` epochs."""
+        """The epochs to record in a training of `last` epochs."""
         return [epoch for epoch in range(last + 1) if epoch == last or self.wants(epoch)]
 
 
@@ -78,11 +78,11 @@ BATCH_NORMS = ("moving", "recalibrate")
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """What probes are fitted and tested on.
+    """The images and the features of the probes.
 
     Attributes:
-        fitted: the images and given labels that probes are fitted on; None for no probes.
-        held_out: images and labels that nothing is fitted on, or None.
+        fitted: the probe images and their given labels; None for no probes.
+        held_out: the held-out images and their labels, or None.
         pooling: features of a probe: "mean" over positions, "flatten", or the side of a grid.
     """
 
@@ -105,7 +105,7 @@ class PlaneSettings:
         count: number of planes; 0 records no decision regions.
         resolution: points along each side of a grid.
         margin: margin around a plane's three images, relative to their extent.
-        seed: seed of the draw of planes.
+        seed: seed of the random choice of planes.
     """
 
     count: int
@@ -122,13 +122,13 @@ class PlaneSettings:
 
 @dataclass(frozen=True)
 class LayerSelection:
-    """What of the model is recorded.
+    """The layers and the output of a model to record.
 
     Attributes:
-        layers: names, a regular expression, or None for the default choice.
-        output: name of the recorded output; None for a model with one.
-        blocks: regular expression of the names of the layers that are blocks of the network; None
-            for every hidden layer.
+        layers: names, a regular expression, or None for the default.
+        output: name of the output to record; None for a model with one output.
+        blocks: regular expression of the layers that are blocks of the network; None if every
+            hidden layer is one.
     """
 
     layers: str | Iterable[str] | None
@@ -141,15 +141,15 @@ class Settings:
     """Everything that a recorder records, apart from the model.
 
     Attributes:
-        evaluation: the images whose representations are compared.
-        probed: what probes are fitted and tested on.
-        rasterized: the planes.
-        tapped: what of the model is recorded.
+        evaluation: the evaluation images, whose representations are compared.
+        probes: the images and the features of the probes.
+        planes: the planes.
+        selection: the layers and the output to record.
         schedule: the epochs to record.
         batch_norm: "moving" or "recalibrate".
         class_names: names of the classes; empty if they have none.
-        fits_on_evaluation: whether probes are fitted on the evaluation images because no others
-            were given.
+        fits_on_evaluation: whether probes are fitted on the evaluation images because no other
+            images were given.
     """
 
     evaluation: EvaluationImages
@@ -167,7 +167,7 @@ class Settings:
 
     @property
     def has_planes(self) -> bool:
-        """Whether images and labels allow decision regions, and planes are wanted."""
+        """Whether planes are requested, and the labels that they need are given."""
         return (
             self.planes.count > 0
             and self.evaluation.true is not None
@@ -178,13 +178,13 @@ class Settings:
 def fitted_images(
     train, images, labels, true_labels, probe_images: int, seed: int
 ) -> LabelledImages | None:
-    """The images that probes are fitted on, at most `probe_images`, or None without labels.
+    """The probe images, or None without labels.
 
     Args:
         train: (x, y), or None for the evaluation images and their labels.
         images, labels: the evaluation images; labels may be None.
         true_labels: (n,) labels of `train` before label noise, or None.
-        probe_images: their number, at most.
+        probe_images: maximum number of probe images.
         seed: seed of the recorder.
     """
     require_whole("probe_images", probe_images, 1)
