@@ -1,7 +1,7 @@
 """Time that recording adds to a run: digits as in `repdyn run`, and a set of CIFAR-10's size.
 
 python benchmarks/bench_run.py digits
-python benchmarks/bench_run.py cifar       # a few steps and one record, scaled
+python benchmarks/bench_run.py cifar       # a few steps and one record, scaled up
 """
 
 import csv
@@ -104,7 +104,7 @@ def cifar() -> None:
     recorded = recorded_model(
         model, names, x, y, train=(x, y), test=(x, y), planes=1, resolution=config.resolution
     )
-    for _ in range(2):  # the first one compiles
+    for _ in range(2):  # the first call compiles
         stopwatch = Stopwatch()
         measure(recorded, stopwatch)
     records = len(Schedule("log").planned(CIFAR_EPOCHS))

@@ -122,7 +122,7 @@ def files_below(folder: Path) -> list[str]:
     return [name for name, held in contents(folder).items() if held is not None]
 
 
-def assert_refused(result, words):
+def assert_rejected(result, words):
     """One message, no traceback, exit code 2."""
     code = result.exit_code if hasattr(result, "exit_code") else result.returncode
     assert code == 2, result.stdout + result.stderr
@@ -146,7 +146,7 @@ def assert_input_error(case, pattern: str, call, *given, **more) -> str:
         message = str(error)
         assert re.search(pattern, message), f"{case}: {pattern!r} is not in {message!r}"
         return message
-    pytest.fail(f"{case}: was not refused")
+    pytest.fail(f"{case}: was not rejected")
 
 
 def small_model():

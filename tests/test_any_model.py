@@ -152,7 +152,7 @@ def unit(activation=None):
     return layers.Dense(1, activation=activation, kernel_initializer=init, name="unit")
 
 
-def test_an_output_is_known_by_its_key_its_classes_and_its_activation():
+def test_find_head_by_key_with_classes_and_activation():
     model = two_headed()
     assert find_head(model, "a") == find_head(model, "parity")
     assert find_head(model, "parity").tensor is model.get_layer("parity").output
@@ -184,7 +184,7 @@ def test_an_output_is_known_by_its_key_its_classes_and_its_activation():
     assert (nested.classes, nested.activation, nested.is_single) == (2, "tanh", False)
 
 
-def test_a_single_unit_tells_two_classes_apart(tmp_path, capsys):
+def test_a_single_unit_is_recorded_as_two_classes(tmp_path, capsys):
     model = headed(unit("sigmoid"))
     x, y = pictures(32, (8,), classes=2)
     recorder, record = recorded(tmp_path, model, x, y, planes=0, layers=["hidden"])
@@ -195,7 +195,7 @@ def test_a_single_unit_tells_two_classes_apart(tmp_path, capsys):
     assert "class 1 above 0.5" in capsys.readouterr().out
 
 
-def test_labels_that_an_output_cannot_have_are_refused(tmp_path):
+def test_labels_that_do_not_fit_the_output_are_rejected(tmp_path):
     images = keras.Input((8,))
     rows = layers.Reshape((2, 2), name="rows")(layers.Dense(4, name="hidden")(images))
     x, y = pictures(32, (8,), classes=2)
@@ -213,7 +213,7 @@ def test_labels_that_an_output_cannot_have_are_refused(tmp_path):
 # --- words ------------------------------------------------------------------------------------
 
 
-class Looked(layers.Layer):
+class LookupLayer(layers.Layer):
     """A layer of one's own that looks words up."""
 
     def __init__(self, **options):
@@ -224,7 +224,7 @@ class Looked(layers.Layer):
         return self.words(x)
 
 
-def test_words_are_known_wherever_they_are_looked_up():
+def test_models_with_embeddings_have_no_continuous_input():
     def embedding(width=4):
         return layers.Embedding(50, width, embeddings_initializer="zeros")
 
@@ -238,7 +238,7 @@ def test_words_are_known_wherever_they_are_looked_up():
     nested = keras.Sequential([keras.Input((6,)), embedding(), layers.Flatten()])
     for case, made, expected in [
         ("direct", embedding(), False),
-        ("layer", Looked(), False),
+        ("layer", LookupLayer(), False),
         ("nested", nested, False),
         ("reshaped", lambda z: embedding()(layers.Reshape((6,))(z)), False),
         ("beside", lambda z: embedding()(dense(6)(z)), True),
@@ -277,7 +277,7 @@ def test_a_text_classifier_is_recorded_without_planes(tmp_path, dtype):
     assert "regions" not in open_run(tmp_path).dynamics
 
 
-def test_a_text_classifier_has_no_planes_says_so_once_and_cannot_be_flattened(tmp_path, capsys):
+def test_a_text_classifier_reports_missing_planes_once_and_cannot_be_flattened(tmp_path, capsys):
     model = text_classifier()
     recorder = built(tmp_path / "mean", model, TEXTS, KINDS, layers=["words"])
     for _ in range(2):
@@ -291,7 +291,7 @@ def test_a_text_classifier_has_no_planes_says_so_once_and_cannot_be_flattened(tm
 
 
 @pytest.mark.long
-def test_images_of_any_size_have_regions(tmp_path):
+def test_models_for_images_of_any_size_have_regions(tmp_path):
     images = keras.Input((None, None, 3))
     z = layers.Conv2D(4, 3, name="early")(images)
     z = layers.GlobalAveragePooling2D(name="pooled")(z)
@@ -356,7 +356,7 @@ def fine_tuned(trainable, **call):
     return keras.Model(images, layers.Dense(4, kernel_initializer=init, name="head")(z)), body
 
 
-def test_layers_inside_a_nested_model_are_recorded_by_their_whole_names(tmp_path):
+def test_layers_inside_a_nested_model_are_recorded_by_their_full_names(tmp_path):
     model, body = fine_tuned(False, training=False)
     recorder, record = recorded(tmp_path, model, pictures(32, (8, 8, 1))[0])
     names = [f"block{i}" for i in range(3)]
@@ -392,14 +392,14 @@ def test_layers_of_models_nested_twice_and_of_nested_sequentials():
         np.testing.assert_allclose(*pair, rtol=1e-5, atol=1e-6)
 
 
-class OwnCall(keras.Model):
+class OverriddenCall(keras.Model):
     """A functional model that computes something else than its graph."""
 
     def call(self, x):
         return super().call(x * 0)
 
 
-def test_the_end_of_a_nested_model_is_a_layer_where_it_is_not_the_output():
+def test_the_last_layer_of_a_nested_model_is_recorded_unless_it_is_the_output():
     images = keras.Input((8, 8, 1))
     names = recordable_layers(keras.Model(images, backbone()(layers.Identity()(images))))
     assert "backbone/block2" in names
@@ -411,7 +411,9 @@ def test_the_end_of_a_nested_model_is_a_layer_where_it_is_not_the_output():
     assert "backbone/last" not in recordable_layers(model, find_head(model, "y"))
     # A call of its own hides a nested model's graph.
     images, outer = keras.Input((8,)), keras.Input((8,))
-    hidden = OwnCall(images, layers.Dense(4)(layers.Dense(5, name="deep")(images)), name="own")
+    hidden = OverriddenCall(
+        images, layers.Dense(4)(layers.Dense(5, name="deep")(images)), name="own"
+    )
     z = layers.Dense(6, name="outside")(hidden(outer))
     assert list(recordable_layers(keras.Model(outer, layers.Dense(4)(z)))) == ["own", "outside"]
 
@@ -419,7 +421,7 @@ def test_the_end_of_a_nested_model_is_a_layer_where_it_is_not_the_output():
 # --- batch statistics and fine-tuning -----------------------------------------------------------
 
 
-class Still(layers.Layer):
+class FrozenNorm(layers.Layer):
     """A layer whose own BatchNormalization never learns moments, although it is trainable."""
 
     def __init__(self, **options):
@@ -436,12 +438,12 @@ def means_of(norms):
 
 @pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("call", [{}, pytest.param({"training": False}, marks=pytest.mark.long)])
-def test_batch_statistics_are_of_the_norms_that_a_training_step_updates(tmp_path, call, trained):
+def test_batch_statistics_include_the_norms_that_a_training_step_updates(tmp_path, call, trained):
     """Of a step in training mode; in the long ring, of a real one."""
     x, y = pictures(32, (8, 8, 1))
     for trainable in (True, False):
         body, _ = fine_tuned(trainable, **call)
-        z = layers.BatchNormalization(momentum=1.0)(Still()(body.outputs[0]))
+        z = layers.BatchNormalization(momentum=1.0)(FrozenNorm()(body.outputs[0]))
         still = keras.Model(body.inputs[0], layers.Dense(4)(z))
         for model in (body, still):
             before = weights_of(model)
@@ -481,7 +483,7 @@ def as_loader(x, y):
     return torch.utils.data.DataLoader(pairs, batch_size=8, shuffle=True)
 
 
-class Parts(keras.utils.PyDataset):
+class BatchDataset(keras.utils.PyDataset):
     """Batches of eight, in their order."""
 
     def __init__(self, x, y):
@@ -502,11 +504,11 @@ class Parts(keras.utils.PyDataset):
     [
         pytest.param(as_tf_data, 1, marks=pytest.mark.needs("tensorflow")),
         pytest.param(as_loader, 1, marks=pytest.mark.needs("torch")),
-        (Parts, 1),
+        (BatchDataset, 1),
         (None, 3),
     ],
 )
-def test_recording_leaves_the_training_alone_however_the_data_comes(tmp_path, form, steps):
+def test_recording_does_not_change_the_training_for_any_form_of_data(tmp_path, form, steps):
     """With a frozen backbone, and with several steps in one call."""
     if steps > 1 and BACKEND == "torch":
         pytest.skip("Keras runs one step at a time on torch")
@@ -530,7 +532,7 @@ def test_recording_leaves_the_training_alone_however_the_data_comes(tmp_path, fo
 @pytest.mark.long
 def test_one_of_two_outputs_is_recorded_while_both_are_trained(tmp_path):
     x, y = pictures(32, (8, 8, 1))
-    parts, weights = Parts(x, {"b": y, "a": y % 2}), []
+    parts, weights = BatchDataset(x, {"b": y, "a": y % 2}), []
     recorder = RepresentationRecorder(tmp_path, x, y, output="digit", **SETTINGS | {"planes": 0})
     for callbacks in ([], [recorder]):
         keras.utils.set_random_seed(2)
@@ -551,7 +553,7 @@ def test_one_of_two_outputs_is_recorded_while_both_are_trained(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.needs("hub")
-def test_the_backbones_of_keras_hub_are_recorded_by_their_names(tmp_path):
+def test_keras_hub_backbones_are_recorded_by_layer_name(tmp_path):
     import keras_hub as hub
 
     small = hub.models.ResNetBackbone(

@@ -81,7 +81,7 @@ MORE = [
 
 
 @pytest.mark.parametrize("moments", [MOMENTS, pytest.param(MORE, marks=pytest.mark.long)])
-def test_no_record_is_lost_or_made_twice(whole, tmp_path, moments):
+def test_no_record_is_lost_or_written_twice(whole, tmp_path, moments):
     for number, (epoch, order) in enumerate(moments):
         place = tmp_path / f"run{number}", tmp_path / f"backup{number}"
         folder = train(*place, order, end=epoch)
@@ -115,7 +115,7 @@ def test_a_record_with_other_weights_than_the_resumed_training_is_set_aside(tmp_
     folder = train(tmp_path / "run", tmp_path / "backup", order, end=2, seed=1)
     before = records_of(folder)
     assert list(before) == [0, 1, 2]
-    with pytest.raises(InputError, match="records another training: its weights at epoch 1"):
+    with pytest.raises(InputError, match="belongs to another training: its weights at epoch 1"):
         train(tmp_path / "run", tmp_path / "other", (RECORDER, BACKUP), seed=2)
     assert records_of(folder) == before
 

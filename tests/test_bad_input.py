@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from helpers import BACKEND, assert_refused, contents, repdyn, small_model, write_run
+from helpers import BACKEND, assert_rejected, contents, repdyn, small_model, write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +77,7 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def refused(place):
+def expect_rejection(place):
     """Runs a command that must fail with one line without control characters."""
     before = contents(place)
 
@@ -85,7 +85,7 @@ def refused(place):
         result = repdyn(*arguments)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise AssertionError(f"{arguments}") from result.exception
-        assert_refused(result, words)
+        assert_rejected(result, words)
         assert result.stdout == "" and len(result.stderr) < LONGEST, result.stderr
         hidden = [c for c in result.stderr[:-1] if unicodedata.category(c) in HIDDEN_CATEGORIES]
         assert not hidden, ascii(result.stderr)
@@ -202,32 +202,34 @@ def cases(table: str, commands=("",)):
 
 
 @pytest.mark.parametrize("table", [COMMAND_LINES, NETWORKS_AND_IMAGES, PLACES], ids=range(3))
-def test_what_cannot_be_used_is_refused(refused, table):
+def test_invalid_command_lines_are_rejected(expect_rejection, table):
     for arguments, words in cases(table):
-        refused(arguments, words)
+        expect_rejection(arguments, words)
 
 
-def test_every_command_refuses_bad_keys_and_what_is_no_run(refused):
+def test_every_command_rejects_invalid_keys_and_folders(expect_rejection):
     for arguments, words in [*cases(SETTINGS, KEYED), *cases(NO_RUNS, READING)]:
-        refused(arguments, words)
+        expect_rejection(arguments, words)
     for command in ("run tiny.toml", "layers resnet"):
-        refused([*command.split(), "--backend", OTHER], [OTHER, BACKEND, "KERAS_BACKEND"])
+        expect_rejection([*command.split(), "--backend", OTHER], [OTHER, BACKEND, "KERAS_BACKEND"])
     assert keras.backend.backend() == os.environ["KERAS_BACKEND"] == BACKEND
 
 
-def test_good_commands_are_not_refused(refused, tmp_path):
+def test_valid_commands_are_accepted(expect_rejection, tmp_path):
     """The check can fail, and the parts that the invalid commands are made of are valid."""
     for command in ("layers mine.keras", "layers own:build", "doctor", "analyze --help"):
         with pytest.raises(AssertionError):
-            refused(command.split())
+            expect_rejection(command.split())
     with pytest.raises(AssertionError) as caught:
-        refused(f"run tiny.toml --model own:build --set planes=0 --out {tmp_path / 'new'}".split())
+        expect_rejection(
+            f"run tiny.toml --model own:build --set planes=0 --out {tmp_path / 'new'}".split()
+        )
     assert "bad input was trained" in str(caught.value.__cause__)
 
 
 # --- generated commands -----------------------------------------------------------------------
 
-WILD = st.text(max_size=40) | st.builds(
+RANDOM_TEXT = st.text(max_size=40) | st.builds(
     "{}{}{}".format,
     st.text(max_size=5),
     st.sampled_from([*ODD.values(), "\0", "\n", "\r", "\u2028", "[red]", "%s", "{0}"]),
@@ -235,7 +237,7 @@ WILD = st.text(max_size=40) | st.builds(
 )
 # A word of the message, commands, and an invalid part: no command, option, key or value begins
 # with `q`.
-BAD = [
+INVALID = [
     ("No such command", ("",), "q{}"),
     ("No such option", (*KEYED, *READING), "--q{}"),
     ("Unknown key", KEYED, "--set q{}=3"),
@@ -249,14 +251,14 @@ BAD = [
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(600, marks=pytest.mark.long)])
-def test_any_bad_command_is_refused(refused, count):
+def test_generated_invalid_commands_are_rejected(expect_rejection, count):
     few = {"max_examples": count, "derandomize": True, "deadline": None, "database": None}
 
     @settings(**few, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.sampled_from(BAD), st.data(), WILD)
-    def holds(kind, data, wild):
+    @given(st.sampled_from(INVALID), st.data(), RANDOM_TEXT)
+    def check_rejection(kind, data, text):
         word, commands, bad = kind
         parts = f"{data.draw(st.sampled_from(commands))} {bad}".split()
-        refused([part.replace("{}", wild) for part in parts], [word])
+        expect_rejection([part.replace("{}", text) for part in parts], [word])
 
-    holds()
+    check_rejection()

@@ -23,7 +23,7 @@ NAMES = {
     "best.keras m-5.keras m-6.keras": [5, 6],
     "epoch5-of-100.keras epoch6-of-100.keras": [5, 6],
 }
-REFUSED = {
+REJECTED = {
     "epoch-3.keras epoch-03.weights.h5 epoch-4.keras": "one file for each epoch .*two for epoch 3",
     "m-3-a.keras m-3-b.keras m-4-a.keras": "two .*, m-3-a.keras and m-3-b.keras",
     "7-91.keras 7-92.keras 8-93.keras": "epoch 7, 7-91.keras and 7-92.keras",
@@ -40,7 +40,7 @@ def files(folder, names: str):
     return folder
 
 
-def test_epochs_are_read_from_names_and_files_come_in_their_order(tmp_path):
+def test_epochs_are_read_from_names_and_files_are_sorted_by_epoch(tmp_path):
     for names, epochs in NAMES.items():
         assert sorted(epochs_of(names.split()).values()) == epochs, names
     names = "e-10.keras e-9.weights.h5 last.keras notes.txt .e-8.keras e-2.h5"
@@ -50,8 +50,8 @@ def test_epochs_are_read_from_names_and_files_come_in_their_order(tmp_path):
     assert found.ignored == ["last.keras"]
 
 
-def test_folders_without_one_checkpoint_an_epoch_are_refused(tmp_path):
-    for number, (names, message) in enumerate(REFUSED.items()):
+def test_folders_without_exactly_one_file_per_epoch_are_rejected(tmp_path):
+    for number, (names, message) in enumerate(REJECTED.items()):
         folder = files(tmp_path / str(number), names)
         assert_input_error(names, message, find_weight_files, folder)
     assert_input_error(
@@ -87,7 +87,7 @@ def loader() -> WeightLoader:
     return WeightLoader(model(name="other"))
 
 
-def test_weights_are_loaded_bit_for_bit_from_both_kinds_of_files(loader, tmp_path):
+def test_weights_are_loaded_bit_for_bit_from_both_file_formats(loader, tmp_path):
     source, target = model(), loader.model
     source.set_weights([weight + 1 for weight in source.get_weights()])
     others = target.get_weights()
@@ -102,7 +102,7 @@ def test_weights_are_loaded_bit_for_bit_from_both_kinds_of_files(loader, tmp_pat
             assert all(map(np.array_equal, source.get_weights(), target.get_weights())), path.name
 
 
-def test_a_file_that_does_not_fit_or_is_cut_is_refused_and_nothing_is_loaded(loader, tmp_path):
+def test_mismatched_or_truncated_files_are_rejected_and_not_loaded(loader, tmp_path):
     before = loader.model.get_weights()
     for other, message in (
         ({"width": 5}, "shapes 3 x 3 x 1 x 4, 4 for the layer 'early'. Received: 3 x 3 x 1 x 5, 5"),

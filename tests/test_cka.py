@@ -72,7 +72,7 @@ def rotation(d, seed=1):
 # --- values -----------------------------------------------------------------------------------
 
 
-def test_golden_values_from_outside():
+def test_published_reference_values():
     """A dozen public implementations agree on the first pair; the second is the demo of
     Kornblith's authors."""
     random = np.random.RandomState(0)
@@ -104,7 +104,7 @@ def test_float64_equals_the_reference_to_1e_10(estimator):
         assert found == pytest.approx(expected, abs=1e-10), (name, batch)
 
 
-def test_lower_precision_equals_the_reference_whatever_the_mean():
+def test_lower_precision_equals_the_reference_for_any_mean():
     for (n, d, k), mean in itertools.product(((64, 10, 10), (128, 300, 40)), (0, 3, 30)):
         x, y = (a / np.sqrt(8) for a in related(n, d, k, seed=d))
         x, y = (x + mean).astype(np.float32), (y - mean).astype(np.float32)
@@ -149,7 +149,7 @@ TRANSFORMS = {
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("batch", [None, 24])
-def test_invariant_to_rotation_scale_and_shift_alone(batch, estimator):
+def test_invariant_only_to_rotation_scale_and_shift(batch, estimator):
     x, y = related()
     options = {"batch_size": batch, "estimator": estimator}
     before = cka(x, y, **options)
@@ -197,14 +197,14 @@ def test_matrix_equals_pairwise_values_and_is_positive_semidefinite(batch):
     np.testing.assert_allclose(cosines(prints), matrix, atol=1e-12)
 
 
-def test_products_of_more_columns_than_are_summed_at_a_time():
+def test_products_with_more_columns_than_a_chunk():
     a, b = 1 + np.random.default_rng(1).random((2, 3, 40_003), np.float32)
     found = module.inner_products(a, b[:2])
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, a.astype(float) @ b[:2].T.astype(float), rtol=1e-6)
 
 
-def test_fingerprints_and_their_norms_are_those_of_their_definition():
+def test_fingerprints_and_norms_equal_their_definition():
     x = related(n=24)[0] + 2
     for b in (24, 8):
         vector, norms = fingerprint_float64(x, b)
@@ -218,7 +218,7 @@ def test_fingerprints_and_their_norms_are_those_of_their_definition():
         np.testing.assert_allclose([found @ found, *squares], [norms[1], *norms], rtol=1e-10)
 
 
-def test_precision_follows_the_features_which_are_not_changed():
+def test_precision_follows_the_features_and_the_input_is_unchanged():
     x = np.random.default_rng(10).integers(0, 2, size=(12, 30))
     for dtype in (np.float16, np.float32, np.float64, np.int64, np.uint8, bool):
         given = x.astype(dtype)
@@ -229,7 +229,7 @@ def test_precision_follows_the_features_which_are_not_changed():
         np.testing.assert_array_equal(given, x.astype(dtype))
 
 
-def test_the_nulls_deviation_is_that_of_all_permutations_within_batches():
+def test_null_deviation_equals_that_of_all_permutations_within_batches():
     x, y = np.random.default_rng(3).normal(size=(2, 8, 3))
     orders = [list(order) for order in itertools.permutations(range(4))]
     both = [a + [4 + i for i in b] for a, b in itertools.product(orders, orders)]
@@ -284,7 +284,7 @@ def test_only_the_rows_and_columns_of_an_undefined_representation_are_nan():
             assert np.isnan(fingerprint(broken)).all()
 
 
-def test_dead_means_no_more_than_rounding():
+def test_a_layer_is_dead_if_only_rounding_errors_remain():
     """(|U|^2, |K|^2, sum |x|^2): |U| against max(eps |K|, eps^2 sum |x|^2), eps = 1e-3."""
     table = {
         (0.0, 0.0, 0.0): True,
@@ -298,7 +298,7 @@ def test_dead_means_no_more_than_rounding():
     np.testing.assert_array_equal(is_dead(np.array(list(table)).T, 1e-3), list(table.values()))
 
 
-# --- batches and what is refused --------------------------------------------------------------
+# --- batches and what is rejected --------------------------------------------------------------
 
 
 def test_batches():
@@ -313,7 +313,7 @@ def test_batches():
     assert value == pytest.approx(reference(x[:90], y[:90], 30), abs=1e-10)
 
 
-REFUSED = {
+REJECTED = {
     "three samples": ([np.eye(3)] * 2, {}, r"at least 4.*b \(b - 3\)"),
     "batches of three": ([np.eye(8)] * 2, {"batch_size": 3}, "at least 4.*batch_size = 3"),
     "batches of none": ([np.eye(8)] * 2, {"batch_size": 0}, "batch_size = 0"),
@@ -334,6 +334,6 @@ REFUSED = {
 }
 
 
-def test_what_is_refused():
-    for name, (given, options, message) in REFUSED.items():
+def test_invalid_input_is_rejected():
+    for name, (given, options, message) in REJECTED.items():
         assert_input_error(name, message, cka_matrix, given, **options)

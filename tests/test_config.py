@@ -19,7 +19,7 @@ from repdyn_keras.text import quoted
 pytestmark = pytest.mark.without_keras
 
 LONG, DIGITS = "x" * 10_000, "9" * 5000
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 NAN, INF = float("nan"), float("inf")
 WHOLE, NUMBER, TRUTH = "a whole number", "a number", "true or false"
 NUMBERS = "a list of whole numbers"
@@ -50,7 +50,7 @@ def test_defaults_are_valid_and_a_configuration_is_frozen():
         Config("jax")
 
 
-def test_values_and_text_after_set_are_held_in_the_keys_type():
+def test_values_and_text_of_set_are_converted_to_the_type_of_the_key():
     for name, values in {
         "epochs": [("40", 40), ("4e1", 40), (40.0, 40), ("none", None), ("", None), (None, None)],
         "label_noise": [(0, 0.0), (0.999, 0.999), (" 0.25 ", 0.25)],
@@ -73,7 +73,7 @@ def test_values_and_text_after_set_are_held_in_the_keys_type():
     assert config.blocks == (1, 2), "a list is copied"
 
 
-def test_a_value_of_the_wrong_type_is_refused_in_words():
+def test_a_value_of_the_wrong_type_is_rejected():
     for name, values, words in (
         ("epochs", (2.5, "ten", True, [1], NAN, INF), WHOLE),
         ("seed", (None, {"a": 1}), WHOLE),
@@ -90,7 +90,7 @@ def test_a_value_of_the_wrong_type_is_refused_in_words():
             assert said == f"{name} has the wrong type. {expected}"
 
 
-def test_a_number_is_taken_within_its_range_alone():
+def test_a_number_outside_of_its_range_is_rejected():
     for name, good, bad, words in (
         ("epochs", (1, 10**6), (0, 10**6 + 1), "at least 1 and at most 1000000"),
         ("label_noise", (0, 0.99), (-0.01, 1.0, NAN, INF), "at least 0 and below 1"),
@@ -103,7 +103,7 @@ def test_a_number_is_taken_within_its_range_alone():
         ("margin", (0, 100), (-0.1, 1e308), "at least 0 and at most 100"),
         ("image_size", (1, 16_384), (2**62,), "at least 1 and at most 16384"),
         ("weight_decay", (0, 1e6), (1e308, INF), "at least 0 and at most 1000000.0"),
-        ("seed", (0, LARGEST), (-1,), "at least 0"),
+        ("seed", (0, MAX_INTEGER), (-1,), "at least 0"),
         ("pooling", (1,), (0,), "at least 1"),
         ("synthetic_classes", (2,), (1,), "at least 2 and at most 10000"),
     ):
@@ -120,10 +120,10 @@ def test_a_number_is_taken_within_its_range_alone():
         for value in (2**63, 10**400, 1e300):
             assert name in message(Config, **{name: value})
     for value in (2**63, 16**5000):
-        assert f"up to {LARGEST}" in message(Config, blocks=[1, value])
+        assert f"up to {MAX_INTEGER}" in message(Config, blocks=[1, value])
 
 
-def test_an_unknown_name_is_refused_with_the_nearest():
+def test_an_unknown_name_is_rejected_with_the_nearest_names():
     for case in (
         "backend:tensorflw:tensorflow backend:JAX:jax model:resnet50:resnet optimizer:adamw:adam "
         "schedule:cosin:cosine stem:smal:small batch_norm:recalibrated:recalibrate "
@@ -141,15 +141,15 @@ def test_an_unknown_name_is_refused_with_the_nearest():
             assert re.match(rf"Unknown key. .*nearest: learning_rate.*Received: {name!r}", said)
 
 
-def test_text_that_fits_no_type_is_refused():
+def test_text_that_cannot_be_converted_is_rejected():
     for name, texts, words in (
         ("blocks", ("1,a", "1,,2", "1.5,2", ",", "[]"), NUMBERS),
         ("blocks", ("1,0",), "at least 1"),
-        ("blocks", (DIGITS, f"1,{DIGITS}"), f"{NUMBERS} up to {LARGEST}"),
+        ("blocks", (DIGITS, f"1,{DIGITS}"), f"{NUMBERS} up to {MAX_INTEGER}"),
         ("record_epochs", ("-1,4",), "at least 0"),
         ("epochs", ("ten", "2.5", "nan", "inf", "0x10", LONG), WHOLE),
         ("seed", ("none", "", DIGITS), WHOLE),
-        ("seed", ("1" * 400, str(2**63), "1e300"), str(LARGEST)),
+        ("seed", ("1" * 400, str(2**63), "1e300"), str(MAX_INTEGER)),
         ("label_noise", ("nan", "1e400"), "finite"),
         ("label_noise", ("a lot", "20%", "0,2"), NUMBER),
         ("augment", ("maybe", "1"), TRUTH),
@@ -179,14 +179,14 @@ def test_a_configuration_survives_its_file(tmp_path):
     assert (load_config(path), load_versions(path)) == ({"label_noise": 0.0}, {})
 
 
-NO_TOML = [b"epochs 4", b"epochs = ", b"epochs = 4\nepochs = 5", b"[unclosed", b'model = "vit']
-NO_TOML += [b"= 3", b"blocks = [1, 2\n", b'model = "\\q"', b'model = "\\ud800"', b"\0" * 100]
-NO_TOML += [b"a = 3\rb = 4", b"\xef\xbb\xbfepochs = 3", b'{"epochs": 3}', b"model: resnet"]
-NO_TOML += [b"x = " + b"[" * 100_000, f"seed = {DIGITS}".encode()]
-NO_TEXT = [b"\xff\xfe\x00", 'a = "é"'.encode("latin-1"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"]
-BAD_FILES = {
-    **dict.fromkeys(NO_TOML, "not valid TOML"),
-    **dict.fromkeys(NO_TEXT, "not UTF-8"),
+INVALID_TOML = [b"epochs 4", b"epochs = ", b"epochs = 4\nepochs = 5", b"[unclosed", b'model = "vit']
+INVALID_TOML += [b"= 3", b"blocks = [1, 2\n", b'model = "\\q"', b'model = "\\ud800"', b"\0" * 100]
+INVALID_TOML += [b"a = 3\rb = 4", b"\xef\xbb\xbfepochs = 3", b'{"epochs": 3}', b"model: resnet"]
+INVALID_TOML += [b"x = " + b"[" * 100_000, f"seed = {DIGITS}".encode()]
+INVALID_TEXT = [b"\xff\xfe\x00", 'a = "é"'.encode("latin-1"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"]
+INVALID_FILES = {
+    **dict.fromkeys(INVALID_TOML, "not valid TOML"),
+    **dict.fromkeys(INVALID_TEXT, "not UTF-8"),
     b"# x\n" * 300_000: "1048576 bytes",
     b"epoch = 4\n": "run.toml",
     b'"" = 3': "Received: ''",
@@ -201,8 +201,8 @@ BAD_FILES = {
 }
 
 
-def test_a_file_that_is_no_configuration_is_refused(tmp_path):
-    for content, words in BAD_FILES.items():
+def test_invalid_configuration_files_are_rejected(tmp_path):
+    for content, words in INVALID_FILES.items():
         path = written(tmp_path, content)
         said = message(load_config, path)
         assert words in said, (content[:40], said)
@@ -211,7 +211,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path):
         assert message(load_config, path).startswith(f"Cannot read the configuration {path}. ")
 
 
-def test_a_path_that_no_file_can_have_is_refused_and_any_other_is_taken(tmp_path, monkeypatch):
+def test_impossible_paths_are_rejected_and_others_accepted(tmp_path, monkeypatch):
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
@@ -230,7 +230,7 @@ def test_a_path_that_no_file_can_have_is_refused_and_any_other_is_taken(tmp_path
         assert str(usable_path(path)) == str(path).replace("~", "/home/me")
 
 
-def test_options_win_over_set_over_the_file_over_the_environment(tmp_path, monkeypatch):
+def test_precedence_of_options_set_file_and_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     assert collect({}, {"epochs": None, "seed": None}, []) == {}
     file = load_config(written(tmp_path, 'seed = 1\nepochs = 11\nmodel = "vit"\n'))
@@ -250,7 +250,7 @@ def test_options_win_over_set_over_the_file_over_the_environment(tmp_path, monke
         assert "Expected --set key=value" in message(collect, {}, {}, [pair])
 
 
-def test_presets_fill_what_was_left_open_and_nothing_else():
+def test_presets_fill_only_unset_keys():
     sizes = {"resnet": {"width", "blocks", "stem"}, "vit": {"width", "patch", "depth", "heads"}}
     for model in ("resnet", "vit", "mine:build"):
         filled_keys = {"epochs", "learning_rate", "schedule", "batch_size", "data_seed"}
@@ -295,7 +295,7 @@ def test_nearest_names():
     assert said.endswith(". Received: 'stge'. Look again.")
 
 
-def test_what_is_not_there_is_named_with_a_way_out():
+def test_missing_packages_are_named_with_the_command_that_installs_them():
     for name, command in (
         ("torch", "pip install 'repdyn-keras[torch]'"),
         ("jax", "pip install jax"),
@@ -308,7 +308,7 @@ def test_what_is_not_there_is_named_with_a_way_out():
         assert f"this, which takes {shown}." in message(require_memory, size, "this", "width")
 
 
-def test_values_are_quoted_as_they_came_and_short():
+def test_values_are_quoted_unchanged_and_shortened():
     nested: list = []
     for _ in range(100_000):
         nested = [nested]
@@ -333,12 +333,12 @@ TREES = st.recursive(
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(800, marks=pytest.mark.long)])
-def test_anything_is_a_value_that_survives_its_file_or_is_refused(tmp_path, count):
+def test_any_value_is_either_rejected_or_restored_from_its_file(tmp_path, count):
     few = {"max_examples": count, "derandomize": True, "deadline": None, "database": None}
 
     @settings(**few, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(list(KEYS)), TEXTS, TREES, st.sampled_from(["text", "value", "file"]))
-    def holds(name, text, value, where):
+    def check_value(name, text, value, where):
         try:
             if where == "text":
                 held = parse_value(name, text)
@@ -354,4 +354,4 @@ def test_anything_is_a_value_that_survives_its_file_or_is_refused(tmp_path, coun
         assert getattr(config, name) == held
         assert Config(**load_config(written(tmp_path, to_toml(config, {})))) == config
 
-    holds()
+    check_value()

@@ -36,7 +36,7 @@ def activations(shape, mean=0.0, seed=0):
     return (x + mean).astype(np.float32)
 
 
-def test_fingerprints_and_norms_equal_those_of_float64():
+def test_fingerprints_and_norms_equal_those_in_float64():
     """Of several layers at once; half precision activations are summed in float32."""
     cases = [
         ((32, 7, 7, 5), 30, "float32"),
@@ -64,7 +64,7 @@ def test_fingerprints_and_norms_equal_those_of_float64():
 
 
 @pytest.mark.long
-def test_fingerprints_are_float32_whatever_the_default_dtype():
+def test_fingerprints_are_float32_for_any_default_dtype():
     x = activations((32, 900), 3)
     before = config.floatx()
     for floatx in ("bfloat16", "float16"):

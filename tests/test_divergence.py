@@ -20,7 +20,7 @@ SGD["record_epochs"] = (1, 2)
 LOSS, WEIGHT = r"the loss is (nan|inf)", "a weight is not finite"
 
 
-def test_a_huge_learning_rate(tmp_path):
+def test_a_run_with_a_huge_learning_rate_reports_divergence(tmp_path):
     """As a command, from the first epoch on."""
     config, folder = tmp_path / "huge.toml", RunFolder(tmp_path / "run")
     config.write_text(tomli_w.dumps({**SGD, "learning_rate": 1e6}), encoding="utf-8")
@@ -41,7 +41,9 @@ def test_a_huge_learning_rate(tmp_path):
 @pytest.mark.parametrize(
     "value", [math.nan, *(pytest.param(v, marks=pytest.mark.one_backend) for v in (1e30, math.inf))]
 )
-def test_a_training_that_diverges_after_its_second_epoch(tmp_path, monkeypatch, value):
+def test_a_training_that_diverges_later_keeps_its_last_good_checkpoint(
+    tmp_path, monkeypatch, value
+):
     """By a learning rate, or a weight where the loss still is finite: as before the last step.
 
     It does so again when it is resumed. What is not finite is never saved: without the cause the

@@ -109,7 +109,7 @@ def arrays(path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_of_several_devices_are_those_of_one(folder, kind):
+def test_records_on_several_devices_equal_those_on_one(folder, kind):
     spread, alone = (open_run(folder / name).folder.record(2) for name in (kind, f"{kind}_alone"))
     prints = [record["fingerprint"].values for record in (spread, alone)]
     for one, other in zip(*prints, strict=True):

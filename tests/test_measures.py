@@ -62,7 +62,7 @@ def recorded(folder, epochs=(0, 1)):
     return recorder.folder
 
 
-def test_a_measure_is_recorded_computed_and_named(tmp_path):
+def test_a_registered_measure_is_recorded_and_computed(tmp_path):
     register(SPREAD)
     dynamics = compute_dynamics(recorded(tmp_path, (0, 1, 3)))
     assert dynamics["spread"].dims == DIMS
@@ -71,7 +71,7 @@ def test_a_measure_is_recorded_computed_and_named(tmp_path):
     assert "spread" in {measure.name for measure in registered()}
 
 
-def test_a_clash_is_rejected_by_name_when_a_measure_is_registered():
+def test_names_that_clash_are_rejected_when_a_measure_is_registered():
     register(SPREAD)
     taken = {
         "recorded": {"spread": ()},
@@ -113,7 +113,7 @@ def test_arrays_that_do_not_fit_their_dims_are_rejected_by_name():
     )
 
 
-def test_a_measure_that_does_not_fit_is_rejected_where_it_records_and_computes(tmp_path):
+def test_undeclared_or_misshapen_results_of_a_measure_are_rejected(tmp_path):
     wrong = Measure(
         name="wrong", title="", recorded={"wrong": ("layer",)}, on_state=lambda s: {"wrong": [0.0]}
     )
@@ -130,7 +130,7 @@ def test_a_measure_that_does_not_fit_is_rejected_where_it_records_and_computes(t
     assert_input_error("computed", "'late'.*epoch=3", compute_dynamics, folder)
 
 
-def test_a_state_computes_what_measures_read_once_and_only_what_they_read(tmp_path, monkeypatch):
+def test_a_state_computes_only_what_measures_read_and_only_once(tmp_path, monkeypatch):
     calls = []
     features = RecordedModel.features
 
@@ -157,7 +157,7 @@ def test_a_state_computes_what_measures_read_once_and_only_what_they_read(tmp_pa
     assert calls == []
 
 
-def test_blocks_are_a_flag_of_the_layer(tmp_path):
+def test_blocks_are_recorded_as_a_flag_of_each_layer(tmp_path):
     folder = recorded(tmp_path)
     assert folder.constants()["is_block"].values.tolist() == [1, 1, 0], "all hidden layers"
     overlap = np.arange(16.0).reshape(4, 4)

@@ -109,7 +109,7 @@ def messages(source: str) -> Iterator[tuple[int, re.Pattern, str]]:
                 yield node.lineno, form, text
 
 
-def faults(source: str) -> list[tuple[int, str]]:
+def violations(source: str) -> list[tuple[int, str]]:
     """The line and the text of each message that does not have its form."""
     return [
         (line, text)
@@ -124,7 +124,7 @@ def test_every_message_says_what_was_expected_and_what_was_received():
         source = path.read_text("utf-8")
         found += len(list(messages(source)))
         name = path.relative_to(PACKAGE).as_posix()
-        strange += [f"{name}:{line}: {text}" for line, text in faults(source)]
+        strange += [f"{name}:{line}: {text}" for line, text in violations(source)]
     assert not strange, "\n".join(strange)
     assert found > 100, "the check sees the messages"
 
@@ -144,7 +144,7 @@ def test_every_message_says_what_was_expected_and_what_was_received():
     ],
 )
 def test_the_check_accepts_the_form(source):
-    assert list(messages(source)) and faults(source) == []
+    assert list(messages(source)) and violations(source) == []
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_the_check_accepts_the_form(source):
     ],
 )
 def test_the_check_rejects_other_forms(source):
-    assert len(faults(source)) == 1
+    assert len(violations(source)) == 1
 
 
-def test_an_unknown_name_is_answered_by_the_valid_ones():
+def test_an_unknown_name_is_reported_with_valid_names():
     few = unknown("pooling", "men", ["mean", "flatten"], "Or use a number.")
     assert isinstance(few, InputError)
     assert str(few) == (
@@ -198,7 +198,7 @@ def test_an_unknown_name_is_answered_by_the_valid_ones():
         assert FORM.fullmatch(text)
 
 
-def test_a_package_that_is_not_installed_is_answered_by_the_command_that_installs_it():
+def test_a_missing_package_is_reported_with_the_command_that_installs_it():
     error = not_installed("torch", EXTRAS, "backend = 'torch'")
     assert isinstance(error, InputError)
     assert str(error) == (

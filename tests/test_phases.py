@@ -49,7 +49,7 @@ def cosines_of(x):
 # --- trajectory -------------------------------------------------------------------------------
 
 
-def test_octaves_and_their_trapezoid_trapezoid_widths():
+def test_octaves_and_trapezoid_widths():
     np.testing.assert_allclose(octaves([0, 1, 3, 7, 127]), [0, 1, 2, 3, 7], atol=1e-12)
     for seed in range(3):
         rng = np.random.default_rng(seed)
@@ -67,7 +67,7 @@ def jitter_by_loop(g):
     return np.array([np.median(padded[i : i + 3]) for i in range(t)])
 
 
-def test_jitter_is_the_size_of_scatter_and_nothing_of_a_smooth_path():
+def test_jitter_is_the_size_of_the_scatter_and_zero_for_a_smooth_path():
     for t in (3, 4, 9, 30):
         gram = gram_of(points(t, seed=t))
         np.testing.assert_allclose(jitter(gram), jitter_by_loop(gram), atol=1e-12)
@@ -155,7 +155,7 @@ def test_segment_costs_are_weighted_variances_of_every_segment_of_many_paths():
     np.testing.assert_allclose(costs[1, 2], partition_costs(found[1, 2], 4), atol=1e-12)
 
 
-def test_partitions_are_the_best_of_all_with_two_records_or_more_a_segment():
+def test_partitions_are_optimal_with_at_least_two_records_per_segment():
     for t, seed in ((8, 0), (9, 1), (11, 2)):
         x, weights = points(t, 3, seed), uneven_weights(t, seed)
         x[t // 2] += 10  # an outlier that a segment of its own would explain wholly
@@ -179,7 +179,7 @@ def all_surrogates(*arguments) -> np.ndarray:
     return np.concatenate(list(even_pace_surrogates(*arguments)))
 
 
-def test_surrogates_are_the_smoothed_path_walked_anew_with_its_jitter_permuted(monkeypatch):
+def test_surrogates_follow_the_smoothed_path_with_permuted_jitter(monkeypatch):
     """Against a loop over points in space, from the same random numbers."""
     t, count = len(U), 5
     x = np.stack([np.cos(SHARE * np.pi), np.sin(SHARE * np.pi)], axis=1)
@@ -253,7 +253,7 @@ def phases_by_definition(gram, epochs):
     return candidate, p, gain[2] - gains[:, 2].mean(), gain[2]
 
 
-def test_phases_are_those_of_their_definition():
+def test_phases_equal_their_definition():
     rng = np.random.default_rng(10)
     seen = []
     for path, epochs in (
@@ -309,7 +309,7 @@ def test_sharp_transitions_are_phases_and_even_drift_is_one(monkeypatch):
         assert found.jitter_share < 1e-6
 
 
-def test_phases_depend_on_the_seed_alone():
+def test_phases_depend_only_on_the_seed():
     rng = np.random.default_rng(13)
     gram = scattered(drift(1, rng), 0.2, rng)
     np.random.seed(0)
@@ -354,7 +354,7 @@ def test_paths_that_do_not_move_are_one_phase():
         assert found.jitter_share == pytest.approx(expected, abs=1e-9)
 
 
-def test_odd_paths_neither_fail_nor_warn():
+def test_degenerate_paths_neither_fail_nor_warn():
     at = np.arange(16)
     for name, x in {
         "alternating": np.eye(2)[at % 2],

@@ -90,7 +90,7 @@ def cases():
     yield "repeated features", np.repeat(x, 3, axis=1), y, 3
 
 
-def test_probes_are_at_scikit_learns_optimum_and_say_how_near():
+def test_probes_reach_the_optimum_of_scikit_learn_within_their_gap():
     for name, x, y, classes in cases():
         kept = x.copy()
         found = solve_probe(x, y, classes)
@@ -113,7 +113,7 @@ def test_probes_are_at_scikit_learns_optimum_and_say_how_near():
         assert found.gap == pytest.approx(gap, rel=1e-9), name
 
 
-def test_other_penalties_and_precisions_have_their_own_optimum():
+def test_other_penalties_and_precisions_reach_their_optimum():
     x, y = blobs(200, 8, 3, 2)
     for l2 in (1e-1, 1e-2, 1e-4):
         found = solve_probe(x, y, 3, l2=l2)
@@ -127,7 +127,7 @@ def test_other_penalties_and_precisions_have_their_own_optimum():
         np.testing.assert_array_equal(given, kept)
 
 
-def test_value_and_gradient_are_those_of_the_sum_over_samples(monkeypatch):
+def test_value_and_gradient_equal_a_sum_over_samples(monkeypatch):
     x, y = blobs(60, 4, 3, 2)
     x = scaled(x)[0]
     weights = 50 * np.random.default_rng(2).normal(size=(5, 3))  # without the peak, exp overflows
@@ -154,7 +154,7 @@ def test_value_and_gradient_are_those_of_the_sum_over_samples(monkeypatch):
     assert found.gradient_norm > 1e-4
 
 
-def test_whitening_is_a_root_of_the_bound_of_the_hessian_with_its_inverse():
+def test_whitening_is_a_root_of_the_hessian_bound_and_its_inverse():
     x = scaled(blobs(40, 6, 3, 2)[0])[0]
     root, inverse = module.whitening(x, 0.1)
     np.testing.assert_allclose(root.T @ root, x.T @ x / 80 + 0.1 * np.eye(6), atol=1e-12)
@@ -171,7 +171,7 @@ CHANGES = {
 }
 
 
-def test_the_same_representation_in_other_units_has_the_same_regions():
+def test_regions_are_invariant_to_scale_shift_and_rotation_of_features():
     x, y = blobs(300, 2, 4, 4, seed=3, uneven=False)
     grid = x.mean(axis=0) + 3 * np.random.default_rng(4).normal(size=(1000, 2)) * x.std(axis=0)
     one = solve_probe(x, y, 4).logits(grid)
@@ -185,7 +185,7 @@ def test_the_same_representation_in_other_units_has_the_same_regions():
         assert same[clear].all(), name
 
 
-def test_small_problems_have_one_blas_thread_and_the_same_probe_bit_for_bit(monkeypatch):
+def test_small_problems_use_one_blas_thread_with_identical_results(monkeypatch):
     x, y = blobs(100, 5, 3, 2)
     entered, one_thread = [], module.one_blas_thread
     monkeypatch.setattr(module, "one_blas_thread", lambda: entered.append(1) or one_thread())
@@ -198,7 +198,7 @@ def test_small_problems_have_one_blas_thread_and_the_same_probe_bit_for_bit(monk
     np.testing.assert_array_equal(found[0].bias, found[-1].bias)
 
 
-def test_non_finite_features_are_refused():
+def test_non_finite_features_are_rejected():
     x, y = blobs(50, 4, 3, 2)
     for bad in (np.nan, np.inf, -np.inf):
         x[7, 2] = bad

@@ -19,8 +19,10 @@ from repdyn_keras.records import RunFolder
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
-OWN = {k: v for k, v in TINY.items() if k not in ("width", "blocks")} | {"backend": BACKEND}
-SMALL = {**OWN, "model": "resnet", "width": 1, "blocks": (1,), "planes": 0}
+USER_MODULE_KEYS = {k: v for k, v in TINY.items() if k not in ("width", "blocks")} | {
+    "backend": BACKEND
+}
+SMALL = {**USER_MODULE_KEYS, "model": "resnet", "width": 1, "blocks": (1,), "planes": 0}
 # A module of the user's own.
 MODULE = """
 import keras
@@ -62,7 +64,7 @@ def assert_same_records(a: RunFolder, b: RunFolder) -> None:
         assert a.record(epoch).identical(b.record(epoch)), epoch
 
 
-def test_recorded_checkpoints_are_what_the_callback_recorded(tiny_run, tmp_path):
+def test_recorded_checkpoints_equal_the_records_of_the_callback(tiny_run, tmp_path):
     folder = tiny_run.folder
     after = record(folder.weights, like=folder.path, out=tmp_path / "after")
     assert_same_records(after.folder, folder)
@@ -73,7 +75,7 @@ def test_recorded_checkpoints_are_what_the_callback_recorded(tiny_run, tmp_path)
 
 @pytest.mark.long
 @pytest.mark.one_backend
-def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
+def test_the_command_records_checkpoints_and_lists_them(tiny_run, tmp_path):
     weights = shutil.copytree(tiny_run.folder.weights, tmp_path / "weights")
     for epoch in (0, 2):
         (weights / f"epoch-00000{epoch}.weights.h5").unlink()
@@ -100,7 +102,7 @@ def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def user_module(tmp_path, monkeypatch):
     """The current folder holds a module of the user's own; gives its name."""
     name = f"own_models_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(MODULE)
@@ -112,9 +114,9 @@ def own(tmp_path, monkeypatch):
 
 @pytest.mark.long
 @pytest.mark.one_backend
-def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp_path):
+def test_the_model_of_keras_files_and_of_module_functions_is_used(user_module, tmp_path):
     """Labels are as they are read unless noise is asked for."""
-    model = build_by_function(f"{own}:build", (8, 8, 1), 4, 3)
+    model = build_by_function(f"{user_module}:build", (8, 8, 1), 4, 3)
     saved, weights, said, watcher = tmp_path / "saved", tmp_path / "weights", [], Watcher()
     saved.mkdir(), weights.mkdir()
     watcher.message = said.append
@@ -123,16 +125,18 @@ def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp
         model.save_weights(weights / f"net-{epoch:02d}.weights.h5")
         for weight in model.weights:
             weight.assign(weight * 1.5 + 0.01)
-    config = {k: v for k, v in OWN.items() if k != "label_noise"}
+    config = {k: v for k, v in USER_MODULE_KEYS.items() if k != "label_noise"}
     first = record(saved, config, out=tmp_path / "a", watcher=watcher)
     assert first.epochs == [0, 5]
     assert first.dynamics["layer"].values.tolist() == ["late", "norm", "output"]
-    for out, named in (("b", f"{own}:build"), ("c", str(saved / "net-00.keras"))):
+    for out, named in (("b", f"{user_module}:build"), ("c", str(saved / "net-00.keras"))):
         other = record(weights, {**config, "model": named}, out=tmp_path / out)
         assert_same_records(first.folder, other.folder)
 
     (saved / "net-00.keras").unlink()
-    once = record(saved, OWN | {"standardize": False}, out=tmp_path / "d", watcher=watcher)
+    once = record(
+        saved, USER_MODULE_KEYS | {"standardize": False}, out=tmp_path / "d", watcher=watcher
+    )
     assert once.epochs == [5]
     assert once.dynamics["cka"].sel(layer="output").item() == pytest.approx(1)
     for opened, as_read in ((first, True), (once, False)):
@@ -144,12 +148,17 @@ def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp
 
 @pytest.mark.long
 @pytest.mark.one_backend
-def test_a_network_of_the_users_own_is_recorded_again_and_one_of_two_outputs(own, whole, tmp_path):
+def test_user_networks_are_recorded_again_and_one_of_two_outputs(user_module, whole, tmp_path):
     """Of two outputs none is trained, and one unit is trained by binary crossentropy."""
     after = record(whole.weights, {"model": MODEL}, like=whole.path, out=tmp_path / "after")
     assert_same_records(after.folder, whole)
 
-    config = {**OWN, "model": f"{own}:build_single", "synthetic_classes": 2, "planes": 0}
+    config = {
+        **USER_MODULE_KEYS,
+        "model": f"{user_module}:build_single",
+        "synthetic_classes": 2,
+        "planes": 0,
+    }
     config["keep_weights"] = False
     losses = [float(row["loss"]) for row in run(config, out=tmp_path / "run").history[1:]]
     assert losses[-1] < losses[0]
@@ -161,40 +170,40 @@ def test_a_network_of_the_users_own_is_recorded_again_and_one_of_two_outputs(own
     two.mkdir()
     keras.Model(images, outputs).save(two / "epoch-0.keras")
     with pytest.raises(InputError, match="Expected output=.* has 2 outputs: digit, parity"):
-        record(two, OWN, out=out)
+        record(two, USER_MODULE_KEYS, out=out)
     with pytest.raises(
         InputError, match="with one output.* with 2 outputs.*RepresentationRecorder"
     ):
-        run({**OWN, "model": str(two / "epoch-0.keras")}, out=out)
-    after = record(two, {**OWN, "output": "digit"}, out=out)
+        run({**USER_MODULE_KEYS, "model": str(two / "epoch-0.keras")}, out=out)
+    after = record(two, {**USER_MODULE_KEYS, "output": "digit"}, out=out)
     assert after.dynamics["layer"].values.tolist() == ["late", "parity", "output"]
 
 
 @pytest.mark.one_backend
-def test_functions_that_build_no_model_are_refused(own, tmp_path):
+def test_functions_that_do_not_build_a_model_are_rejected(user_module, tmp_path):
     (tmp_path / "needy_models.py").write_text("import no_such_package\n")
     for function, message in (
         (
-            f"{own}:needs_more",
+            f"{user_module}:needs_more",
             "any of the arguments image_s.*needs the arguments depth",
         ),
-        (f"{own}:returns_nothing", "Expected a keras.Model.*Received: a NoneType"),
-        (f"{own}:biuld", "Unknown function of .*build.*'biuld'"),
-        (f"{own}:number", "Unknown function of .* 'number'"),
-        (f"{own}:wrapped", "Expected a keras.Model.*Received: a NoneType"),
-        (f"{own}:builtin", "Expected a Python function"),
+        (f"{user_module}:returns_nothing", "Expected a keras.Model.*Received: a NoneType"),
+        (f"{user_module}:biuld", "Unknown function of .*build.*'biuld'"),
+        (f"{user_module}:number", "Unknown function of .* 'number'"),
+        (f"{user_module}:wrapped", "Expected a keras.Model.*Received: a NoneType"),
+        (f"{user_module}:builtin", "Expected a Python function"),
         ("no_such_models:build", "No module 'no_such_models'.*no_such_models.py"),
         ("needy_models:build", "'no_such_package' is not installed"),
     ):
-        config = {**OWN, "model": function}
+        config = {**USER_MODULE_KEYS, "model": function}
         assert_input_error(function, message, run, config, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_the_seed_decides_a_users_network_and_leaves_global_generators_alone(own):
+def test_the_seed_determines_a_user_network_and_global_generators_are_restored(user_module):
     def weights(seed):
-        model = build_by_function(f"{own}:seeded", (8, 8, 1), 4, seed)
-        assert sys.modules[own].build.seed == seed
+        model = build_by_function(f"{user_module}:seeded", (8, 8, 1), 4, seed)
+        assert sys.modules[user_module].build.seed == seed
         return keras.ops.convert_to_numpy(model.get_layer("late").kernel.value)
 
     before = random.getstate(), np.random.get_state()[1].copy()
@@ -206,7 +215,7 @@ def test_the_seed_decides_a_users_network_and_leaves_global_generators_alone(own
 
 
 @pytest.mark.one_backend
-def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tiny_run, tmp_path):
+def test_invalid_checkpoints_are_rejected_before_anything_is_written(tiny_run, tmp_path):
     out, mine, checkpoints = (tmp_path / name for name in ("out", "mine", "checkpoints"))
     whole = tiny_run.folder
     checkpoints.mkdir()

@@ -29,13 +29,13 @@ def data():
     return (raw.images[:N, ..., None] / 8 - 1).astype("float32"), raw.target[:N].astype("int64")
 
 
-class Traced(layers.Layer):
+class CountedLayer(layers.Layer):
     """Changes nothing, and counts how often it is called."""
 
     calls = 0
 
     def call(self, x):
-        Traced.calls += 1
+        CountedLayer.calls += 1
         return x
 
 
@@ -47,7 +47,7 @@ def small_model(seed=0, dropout=0.3, name="small"):
 
     images = keras.Input((8, 8, 1), name="images")
     x = layers.Conv2D(6, 3, padding="same", kernel_initializer=init("stem"), name="stem")(
-        Traced(name="traced")(images)
+        CountedLayer(name="traced")(images)
     )
     for block in NORMALIZED:
         y = layers.BatchNormalization(momentum=0.8, name=f"{block}_norm")(x)
@@ -168,7 +168,7 @@ def test_recording_leaves_the_training_bit_identical(trained, data):
 
 
 @pytest.mark.long
-def test_another_seed_trains_otherwise_so_that_the_comparison_above_can_fail(trained, data):
+def test_a_different_seed_changes_the_training(trained, data):
     other = fitted(data[0], trained.given, [], seed=8)
     assert weights_hash(other) != weights_hash(trained.model)
 
@@ -176,7 +176,7 @@ def test_another_seed_trains_otherwise_so_that_the_comparison_above_can_fail(tra
 # --- the numbers ------------------------------------------------------------------------------
 
 
-def test_fingerprints_and_norms_are_those_of_the_activations(trained, recalibrated):
+def test_fingerprints_and_norms_equal_those_of_the_activations(trained, recalibrated):
     x = trained.recorder.settings.evaluation.x
     names = [*HIDDEN, "output"]
     assert trained.record["layer"].values.tolist() == names
@@ -191,7 +191,7 @@ def test_fingerprints_and_norms_are_those_of_the_activations(trained, recalibrat
     assert trained.record["dead"].values.tolist() == [0] * 4
 
 
-def test_probes_are_optimal_and_their_accuracies_those_of_each_subset(trained, recalibrated, data):
+def test_probes_are_optimal_and_have_the_accuracies_of_each_subset(trained, recalibrated, data):
     record, probed = trained.record, trained.recorder.settings.probes.fitted
     right, wrong = probed.y == probed.true, probed.y != probed.true
     assert 0 < wrong.sum() < right.sum() and len(probed.y) == 135
@@ -269,7 +269,7 @@ def test_planes_go_through_three_images_of_three_classes(trained):
         np.testing.assert_allclose(places.max(axis=0), 19 * 1.1 / 1.2)
 
 
-def test_images_are_shuffled_once_cut_to_whole_batches_and_known_by_id(trained, data):
+def test_images_are_shuffled_once_cut_to_whole_batches_and_have_ids(trained, data):
     recorder, evaluation = trained.recorder, trained.recorder.settings.evaluation
     np.testing.assert_array_equal(evaluation.x, data[0][evaluation.ids])
     np.testing.assert_array_equal(evaluation.given, trained.given[evaluation.ids])
@@ -291,7 +291,7 @@ def test_images_are_shuffled_once_cut_to_whole_batches_and_known_by_id(trained, 
     assert "recording 3 additions: block1, block02, block003; and output." in trained.said
 
 
-def test_images_are_found_among_others_by_their_every_number(data):
+def test_images_are_found_among_others_only_if_all_pixels_are_equal(data):
     x = data[0][:20]
     given, others = x[[3, 5, 0, 3]].copy(), x[4:].copy()
     given[0, 0, 0] += 1
@@ -328,7 +328,7 @@ def single(trained, data, tmp_path_factory):
     )
 
 
-def test_numbers_with_moving_statistics_are_those_of_the_model(single):
+def test_records_with_moving_statistics_equal_the_model_in_inference_mode(single):
     model, recorder = single.model, single.recorder
     record, probed = recorder.folder.record(0), recorder.settings.probes.fitted
     assert record["layer"].values.tolist() == ["block02", "pooled", "output"]
@@ -351,7 +351,7 @@ def test_numbers_with_moving_statistics_are_those_of_the_model(single):
     assert "regions" not in record
 
 
-def test_training_accuracy_and_moments_are_those_of_batches(single):
+def test_training_accuracy_and_moments_equal_those_of_batches(single):
     model, recorder = single.model, single.recorder
     x, y = recorder.settings.probes.fitted.x, recorder.settings.probes.fitted.y
     clone = small_model(dropout=0.0)
@@ -361,7 +361,7 @@ def test_training_accuracy_and_moments_are_those_of_batches(single):
     assert record["accuracy_training"].item() == np.mean(output.argmax(axis=1) == y)
 
 
-def test_recording_leaves_weights_and_global_random_state_alone(single):
+def test_recording_does_not_change_weights_and_global_random_state(single):
     assert single.before[0] == single.after[0]
     np.testing.assert_array_equal(single.before[1], single.after[1])
     assert single.before[2] == single.after[2]
@@ -370,7 +370,7 @@ def test_recording_leaves_weights_and_global_random_state_alone(single):
 # --- what looks wrong -------------------------------------------------------------------------
 
 
-def test_dead_and_not_finite_layers_are_named_and_nan(trained, capsys):
+def test_dead_and_non_finite_layers_are_reported_and_nan(trained, capsys):
     """Nothing of it stays: the state of before is recorded as before."""
     model, recorder = trained.model, trained.recorder
     good = model.get_weights()
@@ -406,7 +406,7 @@ def test_dead_and_not_finite_layers_are_named_and_nan(trained, capsys):
         assert pair == pytest.approx(1, abs=1e-6)
 
 
-def test_lagging_batch_normalization_is_warned_about_once(single, capsys):
+def test_lagging_batch_normalization_is_reported_once(single, capsys):
     model, recorder = single.model, single.recorder
     good = model.get_weights()
     try:
@@ -421,7 +421,7 @@ def test_lagging_batch_normalization_is_warned_about_once(single, capsys):
     assert said.count("BatchNormalization lags") == 1
 
 
-def test_a_gap_between_accuracies_is_told_from_a_tenth_on_with_moving_statistics():
+def test_an_accuracy_gap_above_a_tenth_is_reported_with_moving_statistics():
     def keys(training, inference, is_moving=True):
         record = xr.Dataset(
             {
@@ -442,27 +442,27 @@ def test_a_gap_between_accuracies_is_told_from_a_tenth_on_with_moving_statistics
 # --- what recording costs ---------------------------------------------------------------------
 
 
-def arrays(thing, seen):
+def arrays(value, seen):
     """Bytes of all NumPy arrays that a recorder holds, those of models left out."""
-    if id(thing) in seen or isinstance(thing, keras.layers.Layer | str | type):
+    if id(value) in seen or isinstance(value, keras.layers.Layer | str | type):
         return 0
-    seen.add(id(thing))
-    if isinstance(thing, np.ndarray):
-        return thing.nbytes
-    if isinstance(thing, dict):
-        return sum(arrays(v, seen) for v in thing.values())
-    if isinstance(thing, list | tuple | set | frozenset):
-        return sum(arrays(v, seen) for v in thing)
-    return arrays(vars(thing), seen) if hasattr(thing, "__dict__") else 0
+    seen.add(id(value))
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(arrays(v, seen) for v in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return sum(arrays(v, seen) for v in value)
+    return arrays(vars(value), seen) if hasattr(value, "__dict__") else 0
 
 
-def test_more_epochs_are_traced_no_more_and_hold_no_more_arrays(single):
+def test_further_epochs_cause_no_traces_and_hold_no_more_arrays(single):
     sizes, calls = [], []
     for epoch in range(40, 43):
-        before = Traced.calls
+        before = CountedLayer.calls
         single.recorder.record(single.model, epoch)
         sizes.append(arrays(single.recorder, set()))
-        calls.append(Traced.calls - before)
+        calls.append(CountedLayer.calls - before)
     assert sizes[0] > single.recorder.settings.evaluation.x.nbytes and len(set(sizes)) == 1
     if keras.backend.backend() != "torch":
         assert calls == [0, 0, 0]
@@ -471,7 +471,7 @@ def test_more_epochs_are_traced_no_more_and_hold_no_more_arrays(single):
 # --- one folder, one training -----------------------------------------------------------------
 
 
-def test_a_record_is_kept_and_another_training_or_recording_refused(trained, data):
+def test_existing_records_are_kept_and_other_trainings_rejected(trained, data):
     model, recorder = trained.model, trained.recorder
     file = recorder.folder.record_file(LAST)
     before = file.read_bytes()
@@ -533,7 +533,7 @@ def test_the_start_the_schedule_and_the_last_state_are_recorded(plain, data, tmp
     assert {"cka", "phase", "synchronization"} <= set(open_run(tmp_path / "stopped").dynamics)
 
 
-def test_labels_are_one_hot_too_and_planes_need_those_of_the_images(plain, data, tmp_path, capsys):
+def test_labels_may_be_one_hot_and_planes_need_labels_of_the_images(plain, data, tmp_path, capsys):
     x, y = data
     rows = np.eye(10)[y]
     recorder = RepresentationRecorder(tmp_path / "one", x, train=(x, rows), batch_size=75)
@@ -587,7 +587,7 @@ class Subclassed(keras.Model):
         return self.dense(layers.Flatten()(x))
 
 
-class OwnCall(keras.Model):
+class OverriddenCall(keras.Model):
     """A functional model that computes something else than its graph."""
 
     def call(self, x):
@@ -618,7 +618,7 @@ def twice_called_model():
     return keras.Model(images, dense(10)(twice(twice(images))))
 
 
-def test_a_model_or_layer_that_cannot_be_recorded_is_refused(data, plain, tmp_path):
+def test_a_model_or_layer_that_cannot_be_recorded_is_rejected(data, plain, tmp_path):
     cases = [
         (plain, {"layers": ["frist"]}, "Unknown layer.* nearest: first. Received: 'frist'"),
         (plain, {"layers": "stage.*"}, "that matches .*, nearest: .*Received: 'stage.*'"),
@@ -629,7 +629,7 @@ def test_a_model_or_layer_that_cannot_be_recorded_is_refused(data, plain, tmp_pa
         (nested_model(), {"layers": "deep"}, "full name .*: inner/deep. Received: 'deep'"),
         (twice_called_model(), {"layers": ["twice"]}, "called once, .*Received: 'twice'"),
         (flattening_model(), {}, "hidden layer with weights.*without one.*among: flat"),
-        (flattening_model(OwnCall), {}, r"with a call\(\) of its own \(OwnCall\)"),
+        (flattening_model(OverriddenCall), {}, r"\(OwnCall\), which overrides call\(\)"),
         (Subclassed(), {}, "the subclassed model"),
         (keras.Sequential([layers.Flatten(), layers.Dense(10)]), {}, "Expected a built model"),
         (hidden_output_model(), {}, "names other than 'output'.*'head'.*: a layer of"),
@@ -643,7 +643,7 @@ def test_a_model_or_layer_that_cannot_be_recorded_is_refused(data, plain, tmp_pa
         assert not (tmp_path / "run").exists()
 
 
-def test_data_and_settings_that_do_not_fit_are_refused(plain, tmp_path):
+def test_data_and_settings_that_do_not_fit_are_rejected(plain, tmp_path):
     x = np.random.default_rng(0).normal(size=(40, 8, 8, 1)).astype("float32")
     y = np.arange(40)
     cases = [

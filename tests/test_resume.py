@@ -70,7 +70,7 @@ MOMENTS = {
 @pytest.mark.parametrize(
     "moments", [["writing epoch 3"], pytest.param(list(MOMENTS), marks=pytest.mark.long)]
 )
-def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tmp_path, moments):
+def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tmp_path, moments):
     """At every moment in turn: each time it goes on, and loses and doubles nothing."""
     folder = RunFolder(tmp_path / "run")
     recorded: dict[int, bytes] = {}
@@ -108,7 +108,7 @@ def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tm
 
 @pytest.mark.long
 @pytest.mark.one_backend
-def test_history_past_the_checkpoint_is_set_aside(whole, tmp_path):
+def test_history_after_the_checkpoint_is_set_aside(whole, tmp_path):
     """Where checkpoints stand at recorded epochs alone."""
     folder, heard = RunFolder(tmp_path / "run"), []
     with pytest.raises(Killed):
@@ -144,7 +144,7 @@ def test_resuming_a_finished_run_changes_nothing_but_its_dynamics(whole, tmp_pat
 
 
 @pytest.mark.long
-def test_an_extended_run_equals_one_that_was_that_long_from_the_start(whole, tmp_path):
+def test_an_extended_run_equals_one_of_the_same_length(whole, tmp_path):
     """Epoch 2 is recorded because it is the last, and not in the longer run, which is ended too."""
     folder = whole_run(tmp_path / "run", epochs=2)
     assert folder.epochs() == [0, 1, 2]
@@ -174,7 +174,7 @@ def test_an_extended_run_equals_one_that_was_that_long_from_the_start(whole, tmp
 
 
 # What the folder's configuration has besides that of SHORT, what came, and what is said.
-REFUSED = [
+REJECTED = [
     ({}, {"epochs": 3}, "Expected at least 4 epochs, .*Received: 3"),
     ({}, {"seed": 5}, "Expected seed = 0, as in .*Received: 5"),
     ({}, {"learning_rate": 0.5, "epochs": 9}, "Expected learning_rate = .*Received: 0.5"),
@@ -185,8 +185,8 @@ REFUSED = [
 ]
 
 
-def test_another_run_than_the_one_in_the_folder_is_refused(tmp_path):
-    for number, (stored, given, message) in enumerate(REFUSED):
+def test_a_different_configuration_than_that_of_the_folder_is_rejected(tmp_path):
+    for number, (stored, given, message) in enumerate(REJECTED):
         path = tmp_path / f"run{number}"
         config = resolve(Config(**{**SHORT, "model": "resnet", **stored}))
         create_folder(path, "run.toml", to_toml(config, versions()))
@@ -204,7 +204,7 @@ def test_another_run_than_the_one_in_the_folder_is_refused(tmp_path):
     assert list(empty.iterdir()) == []
 
 
-def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+def test_a_checkpoint_of_another_version_is_rejected(tmp_path):
     """One whose arrays have other names."""
     folder = RunFolder(tmp_path)
     old = xarray.Dataset({"v00000": (("a",), np.zeros(3))}, attrs={"epoch": 1})

@@ -39,7 +39,7 @@ SIGNALS = {
         ),
     ],
 )
-def test_a_signal_in_the_third_epoch(whole, tmp_path, monkeypatch, case):
+def test_a_signal_in_the_third_epoch_saves_it_if_there_is_time(whole, tmp_path, monkeypatch, case):
     number, times, grace, epoch, words = SIGNALS[case]
     begins, begun = Stopping.epoch_begins, []
 
@@ -90,7 +90,7 @@ def trained(clock, *seconds: float) -> tuple[Stopping, list[str]]:
     return stopping, said
 
 
-def test_an_epoch_is_expected_to_take_the_median_of_those_before(clock):
+def test_an_epoch_is_expected_to_take_the_median_of_previous_epochs(clock):
     """Less the time that it has taken already, and without the first, which compiles."""
     stopping, _ = trained(clock)
     stopping.epoch_begins()
@@ -134,7 +134,7 @@ def test_the_first_signal_waits_for_an_epoch_that_ends_in_the_grace_time(clock):
     assert not isinstance(caught.value, Exception)
 
 
-def test_handlers_are_put_back_and_a_thread_besides_the_main_one_sets_none():
+def test_handlers_are_restored_and_only_the_main_thread_sets_them():
     def handlers():
         return [signal.getsignal(number) for number in (INT, TERM)]
 

@@ -13,7 +13,7 @@ import matplotlib
 import ml_dtypes
 import numpy as np
 import pytest
-from helpers import assert_input_error, assert_refused, repdyn, small_model, write_run
+from helpers import assert_input_error, assert_rejected, repdyn, small_model, write_run
 from matplotlib.text import Text
 
 import repdyn_keras
@@ -167,9 +167,7 @@ def test_files_of_repdyn_and_keras_and_well_compressed_arrays_are_read(hostile_r
             require_self_contained(file, each)
 
 
-def test_python_in_a_saved_model_is_not_run_and_its_classes_are_those_of_keras(
-    tmp_path, monkeypatch
-):
+def test_python_code_in_a_saved_model_is_not_run(tmp_path, monkeypatch):
     mark, path = tmp_path / "was run", tmp_path / "m.keras"
     # Keras stores a lambda as byte code with constants, but without defaults.
     touch = keras.layers.Lambda(eval(f"lambda x: (open({str(mark)!r}, 'w'), x)[1]"))
@@ -241,9 +239,7 @@ DRAWN |= {f"regions_plane{plane}" for plane in range(3)}
         pytest.param("compare", {"layers", "epochs"}, marks=LONG),
     ],
 )
-def test_commands_print_names_literally_and_no_name_changes_where_they_write(
-    tmp_path, command, drawn
-):
+def test_commands_print_names_literally_and_names_do_not_affect_paths(tmp_path, command, drawn):
     evil = "[red]r\x1b[31m\n" + "m" * 200
     folder = hostile(tmp_path / "a" / "b" / evil)
     before = tree(tmp_path)
@@ -259,8 +255,8 @@ def test_commands_print_names_literally_and_no_name_changes_where_they_write(
     assert all(name.startswith(place) for name in new) and new
     assert place == evil or all(is_harmless(name) and len(name) < 255 for name in new)
     assert {Path(name).stem for name in new if name.endswith(".png")} == drawn
-    refused = repdyn(command, *[tmp_path / "\x1b[31mnone"] * (1 + (command == "compare")))
-    assert_refused(refused, ["\\x1b[31mnone"])
+    result = repdyn(command, *[tmp_path / "\x1b[31mnone"] * (1 + (command == "compare")))
+    assert_rejected(result, ["\\x1b[31mnone"])
 
 
 def test_names_are_unchanged_in_the_results(dynamics):
@@ -320,7 +316,7 @@ def test_no_name_goes_through_latex(dynamics, tmp_path, monkeypatch):
 
 
 @LONG
-def test_the_application_writes_only_its_output(hostile_run, tmp_path, monkeypatch):
+def test_plot_regions_writes_only_its_output(hostile_run, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(repdyn_keras.__file__).parents[1] / "apps")
     import plot_regions
 
@@ -339,7 +335,7 @@ STAYING += ("dataset tfds:mnist:3.*.*", "dataset digits", "data_dir /srv/sets", 
 STAYING += ("model ..m.keras",)
 
 
-def test_paths_with_parent_folders_in_a_file_must_be_given_again():
+def test_paths_with_parent_folders_must_be_repeated_by_the_user():
     for key, value in map(str.split, CLIMBING):
         words = f"parent folder.*Expected one without.*--set.*Received: {key} = "
         assert_input_error(value, words, with_trust, {key: value, "seed": 1}, {"seed": 2})
@@ -350,9 +346,7 @@ def test_paths_with_parent_folders_in_a_file_must_be_given_again():
         assert with_trust({key: value}, {}) == {key: value}
 
 
-def test_an_untrusted_run_is_not_repeated_by_its_file_and_reading_it_runs_nothing(
-    tmp_path, monkeypatch, undrawn
-):
+def test_reading_an_untrusted_run_executes_nothing(tmp_path, monkeypatch, undrawn):
     folder = write_run(tmp_path / "run", ("stem", "output"), (0, 1, 2), planes=False)
     (tmp_path / "checkpoints").mkdir()
     for place in (tmp_path, folder.path):
@@ -372,7 +366,7 @@ def test_an_untrusted_run_is_not_repeated_by_its_file_and_reading_it_runs_nothin
         folder.config_file.write_text(f"{line}\n")
         for command, call in calls.items():
             assert_input_error(line, f"The configuration names .*{line}", call)
-            assert_refused(repdyn(*command), [line, "if you trust it"])
+            assert_rejected(repdyn(*command), [line, "if you trust it"])
         folder.config_file.unlink()
         assert tree(tmp_path) == before
     folder.config_file.write_text('model = "evil:build"\ndataset = "npz:../[red]x\\u001b[31m"\n')
@@ -383,10 +377,10 @@ def test_an_untrusted_run_is_not_repeated_by_its_file_and_reading_it_runs_nothin
             assert "npz:../[red]x\\x1b[31m, evil:build" in done.stdout
     assert not (tmp_path / "was run").exists() and "evil" not in sys.modules
     folder.config_file.write_text("blocks = " + "[" * 100_000)
-    assert_refused(repdyn("run", folder.config_file), ["is not valid TOML"])
+    assert_rejected(repdyn("run", folder.config_file), ["is not valid TOML"])
 
 
-def test_names_of_tfds_are_names():
+def test_names_of_tfds_data_sets_are_validated():
     words = "Not the name of a TFDS data set. Expected tfds:NAME"
     names = ("..", "../x", "/etc/x", "a/..", "a/..:1.0.0", "a/../b", "a/.", "a/b/c", "~/x")
     for name in (*names, "a\\b", "a/b\n", "1a"):

@@ -69,7 +69,8 @@ class Checksums:
     def confirm_last(self) -> None:
         """Corrects the last line if its write did not happen.
 
-        Every writer calls this before it announces another file, so only the last line can be wrong.
+        Every writer calls this before it announces another file, so that only the last line can be
+        wrong.
         """
         entries, name, _ = self.read()
         if not name:
@@ -95,7 +96,7 @@ class Checksums:
         return self._parsed[1]
 
     def accepted(self, path: Path) -> list[Entry]:
-        """The entries that a file may match: its last one, and the previous one for the last line."""
+        """The entries that a file may match: its last one, or also the previous one (see above)."""
         entries, last, _ = self.read()
         name = self.name_of(path)
         return entries.get(name, [])[-2 if name == last else -1 :]

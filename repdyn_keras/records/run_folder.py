@@ -142,7 +142,7 @@ class RunFolder:
 
     @contextmanager
     def writing(self, path: Path, suffix: str) -> Iterator[Path]:
-        """Like `write`, for functions that take a path: yields a temporary path with this suffix."""
+        """Like `write`, for functions that take a path; yields a temporary one with this suffix."""
         with self._announcing(path) as announce:
             with atomic.replacing(path, suffix, before_replace=announce) as temporary:
                 yield temporary
