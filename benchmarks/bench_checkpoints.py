@@ -25,7 +25,7 @@ PAIRS = CHECKPOINTS * (CHECKPOINTS - 1) // 2
 
 
 def ours() -> tuple[float, float]:
-    """Median seconds to compute ten CKA matrices from 20 sets of weights, and of 20 forward passes."""
+    """Median seconds from 20 sets of weights to ten CKA matrices, and for 20 forward passes."""
     from repdyn_keras.measures.cka import cosines
     from repdyn_keras.recording.backend_code import full_precision
 

@@ -1,4 +1,4 @@
-"""Models of other people: whatever Keras can train is recorded."""
+"""Recording of arbitrary Keras models."""
 
 from collections import OrderedDict
 
@@ -36,21 +36,21 @@ def crossentropy():
 
 
 def recorded(folder, model, x, y=None, **options):
-    """The recorder and the record of the model as it is, as epoch 0."""
+    """Records the current state of the model as epoch 0; returns recorder and record."""
     recorder = RepresentationRecorder(folder, x, y, **{**SETTINGS, **options})
     recorder.record(model, 0)
     return recorder, recorder.folder.record(0)
 
 
 def built(folder, model, x, y=None, **options):
-    """A recorder that is ready for the model, and has recorded nothing."""
+    """A recorder that is built for the model and has recorded nothing."""
     recorder = RepresentationRecorder(folder, x, y, **{**SETTINGS, **options})
     recorder.build(model)
     return recorder
 
 
 def check_against_features(recorder, record, tensors, *, deep=False):
-    """The stored fingerprints are those of the model's tensors, computed apart in float64."""
+    """Checks stored fingerprints against the model's tensors, computed in float64."""
     x, batch = recorder.settings.evaluation.x, recorder.settings.evaluation.batch
     together = keras.Model(recorder._recorded.model.inputs[0], list(tensors.values()))
     found = together.predict(x, verbose=0) if deep else together(x, training=False)
@@ -61,7 +61,7 @@ def check_against_features(recorder, record, tensors, *, deep=False):
 
 
 def about_the_same(stored, features, batch, name):
-    """Of a deep network, whose rounding errors grow from layer to layer."""
+    """Checks approximate equality, since rounding errors grow from layer to layer."""
     wanted = fingerprint_float64(features, batch)[0]
     cosine = stored @ wanted / np.linalg.norm(stored) / np.linalg.norm(wanted)
     assert cosine == pytest.approx(1, abs=1e-4), name
@@ -76,7 +76,8 @@ APPLICATIONS = {
 }
 
 
-# jax compiles each of the others for ten to twenty seconds; their layers are those of any backend.
+# jax compiles each of the other models for ten to twenty seconds; the layers are the same on all
+# backends.
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["MobileNetV3Small"] if BACKEND == "jax" else APPLICATIONS)
 def test_keras_applications(name, tmp_path):
@@ -86,7 +87,7 @@ def test_keras_applications(name, tmp_path):
     model = build(weights=None, input_shape=(32, 32, 3), classes=4)
     x, y = pictures(8)
     before = weights_of(model)
-    # Where models are compiled, which takes minutes, all passes are for one of them.
+    # On jax, compiling all passes takes minutes and is done for one model only.
     whole = BACKEND == "torch" or name == "MobileNetV3Small"
     recorder, record = recorded(tmp_path, model, 127 * (x + 1), y if whole else None)
     chosen = record["layer"].values.tolist()
@@ -136,7 +137,7 @@ def test_one_of_two_outputs_is_recorded_by_its_name(tmp_path, capsys):
 
 
 def headed(*behind, ordered=None):
-    """A model of 8 numbers that ends in these layers, behind one hidden layer."""
+    """A model with 8 inputs, one hidden layer, and these layers at its end."""
     images = keras.Input((8,))
     init = keras.initializers.GlorotUniform(seed=1)
     z = layers.Dense(4, kernel_initializer=init, name="hidden")(images)
@@ -203,18 +204,18 @@ def test_labels_that_do_not_fit_the_output_are_rejected(tmp_path):
         (headed(unit("relu")), "probability or a logit. Received: 'unit' .* 'relu'.*the labels"),
         (
             keras.Model(images, rows),
-            "number for each class.*'rows' of shape 2 x 2.*Leave out the labels",
+            "number per class.*'rows' of shape 2 x 2.*Leave out the labels",
         ),
     ]:
         assert_input_error(message, message, built, tmp_path, model, x, y)
         assert built(tmp_path, model, x).build(model).names == ["hidden", "output"]
 
 
-# --- words ------------------------------------------------------------------------------------
+# --- embeddings -------------------------------------------------------------------------------
 
 
 class LookupLayer(layers.Layer):
-    """A layer of one's own that looks words up."""
+    """A custom layer that contains an Embedding."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -314,13 +315,13 @@ def test_additions_are_recorded_however_they_are_written(tmp_path):
     names = record["layer"].values.tolist()
     assert len(names) == 4
     tensors = recordable_layers(model)
-    # Additions of a constant are none of two tensors.
+    # Additions of a constant have only one tensor.
     assert len(tensors) == 7
     check_against_features(recorder, record, {name: tensors[name] for name in names[:-1]})
 
 
 def test_convolutions_of_small_images_are_recorded_as_they_are(tmp_path):
-    """Of at most 2 x 2 points; those with dilation or groups are not rewritten."""
+    """For images of at most 2 x 2; convolutions with dilation or groups are not rewritten."""
     images = keras.Input((2, 2, 4))
     z = layers.Conv2D(4, 3, padding="same", activation="tanh", name="same")(images)
     z = layers.Conv2D(4, 3, padding="same", dilation_rate=2, name="dilated")(z)
@@ -365,7 +366,7 @@ def test_layers_inside_a_nested_model_are_recorded_by_their_full_names(tmp_path)
     for name, features in zip(names, inner(recorder.settings.evaluation.x), strict=True):
         stored = record["fingerprint"].sel(layer=f"backbone/{name}").values
         assert_fingerprint(stored, keras.ops.convert_to_numpy(features), 8, name)
-    # Nothing was left behind in the model: a layer with a second node would refuse this.
+    # The model is unchanged: a layer with a second node would be rejected.
     assert body.get_layer("block1").output is not None
     assert model.get_layer("backbone").output.shape == (None, 6)
 
@@ -393,7 +394,7 @@ def test_layers_of_models_nested_twice_and_of_nested_sequentials():
 
 
 class OverriddenCall(keras.Model):
-    """A functional model that computes something else than its graph."""
+    """A functional model whose `call` differs from its graph."""
 
     def call(self, x):
         return super().call(x * 0)
@@ -409,7 +410,7 @@ def test_the_last_layer_of_a_nested_model_is_recorded_unless_it_is_the_output():
     model = keras.Model(images, {"x": layers.Dense(4, name="head")(z), "y": z})
     assert {"backbone/last", "backbone"} <= set(recordable_layers(model, find_head(model, "x")))
     assert "backbone/last" not in recordable_layers(model, find_head(model, "y"))
-    # A call of its own hides a nested model's graph.
+    # If a nested model overrides `call`, its inner layers are not accessible.
     images, outer = keras.Input((8,)), keras.Input((8,))
     hidden = OverriddenCall(
         images, layers.Dense(4)(layers.Dense(5, name="deep")(images)), name="own"
@@ -422,7 +423,7 @@ def test_the_last_layer_of_a_nested_model_is_recorded_unless_it_is_the_output():
 
 
 class FrozenNorm(layers.Layer):
-    """A layer whose own BatchNormalization never learns moments, although it is trainable."""
+    """A layer whose BatchNormalization is trainable but always runs in inference mode."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -439,7 +440,7 @@ def means_of(norms):
 @pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("call", [{}, pytest.param({"training": False}, marks=pytest.mark.long)])
 def test_batch_statistics_include_the_norms_that_a_training_step_updates(tmp_path, call, trained):
-    """Of a step in training mode; in the long ring, of a real one."""
+    """Compared with a step in training mode; in the long ring, with a real training step."""
     x, y = pictures(32, (8, 8, 1))
     for trainable in (True, False):
         body, _ = fine_tuned(trainable, **call)
@@ -466,7 +467,7 @@ def test_batch_statistics_include_the_norms_that_a_training_step_updates(tmp_pat
                 assert ("accuracy_training" in variables) == bool(moved)
 
 
-# --- how the data comes -------------------------------------------------------------------------
+# --- forms of data ------------------------------------------------------------------------------
 
 
 def as_tf_data(x, y):
@@ -484,7 +485,7 @@ def as_loader(x, y):
 
 
 class BatchDataset(keras.utils.PyDataset):
-    """Batches of eight, in their order."""
+    """Batches of eight in a fixed order."""
 
     def __init__(self, x, y):
         super().__init__()
@@ -569,7 +570,7 @@ def test_keras_hub_backbones_are_recorded_by_layer_name(tmp_path):
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
     tiny = hub.models.ViTBackbone(image_shape=(16, 16, 3), patch_size=(4, 4), **sizes)
     x, y = pictures(16, (16, 16, 3))
-    # The blocks of a ViT lie inside one composite layer, where nobody can reach them.
+    # The blocks of a ViT are inside one composite layer and not accessible.
     for model, names in [
         (hub.models.ImageClassifier(backbone=small, num_classes=4),
          [f"{small.name}/stack{i}_block0_out" for i in range(3)]),

@@ -1,4 +1,4 @@
-"""The programs of `apps/` that train: what they print is what they promise."""
+"""The programs of `apps/` that train: their output."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ APPS = Path(__file__).parents[1] / "apps"
 
 
 def output_of(name, out) -> str:
-    """What a program prints, which then refuses the folder that it made."""
+    """The output of a program; a second run with the same folder is rejected."""
     command = [sys.executable, str(APPS / name), "--out", str(out)]
     done, again = (
         subprocess.run(command, capture_output=True, text=True, timeout=500) for _ in range(2)

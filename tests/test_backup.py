@@ -33,7 +33,7 @@ def model() -> keras.Model:
 def train(folder, backup, order, *, end=None, epochs=EPOCHS, every=1, seed=None) -> RunFolder:
     """One `fit`, which an exception ends in the epoch `end`.
 
-    `seed` is that of the order of the images; without one they are not shuffled.
+    `seed` is the seed of the order of the images; without a seed they are not shuffled.
     """
     x = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
     recorder = RepresentationRecorder(
@@ -93,7 +93,7 @@ def test_no_record_is_lost_or_written_twice(whole, tmp_path, moments):
         for each in whole.epochs():
             assert folder.record(each).identical(whole.record(each)), (epoch, order, each)
         kept = {e: folder.record_file(e).read_bytes() for e in before}
-        assert kept == before, f"no record is made again: {epoch}, {order}"
+        assert kept == before, f"no record is written again: {epoch}, {order}"
         assert not folder.set_aside_folder.exists()
 
 
@@ -126,6 +126,9 @@ def test_a_record_with_other_weights_than_the_resumed_training_is_set_aside(tmp_
     assert files_below(folder.set_aside_folder) == ["epoch-000002.nc"]
     assert (folder.set_aside_folder / "epoch-000002.nc").read_bytes() == before[2]
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "epoch 2 was recorded before the training went back to epoch 1" in said
+    assert (
+        "epoch 2 was recorded with other weights before the training was restored at epoch 1"
+        in said
+    )
     names = folder.checksums.read()[0]
     assert [name for name in names if folder.checksums.problem_of(name)] == []

@@ -49,7 +49,7 @@ def ends():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder with files of every kind, which no invalid input changes."""
+    """A folder with valid and invalid input files, which no command may change."""
     path = tmp_path_factory.mktemp("place")
     for name in ("empty", "taken"):
         (path / name).mkdir()
@@ -78,7 +78,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expect_rejection(place):
-    """Runs a command that must fail with one line without control characters."""
+    """A function that runs a command and checks that it fails with one line."""
     before = contents(place)
 
     def call(arguments, words=()):
@@ -96,7 +96,7 @@ def expect_rejection(place):
 
 @pytest.fixture(autouse=True)
 def here(place, monkeypatch):
-    """Changes to the folder, and fails the test where a training would start."""
+    """Changes to the folder, and fails the test if a training starts."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -166,7 +166,7 @@ compare whole other --layer stm | layer | 'stm' | stem
 compare whole other --out tiny.toml | the file tiny.toml | folder
 compare whole other --epoch DIGITS | … | recorded epoch
 """
-# SETTINGS for the commands that take keys; NO_RUNS for the commands that read a run.
+# SETTINGS for the commands that accept keys; NO_RUNS for the commands that read a run.
 KEYED = ("run tiny.toml", "layers mine.keras", "record empty")
 SETTINGS = """
 --set widht=3 | Unknown key | 'widht' | width | --keys
@@ -191,7 +191,7 @@ BREAK | \\n
 
 
 def cases(table: str, commands=("",)):
-    """Arguments and parts of the message, of every command with every line of a table."""
+    """Arguments and parts of the message, for every command with every line of a table."""
     for line in table.strip().splitlines():
         arguments, *words = line.split(" | ")
         for command in commands:
@@ -216,7 +216,7 @@ def test_every_command_rejects_invalid_keys_and_folders(expect_rejection):
 
 
 def test_valid_commands_are_accepted(expect_rejection, tmp_path):
-    """The check can fail, and the parts that the invalid commands are made of are valid."""
+    """The check can fail, and the remaining parts of the invalid commands are valid."""
     for command in ("layers mine.keras", "layers own:build", "doctor", "analyze --help"):
         with pytest.raises(AssertionError):
             expect_rejection(command.split())

@@ -1,4 +1,4 @@
-"""Saved weights: which file is which epoch, and what does not fit the model."""
+"""Saved weights: the epoch of each file, and files that do not fit the model."""
 
 import zipfile
 
@@ -24,7 +24,7 @@ NAMES = {
     "epoch5-of-100.keras epoch6-of-100.keras": [5, 6],
 }
 REJECTED = {
-    "epoch-3.keras epoch-03.weights.h5 epoch-4.keras": "one file for each epoch .*two for epoch 3",
+    "epoch-3.keras epoch-03.weights.h5 epoch-4.keras": "one file per epoch .*two files for epoch 3",
     "m-3-a.keras m-3-b.keras m-4-a.keras": "two .*, m-3-a.keras and m-3-b.keras",
     "7-91.keras 7-92.keras 8-93.keras": "epoch 7, 7-91.keras and 7-92.keras",
     "best.keras": "have the epoch in their names.*1 files without .*, such as best.keras",
@@ -75,7 +75,7 @@ def model(width=4, extra=False, name="net"):
 
 
 def saved(folder, source) -> list:
-    """The model in both kinds of files."""
+    """The model, saved in both file formats."""
     paths = folder / "epoch-1.weights.h5", folder / "epoch-1.keras"
     source.save_weights(paths[0])
     source.save(paths[1])

@@ -50,7 +50,7 @@ def no_fsync(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
-    """A run folder with a file of each kind of write: whole, appended, by path."""
+    """A run folder with files that were written whole, appended to, and written by path."""
     folder = RunFolder(tmp_path / "run")
     folder.write(folder.record_file(0), OLD)
     table(folder).append(row(0))
@@ -71,7 +71,7 @@ def problems(folder: RunFolder) -> dict[str, str]:
 
 
 def announced(folder: RunFolder, path: Path, data: bytes) -> None:
-    """Announces a file, as a writer that is killed before it renames the file."""
+    """Announces a file, like a writer that is killed before it renames the file."""
     (folder.path / "part").write_bytes(data)
     fresh(folder).announce_file(path, folder.path / "part")
     (folder.path / "part").unlink()
@@ -94,7 +94,7 @@ def test_every_written_file_has_an_entry_that_reveals_changes(folder):
         data, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
         for changed in (bytes([data[0] ^ 1]) + data[1:], data[:-1], data + b"\0", b""):
             path.write_bytes(changed)
-            os.utime(path, ns=times)  # a faulty disk does not change them
+            os.utime(path, ns=times)  # a faulty disk does not change the times
             problem = "its content changed"
             if len(changed) != len(data):
                 problem = f"it has {len(changed)} bytes instead of {len(data)}"

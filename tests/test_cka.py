@@ -1,4 +1,4 @@
-"""CKA: the mathematics it must obey, against a float64 reference written from the formulas."""
+"""CKA: its mathematical properties, and a float64 reference implementation of the formulas."""
 
 import itertools
 import warnings
@@ -24,7 +24,7 @@ ESTIMATORS = ("unbiased", "biased")
 
 
 def hsic_1(k, m):
-    """Nguyen et al. 2021, eq. 3, of two Gram matrices as they come: no centring first."""
+    """Nguyen et al. 2021, eq. 3, for two Gram matrices of uncentred features."""
     n = len(k)
     k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
     one = np.ones(n)
@@ -44,7 +44,7 @@ def flat(x):
 
 
 def reference(x, y, batch=None, estimator="unbiased"):
-    """HSIC averaged over batches, numerator and both denominators apart."""
+    """CKA from HSIC averaged over batches, separately in the numerator and the denominators."""
     hsic = hsic_1 if estimator == "unbiased" else hsic_0
     x, y = flat(x), flat(y)
     batch = batch or len(x)
@@ -57,7 +57,7 @@ def reference(x, y, batch=None, estimator="unbiased"):
 
 
 def related(n=96, d=30, k=20, seed=0):
-    """Two representations that share a part, in float64."""
+    """Two related float64 representations."""
     rng = np.random.default_rng(seed)
     common = rng.normal(size=(n, 6))
     x = common @ rng.normal(size=(6, d)) + rng.normal(size=(n, d))
@@ -117,7 +117,7 @@ def test_lower_precision_equals_the_reference_for_any_mean():
     assert abs(cka(*half) - reference(*half)) < 1e-5
     mixed = half[0].astype(np.float32), y
     assert abs(cka(*mixed) - reference(*mixed)) < 1e-5
-    # The squares of the Gram matrix's diagonal sum up to 1e40, those beside it to 1e36.
+    # The squares of the Gram matrix sum up to 1e40 on the diagonal and to 1e36 next to it.
     x, y = np.random.default_rng(5).normal(size=(2, 8, 4096)).astype(np.float32)
     assert cka(x * np.float32(1e8), y) == pytest.approx(cka(x, y), abs=1e-5)
 
@@ -171,7 +171,7 @@ def test_the_order_of_samples_matters_only_across_batches():
     within = np.concatenate([batches[i] for i in rng.permutation(6)])
     one, other = cka(x, y, batch_size=16), cka(x[within], y[within], batch_size=16)
     assert one == pytest.approx(other, abs=1e-12)
-    # Batches of one class each hide what the classes share: sorting by class changes CKA.
+    # With one class per batch, differences between classes are lost: sorting by class changes CKA.
     labels, rng = np.tile(np.arange(8), 16), np.random.default_rng(4)
     x = 3 * np.eye(8)[labels] + rng.normal(size=(128, 8))
     y = 3 * np.eye(8)[labels] @ rotation(8) + rng.normal(size=(128, 8))
@@ -241,7 +241,7 @@ def test_null_deviation_equals_that_of_all_permutations_within_batches():
     np.testing.assert_allclose(found, np.tile(values.std(axis=1)[:, None], 3), atol=1e-12)
 
 
-# --- what has no CKA --------------------------------------------------------------------------
+# --- undefined CKA ----------------------------------------------------------------------------
 
 rounding = np.random.default_rng(0).normal(size=(34, 5))
 CONSTANTS = {
@@ -298,7 +298,7 @@ def test_a_layer_is_dead_if_only_rounding_errors_remain():
     np.testing.assert_array_equal(is_dead(np.array(list(table)).T, 1e-3), list(table.values()))
 
 
-# --- batches and what is rejected --------------------------------------------------------------
+# --- batches and invalid input -----------------------------------------------------------------
 
 
 def test_batches():

@@ -31,7 +31,7 @@ OTHER = "torch" if BACKEND != "torch" else "jax"
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Makes `repdyn run` call a function with its configuration instead of training."""
+    """Replaces the training of `repdyn run` by a function of its configuration."""
 
     def instead(call):
         def run(config, *, out=None, watcher=None, dry_run=False, resume=False):
@@ -55,7 +55,7 @@ def test_help_texts_and_version():
         assert of_command.exit_code == 0 and f"repdyn {name}" in of_command.stdout
     result = repdyn()
     assert all(name in result.stdout + result.stderr for name in COMMANDS)
-    assert not re.search(r"error:\s*(`|$)", result.stderr), "no empty message"
+    assert not re.search(r"error:\s*(`|$)", result.stderr), "the message is not empty"
     result = repdyn("run", "--keys")
     assert result.exit_code == 0
     for key in dataclasses.fields(Config):
@@ -73,7 +73,7 @@ def test_doctor_checks_the_installation(monkeypatch):
         raise metadata.PackageNotFoundError
 
     monkeypatch.setattr("importlib.metadata.version", version)
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # a module that is not found
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # a module that cannot be found
     result = repdyn("doctor")
     assert result.exit_code == 0, result.stderr
     assert re.search(r"│ keras +│ ok │ unknown version +│", result.stdout)
@@ -209,7 +209,7 @@ def test_the_backend_is_set_before_keras_starts_or_its_extra_is_named(monkeypatc
         assert os.environ["KERAS_BACKEND"] == backend and "keras" not in sys.modules
         named = re.findall(r"repdyn-keras\[([\w-]+)\]", str(said.value))
         assert set(named) <= set(extras)
-        assert bool(named) == (backend != "jax"), "jax comes with the core"
+        assert bool(named) == (backend != "jax"), "jax is not an extra"
 
 
 def test_analyze_computes_the_same_dynamics_from_the_records(tiny_run, copy):

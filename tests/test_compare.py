@@ -1,4 +1,4 @@
-"""Two runs compared: their CKA against features computed apart, and what is rejected."""
+"""Comparison of two runs: CKA of known features, and invalid input."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ BAD = [(2, "stem", "dead"), (32, "pooled", "not finite")]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two runs of other layers and epochs; two layers of the first one are no numbers once."""
+    """Two runs with different layers and epochs; the first has undefined layers at one epoch."""
     base = tmp_path_factory.mktemp("compare")
     for name, (layers, epochs, seed), bad in (("one", ONE, BAD), ("other", OTHER, [])):
         write_run(base / name, layers, epochs, planes=False, bad=bad, seed=seed)
@@ -150,4 +150,6 @@ def test_the_command_prints_a_table_and_writes_netcdf(runs, tmp_path, monkeypatc
         expected = compare(*runs, [(3, 12), (0, 0)], [("stem", "pooled")])
         xarray.testing.assert_equal(written.load(), expected)
     assert repdyn("compare", *paths[::-1]).exit_code == 0
-    assert (paths[1].parent / "compare-other-one" / "comparison.nc").is_file(), "beside the first"
+    assert (paths[1].parent / "compare-other-one" / "comparison.nc").is_file(), (
+        "next to the first run"
+    )

@@ -1,4 +1,4 @@
-"""The configuration: valid values of every key, messages for all others, and precedence."""
+"""The configuration: valid and invalid values of every key, and precedence."""
 
 import dataclasses
 import os
@@ -60,7 +60,7 @@ def test_values_and_text_of_set_are_converted_to_the_type_of_the_key():
         "pooling": [("flatten", "flatten"), ("2", 2), (2, 2)],
         "augment": [("true", True), ("False", False), (True, True)],
         "dataset": [("npz:some dir/a=b.npz", "npz:some dir/a=b.npz")],
-        "layers": [("[[a]", "[[a]"), ("None", None)],  # Python warns of the expression
+        "layers": [("[[a]", "[[a]"), ("None", None)],  # Python warns about the expression
     }.items():
         for value, expected in values:
             held = parse_value(name, value) if isinstance(value, str) else value
@@ -134,7 +134,7 @@ def test_an_unknown_name_is_rejected_with_the_nearest_names():
         assert said.startswith(f"Unknown {name}. Expected ") and f"Received: {value!r}" in said
         assert near in said.split(": ")[1]
     for value in ("", "xyz"):
-        assert "Expected one of: sgd, adam." in message(Config, optimizer=value), "near to none"
+        assert "Expected one of: sgd, adam." in message(Config, optimizer=value), "similar to none"
     for call in (check, parse_value):
         for name in ("learning_rte", "Learning_rate", "learning_rate s"):
             said = message(call, name, "0.1")
@@ -237,7 +237,9 @@ def test_precedence_of_options_set_file_and_environment(tmp_path, monkeypatch):
     found = collect(file, {"seed": "3", "epochs": None}, ["seed=2", "epochs=12"])
     assert found == {"seed": 3, "epochs": 12, "model": "vit"}
     found = collect({}, {}, ["seed=1", "seed = 5", "dataset=npz:a=b.npz"])
-    assert found == {"seed": 5, "dataset": "npz:a=b.npz"}, "a later one wins; values may hold ="
+    assert found == {"seed": 5, "dataset": "npz:a=b.npz"}, (
+        "a later value wins; values may contain ="
+    )
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     for option, pairs, values, expected in (
         (None, [], {}, "torch"),

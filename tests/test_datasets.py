@@ -1,4 +1,4 @@
-"""Data sets: the split, label noise, standardization, and archives that cannot be used."""
+"""Data sets: the split, label noise, standardization, and invalid archives."""
 
 import subprocess
 import sys
@@ -130,7 +130,7 @@ def test_synthetic_classes_can_be_learned_despite_noise(classes):
 
 
 def test_noise_replaces_its_share_of_every_class_by_all_other_classes():
-    # A replaced label is never the true one: the share of changed labels is the share of noise.
+    # A replaced label is never the true one, so the share of changed labels is the share of noise.
     for share, classes in ((0.1, 2), (0.3, 6), (0.5, 10), (0.9, 10)):
         labels = np.arange(60_000) % classes
         given = with_label_noise(labels, share, classes, seed=9)
@@ -232,7 +232,7 @@ def with_label(value, dtype=int):
 
 
 NOT_NUMERIC = "Expected whole numbers.*other values"
-# Changes to a valid archive, and words of the message.
+# Changes to a valid archive, and parts of the message.
 INVALID = {
     "no x_train": ({"x_train": None}, "lacks x_train.*Received: y_train, x_test, y_test"),
     "nothing": (dict.fromkeys(["x_train", "y_train", "x_test", "y_test"]), "Received: none"),

@@ -1,4 +1,4 @@
-"""A training whose numbers are no numbers any more: it ends, says where, and what it had stays."""
+"""Divergence: a training with a non-finite loss or weight ends, and its records are kept."""
 
 import math
 import re
@@ -21,7 +21,7 @@ LOSS, WEIGHT = r"the loss is (nan|inf)", "a weight is not finite"
 
 
 def test_a_run_with_a_huge_learning_rate_reports_divergence(tmp_path):
-    """As a command, from the first epoch on."""
+    """From the first epoch on, with the command."""
     config, folder = tmp_path / "huge.toml", RunFolder(tmp_path / "run")
     config.write_text(tomli_w.dumps({**SGD, "learning_rate": 1e6}), encoding="utf-8")
     done = repdyn("run", config, "--model", MODEL, "--out", folder.path, "--quiet")
@@ -44,10 +44,10 @@ def test_a_run_with_a_huge_learning_rate_reports_divergence(tmp_path):
 def test_a_training_that_diverges_later_keeps_its_last_good_checkpoint(
     tmp_path, monkeypatch, value
 ):
-    """By a learning rate, or a weight where the loss still is finite: as before the last step.
+    """With a non-finite loss, or a non-finite weight while the loss is still finite.
 
-    It does so again when it is resumed. What is not finite is never saved: without the cause the
-    run goes on to the same bits as one without it.
+    A resumed training diverges again. Non-finite states are never saved: once the cause is removed,
+    the resumed run is bit-identical to one that never diverged.
     """
     begin = EpochSeeds.on_epoch_begin
 

@@ -1,4 +1,4 @@
-"""Dynamics of a folder whose records these tests write: every result against its definition."""
+"""Dynamics of simulated records: every result is compared with its definition."""
 
 import os
 
@@ -38,7 +38,7 @@ from repdyn_keras.measures.synchronization import (
 )
 from repdyn_keras.records import RunFolder, write_netcdf
 
-# What fails to be computed is NaN without a warning, of NumPy or of xarray.
+# Undefined results are NaN, without warnings of NumPy or xarray.
 pytestmark = [pytest.mark.without_keras, pytest.mark.filterwarnings("error")]
 
 BAD = (
@@ -65,12 +65,12 @@ def damaged(tmp_path_factory):
 
 
 def defined(layer, bad):
-    """Indices of the epochs at which a layer is neither dead nor not finite."""
+    """Indices of the epochs at which a layer is finite and not dead."""
     gone = {epoch for epoch, name, _ in bad if name == layer}
     return [e for e, epoch in enumerate(EPOCHS) if epoch not in gone]
 
 
-# --- the contract -----------------------------------------------------------------------------
+# --- variables --------------------------------------------------------------------------------
 
 DOCUMENTED = {
     "cka region_agreement region_kappa": "layer epoch epoch_other",
@@ -134,7 +134,7 @@ def test_cka_between_epochs_is_minibatch_cka_where_a_layer_is_defined(dynamics, 
 
 
 def test_similarities_computed_in_parts_are_identical(folder, dynamics, monkeypatch):
-    """Fingerprints are 240 long: 4 parts of 64 columns, of 2816 bytes a layer in 11 epochs."""
+    """Fingerprints of length 240 in 4 parts of 64 columns, 2816 bytes per layer for 11 epochs."""
     monkeypatch.setattr(cka_module, "SUM_CHUNK", 64)
     read, held = RunFolder.fingerprints, []
 
@@ -169,7 +169,7 @@ def test_regions_and_their_measures_equal_those_of_the_records(dynamics, damaged
             parts = sum(ndimage.label(drawn == c, np.ones((3, 3)))[1] for c in range(CLASSES))
             assert dynamics["fragments"].values[i, a, plane] == parts
     np.testing.assert_array_equal(dynamics["boundary_length"].values, boundary_lengths(maps))
-    # Where a layer is not finite, they agree with nothing, and have no fragments.
+    # Maps of layers that are not finite agree with none and have no fragments.
     at = {"layer": "stage2_block1", "epoch": 3}
     assert (damaged["regions"].sel(at) == 255).all()
     assert (damaged["fragments"].sel(at) == 0).all()
@@ -288,7 +288,7 @@ def test_phases_use_the_epochs_at_which_a_layer_is_defined(dynamics, damaged):
     for found, bad in ((dynamics, ()), (damaged, BAD)):
         for of, suffix in (("cka", ""), ("region_agreement", "_regions")):
             for i, layer in enumerate(LAYERS):
-                # A dead layer has regions all the same; one that is not finite has none.
+                # A dead layer has regions, a layer that is not finite has none.
                 gone = [b for b in bad if not suffix or b[2] == "not finite"]
                 alive = defined(layer, gone)
                 labels, candidate, numbers = np.zeros(11, int), np.zeros(11, int), [np.nan] * 4
@@ -376,7 +376,7 @@ def test_dynamics_are_read_if_current_and_otherwise_computed_in_memory(tmp_path)
     folder.history_file.write_text("epoch,loss,val_loss\n0,0.5,\n", encoding="utf-8")
     np.testing.assert_equal(run.history, [{"epoch": 0.0, "loss": 0.5, "val_loss": np.nan}])
     assert str(folder.path) in repr(run)
-    # The file's epochs and its time; whether it is read.
+    # The epochs and the time of the file, and whether it is read.
     for written, seconds, current in (
         (epochs, 10**10, True),
         (epochs, 1, False),

@@ -1,4 +1,4 @@
-"""A configured training: the order of its images, its randomness, its files and its repetition."""
+"""Configured trainings: order of the images, randomness, files and reproducibility."""
 
 import csv
 
@@ -31,7 +31,7 @@ def data() -> Data:
 
 
 def test_the_batches_of_an_epoch_depend_only_on_seed_and_epoch(data):
-    """And leave out the ragged rest, which is another one in each epoch."""
+    """The images after the last whole batch are left out; they differ between epochs."""
 
     def order(seed, *epochs, size=50):
         batches = EpochBatches(data, size, seed, augment=False)
@@ -54,10 +54,10 @@ def test_the_batches_of_an_epoch_depend_only_on_seed_and_epoch(data):
 
 
 def test_an_augmented_image_is_a_crop_of_the_padded_image_or_its_mirror_image(data):
-    """Which one is a function of seed, epoch and batch."""
+    """The crop depends only on seed, epoch and batch."""
 
     def crop(image, source) -> int:
-        """Which window of the image padded by one pixel of zeros, or which one's mirror."""
+        """The window of the image padded by one pixel, and whether it is mirrored."""
         padded = np.pad(source, ((1, 1), (1, 1), (0, 0)))
         crops = [padded[y : y + 8, x : x + 8][:, ::m] for m in (1, -1) for y, x in at]
         (found,) = (i for i, each in enumerate(crops) if np.array_equal(each, image))
@@ -100,7 +100,7 @@ def test_seed_states_are_a_function_of_seed_and_epoch(data):
 
 
 def test_each_epoch_of_fit_trains_on_its_batches_in_order(data):
-    """Against plain gradient descent in NumPy: Keras peeks at batches before an epoch begins."""
+    """Compared with gradient descent in NumPy, since Keras reads batches before an epoch begins."""
     rate = 0.01
     batches = EpochBatches(data, 32, seed=1, augment=False)
     images = keras.Input((8, 8, 1))
@@ -193,7 +193,7 @@ def test_ids_of_samples_and_corners_refer_to_the_training_images(tiny_run, data)
     assert all(len(set(labels)) == 3 for labels in data.true_train[corners])
     same(constants["plane_label"], data.true_train[corners])
     same(constants["plane_image"], data.x_train[corners])
-    assert (data.y_train[corners] != data.true_train[corners]).any(), "noise must be able to differ"
+    assert (data.y_train[corners] != data.true_train[corners]).any(), "some labels are noisy"
 
     dynamics = open_run(tiny_run.folder.path).dynamics
     assert dynamics["layer"].values.tolist() == LAYERS
@@ -202,7 +202,7 @@ def test_ids_of_samples_and_corners_refer_to_the_training_images(tiny_run, data)
     assert dynamics.attrs["title"] == "synthetic, resnet, sgd, seed 0"
 
 
-# Repeating, and what must not matter.
+# Reproducibility.
 
 
 def test_the_same_configuration_gives_bit_identical_records(tiny_run, repeated):
@@ -242,7 +242,7 @@ def test_probe_images_are_the_first_of_the_order_of_all_images(tmp_path):
     } < known
 
 
-# The Python form of the command.
+# The Python function.
 
 
 def test_run_takes_a_config_a_dict_or_a_file(tmp_path):

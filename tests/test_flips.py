@@ -43,7 +43,7 @@ SLOW = ("computed", "dynamics", "constants")
 
 @pytest.fixture(scope="module")
 def run(tiny_run, tmp_path_factory) -> Path:
-    """A copy of the tiny run, in which every change is undone."""
+    """A copy of the tiny run; every change to it is undone."""
     return Path(shutil.copytree(tiny_run.folder.path, tmp_path_factory.mktemp("flips") / "run"))
 
 
@@ -68,7 +68,7 @@ def same(one, other) -> bool:
 
 
 def outcome(reader: str, run: Path, untouched: dict) -> str:
-    """The result of a reader: the text of its error, "the same", or "another number"."""
+    """The outcome of a reader: the text of its error, "the same", or "another number"."""
     try:
         found = READERS[reader](run)
     except InputError as error:
@@ -152,7 +152,7 @@ def test_without_checksums_the_changes_return_different_numbers(run, untouched):
 
 @pytest.mark.long
 def test_changed_saved_weights_are_not_recorded(run, tmp_path, monkeypatch):
-    """`repdyn record` receives their folder alone, and uses the checksums of the run."""
+    """`repdyn record` receives only their folder, and uses the checksums of the run."""
     monkeypatch.chdir(tmp_path)
     for file, _ in changes(run, "weights/*.h5", 1):
         done = repdyn("record", run / "weights", "--like", run, "--out", "new")

@@ -1,4 +1,4 @@
-"""Folders of images, and images of one shape made of files of any: pixel by pixel."""
+"""Image folders: splits, and the conversion of files of any format to images of one shape."""
 
 import re
 import subprocess
@@ -34,7 +34,7 @@ def grey(seed) -> Image.Image:
 
 
 def save_images(root, images: dict, **options):
-    """Saves images by their paths; returns the root."""
+    """Saves images under their paths; returns the root."""
     for name, image in images.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def test_image_files_are_recognized_by_suffix_and_others_are_ignored(tmp_path):
 
 TWO, OTHER = images_of(2), images_of(2, ("bee", "cat", "dog"), part="test/")
 TRAIN, TEST = images_of(2, part="train/"), images_of(2, part="test/")
-# Files, and what the message says.
+# Files, and parts of the message.
 LAYOUTS = {
     "empty": ({}, "holds no class folders"),
     "flat": ({"a.png": picture(1)}, "holds no class folders"),
@@ -326,7 +326,7 @@ def test_reading_from_a_file_does_not_fill_the_memory():
     result = subprocess.run(
         [sys.executable, "-c", STREAM], capture_output=True, text=True, timeout=120, check=True
     )
-    assert int(result.stdout) < 200, "393 MB of images passed through"
+    assert int(result.stdout) < 200, "393 MB of images were read"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

@@ -1,4 +1,4 @@
-"""The house: which room imports which, what stays unloaded, and what every module owes."""
+"""The structure of the package: imports between rooms, lazy imports, and form of modules."""
 
 import ast
 import os
@@ -19,7 +19,7 @@ TREES = {
     path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text("utf-8"))
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-# What each room may import besides itself.
+# The rooms that each room may import.
 ROOMS = {
     "__init__": "backends",
     "backends": "errors",
@@ -50,7 +50,7 @@ MAX_LINES = 420
 
 
 def imported(*nodes: ast.AST) -> list[str]:
-    """Dotted names that the imports below nodes name; `from a import b` names `a.b`."""
+    """Dotted names of the imports below nodes; `from a import b` gives `a.b`."""
     names = []
     for each in (each for node in nodes for each in ast.walk(node)):
         if isinstance(each, ast.Import):
@@ -65,7 +65,7 @@ def top_level_packages(names: list[str]) -> set[str]:
 
 
 def imported_at_top_level(tree: ast.Module) -> list[str]:
-    """What a module imports when it is imported, that is, outside its functions."""
+    """The imports of a module outside of its functions and classes."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return imported(*(each for each in tree.body if not isinstance(each, kinds)))
 
@@ -77,7 +77,7 @@ def room_of(module: str) -> str:
 def test_each_room_imports_only_the_rooms_in_its_row():
     assert {room_of(module) for module in TREES} == set(ROOMS)
     inside = "from .a import b\ndef f():\n    import repdyn_keras.c"
-    assert imported(ast.parse(inside)) == [".a.b", "repdyn_keras.c"], "the check sees what it must"
+    assert imported(ast.parse(inside)) == [".a.b", "repdyn_keras.c"], "the check finds imports"
     assert imported_at_top_level(ast.parse(inside)) == [".a.b"]
     violations = []
     for module, tree in TREES.items():
@@ -90,7 +90,7 @@ def test_each_room_imports_only_the_rooms_in_its_row():
 
 
 def test_keras_and_backends_are_imported_only_where_allowed():
-    """Keras by the rooms that run the network; backends in functions of the files meant for it."""
+    """Rooms that run the network may import Keras; some files import backends in functions."""
     violations = []
     for module, tree in TREES.items():
         if room_of(module) not in KERAS_ROOMS and module not in KERAS_FILES:
@@ -116,7 +116,7 @@ def test_modules_are_short_and_modules_and_public_names_have_docstrings():
 
 
 def test_test_files_do_not_import_each_other_or_keras_if_marked():
-    """Those marked `without_keras` are tested on one backend alone."""
+    """Files marked `without_keras` are only tested on one backend."""
     files = {path.stem: path.read_text("utf-8") for path in sorted(TESTS.glob("*.py"))}
     others = {name for name in files if name.startswith("test_")}
     violations, marked = [], []
@@ -133,7 +133,7 @@ def test_test_files_do_not_import_each_other_or_keras_if_marked():
         dotted = {".".join(parts[1:3]) for parts in inside}
         violations += [(file, name) for name in dotted & {"measures.device", "cli.app"}]
     assert violations == []
-    assert 0 < len(marked) < len(others), "the check of the mark sees it"
+    assert 0 < len(marked) < len(others), "the check finds the mark"
 
 
 def test_public_names_can_be_imported_and_others_raise_attribute_error():
@@ -145,11 +145,11 @@ def test_public_names_can_be_imported_and_others_raise_attribute_error():
         _ = repdyn_keras.no_such_name
 
 
-# What stays unloaded, seen in processes of their own.
+# Lazy imports, checked in separate processes.
 
 
 def loaded_by(code: str, *arguments) -> set[str]:
-    """The packages that a process has loaded once it has run `code`."""
+    """The packages that a process has loaded after running `code`."""
     code = f"import sys\n{code}\nprint('LOADED', *{{name.split('.')[0] for name in sys.modules}})"
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -174,7 +174,9 @@ HEAVY = {*BACKENDS, "keras", "xarray", "matplotlib", "sklearn"}
 
 def test_importing_the_package_and_help_load_no_backend():
     loaded = loaded_by("sys.modules['torch'] = sys; import repdyn_keras")
-    assert loaded & {*HEAVY, "numpy", "typer", NAME} == {"torch", NAME}, "torch, to see the check"
+    assert loaded & {*HEAVY, "numpy", "typer", NAME} == {"torch", NAME}, (
+        "torch shows that the check works"
+    )
     for arguments in (["run", "--help"], ["--help"], ["--version"]):
         assert not loaded_by(COMMAND, *arguments) & HEAVY, arguments
 
@@ -196,7 +198,7 @@ assert len(draw_all(run.dynamics, sys.argv[2])) == 8
 
 @pytest.mark.long
 def test_importing_every_module_does_not_change_global_random_state():
-    """Keras itself draws from it when it is imported, hence before."""
+    """Keras itself changes this state on import, so it is imported before."""
     loaded_by(
         """
 import pkgutil

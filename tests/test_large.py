@@ -1,4 +1,4 @@
-"""Memory that recording many images and classes takes."""
+"""Memory for recording many images and classes."""
 
 import json
 import os
@@ -81,10 +81,10 @@ def measured(folder):
 
 
 def test_memory_of_a_large_recording(folder, measured):
-    """There is no room for another copy of the images.
+    """The bounds exclude another copy of the images.
 
-    L-BFGS keeps 20 pairs of a step and a change of the gradient, 45 vectors in all: sixty float64
-    numbers a weight at most.
+    L-BFGS keeps 20 pairs of a step and a change of the gradient, in total 45 vectors; the bound is
+    60 float64 numbers per weight.
     """
     assert measured["images"] == IMAGES
     built, solved = IMAGES + PROBED_IMAGES, IMAGES + PROBED_IMAGES + 60 * 8 * WEIGHTS

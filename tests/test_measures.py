@@ -1,4 +1,4 @@
-"""Measures by name: what a module of one's own records and computes, and what is rejected."""
+"""The registry of measures: custom measures, and invalid ones."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ DIMS = ("layer", "epoch")
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
-    """The measures of the package, which a test may add to."""
+    """A copy of the registry, to which a test may add measures."""
     held = {measure.name: measure for measure in registered()}
     monkeypatch.setattr(measures, "_registry", lambda: held)
 
@@ -51,7 +51,7 @@ SPREAD = Measure(
 
 
 def recorded(folder, epochs=(0, 1)):
-    """A model of three layers of zeros whose bias grows, recorded at these epochs."""
+    """Records a model with three layers of zeros and a growing bias at these epochs."""
     x = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")
     recorder = RepresentationRecorder(folder, x, np.arange(16) % 3, planes=0, batch_size=8)
     model = small_model()
@@ -84,7 +84,7 @@ def test_names_that_clash_are_rejected_when_a_measure_is_registered():
         words = f"'other'.*Received: '{[*table][0]}', which the measure '{owners[kind]}'"
         assert_input_error(kind, words, register, other)
     again = Measure(name="spread", title="")
-    assert_input_error("name", "Received: 'spread', which is registered", register, again)
+    assert_input_error("name", "Received: 'spread', which is already registered", register, again)
     assert [measure.name for measure in registered()].count("spread") == 1
     assert "other" not in {measure.name for measure in registered()}
 
@@ -149,7 +149,7 @@ def test_a_state_computes_only_what_measures_read_and_only_once(tmp_path, monkey
         tmp_path, x, labels, planes=0, batch_size=8, train=(x[:12] + 1, labels[:12])
     )
     recorder.record(small_model(), 0)
-    assert calls == [12], "one pass for probes, accuracies and all others"
+    assert calls == [12], "one pass for probes, accuracies and other measures"
     assert len(shared) == 1
     without = RepresentationRecorder(tmp_path / "without", x, planes=0, batch_size=8)
     calls.clear()

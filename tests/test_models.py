@@ -67,7 +67,7 @@ def noise(*shape) -> np.ndarray:
 
 
 def test_recorded_layers_have_documented_names_and_shapes(zeros):
-    """The first block of every stage but the first halves the image."""
+    """The first block of every stage except the first halves the image."""
     for family in FAMILIES:
         found = chosen_of(built(family), resolve(Config(**SMALL[family])))
         assert list(found.items()) == list(zip(NAMES[family], SHAPES[family], strict=True))
@@ -102,7 +102,7 @@ def test_presets_have_as_many_weights_as_the_published_networks(zeros):
     ]:
         model = build_model(resolve(Config(model="vit", preset=preset)), (224, 224, 3), 1000)
         assert model.count_params() == weights, preset
-    # Without BatchNormalization, which follows the convolutions there and precedes them here.
+    # Without BatchNormalization, which the published networks place after the convolutions.
     for preset, weights in [
         ("resnet18", 11_689_512 - 513_000 - 9_600),
         ("resnet34", 21_797_672 - 513_000 - 17_024),
@@ -162,7 +162,7 @@ def test_presets_and_sizes_that_do_not_fit_are_rejected():
 
 @pytest.mark.long
 def test_weights_depend_only_on_the_seed(models):
-    """And global random state is unchanged."""
+    """Global random state is unchanged."""
 
     def states():
         found = [random.getstate(), np.random.get_state()[1].tolist()]
@@ -202,7 +202,7 @@ def test_large_seeds_can_draw_the_weights():
         assert np.isfinite(applied(model, noise(4, 8, 8, 1))).all(), seed
 
 
-# --- what they compute ----------------------------------------------------------------------------
+# --- outputs --------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -234,7 +234,7 @@ def test_the_output_is_logits_that_depend_on_every_pixel(models):
         np.testing.assert_allclose(logits[1:], after[1:], atol=1e-6)
     swapped = np.concatenate([images[:, 4:], images[:, :4]], axis=1)
     differs = np.abs(applied(models["vit"], images) - applied(models["vit"], swapped)).max(axis=1)
-    assert (differs > 1e-6).all(), "a vit tells positions apart"
+    assert (differs > 1e-6).all(), "a ViT distinguishes positions"
 
 
 # --- optimizers -----------------------------------------------------------------------------------

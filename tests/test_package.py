@@ -1,4 +1,4 @@
-"""The package as distributed: README examples, choice of the backend, wheel and types."""
+"""The distributed package: README examples, selection of the backend, wheel and types."""
 
 import json
 import os
@@ -60,7 +60,7 @@ MISTYPED = {
 
 
 def python(code: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
-    """Runs code in a process with jax alone, without a configuration file of Keras."""
+    """Runs code in a process with only jax and without a configuration file of Keras."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KERAS")}
     return subprocess.run(
         [sys.executable, "-c", ONLY_JAX + code],
@@ -93,7 +93,7 @@ def test_the_only_installed_backend_is_selected_and_reported_once(tmp_path):
     assert done.stdout == "jax\n", done.stderr
     assert done.stderr.count("Keras runs on jax, the only backend installed") == 1
     written = json.loads((tmp_path / ".keras" / "keras.json").read_text())
-    assert written["backend"] == "tensorflow", "Keras writes what nobody chose"
+    assert written["backend"] == "tensorflow", "Keras writes its default"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_extras_and_version_are_consistent():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """An environment with the built wheel and its dependencies, in a folder of an unusual name."""
+    """An environment with the built wheel and its dependencies; its path has unusual characters."""
     folder = tmp_path_factory.mktemp("Kopie für Zoë & Co")
     # With PYTHONPATH, pip would find the metadata of the checkout and install nothing.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -164,7 +164,7 @@ def installed(tmp_path_factory) -> Path:
 def test_the_wheel_runs_outside_the_checkout_without_a_home(installed):
     hidden = ("PYTHONPATH", "KERAS_BACKEND", "MPLBACKEND")
     environment = {k: v for k, v in os.environ.items() if k not in hidden}
-    environment["HOME"] = "/dev/null"  # nothing can be written there
+    environment["HOME"] = "/dev/null"  # a folder that is not writable
     binaries = installed / "env" / "bin"
     for command in (
         [binaries / "python", "-c", "import repdyn_keras; print(repdyn_keras.__version__)"],

@@ -1,4 +1,4 @@
-"""Batches that go through the layers a part at a time."""
+"""Batches that are processed in parts."""
 
 import keras
 import numpy as np
@@ -15,14 +15,14 @@ IS_JAX = keras.backend.backend() == "jax"
 
 @pytest.fixture
 def split_batches(monkeypatch):
-    """Batches of the tests' images are cut into parts, on whatever jax computes."""
+    """Splits batches of the tests' images into parts, also on a GPU."""
     monkeypatch.setattr(compilation, "PART_SIZE", 130)
     monkeypatch.setattr(compilation, "is_jax_on_a_cpu", lambda: IS_JAX)
 
 
 @pytest.fixture
 def part_counts(monkeypatch):
-    """How many parts each batch was cut into."""
+    """Number of parts of each batch."""
     seen, made = [], compilation.parts
 
     def counted(shape):
@@ -37,7 +37,7 @@ def test_parts_are_equal_and_as_few_as_possible(split_batches, monkeypatch):
     for size, count in [(1, 1), (2, 1), (3, 2), (5, 3), (8, 4), (30, 8), (300, 8)]:
         found = compilation.parts((size, 8, 8, 1))
         if not IS_JAX:
-            assert found == [slice(None)], "the other backends take a batch whole"
+            assert found == [slice(None)], "other backends process whole batches"
             continue
         lengths = [part.stop - part.start for part in found]
         assert len(found) == count, size
@@ -64,7 +64,7 @@ def test_fingerprints_in_parts_equal_those_in_float64(tmp_path, split_batches, p
 
 
 def measured(folder):
-    """What a record holds of a small network with BatchNormalization and dropout."""
+    """The record of a small network with BatchNormalization and dropout."""
     keras.utils.set_random_seed(1)
     images = keras.Input((8, 8, 1))
     z = layers.ReLU()(layers.Conv2D(6, 3, name="conv")(images))
@@ -84,7 +84,7 @@ def measured(folder):
 @pytest.mark.long
 def test_a_record_is_the_same_in_parts_and_whole(tmp_path, request, part_counts):
     whole = measured(tmp_path / "whole")
-    request.getfixturevalue("cut")
+    request.getfixturevalue("split_batches")
     part_counts.clear()
     parts = measured(tmp_path / "parts")
     # 30 images, and the 98 points of the planes, at a time.

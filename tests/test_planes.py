@@ -1,4 +1,4 @@
-"""Planes through three images, their grids and the seeded draws."""
+"""Planes through three images: geometry, grids and seeded draws."""
 
 import itertools
 
@@ -127,7 +127,7 @@ def test_the_draw_depends_only_on_the_seed_and_more_planes_extend_fewer():
 def test_degenerate_triplets_are_drawn_again():
     x, y = labelled(n=30, classes=3)
     repeated = np.flatnonzero(y == 1)[0]
-    x[y == 0] = x[repeated]  # one class repeats an image of another
+    x[y == 0] = x[repeated]  # two classes share an image
     triplets, planes = draw_planes(x, y, 30, 0.1, seed=0)
     assert len(planes) == 30
     assert not (triplets == repeated).any()

@@ -1,4 +1,4 @@
-"""The program that plots decision regions: what it draws, and how it refuses what is not there."""
+"""The program that plots decision regions: its output and invalid arguments."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).parents[1] / "apps" / "plot_regions.py"
 
 @pytest.fixture
 def plot(tiny_run, tmp_path, monkeypatch, capsys):
-    """The program in this process and in an empty current folder: code, output, and files."""
+    """Runs the program in this process and an empty folder; returns code, output and files."""
     module = from_file(PROGRAM)
     monkeypatch.chdir(tmp_path)
 
@@ -46,7 +46,7 @@ def test_selected_layers_and_epochs_are_drawn_in_order(plot):
     ):
         code, out, err, files = plot(line)
         assert (code, out.split(), files) == (0, ["r.svg"], ["r.svg"]), err
-        # matplotlib writes words as comments beside their outlines.
+        # matplotlib writes texts as comments next to their outlines.
         words = re.findall(r"<!-- (.*?) -->", Path("r.svg").read_text(encoding="utf-8"))
         assert [word for word in words if word in LAYERS] == layers, line
         assert [int(word) for word in words if word in "0123"] == epochs, line

@@ -1,4 +1,4 @@
-"""What half precision and TF32 may do to a record: nothing."""
+"""Records do not depend on half precision and TF32."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ NAMES = ["early", "late"]
 
 
 class SettingsProbe(layers.Layer):
-    """Changes nothing, and notes the backend's settings when it is called."""
+    """Passes its input through, and stores the backend's settings when it is called."""
 
     seen: list = []
 
@@ -48,7 +48,7 @@ def recorder_into(folder):
 
 @contextmanager
 def default_policy(policy):
-    """A dtype policy, and what was set before afterwards."""
+    """Sets a dtype policy inside the block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -59,7 +59,7 @@ def default_policy(policy):
 
 
 def check_half_precision(recorder, model, policy):
-    """The stored fingerprints are those of the activations, which are in half precision."""
+    """Checks stored fingerprints against activations in half precision."""
     half = policy.removeprefix("mixed_")
     tensors = [model.get_layer(name).output for name in NAMES] + model.outputs
     found = keras.Model(model.inputs[0], tensors)(recorder.settings.evaluation.x, training=False)
@@ -151,7 +151,7 @@ EXACT = {
 
 @pytest.fixture
 def low_precision():
-    """Low precision, as a user may have chosen it for the training."""
+    """Low precision, as a user may choose it for the training."""
     before = precision_settings()
     set_precision(FAST)
     yield
@@ -159,9 +159,9 @@ def low_precision():
 
 
 def test_records_equal_those_in_float64_for_any_precision_setting(tmp_path, low_precision):
-    """Everything runs in full precision, and the user's choice returns.
+    """Recording uses full precision and restores the setting of the user.
 
-    On a GPU, TF32 would be off by some 3e-4, and so would half the products of a CPU.
+    TF32 on a GPU, or low-precision products on a CPU, would cause errors of about 3e-4.
     """
     keras.utils.set_random_seed(4)
     images = keras.Input((8, 8, 1))
@@ -174,7 +174,7 @@ def test_records_equal_those_in_float64_for_any_precision_setting(tmp_path, low_
     recorder.build(model)
     SettingsProbe.seen.clear()
     recorder.record(model, 0)
-    # At least once each for compared images, batch statistics and regions.
+    # At least once each for evaluation images, batch statistics and regions.
     assert len(SettingsProbe.seen) >= 3 and all(seen == EXACT for seen in SettingsProbe.seen)
     assert precision_settings() == FAST
     x = recorder.settings.evaluation.x.reshape(-1, 64).astype(np.float64)
@@ -238,7 +238,7 @@ for value in ("tf32", "ieee"):
 @pytest.mark.skipif(BACKEND != "torch", reason="is about settings of torch")
 @pytest.mark.parametrize("place", ["", "cuda.matmul", "cudnn.conv"])
 def test_the_newer_settings_of_torch_are_respected(place):
-    """In a process of its own: torch never forgets that they were used."""
+    """In a separate process, since using the newer settings of torch cannot be undone."""
     import torch
 
     if not hasattr(torch.backends, "fp32_precision"):

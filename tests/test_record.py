@@ -1,4 +1,4 @@
-"""Checkpoints recorded after the training: the same arrays as the callback recorded during it."""
+"""Recording of saved weights: the same arrays as recorded by the callback during training."""
 
 import random
 import shutil
@@ -23,7 +23,7 @@ USER_MODULE_KEYS = {k: v for k, v in TINY.items() if k not in ("width", "blocks"
     "backend": BACKEND
 }
 SMALL = {**USER_MODULE_KEYS, "model": "resnet", "width": 1, "blocks": (1,), "planes": 0}
-# A module of the user's own.
+# A user's module.
 MODULE = """
 import keras
 from keras import layers
@@ -94,7 +94,7 @@ def test_the_command_records_checkpoints_and_lists_them(tiny_run, tmp_path):
     recorded = RunFolder(out)
     assert recorded.epochs() == [1, 3]
     assert all(recorded.record(epoch).identical(whole.record(epoch)) for epoch in (1, 3))
-    # It was not trained by `repdyn run`, and can lend its configuration all the same.
+    # A folder of `repdyn record` can also be used with --like.
     assert not recorded.config_file.exists()
     again = record(weights, like=out, out=tmp_path / "again")
     assert_same_records(again.folder, recorded)
@@ -103,7 +103,7 @@ def test_the_command_records_checkpoints_and_lists_them(tiny_run, tmp_path):
 
 @pytest.fixture
 def user_module(tmp_path, monkeypatch):
-    """The current folder holds a module of the user's own; gives its name."""
+    """Creates a user's module in the current folder; returns its name."""
     name = f"own_models_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
@@ -115,7 +115,7 @@ def user_module(tmp_path, monkeypatch):
 @pytest.mark.long
 @pytest.mark.one_backend
 def test_the_model_of_keras_files_and_of_module_functions_is_used(user_module, tmp_path):
-    """Labels are as they are read unless noise is asked for."""
+    """Labels are unchanged unless label noise is requested."""
     model = build_by_function(f"{user_module}:build", (8, 8, 1), 4, 3)
     saved, weights, said, watcher = tmp_path / "saved", tmp_path / "weights", [], Watcher()
     saved.mkdir(), weights.mkdir()
@@ -149,7 +149,7 @@ def test_the_model_of_keras_files_and_of_module_functions_is_used(user_module, t
 @pytest.mark.long
 @pytest.mark.one_backend
 def test_user_networks_are_recorded_again_and_one_of_two_outputs(user_module, whole, tmp_path):
-    """Of two outputs none is trained, and one unit is trained by binary crossentropy."""
+    """A network with two outputs cannot be trained; a single unit uses binary cross-entropy."""
     after = record(whole.weights, {"model": MODEL}, like=whole.path, out=tmp_path / "after")
     assert_same_records(after.folder, whole)
 
@@ -185,7 +185,7 @@ def test_functions_that_do_not_build_a_model_are_rejected(user_module, tmp_path)
     for function, message in (
         (
             f"{user_module}:needs_more",
-            "any of the arguments image_s.*needs the arguments depth",
+            "arguments are among image_s.*also requires depth",
         ),
         (f"{user_module}:returns_nothing", "Expected a keras.Model.*Received: a NoneType"),
         (f"{user_module}:biuld", "Unknown function of .*build.*'biuld'"),

@@ -1,4 +1,4 @@
-"""The callback: it records the right numbers, once each, and never changes the training."""
+"""The callback: it records correct values once, and does not change the training."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ def data():
 
 
 class CountedLayer(layers.Layer):
-    """Changes nothing, and counts how often it is called."""
+    """Passes its input through, and counts its calls."""
 
     calls = 0
 
@@ -40,7 +40,7 @@ class CountedLayer(layers.Layer):
 
 
 def small_model(seed=0, dropout=0.3, name="small"):
-    """Three blocks, two of them with BatchNormalization; an addition each, hence recorded."""
+    """Three recorded blocks that end in additions, two of them with BatchNormalization."""
 
     def init(name):
         return keras.initializers.HeNormal(seed=seed + len(name))
@@ -109,7 +109,7 @@ def trained(data, tmp_path_factory):
 
 
 def in_training(model, x, tensors):
-    """What tensors hold for a batch when the model is trained; moves its statistics."""
+    """Values of tensors for a batch in training mode; changes the moving statistics."""
     found = keras.Model(model.inputs[0], tensors)(x, training=True)
     return [keras.ops.convert_to_numpy(t).astype(np.float64) for t in keras.tree.flatten(found)]
 
@@ -127,7 +127,7 @@ def moments(model, x):
 
 @pytest.fixture(scope="module")
 def recalibrated(trained):
-    """The trained model with the moments of all images that the probes are fitted on."""
+    """The trained model with moments recomputed on the probe images."""
     model = small_model(dropout=0.0)
     model.set_weights(trained.model.get_weights())
     for block, seen in zip(
@@ -141,7 +141,7 @@ def recalibrated(trained):
 
 
 def probes_of(record, widths, classes=10):
-    """The stored probes, (kernel, bias) each, in float64."""
+    """The stored probes as float64 pairs (kernel, bias)."""
     flat, found = record["probe_weights"].values.astype(np.float64), []
     for width in widths:
         kernel, bias, flat = np.split(flat, [classes * width, classes * (width + 1)])
@@ -173,7 +173,7 @@ def test_a_different_seed_changes_the_training(trained, data):
     assert weights_hash(other) != weights_hash(trained.model)
 
 
-# --- the numbers ------------------------------------------------------------------------------
+# --- records ----------------------------------------------------------------------------------
 
 
 def test_fingerprints_and_norms_equal_those_of_the_activations(trained, recalibrated):
@@ -183,7 +183,7 @@ def test_fingerprints_and_norms_equal_those_of_the_activations(trained, recalibr
     for name, activations in zip(names, recalibrated.predict(x, verbose=0), strict=True):
         here = trained.record.sel(layer=name)
         expected, norms = fingerprint_float64(activations, BATCH)
-        # The moments that both use are rounded to float32 in other places.
+        # The moments are rounded to float32 at different places.
         error = np.linalg.norm(here["fingerprint"].values - expected)
         assert error <= 1e-4 * np.linalg.norm(expected), name
         np.testing.assert_allclose(here["norm"].values, norms, rtol=1e-4, err_msg=name)
@@ -230,13 +230,13 @@ def test_probes_are_optimal_and_have_the_accuracies_of_each_subset(trained, reca
 
 
 def test_regions_equal_a_plain_loop_over_grid_points(trained, recalibrated):
-    """Points by what is stored of a plane: three images and their places on its grid."""
+    """Points are computed from the stored three images and their positions on the grid."""
     constants, found = trained.constants, trained.record["regions"].values
     assert found.shape == (4, 3, 20, 20)
     points = np.zeros((3, 20, 20, 8, 8, 1))
     for plane, row, column in np.ndindex(3, 20, 20):
         places = constants["plane_position"].values[plane]
-        # Shares of the three images that sum to 1 and meet at this row and column.
+        # Barycentric coordinates of this row and column with respect to the three images.
         shares = np.linalg.solve(np.vstack([places.T, np.ones(3)]), [row, column, 1])
         images = constants["plane_image"].values[plane].astype(np.float64)
         points[plane, row, column] = np.tensordot(shares, images, 1)
@@ -254,7 +254,7 @@ def test_regions_equal_a_plain_loop_over_grid_points(trained, recalibrated):
 
 
 def test_planes_go_through_three_images_of_three_classes(trained):
-    """The grid is their bounding box, wider by the margin on each side."""
+    """The grid is their bounding box, widened by the margin on each side."""
     constants, evaluation = trained.constants, trained.recorder.settings.evaluation
     order = {int(s): i for i, s in enumerate(evaluation.ids)}
     for plane in range(3):
@@ -303,9 +303,9 @@ def test_images_are_found_among_others_only_if_all_pixels_are_equal(data):
 
 @pytest.fixture(scope="module")
 def single(trained, data, tmp_path_factory):
-    """The trained weights recorded once, without dropout and with moving statistics.
+    """One record of the trained weights, without dropout and with moving statistics.
 
-    The probes are of a 2 x 2 grid, and of other images, fewer than a batch.
+    The probes use a 2 x 2 grid, and other images, which are fewer than a batch.
     """
     x, y = data
     model = small_model(dropout=0.0)
@@ -367,11 +367,11 @@ def test_recording_does_not_change_weights_and_global_random_state(single):
     assert single.before[2] == single.after[2]
 
 
-# --- what looks wrong -------------------------------------------------------------------------
+# --- warnings ---------------------------------------------------------------------------------
 
 
 def test_dead_and_non_finite_layers_are_reported_and_nan(trained, capsys):
-    """Nothing of it stays: the state of before is recorded as before."""
+    """Afterwards, the original state is recorded as before."""
     model, recorder = trained.model, trained.recorder
     good = model.get_weights()
     try:
@@ -380,7 +380,7 @@ def test_dead_and_non_finite_layers_are_reported_and_nan(trained, capsys):
             recorder.record(model, epoch)
     finally:
         model.set_weights(good)
-    # What dropout draws in a record does not depend on what the training has drawn.
+    # Dropout in a record does not depend on earlier draws of the training.
     seeds = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
     for seed in seeds:
         seed.assign(keras.ops.add(seed.value, 3))
@@ -439,11 +439,11 @@ def test_an_accuracy_gap_above_a_tenth_is_reported_with_moving_statistics():
     assert keys(0.5, 0.45) == keys(0.7, 0.5, is_moving=False) == []
 
 
-# --- what recording costs ---------------------------------------------------------------------
+# --- cost of recording ------------------------------------------------------------------------
 
 
 def arrays(value, seen):
-    """Bytes of all NumPy arrays that a recorder holds, those of models left out."""
+    """Bytes of all NumPy arrays that a recorder holds, except those of models."""
     if id(value) in seen or isinstance(value, keras.layers.Layer | str | type):
         return 0
     seen.add(id(value))
@@ -480,7 +480,7 @@ def test_existing_records_are_kept_and_other_trainings_rejected(trained, data):
     model.set_weights([weight + 0.5 for weight in good])
     assert_input_error("weights", "another training", recorder.record, model, LAST)
     model.set_weights(good)
-    assert_input_error("model", "one recorder for each model", recorder.record, small_model(), 1)
+    assert_input_error("model", "one recorder per model", recorder.record, small_model(), 1)
     for images in (data[0] + 1, data[0]):
         other = RepresentationRecorder(recorder.folder.path, images, data[1], **SETTINGS)
         message = assert_input_error("images", "another recording", other.record, model, 1)
@@ -494,7 +494,7 @@ def test_existing_records_are_kept_and_other_trainings_rejected(trained, data):
 
 @pytest.fixture(scope="module")
 def plain():
-    """A Sequential model that is quickly compiled."""
+    """A Sequential model that compiles quickly."""
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
@@ -515,7 +515,7 @@ class StopAfterTwo(keras.callbacks.Callback):
 
 
 def test_the_start_the_schedule_and_the_last_state_are_recorded(plain, data, tmp_path, capsys):
-    """Without labels: fingerprints only."""
+    """Without labels, only fingerprints are recorded."""
     for name, epochs, callbacks, options, expected in [
         ("schedule", [2], [], {"epochs": 5, "initial_epoch": 1}, [1, 2, 5]),
         ("stopped", [0], [StopAfterTwo()], {"epochs": 9}, [0, 2]),
@@ -567,7 +567,7 @@ def test_other_poolings_widen_the_probes(data, tmp_path, pooling):
 
 
 def dense(units, **more):
-    """Jax compiles each draw of weights: zeros do."""
+    """Weights are zeros, since jax would compile each random draw."""
     return layers.Dense(units, kernel_initializer="zeros", **more)
 
 
@@ -588,7 +588,7 @@ class Subclassed(keras.Model):
 
 
 class OverriddenCall(keras.Model):
-    """A functional model that computes something else than its graph."""
+    """A functional model whose `call` differs from its graph."""
 
     def call(self, x):
         return super().call(x * 0)
@@ -628,8 +628,8 @@ def test_a_model_or_layer_that_cannot_be_recorded_is_rejected(data, plain, tmp_p
         (nested_model(), {"layers": ["deep"]}, "full name .*: inner/deep. Received: 'deep'"),
         (nested_model(), {"layers": "deep"}, "full name .*: inner/deep. Received: 'deep'"),
         (twice_called_model(), {"layers": ["twice"]}, "called once, .*Received: 'twice'"),
-        (flattening_model(), {}, "hidden layer with weights.*without one.*among: flat"),
-        (flattening_model(OverriddenCall), {}, r"\(OwnCall\), which overrides call\(\)"),
+        (flattening_model(), {}, "hidden layer with weights.*without one.*from: flat"),
+        (flattening_model(OverriddenCall), {}, r"\(OverriddenCall\), which overrides call\(\)"),
         (Subclassed(), {}, "the subclassed model"),
         (keras.Sequential([layers.Flatten(), layers.Dense(10)]), {}, "Expected a built model"),
         (hidden_output_model(), {}, "names other than 'output'.*'head'.*: a layer of"),

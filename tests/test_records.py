@@ -1,4 +1,4 @@
-"""Run folders: what is written is read unchanged, and damaged files raise errors."""
+"""Run folders: data is read as it was written, and damaged files raise errors."""
 
 import csv
 import os
@@ -55,7 +55,7 @@ def assert_same_bits(one, other, name=""):
 
 
 def assert_same(actual, wanted):
-    """Every variable and attribute is bit-identical."""
+    """Checks that every variable and attribute is bit-identical."""
     assert set(actual.variables) == set(wanted.variables)
     for name in wanted.data_vars:
         assert actual[name].dims == wanted[name].dims, name
@@ -246,7 +246,7 @@ def test_a_table_grows_by_whole_rows_without_loss(tmp_path):
     rows[1]["note"] = 'with "quotes", commas\nand lines'
     columns = ("epoch", "loss", "note")
     for row in rows:
-        folder.table(folder.history_file, columns).append(row)  # as by another process
+        folder.table(folder.history_file, columns).append(row)  # like another process
         actual = folder.history()[-1]
         assert float(actual["loss"]) == row["loss"]
         assert actual["note"] == row.get("note", "")

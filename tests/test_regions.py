@@ -1,4 +1,4 @@
-"""Decision regions: agreement, kappa, fragments and boundaries, counted by hand and by loops."""
+"""Decision regions: agreement, kappa, fragments and boundaries, compared with simple code."""
 
 import itertools
 
@@ -46,7 +46,7 @@ MAPS = {
     "three classes in stripes": ("012012 012012", 6, 10),
     "undefined left out": ("xxx xxx xxx", 0, 0),
     "undefined separates": ("0x0 0x0 0x0", 2, 6),
-    "undefined is no fragment of its own": ("00x 0xx 0x1", 2, 6),
+    "undefined points are no fragment": ("00x 0xx 0x1", 2, 6),
     "a ring round an island": ("00000 01110 01210 01110 00000", 3, 16),
     "one row": ("0010010", 5, 4),
 }
@@ -116,7 +116,7 @@ def test_kappas_equal_those_of_scikit_learn():
         maps = random_maps((5,), 8, 8, classes, seed=classes).reshape(5, -1)
         rng = np.random.default_rng(classes)
         maps[1] = np.where(rng.random(64) < 0.8, maps[0], maps[1])  # a related pair
-        maps[2] = (maps[0] + 1) % classes  # agrees nowhere
+        maps[2] = (maps[0] + 1) % classes  # no equal points
         found = kappas(maps, classes)
         for i, j in itertools.product(range(5), repeat=2):
             assert found[i, j] == pytest.approx(cohen_kappa_score(maps[i], maps[j]), abs=1e-12)
@@ -128,7 +128,7 @@ def test_kappa_of_maps_of_a_single_class_is_nan_where_they_agree_and_zero_elsewh
     for value, points in itertools.product((0, 3, 9), (4, 49, 1000)):
         assert np.isnan(kappas(np.full((2, points), value, np.uint8), 10)).all()
     assert kappas(np.array([[0] * 7, [1] * 7], np.uint8), 2)[0, 1] == 0
-    # One point in a million differs: chance agreement is 1 up to 1e-6, which is not rounding.
+    # One point in a million differs, so chance agreement is below 1 by more than rounding.
     maps = np.zeros((2, 10**6), np.uint8)
     maps[0, 0] = maps[1, 1] = 1
     assert kappas(maps, 2)[0, 1] == pytest.approx(-1e-6, abs=1e-8)

@@ -1,4 +1,4 @@
-"""The registry: entries are complete, and everything that depends on a choice reads its entry."""
+"""The registries: entries are complete, and a new entry is sufficient."""
 
 import inspect
 import re
@@ -41,7 +41,7 @@ VALUES = {
 
 
 def value_of(entry) -> str:
-    """A value of the key that means the entry."""
+    """A value of the key that matches the entry."""
     return VALUES.get(entry.form, entry.form)
 
 
@@ -146,11 +146,11 @@ def test_folder_names_consist_of_short_names_of_entries():
     assert NETWORKS["FILE.keras"].short_name(VALUES["FILE.keras"]) == "a"
 
 
-# --- a new entry is enough ------------------------------------------------------------------------
+# --- new entries ----------------------------------------------------------------------------------
 
 
 def stripes(path: str, seed: int, synthetic_train: int) -> RawData:
-    """Two classes of images, bright at the left or at the right."""
+    """Two classes of images that are bright on the left or on the right."""
     labels = np.arange(synthetic_train) % 2
     images = np.zeros((len(labels), 4, 4, 1), np.float32)
     images[labels == 0, :, :2] = images[labels == 1, :, 2:] = 1 + len(path) + seed
@@ -167,7 +167,7 @@ def perceptron(image_shape, n_classes, *, width: int, seed: int) -> keras.Model:
 
 
 def weights_of_perceptron(width: int) -> int:
-    """About the number of weights."""
+    """An estimate of the number of weights."""
     return 17 * width
 
 
@@ -178,7 +178,7 @@ def twice(rate: float, total_steps: int) -> float:
 
 @pytest.fixture
 def new_module(monkeypatch) -> str:
-    """A module of the functions above; gives its name."""
+    """Creates a module of the functions above; returns its name."""
     module = types.ModuleType("new_entries")
     for function in (stripes, perceptron, weights_of_perceptron, twice):
         setattr(module, function.__name__, function)
@@ -229,10 +229,10 @@ def test_a_network_is_added_by_an_entry(new_module, monkeypatch):
     assert model.count_params() == 16 * 5 + 5 + 5 * 3 + 3
     assert (recorded_layers(config), block_layers(config)) == (r"hidden\d+", r"hidden\d")
     assert run_name(config) == "digits-perceptron-sgd-s0"
-    monkeypatch.setattr("repdyn_keras.config.system.memory", lambda: 17 * 5 * 12 - 1)
+    monkeypatch.setattr("repdyn_keras.config.system.total_memory", lambda: 17 * 5 * 12 - 1)
     message = "Expected a smaller width.* Received: the perceptron with width = 5"
     assert_input_error("memory", message, build_model, config, (4, 4, 1), 3)
-    monkeypatch.setattr("repdyn_keras.config.system.memory", lambda: 17 * 5 * 12)
+    monkeypatch.setattr("repdyn_keras.config.system.total_memory", lambda: 17 * 5 * 12)
     result = repdyn("layers", "perceptron", "--set", "image_size=4")
     assert result.exit_code == 0 and re.search(r"│ hidden1 +│ 5 +│ yes +│", result.stdout)
 

@@ -1,4 +1,4 @@
-"""A damaged run folder: what `repdyn doctor` says of it, and what `--repair` makes again."""
+"""Damaged run folders: the output of `repdyn doctor`, and repair."""
 
 import os
 import re
@@ -16,21 +16,21 @@ pytestmark = pytest.mark.one_backend
 
 
 def rewrite(path: Path, data: bytes) -> None:
-    """What a disk does to a file: its time does not tell."""
+    """Changes a file but not its times, like a faulty disk."""
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     path.write_bytes(data)
     os.utime(path, ns=times)
 
 
 def flip(path: Path) -> None:
-    """One bit in the middle."""
+    """Flips one bit in the middle."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     rewrite(path, data)
 
 
 def truncate(path: Path) -> None:
-    """The end is lost."""
+    """Removes the end."""
     rewrite(path, path.read_bytes()[:-7])
 
 
@@ -47,7 +47,7 @@ def assert_same_results(one: RunFolder, other: RunFolder) -> None:
     assert one.history() == other.history()
 
 
-# How each file can be made again.
+# How each file can be repaired.
 FILES = {
     "run.toml": "",
     "history.csv": "from the checkpoint",
@@ -59,7 +59,7 @@ FILES = {
     "dynamics.nc": "from the records",
     "figures/cka.png": "from the records",
 }
-# Files that are damaged, and the one of them that then cannot be made again.
+# Damaged files, and the one among them that cannot be repaired.
 TOGETHER = {
     ("records/epoch-000001.nc", "weights/epoch-000001.weights.h5"): "records/epoch-000001.nc",
     ("records/epoch-000001.nc", "run.toml"): "records/epoch-000001.nc",
@@ -98,7 +98,7 @@ def test_damaged_checksums_are_detected_by_line_or_by_unlisted_files(copy):
     path.write_text("".join(lines[:-1]))
     assert list(problems(copy)) == [lines[-1].split(" ", 3)[3].strip()]
     path.write_text(text)
-    # What was being written when a run was killed is no damage.
+    # A file that was being written when a run was killed is not damaged.
     copy.checksums.announce(copy.record_file(7), "0" * 64, 100)
     (finding,) = [f for f in inspect(RunFolder(copy.path)) if f.problem]
     assert finding.name == "records/epoch-000007.nc" and "--resume" in finding.repair
@@ -147,7 +147,7 @@ def test_repaired_files_equal_the_original_ones(tiny_run, copy, undrawn, names, 
         damage(copy.path / name)
     before = contents(copy.path)
     repair(copy)
-    assert names or contents(copy.path) == before, "what is whole is left alone"
+    assert names or contents(copy.path) == before, "intact files are unchanged"
     assert problems(copy) == {}
     assert_same_results(copy, tiny_run.folder)
     aside = (
@@ -185,6 +185,6 @@ def test_repair_requires_a_run_and_the_name_of_its_code(copy):
     flip(copy.record_file(1))
     before = copy.record_file(1).read_bytes()
     assert_rejected(repdyn("doctor", copy.path, "--repair"), ["strange:build", "--model"])
-    assert copy.record_file(1).read_bytes() == before, "nothing is moved that is not made again"
+    assert copy.record_file(1).read_bytes() == before, "files that cannot be repaired are not moved"
     assert_rejected(repdyn("doctor", "--repair"), ["repdyn doctor RUN --repair"])
     assert_rejected(repdyn("doctor", copy.path / "none", "--repair"), ["No folder"])

@@ -1,4 +1,4 @@
-"""A run that was interrupted, or made longer, is to the last bit the one that never was."""
+"""Interrupted and extended runs are bit-identical to uninterrupted runs of the same length."""
 
 import shutil
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def raising(patch, cls, name: str, first=None, after: bool = False) -> None:
-    """Lets a method raise, before or after it did its work, where its first argument is this."""
+    """Makes a method raise, before or after its work, if its first argument is `first`."""
     original = getattr(cls, name)
 
     def method(self, *arguments):
@@ -53,8 +53,8 @@ def raising(patch, cls, name: str, first=None, after: bool = False) -> None:
     patch.setattr(cls, name, method)
 
 
-# Moments at which a run is ended, each by the call that ends it, and the state that it leaves:
-# epoch of the checkpoint, recorded epochs, number of rows of the history.
+# Moments at which a run is interrupted: the call that raises, and the state of the folder, which is
+# the epoch of the checkpoint, the recorded epochs and the number of rows of the history.
 MOMENTS = {
     "before the first row of history": ((HistoryFile, "append"), 0, [], 0),
     "before the checkpoint of epoch 2": ((Watcher, "epoch_ended", 2), 1, [0, 1], 2),
@@ -71,7 +71,7 @@ MOMENTS = {
     "moments", [["writing epoch 3"], pytest.param(list(MOMENTS), marks=pytest.mark.long)]
 )
 def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tmp_path, moments):
-    """At every moment in turn: each time it goes on, and loses and doubles nothing."""
+    """At every moment in turn; each time the run continues without losing or repeating records."""
     folder = RunFolder(tmp_path / "run")
     recorded: dict[int, bytes] = {}
     for moment in moments:
@@ -84,7 +84,7 @@ def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tm
         assert [int(row["epoch"]) for row in history] == list(range(len(history)))
         assert not folder.dynamics_file.exists()
         for epoch, held in recorded.items():
-            assert folder.record_file(epoch).read_bytes() == held, "none is made anew"
+            assert folder.record_file(epoch).read_bytes() == held, "no record is written again"
         for epoch in folder.epochs():
             assert folder.record(epoch).identical(whole.record(epoch)), (moment, epoch)
             recorded[epoch] = folder.record_file(epoch).read_bytes()
@@ -93,7 +93,7 @@ def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tm
             complete = whole.dynamics().sel(epoch=epochs, epoch_other=epochs)
             for name in ("cka", "probe_accuracy"):
                 xarray.testing.assert_identical(so_far[name], complete[name])
-        # What a killed process leaves of a checkpoint that it was writing.
+        # The partial checkpoint of a killed process.
         half = folder.checkpoint_file.with_name(".state.nc.4711.part")
         half.write_bytes(whole.checkpoint_file.read_bytes()[:-7])
     resumed(folder.path)
@@ -109,7 +109,7 @@ def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tm
 @pytest.mark.long
 @pytest.mark.one_backend
 def test_history_after_the_checkpoint_is_set_aside(whole, tmp_path):
-    """Where checkpoints stand at recorded epochs alone."""
+    """With checkpoints only at recorded epochs."""
     folder, heard = RunFolder(tmp_path / "run"), []
     with pytest.raises(Killed):
         config = {**SHORT, "checkpoint_seconds": 1e9}
@@ -127,7 +127,7 @@ def test_history_after_the_checkpoint_is_set_aside(whole, tmp_path):
 @pytest.mark.long
 @pytest.mark.one_backend
 def test_resuming_a_finished_run_changes_nothing_but_its_dynamics(whole, tmp_path):
-    """And one whose checkpoint is damaged is refused."""
+    """A run with a damaged checkpoint is rejected."""
     folder = RunFolder(shutil.copytree(whole.path, tmp_path / "run"))
     before, analyzed = contents(folder.path), {"dynamics.nc": b"", "checksums.txt": b""}
     folder.dynamics_file.unlink()
@@ -145,7 +145,7 @@ def test_resuming_a_finished_run_changes_nothing_but_its_dynamics(whole, tmp_pat
 
 @pytest.mark.long
 def test_an_extended_run_equals_one_of_the_same_length(whole, tmp_path):
-    """Epoch 2 is recorded because it is the last, and not in the longer run, which is ended too."""
+    """Epoch 2 is only recorded as the last epoch, not in the extended run."""
     folder = whole_run(tmp_path / "run", epochs=2)
     assert folder.epochs() == [0, 1, 2]
     differing = {"recorded epochs", "dynamics.nc", "checkpoint", "history.csv"}
@@ -168,12 +168,12 @@ def test_an_extended_run_equals_one_of_the_same_length(whole, tmp_path):
     assert not any(folder.history()[2][column] for column in ACCURACIES)
     assert folder.config() == whole.config()
 
-    resumed(folder.path)  # its folder says how long it is now
+    resumed(folder.path)  # the configuration in the folder has the new length
     assert differences(whole, folder) == []
     assert files_below(folder.weights) == files_below(whole.weights)
 
 
-# What the folder's configuration has besides that of SHORT, what came, and what is said.
+# Keys of the stored configuration besides SHORT, the given configuration, and the message.
 REJECTED = [
     ({}, {"epochs": 3}, "Expected at least 4 epochs, .*Received: 3"),
     ({}, {"seed": 5}, "Expected seed = 0, as in .*Received: 5"),
@@ -205,7 +205,7 @@ def test_a_different_configuration_than_that_of_the_folder_is_rejected(tmp_path)
 
 
 def test_a_checkpoint_of_another_version_is_rejected(tmp_path):
-    """One whose arrays have other names."""
+    """Its arrays have other names."""
     folder = RunFolder(tmp_path)
     old = xarray.Dataset({"v00000": (("a",), np.zeros(3))}, attrs={"epoch": 1})
     folder.write(folder.checkpoint_file, netcdf_bytes(old))

@@ -1,4 +1,4 @@
-"""Signals: the epoch is finished where there is time, nothing recorded is lost, and all goes on."""
+"""Signals: the epoch is completed if there is time, and the run can be resumed."""
 
 import re
 import signal
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
 
-# Signal, how often it comes, grace time, epoch of the checkpoint that stands, and what is said.
+# Signal, number of signals, grace time, epoch of the last checkpoint, and message.
 FINISHED = (3, "interrupted after epoch 3, which is saved")
 SIGNALS = {
     "sigterm": (TERM, 1, 600.0, *FINISHED),
@@ -71,7 +71,7 @@ def test_a_signal_in_the_third_epoch_saves_it_if_there_is_time(whole, tmp_path, 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that is set by hand."""
+    """A clock that tests set."""
     made = SimpleNamespace(now=100.0)
     fake = SimpleNamespace(monotonic=lambda: made.now)
     monkeypatch.setattr("repdyn_keras.experiment.survival.stopping.time", fake)
@@ -79,24 +79,24 @@ def clock(monkeypatch):
 
 
 def trained(clock, *seconds: float) -> tuple[Stopping, list[str]]:
-    """A handler after epochs that took so long, with 20 s of grace, and what it says."""
+    """A handler with 20 s of grace time after epochs of these durations, and its messages."""
     said = []
     stopping = Stopping(20.0, said.append)
     for each in seconds:
         stopping.epoch_begins()
         clock.now += each
         assert stopping.epoch_ends() == pytest.approx(each)
-        clock.now += 7.0  # of recording, which does not count
+        clock.now += 7.0  # time for recording, which is not included
     return stopping, said
 
 
 def test_an_epoch_is_expected_to_take_the_median_of_previous_epochs(clock):
-    """Less the time that it has taken already, and without the first, which compiles."""
+    """Minus the elapsed time, and without the first epoch, which includes compilation."""
     stopping, _ = trained(clock)
     stopping.epoch_begins()
-    assert stopping.seconds_left() is None, "no epoch was seen yet"
+    assert stopping.seconds_left() is None, "no epoch has ended yet"
     stopping, _ = trained(clock, 50.0)
-    assert stopping.seconds_left() is None, "none is under way"
+    assert stopping.seconds_left() is None, "no epoch is running"
     stopping.epoch_begins()
     assert stopping.seconds_left() == 50.0
     stopping, _ = trained(clock, 50.0, 10.0, 12.0, 90.0, 11.0)
@@ -129,7 +129,7 @@ def test_the_first_signal_waits_for_an_epoch_that_ends_in_the_grace_time(clock):
             stopping.handle(INT, None)
         assert caught.value.signal == INT
         assert said == [], (seconds, begun)
-    # What catches `Exception` along the way, such as a callback of the user's, lets it pass.
+    # Code that catches `Exception`, such as a user's callback, does not catch it.
     assert isinstance(caught.value, KeyboardInterrupt)
     assert not isinstance(caught.value, Exception)
 

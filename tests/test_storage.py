@@ -149,5 +149,5 @@ def test_disk_errors_become_storage_errors_and_others_are_passed_on(tmp_path):
     for number, reason in REASONS.items():
         with pytest.raises(StorageError, match=f"Cannot write {tmp_path}/one.nc. {reason}"):
             failing(number)
-    with pytest.raises(OSError, match="Bad file descriptor"):  # a mistake in the program
+    with pytest.raises(OSError, match="Bad file descriptor"):  # a bug
         failing(errno.EBADF)

@@ -1,4 +1,4 @@
-"""Synchronization of two layers: when they change, on paths made by hand."""
+"""Synchronization of two layers, on constructed paths."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ EPOCHS = np.array([0, 1, 3, 7, 15, 31])  # u = 0, 1, 2, 3, 4, 5
 
 
 def straight_path(steps):
-    """Similarities of a straight path that makes the given steps; no jitter is found on it."""
+    """Similarities of a straight path with these steps and without jitter."""
     at = np.concatenate([[0], np.cumsum(steps)])
     return np.outer(at, at)
 
@@ -77,9 +77,9 @@ def test_timing_spread_is_the_area_between_the_progress_curves_in_octaves():
         ([1, 0, 0, 0, 0], [0, 0, 0, 0, 1], EPOCHS, 4.0),
         ([1, 0, 0, 0, 0], [0, 1, 0, 0, 0], EPOCHS, 1.0),
         ([0, 1, 0, 0, 0], [0, 0, 0, 1, 0], EPOCHS, 2.0),
-        # even pace against all at first: (1 - k/5) at u = k
+        # even pace and a single first step: the difference is 1 - k/5 at u = k
         ([1, 1, 1, 1, 1], [1, 0, 0, 0, 0], EPOCHS, 0.8 / 2 + 0.7 + 0.5 + 0.3 + 0.1),
-        # u = 0, 1, 5, 6: four octaves of rest between the steps
+        # u = 0, 1, 5, 6: four octaves without change between the steps
         ([1, 0, 0], [0, 0, 1], np.array([0, 1, 31, 63]), 5.0),
     ):
         for a, b in (

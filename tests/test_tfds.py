@@ -155,7 +155,7 @@ def test_images_and_labels_are_those_that_were_written(data_dir, offline):
         assert_drawn(data, ["test"], "test", 12, (6, 5, 3))
         assert data.class_names == ("owl", "cat", "bee") and data.n_classes == 3
         assert any("test is used" in note for note in data.notes)
-        assert same(data, loaded(data_dir, name)), f"{name} comes in another order"
+        assert same(data, loaded(data_dir, name)), f"{name} has another order"
 
 
 @needs_data_sets

@@ -1,4 +1,4 @@
-"""Computations side by side: their order, their memory, and BLAS's threads."""
+"""Parallel computations: their order, their memory, and BLAS threads."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ def blas_threads():
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch):
-    """As many cores as the tests' meeting point waits for, and more than one thread of BLAS."""
+    """Two cores, as the barrier of the tests requires, and more than one BLAS thread."""
     monkeypatch.setattr(threads, "cores", lambda: 2)
     with threads.blas().limit(limits=2, user_api="blas"):
         yield

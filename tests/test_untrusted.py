@@ -40,8 +40,8 @@ pytestmark = pytest.mark.one_backend
 
 LONG = pytest.mark.long
 LINK = "\x1b]8;;http://example.com\x1b\\here\x1b]8;;\x1b\\"
-# Names that a terminal, a file system, rich, matplotlib or LaTeX might interpret. The first are
-# shown unchanged; "output" must be the last, as in every record.
+# Names that a terminal, a file system, rich, matplotlib or LaTeX may interpret. PLAIN names are
+# shown unchanged. "output" is the last name, as in every record.
 PLAIN = ("../../evil", "/etc/x", "[red]x[/red]", "[link=http://example.com]y[/link]")
 PLAIN += ("$\\frac$", "$x", "a_b^c$d_{e$", "\\input{/etc/hostname}", ":skull: _hidden")
 ESCAPED = (LINK, "two\nlines\r\t", "turned \u202e back\u2066")
@@ -55,7 +55,7 @@ def tree(folder):
 
 
 def is_harmless(text):
-    """Whether text has no characters that a terminal acts on, apart from line breaks."""
+    """Whether text has no characters that a terminal interprets, except line breaks."""
     kinds = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
     return not any(unicodedata.category(char) in kinds for char in text if char != "\n")
 
@@ -129,7 +129,7 @@ def archived(path, member, change):
 
 
 def test_every_reader_rejects_files_that_are_not_self_contained(tmp_path):
-    os.mkfifo(tmp_path / "other.h5")  # opening it would wait forever
+    os.mkfifo(tmp_path / "other.h5")  # opening it would block forever
     run = write_run(tmp_path / "run", ("stem", "output"), (0,), planes=False)
     model = small_model()
     before = model.get_weights()
@@ -176,7 +176,7 @@ def test_python_code_in_a_saved_model_is_not_run(tmp_path, monkeypatch):
     assert_input_error("lambda", "Cannot load .*m.keras.*Expected a whole model", load_model, path)
     assert not mark.exists()
     keras.saving.load_model(path, safe_mode=False)(np.ones((1, 4)))
-    assert mark.exists(), "the model of this test runs its code if that is allowed"
+    assert mark.exists(), "without safe mode, the code of this model runs"
     mark.unlink()
 
     def evil(text):

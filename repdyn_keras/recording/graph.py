@@ -160,7 +160,7 @@ def has_continuous_input(model: keras.Model) -> bool:
 
 
 def feeds_embedding(tensor, model: keras.Model) -> bool:
-    """Whether a tensor is the input of an `Embedding`, perhaps through layers that keep its values."""
+    """Whether an `Embedding` receives a tensor, directly or through layers that keep its values."""
     for depth in graph_of(model)._nodes_by_depth.values():
         for node in depth:
             if not any(used is tensor for used in node.input_tensors):
