@@ -67,12 +67,12 @@ def command_run(base: Path, name: str, arguments: list[str]) -> TinyRun:
     """`repdyn` with these arguments, once for all processes of pytest-xdist."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
-    folder, said = base / name, base / f"{name}.json"
+    folder, printed = base / name, base / f"{name}.json"
     with FileLock(base / f"{name}.lock"):
-        if not said.exists():
+        if not printed.exists():
             result = CliRunner().invoke(app, [*arguments, "--out", str(folder)])
-            said.write_text(json.dumps([result.exit_code, result.stdout, result.stderr]))
-    return TinyRun(RunFolder(folder), *json.loads(said.read_text()))
+            printed.write_text(json.dumps([result.exit_code, result.stdout, result.stderr]))
+    return TinyRun(RunFolder(folder), *json.loads(printed.read_text()))
 
 
 def finished_run(base: Path) -> TinyRun:
@@ -256,11 +256,11 @@ class Calls(Watcher):
     """
 
     def __init__(self, name: str, first, call):
-        def told(given, *rest):
+        def method(given, *rest):
             if given == first:
                 call()
 
-        setattr(self, name, told)
+        setattr(self, name, method)
 
 
 def kill() -> None:

@@ -125,10 +125,10 @@ def test_a_record_with_other_weights_than_the_resumed_training_is_set_aside(tmp_
     assert [after[epoch] == before[epoch] for epoch in (0, 1, 2)] == [True, True, False]
     assert files_below(folder.set_aside_folder) == ["epoch-000002.nc"]
     assert (folder.set_aside_folder / "epoch-000002.nc").read_bytes() == before[2]
-    said = re.sub(r"\s+", " ", capsys.readouterr().out)
+    message = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert (
         "epoch 2 was recorded with other weights before the training was restored at epoch 1"
-        in said
+        in message
     )
     names = folder.checksums.read()[0]
     assert [name for name in names if folder.checksums.problem_of(name)] == []

@@ -263,10 +263,10 @@ def test_constant_features_give_nan_with_a_warning():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             value = cka(x, constant, batch_size=batch)
-        said = " ".join(str(one.message) for one in caught)
+        output = " ".join(str(one.message) for one in caught)
         assert np.isnan(value), name
-        assert f"number 1 is constant over its {left} samples" in said, name
-        assert ("2 of 34 samples are left out" in said) == (batch == 8), name
+        assert f"number 1 is constant over its {left} samples" in output, name
+        assert ("2 of 34 samples are left out" in output) == (batch == 8), name
 
 
 def test_only_the_rows_and_columns_of_an_undefined_representation_are_nan():

@@ -202,12 +202,14 @@ def test_the_backend_is_set_before_keras_starts_or_its_extra_is_named(monkeypatc
     for backend in ("jax", "tensorflow", "torch"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, backend, None)
-            with pytest.raises(InputError, match=f"{backend}.*not installed.*pip install") as said:
+            with pytest.raises(
+                InputError, match=f"{backend}.*not installed.*pip install"
+            ) as printed:
                 use_backend(backend)
             patch.setitem(sys.modules, backend, SimpleNamespace(__spec__="found"))
             use_backend(backend)
         assert os.environ["KERAS_BACKEND"] == backend and "keras" not in sys.modules
-        named = re.findall(r"repdyn-keras\[([\w-]+)\]", str(said.value))
+        named = re.findall(r"repdyn-keras\[([\w-]+)\]", str(printed.value))
         assert set(named) <= set(extras)
         assert bool(named) == (backend != "jax"), "jax is not an extra"
 

@@ -85,9 +85,9 @@ def test_a_value_of_the_wrong_type_is_rejected():
         ("pooling", (2.5,), f"text or {WHOLE}"),
     ):
         for value in values:
-            said = message(Config, **{name: value})
+            output = message(Config, **{name: value})
             expected = f"Expected {words}. Received: {name} = {value!r}."
-            assert said == f"{name} has the wrong type. {expected}"
+            assert output == f"{name} has the wrong type. {expected}"
 
 
 def test_a_number_outside_of_its_range_is_rejected():
@@ -110,12 +110,12 @@ def test_a_number_outside_of_its_range_is_rejected():
         for value in good:
             assert getattr(Config(**{name: value}), name) == value
         for value in bad:
-            said = message(Config, **{name: value})
+            output = message(Config, **{name: value})
             expected = f"Expected a finite number {words}. Received: {name} = {value}."
-            assert said == f"{name} is out of range. {expected}"
+            assert output == f"{name} is out of range. {expected}"
     for name, values in (("blocks", (2, 0)), ("record_epochs", (0, -1))):
-        said = message(Config, **{name: values})
-        assert f"{name} is out of range" in said and f"Received: {name} = {values[1]}." in said
+        output = message(Config, **{name: values})
+        assert f"{name} is out of range" in output and f"Received: {name} = {values[1]}." in output
     for name in ("seed", "epochs", "label_noise"):
         for value in (2**63, 10**400, 1e300):
             assert name in message(Config, **{name: value})
@@ -130,15 +130,15 @@ def test_an_unknown_name_is_rejected_with_the_nearest_names():
         "dataset:digit:digits pooling:men:mean record_epochs:logs:log"
     ).split():
         name, value, near = case.split(":")
-        said = message(Config, **{name: value})
-        assert said.startswith(f"Unknown {name}. Expected ") and f"Received: {value!r}" in said
-        assert near in said.split(": ")[1]
+        output = message(Config, **{name: value})
+        assert output.startswith(f"Unknown {name}. Expected ") and f"Received: {value!r}" in output
+        assert near in output.split(": ")[1]
     for value in ("", "xyz"):
         assert "Expected one of: sgd, adam." in message(Config, optimizer=value), "similar to none"
     for call in (check, parse_value):
         for name in ("learning_rte", "Learning_rate", "learning_rate s"):
-            said = message(call, name, "0.1")
-            assert re.match(rf"Unknown key. .*nearest: learning_rate.*Received: {name!r}", said)
+            output = message(call, name, "0.1")
+            assert re.match(rf"Unknown key. .*nearest: learning_rate.*Received: {name!r}", output)
 
 
 def test_text_that_cannot_be_converted_is_rejected():
@@ -161,8 +161,8 @@ def test_text_that_cannot_be_converted_is_rejected():
         ("data_dir", ("\ud800", os.fsdecode(b"\xff"), "\0"), "Unicode without NUL"),
     ):
         for text in texts:
-            said = message(parse_value, name, text)
-            assert name in said.lower() and words in said, said
+            output = message(parse_value, name, text)
+            assert name in output.lower() and words in output, output
 
 
 def test_a_configuration_survives_its_file(tmp_path):
@@ -204,9 +204,9 @@ INVALID_FILES = {
 def test_invalid_configuration_files_are_rejected(tmp_path):
     for content, words in INVALID_FILES.items():
         path = written(tmp_path, content)
-        said = message(load_config, path)
-        assert words in said, (content[:40], said)
-        assert str(path) in said or b"=" in content
+        output = message(load_config, path)
+        assert words in output, (content[:40], output)
+        assert str(path) in output or b"=" in content
     for path in (tmp_path / "none.toml", tmp_path):
         assert message(load_config, path).startswith(f"Cannot read the configuration {path}. ")
 
@@ -292,9 +292,9 @@ def test_nearest_names():
         ("x", many, many[:8]),
     ):
         assert nearest(name, valid) == expected
-    said = str(unknown("layer", "stge", many, "Look again."))
-    assert said.startswith("Unknown layer. Expected one of 12 names, nearest: stage")
-    assert said.endswith(". Received: 'stge'. Look again.")
+    output = str(unknown("layer", "stge", many, "Look again."))
+    assert output.startswith("Unknown layer. Expected one of 12 names, nearest: stage")
+    assert output.endswith(". Received: 'stge'. Look again.")
 
 
 def test_missing_packages_are_named_with_the_command_that_installs_them():
@@ -302,9 +302,9 @@ def test_missing_packages_are_named_with_the_command_that_installs_them():
         ("torch", "pip install 'repdyn-keras[torch]'"),
         ("jax", "pip install jax"),
     ):
-        said = str(not_installed(name, {"torch": "torch"}, "This"))
-        assert said.startswith(f"Expected the package {name!r}, which This needs. Received: ")
-        assert said.endswith(f": {command}")
+        output = str(not_installed(name, {"torch": "torch"}, "This"))
+        assert output.startswith(f"Expected the package {name!r}, which This needs. Received: ")
+        assert output.endswith(f": {command}")
     require_memory(1, "this", "width")
     for size, shown in ((10**16, "10.0 PB"), (10**400, "more than 1000 EB")):
         assert f"this, which takes {shown}." in message(require_memory, size, "this", "width")

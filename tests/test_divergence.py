@@ -65,12 +65,14 @@ def test_a_training_that_diverges_later_keeps_its_last_good_checkpoint(
 
     whole, folder = whole_run(tmp_path / "whole", **SGD), RunFolder(tmp_path / "run")
     last, what, rate = (2, LOSS, r"1e\+30") if value == 1e30 else (1, WEIGHT, "0.01")
-    said = rf"in epoch {last + 1}: {what}, at the .*{rate}\. .*checkpoint is that of epoch {last};"
+    message = (
+        rf"in epoch {last + 1}: {what}, at the .*{rate}\. .*checkpoint is that of epoch {last};"
+    )
     with monkeypatch.context() as patch:
         patch.setattr(EpochSeeds, "on_epoch_begin", on_epoch_begin)
         patch.setattr(EpochSeeds, "on_epoch_end", on_epoch_end, raising=False)
         for resume in (False, True):
-            with pytest.raises(Diverged, match=said):
+            with pytest.raises(Diverged, match=message):
                 run(SGD, out=folder.path, resume=resume)
             assert folder.epochs() == list(range(last + 1))
             assert [int(row["epoch"]) for row in folder.history()] == folder.epochs()

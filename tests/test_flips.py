@@ -117,9 +117,9 @@ def test_a_change_is_detected_and_no_reader_returns_a_different_number(run, unto
                 is_its = "records" in kind or kind == f"{reader}.nc"
                 if reader in SLOW and not is_its and (number % 4 or count == 2):
                     continue
-                said = outcome(reader, run, untouched)
-                is_rejected = "is damaged" in said and (is_sums or str(file) in said)
-                assert is_rejected or said == "the same", (what, reader, said)
+                message = outcome(reader, run, untouched)
+                is_rejected = "is damaged" in message and (is_sums or str(file) in message)
+                assert is_rejected or message == "the same", (what, reader, message)
                 n_rejected += is_rejected
             assert n_rejected or kind in UNREAD, what
             found = problems(run)

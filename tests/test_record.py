@@ -83,14 +83,14 @@ def test_the_command_records_checkpoints_and_lists_them(tiny_run, tmp_path):
     out, whole = tmp_path / "out", tiny_run.folder
     done = repdyn("record", weights, "--like", whole.path, "--out", out)
     assert done.exit_code == 0, done.stderr
-    for said in (
+    for printed in (
         "ignored, without an epoch: best.keras.",
         "2 checkpoints of epochs 1 to 3; missing between them: 1.",
         "epoch 0, the initialization, is not among them.",
         "epoch 3: epoch-000003.weights.h5",
         "stage2_block1",
     ):
-        assert said in done.stdout
+        assert printed in done.stdout
     recorded = RunFolder(out)
     assert recorded.epochs() == [1, 3]
     assert all(recorded.record(epoch).identical(whole.record(epoch)) for epoch in (1, 3))
@@ -117,9 +117,9 @@ def user_module(tmp_path, monkeypatch):
 def test_the_model_of_keras_files_and_of_module_functions_is_used(user_module, tmp_path):
     """Labels are unchanged unless label noise is requested."""
     model = build_by_function(f"{user_module}:build", (8, 8, 1), 4, 3)
-    saved, weights, said, watcher = tmp_path / "saved", tmp_path / "weights", [], Watcher()
+    saved, weights, printed, watcher = tmp_path / "saved", tmp_path / "weights", [], Watcher()
     saved.mkdir(), weights.mkdir()
-    watcher.message = said.append
+    watcher.message = printed.append
     for epoch in (0, 5):
         model.save(saved / f"net-{epoch:02d}.keras")
         model.save_weights(weights / f"net-{epoch:02d}.weights.h5")
@@ -143,7 +143,7 @@ def test_the_model_of_keras_files_and_of_module_functions_is_used(user_module, t
         held = opened.folder.constants()
         assert np.array_equal(held["label_given"], held["label_true"]) == as_read
     for words in ("labels unchanged; pixels standardized", "label noise 0.4; pixels unchanged"):
-        assert f"synthetic, as the network receives it: {words}." in said
+        assert f"synthetic, as the network receives it: {words}." in printed
 
 
 @pytest.mark.long

@@ -94,14 +94,14 @@ def trained(data, tmp_path_factory):
         batch_norm="recalibrate",
         **SETTINGS,
     )
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         model = fitted(x, given, [recorder])
     return SimpleNamespace(
         model=model,
         recorder=recorder,
         given=given,
-        said=said.getvalue(),
+        printed=printed.getvalue(),
         epochs=recorder.folder.epochs(),
         record=recorder.folder.record(LAST),
         constants=recorder.folder.constants(),
@@ -287,8 +287,8 @@ def test_images_are_shuffled_once_cut_to_whole_batches_and_have_ids(trained, dat
     probed = recorder.settings.probes.fitted
     for image, *pair in zip(probed.x, probed.y, probed.true, strict=True):
         assert labels[image.tobytes()] == pair
-    assert "12 evaluation images are left out: 128 are whole batches of 32" in trained.said
-    assert "recording 3 additions: block1, block02, block003; and output." in trained.said
+    assert "12 evaluation images are left out: 128 are whole batches of 32" in trained.printed
+    assert "recording 3 additions: block1, block02, block003; and output." in trained.printed
 
 
 def test_images_are_found_among_others_only_if_all_pixels_are_equal(data):
@@ -319,12 +319,12 @@ def single(trained, data, tmp_path_factory):
         batch_size=BATCH,
     )
     before = random.getstate(), np.random.get_state()[1].copy(), weights_hash(model)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         recorder.record(model, 0)
     after = random.getstate(), np.random.get_state()[1].copy(), weights_hash(model)
     return SimpleNamespace(
-        model=model, recorder=recorder, before=before, after=after, said=said.getvalue()
+        model=model, recorder=recorder, before=before, after=after, printed=printed.getvalue()
     )
 
 
@@ -385,11 +385,11 @@ def test_dead_and_non_finite_layers_are_reported_and_nan(trained, capsys):
     for seed in seeds:
         seed.assign(keras.ops.add(seed.value, 3))
     recorder.record(model, 52)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in HIDDEN:
-        assert f"layer {name!r} is constant over the 128 images at epoch 50" in said
-        assert f"layer {name!r} has NaN or infinite activations at epoch 51" in said
-    assert "lags" not in said
+        assert f"layer {name!r} is constant over the 128 images at epoch 50" in printed
+        assert f"layer {name!r} has NaN or infinite activations at epoch 51" in printed
+    assert "lags" not in printed
     dead, bad, again = (recorder.folder.record(epoch) for epoch in (50, 51, 52))
     assert dead["dead"].values.tolist() == [1] * 4 and dead["finite"].values.tolist() == [1] * 4
     assert bad["dead"].values.tolist() == [0] * 4 and bad["finite"].values.tolist() == [0] * 4
@@ -417,8 +417,8 @@ def test_lagging_batch_normalization_is_reported_once(single, capsys):
         recorder.record(model, 31)
     finally:
         model.set_weights(good)
-    said = single.said + capsys.readouterr().out
-    assert said.count("BatchNormalization lags") == 1
+    printed = single.printed + capsys.readouterr().out
+    assert printed.count("BatchNormalization lags") == 1
 
 
 def test_an_accuracy_gap_above_a_tenth_is_reported_with_moving_statistics():
@@ -527,9 +527,9 @@ def test_the_start_the_schedule_and_the_last_state_are_recorded(plain, data, tmp
     record = recorder.folder.record(2)
     assert {"fingerprint", "norm"} <= set(record.data_vars)
     assert not {"probe_accuracy", "accuracy_training", "regions"} & set(record.data_vars)
-    said = capsys.readouterr().out
-    assert "2 layers with weights: first, second; and output." in said
-    assert "no labels given: only fingerprints" in said
+    printed = capsys.readouterr().out
+    assert "2 layers with weights: first, second; and output." in printed
+    assert "no labels given: only fingerprints" in printed
     assert {"cka", "phase", "synchronization"} <= set(open_run(tmp_path / "stopped").dynamics)
 
 

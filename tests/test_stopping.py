@@ -57,8 +57,8 @@ def test_a_signal_in_the_third_epoch_saves_it_if_there_is_time(whole, tmp_path, 
         done = repdyn("run", config, "--model", MODEL, "--out", tmp_path / "run")
     assert done.exit_code == 128 + number, done.stderr
     folder = RunFolder(tmp_path / "run")
-    said = f"repdyn: {words}; the checkpoint of epoch {epoch} is saved. To continue: "
-    assert done.stderr == f"{said}repdyn run {folder.path} --resume --model {MODEL}\n"
+    output = f"repdyn: {words}; the checkpoint of epoch {epoch} is saved. To continue: "
+    assert done.stderr == f"{output}repdyn run {folder.path} --resume --model {MODEL}\n"
     pattern = r"stopping after this epoch, in about \d+ s; signal again to stop"
     waits = re.search(pattern, done.stdout)
     assert bool(waits) == (grace > 0)
@@ -80,14 +80,14 @@ def clock(monkeypatch):
 
 def trained(clock, *seconds: float) -> tuple[Stopping, list[str]]:
     """A handler with 20 s of grace time after epochs of these durations, and its messages."""
-    said = []
-    stopping = Stopping(20.0, said.append)
+    output = []
+    stopping = Stopping(20.0, output.append)
     for each in seconds:
         stopping.epoch_begins()
         clock.now += each
         assert stopping.epoch_ends() == pytest.approx(each)
         clock.now += 7.0  # time for recording, which is not included
-    return stopping, said
+    return stopping, output
 
 
 def test_an_epoch_is_expected_to_take_the_median_of_previous_epochs(clock):
@@ -107,12 +107,12 @@ def test_an_epoch_is_expected_to_take_the_median_of_previous_epochs(clock):
 
 
 def test_the_first_signal_waits_for_an_epoch_that_ends_in_the_grace_time(clock):
-    stopping, said = trained(clock, 50.0, 30.0, 30.0)
+    stopping, output = trained(clock, 50.0, 30.0, 30.0)
     stopping.epoch_begins()
     clock.now += 10.0
     stopping.stop_if_signalled(2)
     stopping.handle(TERM, None)
-    assert said == ["stopping after this epoch, in about 20 s; signal again to stop at once."]
+    assert output == ["stopping after this epoch, in about 20 s; signal again to stop at once."]
     with pytest.raises(Interrupted, match="after epoch 3, which is saved") as caught:
         stopping.stop_if_signalled(3)
     assert caught.value.signal == TERM
@@ -121,14 +121,14 @@ def test_the_first_signal_waits_for_an_epoch_that_ends_in_the_grace_time(clock):
     assert caught.value.signal == INT, "the second signal does not wait"
 
     for seconds, begun in (((50.0, 30.0, 30.0), 9.9), ((), 0.0), ((1.0, 1.0), None)):
-        stopping, said = trained(clock, *seconds)
+        stopping, output = trained(clock, *seconds)
         if begun is not None:
             stopping.epoch_begins()
             clock.now += begun
         with pytest.raises(Interrupted, match="^interrupted$") as caught:
             stopping.handle(INT, None)
         assert caught.value.signal == INT
-        assert said == [], (seconds, begun)
+        assert output == [], (seconds, begun)
     # Code that catches `Exception`, such as a user's callback, does not catch it.
     assert isinstance(caught.value, KeyboardInterrupt)
     assert not isinstance(caught.value, Exception)

@@ -268,7 +268,7 @@ except ValueError as error:
 def test_array_record_needs_no_tensorflow_and_missing_packages_are_named(data_dir):
     """Each in a separate process in which some packages cannot be imported."""
     extra = r"^InputError.*repdyn-keras\[tensorflow\].*array_record"
-    for name, packages, said in (
+    for name, packages, output in (
         ("arrays", ["tensorflow", "keras", "jax", "torch"], "^30 12 30 False$"),
         ("records", ["tensorflow"], extra),
         ("arrays", ["tensorflow_datasets"], r"^InputError.*repdyn-keras\[tfds\]"),
@@ -276,7 +276,7 @@ def test_array_record_needs_no_tensorflow_and_missing_packages_are_named(data_di
         command = [sys.executable, "-c", WITHOUT, str(data_dir), f"tfds:{name}", *packages]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert result.returncode == 0, result.stderr
-        assert re.search(said, result.stdout.strip()), result.stdout
+        assert re.search(output, result.stdout.strip()), result.stdout
 
 
 @needs_data_sets
