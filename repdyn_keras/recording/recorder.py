@@ -203,7 +203,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         A `fit` that continues an earlier one is recorded as if there were no interruption.
         """
         is_last = epoch == (self.params or {}).get("epochs")
-        if is_last or self.settings.schedule.wants(epoch):
+        if is_last or self.settings.schedule.includes(epoch):
             return True
         is_first = self._latest_epoch is None
         return is_first and (not self._is_resumed(epoch) or self._has_record(epoch))

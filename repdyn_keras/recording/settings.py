@@ -51,7 +51,7 @@ class Schedule:
                     f"a list of epochs of at least 0. Received: epochs={epochs!r}."
                 )
 
-    def wants(self, epoch: int) -> bool:
+    def includes(self, epoch: int) -> bool:
         """Whether to record the state after `epoch` epochs, whatever the length of the training."""
         if epoch == 0:
             return True
@@ -63,7 +63,7 @@ class Schedule:
 
     def planned(self, last: int) -> list[int]:
         """The epochs to record in a training of `last` epochs."""
-        return [epoch for epoch in range(last + 1) if epoch == last or self.wants(epoch)]
+        return [epoch for epoch in range(last + 1) if epoch == last or self.includes(epoch)]
 
 
 def is_log_epoch(epoch: int) -> bool:

@@ -51,7 +51,7 @@ class CheckpointWriter(keras.callbacks.Callback):
         """Whether to save the state after an epoch."""
         return (
             epoch == self.config.epochs
-            or self.schedule.wants(epoch)
+            or self.schedule.includes(epoch)
             or self.stopping.signal is not None
             or time.monotonic() - self._saved_at >= self.config.checkpoint_seconds
         )
