@@ -66,7 +66,7 @@ def test_a_training_that_diverges_later_keeps_its_last_good_checkpoint(
     whole, folder = whole_run(tmp_path / "whole", **SGD), RunFolder(tmp_path / "run")
     last, what, rate = (2, LOSS, r"1e\+30") if value == 1e30 else (1, WEIGHT, "0.01")
     message = (
-        rf"in epoch {last + 1}: {what}, at the .*{rate}\. .*checkpoint is that of epoch {last};"
+        rf"in epoch {last + 1}: {what}, at the .*{rate}\. .*checkpoint is that of epoch {last}\."
     )
     with monkeypatch.context() as patch:
         patch.setattr(EpochSeeds, "on_epoch_begin", on_epoch_begin)
