@@ -1,10 +1,11 @@
-"""The recorder in an existing project: fine-tuning a pretrained network.
+"""Records the fine-tuning of a pretrained network.
 
     python apps/finetune_with_recorder.py --out runs/finetune
 
-A small network learns the digits 0 to 4. Then its body is fine-tuned on 5 to 9 with a new head,
+A small network learns the digits 0 to 4. Then its body gets a new head and is fine-tuned on 5 to 9,
 first frozen and then trainable. The recorder is one callback; layers inside the nested body are
-named `body/...`. Runs offline in less than a minute, on the backend in KERAS_BACKEND (default jax).
+named `body/...`. Runs offline in less than a minute on the backend in KERAS_BACKEND (default:
+jax).
 """
 
 import os
@@ -23,7 +24,7 @@ FROZEN, FREE = 8, 16
 
 
 def body():
-    """The part that is pretrained and fine-tuned: three residual blocks."""
+    """The part of the network that is pretrained and fine-tuned: three residual blocks."""
     import keras
     from keras import layers
 
@@ -38,7 +39,7 @@ def body():
 
 
 def with_head(trained, name: str):
-    """The body with a new softmax on five classes, compiled."""
+    """A model of the body and a new softmax head for five classes."""
     import keras
 
     images = keras.Input((8, 8, 1))
@@ -55,11 +56,11 @@ def train(model, x, y, epochs: int, rate: float, **fit) -> None:
 
 
 def finetune(
-    out: Annotated[Path, typer.Option(help="Folder for the records and pictures.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the records and figures.")] = Path(
         "runs/finetune"
     ),
 ) -> None:
-    """Fine-tune a network on new digits, and record every block."""
+    """Fine-tune a network on new digits and record every block."""
     if out.exists():
         raise InputError(
             f"{out} exists. Expected a new folder. Received: an existing path. Choose another "
@@ -112,7 +113,7 @@ def finetune(
 
 
 def main() -> None:
-    """Runs the program; bad input gives one message and exit code 2."""
+    """Runs the program; invalid input gives one message and exit code 2."""
     try:
         typer.run(finetune)
     except (InputError, StorageError, OSError) as error:

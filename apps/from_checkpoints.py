@@ -1,11 +1,11 @@
-"""Recording saved checkpoints, with images in memory.
+"""Records saved weights, with images in memory.
 
     python apps/from_checkpoints.py --out runs/from-checkpoints
 
 Trains a small network on digits with Keras's `ModelCheckpoint` and with the recorder, then records
-the saved weights in another order, with a new model. All arrays of the two recordings are compared.
-For the data sets that repdyn can load, the command `repdyn record FOLDER --model ... --dataset ...`
-does the same. Runs on the backend in KERAS_BACKEND (default jax).
+the saved weights in another order, with a new model, and compares all arrays of the two recordings.
+For data sets that repdyn can load, `repdyn record FOLDER --model ... --dataset ...` does the same.
+Runs on the backend in KERAS_BACKEND (default: jax).
 """
 
 import os
@@ -24,7 +24,7 @@ EPOCHS = 8
 
 
 def network():
-    """A small network with dropout, built for the training and again for the recording."""
+    """A small network with dropout."""
     import keras
     from keras import layers
 
@@ -46,7 +46,7 @@ def replay(
         "runs/from-checkpoints"
     ),
 ) -> None:
-    """Train with checkpoints, record them, and compare with the records of the callback."""
+    """Train with checkpoints, record them, and compare the records with those of the callback."""
     if out.exists():
         raise InputError(
             f"{out} exists. Expected a new folder. Received: an existing path. Choose another "
@@ -55,7 +55,7 @@ def replay(
     import keras
 
     from repdyn_keras import RepresentationRecorder, open_run
-    from repdyn_keras.recording.saved_weights import WeightLoader, find_checkpoints
+    from repdyn_keras.recording.saved_weights import WeightLoader, find_weight_files
 
     keras.utils.set_random_seed(0)
     digits = load_digits()
@@ -76,7 +76,7 @@ def replay(
     after = RepresentationRecorder(out / "after", x[:1024], y[:1024], **settings)
     again = network()
     loader = WeightLoader(again)
-    for epoch, file in reversed(find_checkpoints(weights).files.items()):
+    for epoch, file in reversed(find_weight_files(weights).files.items()):
         loader.load(file)
         after.record(again, epoch)
 
@@ -88,7 +88,7 @@ def replay(
 
 
 def main() -> None:
-    """Runs the program; bad input gives one message and exit code 2."""
+    """Runs the program; invalid input gives one message and exit code 2."""
     try:
         typer.run(replay)
     except (InputError, StorageError, OSError) as error:

@@ -3,9 +3,9 @@
 python benchmarks/bench_checkpoints.py
 
 A ResNet-18 of width 16, ten layers, 1024 images of 32 x 32. repdyn computes the fingerprints of
-each checkpoint once. The other packages compare two models at a time, which makes 190 pairs: one
-pair of the same architecture in torch is timed and multiplied by 190. The last column is the ratio
-for 20 forward passes alone, without any comparison. Needs the extra `bench` and torch.
+each checkpoint once. The other packages compare two models at a time, which makes 190 pairs: the
+time of one pair of the same architecture in torch is multiplied by 190. The last column is the
+ratio for 20 bare forward passes, without any comparison. Needs the extra `bench` and torch.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ PAIRS = CHECKPOINTS * (CHECKPOINTS - 1) // 2
 
 
 def ours() -> tuple[float, float]:
-    """Median seconds from 20 sets of weights to ten CKA matrices, and of 20 forward passes."""
+    """Median seconds from 20 sets of weights to ten CKA matrices, and for 20 forward passes."""
     from repdyn_keras.measures.cka import cosines
     from repdyn_keras.recording.backend_code import full_precision
 

@@ -2,9 +2,9 @@
 
 python benchmarks/bench_growth.py
 
-A slope of 1 is linear; the theoretical order is given beside it. The smallest numbers of images and
-features exceed the cache of a core, since the order does not show below it. Slopes below the order
-come from the constant cost of a call.
+A slope of 1 is linear; the last column is the theoretical order. Even the smallest numbers of
+images and features exceed the cache of a core, since smaller sizes do not show the order. Slopes
+below the order are caused by the constant cost of a call.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""Choice of the presets' learning rates: epochs to perfect fit and test accuracy, by rate.
+"""Perfect fit and test accuracy by learning rate, from which the presets' rates are chosen.
 
     python benchmarks/bench_learning_rates.py                  # all four presets
     python benchmarks/bench_learning_rates.py vit adam 2e-3    # one rate
@@ -21,7 +21,7 @@ GRID = {
     ("vit", "adam"): (2.5e-4, 5e-4, 1e-3, 2e-3),
 }
 LAYER = {"resnet": "pooled", "vit": "class_token"}
-# Another seed than that of the pictures in the documentation.
+# Not the seed of the figures in the documentation.
 SEED = 100
 EPOCHS = 102
 

@@ -7,7 +7,7 @@ Writes the same images to a temporary folder as PNG files and as TFDS sets in bo
 Each is read in three ways, in separate processes: (a) the raw bytes of all files; (b) a loop that
 decodes every image into one array, by Pillow or by the reader of TFDS; (c)
 `repdyn_keras.datasets.load`. Seconds are the median of three, without imports, with the files in
-the page cache. Peak memory is that of the whole process, with imports.
+the page cache. Peak memory includes imports.
 """
 
 import json

@@ -3,7 +3,7 @@
 python benchmarks/bench_memory.py
 
 Trains a small network, records every epoch, and analyzes the records, each in a separate process.
-Peak memory is that of the process, with imports.
+Peak memory includes imports.
 """
 
 import os

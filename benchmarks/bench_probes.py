@@ -18,7 +18,7 @@ TOLERANCES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 
 
 def features(n: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rectified features with a decaying spectrum, and labels of which 20% are redrawn."""
+    """Rectified features with a decaying spectrum, and labels with 20% of them drawn again."""
     rng = np.random.default_rng(d)
     y = rng.integers(0, CLASSES, n)
     x = rng.standard_normal((n, d), np.float32) * (3 / np.sqrt(1 + np.arange(d, dtype=np.float32)))

@@ -26,7 +26,7 @@ def main() -> None:
 
     from repdyn_keras.measures import device
     from repdyn_keras.recording.backend_code import full_precision
-    from repdyn_keras.recording.recorded_model import batches, points_at_once
+    from repdyn_keras.recording.recorded_model import batches, points_per_call
 
     model, names = resnet18(WIDTH)
     x, y = images(256)
@@ -36,7 +36,7 @@ def main() -> None:
         (rng.standard_normal((width, 10), np.float32), rng.standard_normal(10, np.float32))
         for width in recorded.widths
     ]
-    size = points_at_once(x.shape[1:])
+    size = points_per_call(x.shape[1:])
     points = PLANES * RESOLUTION**2
     some = images(size)[0]
     until_layer = [

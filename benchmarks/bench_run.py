@@ -1,7 +1,7 @@
 """Time that recording adds to a run: digits as in `repdyn run`, and a set of CIFAR-10's size.
 
 python benchmarks/bench_run.py digits
-python benchmarks/bench_run.py cifar       # a few steps and one record, scaled
+python benchmarks/bench_run.py cifar       # a few steps and one record, scaled up
 """
 
 import csv
@@ -16,7 +16,7 @@ from measuring import in_process, print_table, seconds_of
 REPEATS = 3
 # Size of CIFAR-10's training set, and of the sample that is measured.
 CIFAR_IMAGES, CIFAR_EPOCHS, BATCH = 50_000, 200, 128
-STEPS, SOME = 6, 512
+STEPS, SAMPLE = 6, 512
 
 
 def trained(folder: str, recorded: bool) -> tuple[float, dict[str, float]]:
@@ -94,7 +94,7 @@ def cifar() -> None:
 
     config = Config()
     model, names = resnet18(64)
-    x, y = images(SOME)
+    x, y = images(SAMPLE)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     step = statistics.median(
         [seconds_of(lambda: model.train_on_batch(x[:BATCH], y[:BATCH])) for _ in range(STEPS + 1)][
@@ -104,17 +104,17 @@ def cifar() -> None:
     recorded = recorded_model(
         model, names, x, y, train=(x, y), test=(x, y), planes=1, resolution=config.resolution
     )
-    for _ in range(2):  # the first one compiles
+    for _ in range(2):  # the first call compiles
         stopwatch = Stopwatch()
         measure(recorded, stopwatch)
     records = len(Schedule("log").planned(CIFAR_EPOCHS))
     training = CIFAR_EPOCHS * (CIFAR_IMAGES // BATCH) * step
     # Images measured here, and in a record by default.
     counts = {
-        "batch statistics": (SOME, config.probe_images),
-        "fingerprints": (SOME, config.n_eval),
-        "accuracies": (2 * SOME, 2 * config.probe_images),
-        "probes": (SOME, config.probe_images),
+        "batch statistics": (SAMPLE, config.probe_images),
+        "fingerprints": (SAMPLE, config.n_eval),
+        "accuracies": (2 * SAMPLE, 2 * config.probe_images),
+        "probes": (SAMPLE, config.probe_images),
         "regions": (config.resolution**2, config.planes * config.resolution**2),
     }
     rows, total = [], 0.0

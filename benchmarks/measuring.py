@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: alternating timings, separate processes, peak memory, tables."""
+"""Helpers of the benchmarks: alternating timings, separate processes, peak memory, tables."""
 
 import multiprocessing
 import os

@@ -3,8 +3,8 @@
 python benchmarks/mutants.py --count 64 --seed 1     # needs the extra `test`
 
 Each mutant is one change in a copy of the project: another comparison, arithmetic or logical
-operator, number or truth value, or a statement left out. It is caught if a test of the short ring
-fails.
+operator, another number or truth value, or a removed statement. It is caught if a test of the short
+ring fails.
 """
 
 import argparse
@@ -165,7 +165,7 @@ def caught_by(mutant: Mutant, cache: str) -> str:
 
 
 def main() -> None:
-    """Prints a line for each mutant, and the number of caught ones."""
+    """Prints a line for each mutant, and the number of caught mutants."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)

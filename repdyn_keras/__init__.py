@@ -1,7 +1,7 @@
-"""How the representation in every layer of a network changes while it trains.
+"""Records and analyzes how the representation in every layer of a network changes during training.
 
-Public names are imported on first use, so that importing the package needs no backend. If Keras has
-not been given a backend and only one is installed, importing the package sets KERAS_BACKEND to it.
+Public names are imported on first use, so that importing the package needs no backend. If no Keras
+backend is configured and only one is installed, importing the package sets KERAS_BACKEND to it.
 """
 
 import sys
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _print_selected_backend() -> None:
-    """Prints once which backend was selected by the import of the package."""
+    """Prints once which backend the import of the package selected."""
     global _selected_backend
     if _selected_backend is not None:
         print(

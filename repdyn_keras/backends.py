@@ -1,4 +1,4 @@
-"""The backend of Keras, chosen before Keras is imported."""
+"""Selection of the Keras backend, before Keras is imported."""
 
 import json
 import os
@@ -10,15 +10,15 @@ from repdyn_keras.errors import EXTRAS, InputError, install_command, not_install
 
 BACKENDS = ("jax", "tensorflow", "torch")
 VARIABLE = "KERAS_BACKEND"
-# Keras's own default, even if it is not installed.
+# Keras's own default, which it uses even if it is not installed.
 KERAS_DEFAULT = "tensorflow"
 
 
 def use_backend(backend: str) -> None:
-    """Makes Keras use `backend`.
+    """Selects the backend that Keras will use.
 
     Raises:
-        InputError: it is not installed, or Keras is already imported with another one.
+        InputError: the backend is not installed, or Keras already runs on another one.
     """
     if "keras" in sys.modules:
         active = sys.modules["keras"].backend.backend()
@@ -40,7 +40,7 @@ def is_installed(package: str) -> bool:
     """Whether a package can be imported."""
     try:
         return find_spec(package) is not None
-    except ValueError:  # a module without a spec, as tests insert it
+    except ValueError:  # the module in `sys.modules` has no spec
         return False
 
 
@@ -65,7 +65,10 @@ def select_only_backend() -> str | None:
 
 
 def configured_backend() -> str | None:
-    """The backend in Keras's configuration file, which Keras itself writes with TensorFlow."""
+    """The backend named in Keras's configuration file; None if it names none.
+
+    Keras creates this file with its own default.
+    """
     home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
     try:
         settings = json.loads(Path(home, "keras.json").read_text(encoding="utf-8"))

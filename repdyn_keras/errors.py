@@ -1,7 +1,7 @@
 """Exceptions that end a command with one message.
 
 A message has the form "[Problem.] Expected Y. Received: X. [Remedy.]"; `tests/test_messages.py`
-holds it.
+checks it.
 """
 
 import difflib
@@ -9,20 +9,21 @@ from collections.abc import Iterable
 
 from repdyn_keras.text import quoted
 
-# The extras that install what the core does not, by package.
+# The extra that installs each optional package.
 EXTRAS = {
     "tensorflow": "tensorflow",
     "torch": "torch",
     "tensorflow_datasets": "tfds",
 }
-# Valid names in a message where none resembles the unknown one.
+# Number of valid names listed if none resembles the unknown one.
 MAX_LISTED = 8
 
 
 class InputError(ValueError):
-    """Input that cannot be used: what was expected, what was received, and how to mend it.
+    """Input that cannot be used.
 
-    The command line prints it as one message and exits with code 2.
+    The message says what was expected, what was received, and how to fix it. The command line
+    prints it and exits with code 2.
     """
 
 
@@ -31,14 +32,14 @@ class StorageError(Exception):
 
 
 class Diverged(ArithmeticError):
-    """A training whose loss or weights became non-finite."""
+    """The loss or the weights of a training became non-finite."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that a signal ended.
+    """A signal ended a run.
 
     Attributes:
-        signal: the signal's number.
+        signal: number of the signal.
     """
 
     def __init__(self, message: str, signal: int):
@@ -47,17 +48,17 @@ class Interrupted(KeyboardInterrupt):
 
 
 def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
-    """The valid names most similar to `name`; all of them (up to eight) where none is similar."""
-    # A longer name resembles none, and the comparison takes the product of the lengths.
+    """The valid names most similar to `name`; the first eight if none is similar."""
+    # The comparison takes time proportional to the product of the lengths.
     name = str(name)[:100]
     valid = list(valid)
-    by_fold: dict[str, str] = {}
+    by_lower_case: dict[str, str] = {}
     for candidate in valid:
-        by_fold.setdefault(candidate.lower(), candidate)
-    close = difflib.get_close_matches(name.lower(), by_fold, n=limit, cutoff=0.5)
-    inside = [key for key in by_fold if name and name.lower() in key]
-    found = list(dict.fromkeys([*close, *inside]))[:limit]
-    return [by_fold[key] for key in found] if found else valid[:MAX_LISTED]
+        by_lower_case.setdefault(candidate.lower(), candidate)
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=limit, cutoff=0.5)
+    containing = [key for key in by_lower_case if name and name.lower() in key]
+    matches = list(dict.fromkeys([*close, *containing]))[:limit]
+    return [by_lower_case[key] for key in matches] if matches else valid[:MAX_LISTED]
 
 
 def unknown(kind: str, name: object, valid: Iterable[str], hint: str = "") -> InputError:
@@ -73,12 +74,12 @@ def unknown(kind: str, name: object, valid: Iterable[str], hint: str = "") -> In
 
 
 def not_installed(module: str, extras: dict[str, str], purpose: str) -> InputError:
-    """The error for a package that is not installed: names the extra that installs it.
+    """The error for a package that is not installed, with the command that installs it.
 
     Args:
         module: the package.
-        extras: extras by package; a package that is not among them comes with the core.
-        purpose: what needs it.
+        extras: extras by package; other packages are installed by their own name.
+        purpose: what needs the package.
     """
     return InputError(
         f"Expected the package {module!r}, which {purpose} needs. Received: it is not installed. "

@@ -1,19 +1,19 @@
-"""Seeds of a run, derived from its two (`seed` and `data_seed`), and the random order of images."""
+"""Seeds derived from `seed` and `data_seed` of a run, and random orders of images."""
 
 import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
-# Offsets for what is drawn before a data set is used.
+# Offsets of the seeds of the split and the label noise.
 SPLIT, NOISE = 1, 2
-# Purposes of what is drawn from a data set, see `derived`.
+# Purposes of the seeds that `derived` returns.
 IMAGE_ORDER, PROBE_IMAGES, PLANES = 11, 12, 13
 EVALUATION_IMAGES, TEST_IMAGES = 21, 22
 
 
 def derived(seed: int, purpose: int) -> int:
-    """The seed of one purpose, one of the constants of this module."""
+    """The seed for one purpose, which is one of the constants of this module."""
     return seed * 100 + purpose
 
 
@@ -23,22 +23,27 @@ def legacy(seed: int) -> int:
 
 
 def initializer_seeds(seed: int) -> Iterator[int]:
-    """One seed for each initializer of a network, in the order of its layers."""
+    """An endless sequence of seeds, one for each initializer of a network."""
     return ((seed * 100_003 + count) % 2**31 for count in itertools.count())
 
 
 def epoch_generator(seed: int, *place: int) -> np.random.Generator:
-    """The generator of an epoch, or of a batch of it: `place` is (epoch,) or (epoch, batch)."""
+    """The random generator of an epoch or of one of its batches.
+
+    Args:
+        seed: the seed.
+        place: the epoch, optionally followed by the number of the batch.
+    """
     return np.random.default_rng([seed, *place])
 
 
 def epoch_seeds(seed: int, epoch: int) -> np.random.SeedSequence:
-    """The seeds of an epoch's random layers."""
+    """The seeds of the random layers in an epoch."""
     return np.random.SeedSequence([seed, epoch])
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A random order in which every contiguous part holds the classes in about their proportions.
+    """A random order in which every contiguous part has about the same shares of the classes.
 
     Each image gets the position (rank within its class + uniform) / size of its class.
 

@@ -1,4 +1,4 @@
-"""Values as text: sizes, shapes, durations, lists of names, and strings from outside."""
+"""Values as text: sizes, shapes, durations, lists of names, and untrusted strings."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 # Control characters, invisible and bidirectional marks, lone surrogates, unassigned code points,
 # line and paragraph separators.
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-# Characters of a value in a message.
+# Maximum number of characters of a value in a message.
 MAX_VALUE_LENGTH = 80
-# Names of a list in a message.
+# Maximum number of names of a list in a message.
 MAX_NAMES = 5
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -21,7 +21,7 @@ def format_bytes(size: int) -> str:
         '191.7 MB'
     """
     scale = 0
-    # Integers: a size computed from a configuration may exceed every float.
+    # Integers, since a size computed from a configuration may exceed the range of floats.
     while scale < len(BYTE_UNITS) - 1 and size >= 1000 ** (scale + 1):
         scale += 1
     if scale == 0:
@@ -55,7 +55,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_names(names: Iterable[object], limit: int = MAX_NAMES) -> str:
-    """Names separated by commas; only the first `limit` of a longer list, and how many follow.
+    """The first `limit` names, separated by commas, and the number of remaining names.
 
     Example:
         >>> format_names(["a", "b", "c"], limit=2)
@@ -67,24 +67,26 @@ def format_names(names: Iterable[object], limit: int = MAX_NAMES) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as Python writes it, with its middle left out where it is long."""
+    """The `repr` of a value; long ones are shortened in the middle."""
     try:
         return visible(repr(value), MAX_VALUE_LENGTH)
-    except ValueError:  # Python writes no number of more than 4300 digits
+    except ValueError:  # `repr` rejects integers of more than 4300 digits
         return "a number of thousands of digits"
     except RecursionError:
         return f"a deeply nested {type(value).__name__}"
 
 
 def visible(text: object, max_length: int | None = None) -> str:
-    """Text from outside on one line, without characters that a terminal acts on.
+    """Untrusted text on one line, without characters that a terminal interprets.
 
-    Control characters, line breaks and marks that reorder or hide characters become `\\x1b`, `\\n`
-    or `\\u202e`. `[red]` and `$x$` stay: whatever prints them must not interpret them.
+    Control characters, line breaks and marks that reorder or hide characters are escaped, as in
+    `\\x1b`, `\\n` or `\\u202e`. Markup such as `[red]` or `$x$` is unchanged, so callers have to
+    print the text literally.
 
     Args:
         text: a name, a title or a message.
-        max_length: characters to show, at least 3; a longer text loses its middle.
+        max_length: number of characters to show, at least 3; longer text is shortened in the
+            middle. None shows all of it.
     """
     text = str(text)
     if max_length is not None and len(text) > 2 * max_length:

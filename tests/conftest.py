@@ -1,4 +1,4 @@
-"""What all tests share: settings, the two rings, and the runs that many of them read."""
+"""Settings and fixtures of all tests, the two rings, and the runs that many tests read."""
 
 import importlib.util
 import os
@@ -12,18 +12,17 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-# What tests compare with is computed in float32 on a GPU too, and not in TF32.
+# Reference values are computed in float32, not in TF32, even on a GPU.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
-# OpenMP threads that wait sleep. By default they spin, and take the cores from the other workers
-# and the programs that they started; results are the same.
+# Waiting OpenMP threads sleep. By default they spin and slow down other workers and processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# With a limit to its size jax locks the cache, which several processes use at once.
+# With a size limit, jax would lock the cache, which several processes use at the same time.
 os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
-# The package that each extra brings.
+# The package that each extra installs.
 EXTRAS = {
     "hub": "keras_hub",
     "tensorflow": "tensorflow",
@@ -41,7 +40,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Ends at once without the backend; what jax compiles in one test is loaded in others."""
+    """Fails if the backend is not installed; caches what jax compiles."""
     backend = os.environ["KERAS_BACKEND"]
     if importlib.util.find_spec(backend) is None:
         extra = f": pip install -e '.[{backend}]'" if backend in EXTRAS else ""
@@ -53,7 +52,7 @@ def pytest_configure(config):
 
 
 def pytest_runtest_setup(item):
-    """Skips a test marked `needs(extra, ...)` where an extra is not installed."""
+    """Skips a test marked `needs(extra, ...)` if an extra is not installed."""
     wanted = {extra for mark in item.iter_markers("needs") for extra in mark.args}
     missing = sorted(e for e in wanted if importlib.util.find_spec(EXTRAS[e]) is None)
     if not missing:
@@ -65,19 +64,19 @@ def pytest_runtest_setup(item):
 
 
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
-    """Runs draw no pictures, which take most of a tiny run's time."""
+    """Disables figures, which take most of the time of a tiny run."""
     patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """No pictures in a test."""
+    """Disables figures in a test."""
     draw_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def without_pictures():
-    """No pictures in a module, runs of its own fixtures included."""
+    """Disables figures in a module, including its fixtures."""
     with pytest.MonkeyPatch.context() as patch:
         draw_nothing(patch)
         yield
@@ -85,7 +84,7 @@ def without_pictures():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, without_pictures):
-    """The short run of `helpers.SHORT`, which nothing interrupted."""
+    """The uninterrupted short run of `helpers.SHORT`."""
     from helpers import whole_run
 
     return whole_run(tmp_path_factory.mktemp("whole") / "run")
@@ -93,7 +92,7 @@ def whole(tmp_path_factory, without_pictures):
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """A real run of `repdyn run`, which no test changes."""
+    """A real run of `repdyn run`. Tests do not change it."""
     from helpers import finished_run
 
     return finished_run(tmp_path_factory.getbasetemp())
@@ -101,7 +100,7 @@ def tiny_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def repeated(tmp_path_factory):
-    """The tiny run once more, from its own `run.toml`."""
+    """The tiny run repeated from its `run.toml`."""
     from helpers import repeated_run
 
     return repeated_run(tmp_path_factory.getbasetemp())
@@ -109,7 +108,7 @@ def repeated(tmp_path_factory):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """An empty current folder that holds only `tiny.toml`."""
+    """The current folder, which contains only `tiny.toml`."""
     import tomli_w
     from helpers import TINY
 
@@ -128,7 +127,7 @@ def copy(tiny_run, tmp_path):
 
 @pytest.fixture(scope="module")
 def coarse_figures():
-    """Figures of few pixels, and none that is left open."""
+    """Figures with few pixels; fails if a figure is left open."""
     from matplotlib import pyplot
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,6 +1,6 @@
-"""What several test files use: tiny runs, commands, interrupted runs, and runs made up.
+"""Helpers of several test files: tiny runs, commands, interrupted runs, and simulated runs.
 
-Keras is imported in functions alone, so that tests that need none of it load none.
+Keras is imported only inside functions, so that tests without Keras do not load it.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ from repdyn_keras.records.atomic import LOCK
 
 BACKEND = os.environ["KERAS_BACKEND"]
 
-# --- one tiny run of the whole session ---------------------------------------------------------
+# --- one tiny run per session -----------------------------------------------------------------
 
 TINY = {
     "dataset": "synthetic",
@@ -55,7 +55,7 @@ LAYERS = ["stem", "stage1_block1", "stage2_block1", "pooled", "output"]
 
 @dataclass(frozen=True)
 class TinyRun:
-    """A finished run of the command line, and what it said."""
+    """A finished run of the command line, and its output."""
 
     folder: RunFolder
     exit_code: int
@@ -67,12 +67,12 @@ def command_run(base: Path, name: str, arguments: list[str]) -> TinyRun:
     """`repdyn` with these arguments, once for all processes of pytest-xdist."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
-    folder, said = base / name, base / f"{name}.json"
+    folder, printed = base / name, base / f"{name}.json"
     with FileLock(base / f"{name}.lock"):
-        if not said.exists():
+        if not printed.exists():
             result = CliRunner().invoke(app, [*arguments, "--out", str(folder)])
-            said.write_text(json.dumps([result.exit_code, result.stdout, result.stderr]))
-    return TinyRun(RunFolder(folder), *json.loads(said.read_text()))
+            printed.write_text(json.dumps([result.exit_code, result.stdout, result.stderr]))
+    return TinyRun(RunFolder(folder), *json.loads(printed.read_text()))
 
 
 def finished_run(base: Path) -> TinyRun:
@@ -83,7 +83,7 @@ def finished_run(base: Path) -> TinyRun:
 
 
 def repeated_run(base: Path) -> TinyRun:
-    """The tiny run once more, from its own `run.toml`, without pictures: they take long."""
+    """The tiny run repeated from its `run.toml`, without figures, which take long."""
     config_file = finished_run(base).folder.config_file
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
@@ -97,19 +97,19 @@ COMMANDS = ("run", "analyze", "record", "compare", "report", "layers", "doctor")
 
 
 def repdyn(*arguments):
-    """The command in this process, with its exit code, stdout and stderr."""
+    """Runs the command in this process; returns its exit code, stdout and stderr."""
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def process(*arguments, cwd=None, before: str = ""):
-    """The command in a process of its own."""
+    """Runs the command in a separate process."""
     code = f"{before}\nfrom repdyn_keras.cli import main; main()"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every path below a folder but locks, with the bytes of what is a file."""
+    """Every path below a folder except locks, with the bytes of files."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
@@ -118,12 +118,12 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def files_below(folder: Path) -> list[str]:
-    """The files below a folder, without those of a lock."""
+    """The files below a folder, except those of a lock."""
     return [name for name, held in contents(folder).items() if held is not None]
 
 
-def assert_refused(result, words):
-    """One message, no traceback, exit code 2."""
+def assert_rejected(result, words):
+    """Checks that a command failed with one message, no traceback and exit code 2."""
     code = result.exit_code if hasattr(result, "exit_code") else result.returncode
     assert code == 2, result.stdout + result.stderr
     assert result.stderr.startswith("repdyn: error: ")
@@ -135,10 +135,10 @@ def assert_refused(result, words):
 
 
 def assert_input_error(case, pattern: str, call, *given, **more) -> str:
-    """A call raises an InputError whose message holds the pattern; returns the message.
+    """Checks that a call raises InputError with a message that matches; returns the message.
 
     Args:
-        case: names the call where the assertion fails.
+        case: name of the call, for the assertion message.
     """
     try:
         call(*given, **more)
@@ -146,11 +146,11 @@ def assert_input_error(case, pattern: str, call, *given, **more) -> str:
         message = str(error)
         assert re.search(pattern, message), f"{case}: {pattern!r} is not in {message!r}"
         return message
-    pytest.fail(f"{case}: was not refused")
+    pytest.fail(f"{case}: was not rejected")
 
 
 def small_model():
-    """Three layers of zeros."""
+    """A model with three layers of zeros."""
     import keras
 
     layers = [
@@ -160,13 +160,13 @@ def small_model():
     return keras.Sequential([keras.Input((2,)), *layers], name="mine")
 
 
-# --- fingerprints, independently of the package ---------------------------------------------------
+# --- fingerprints, computed independently of the package ------------------------------------------
 
 
 def fingerprint_float64(x, batch: int):
     """Fingerprint of features (n, ...) and their three norms, summed over batches, in float64.
 
-    Source: Nguyen et al. 2021 (arXiv 2010.15327), eq. 3, of features that are centred first.
+    Source: Nguyen et al. 2021 (arXiv 2010.15327), eq. 3; the features are centred first.
     """
     x = np.asarray(x, np.float64).reshape(len(x), -1)
     vectors, norms = [], np.zeros(3)
@@ -184,13 +184,13 @@ def fingerprint_float64(x, batch: int):
 
 
 def assert_fingerprint(found, x, batch: int, case="") -> None:
-    """A stored fingerprint is that of features in float64, to the accuracy of float32."""
+    """Checks that a stored fingerprint equals that in float64, up to float32 accuracy."""
     expected = fingerprint_float64(x, batch)[0]
     error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
     assert error <= 1e-5, (case, error)
 
 
-# --- a run that ends before its time ------------------------------------------------------------
+# --- interrupted runs ---------------------------------------------------------------------------
 
 MODEL = "helpers:network"
 SHORT = {
@@ -231,7 +231,7 @@ def network(image_shape, n_classes):
 
 
 def from_file(path: Path):
-    """The module in a file that no package holds."""
+    """Imports the module of a file outside of any package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -243,24 +243,24 @@ differences = from_file(FAULTS / "kill.py").differences
 
 
 class Killed(RuntimeError):
-    """What ends a run in these tests."""
+    """Interrupts a run in these tests."""
 
 
 class Calls(Watcher):
-    """Calls a function when a run tells of an event.
+    """A watcher that calls a function at an event.
 
     Args:
-        name: the method of `Watcher` that tells of it.
-        first: the first of its arguments, such as an epoch.
-        call: is called without arguments.
+        name: the method of `Watcher` for the event.
+        first: its first argument, such as an epoch.
+        call: the function, called without arguments.
     """
 
     def __init__(self, name: str, first, call):
-        def told(given, *rest):
+        def method(given, *rest):
             if given == first:
                 call()
 
-        setattr(self, name, told)
+        setattr(self, name, method)
 
 
 def kill() -> None:
@@ -268,7 +268,7 @@ def kill() -> None:
 
 
 def run(*given, **more):
-    """`repdyn_keras.run` with names of layers counted from the start, as in a new process."""
+    """`repdyn_keras.run` with automatic layer names that start again, as in a new process."""
     import keras
 
     keras.utils.clear_session()
@@ -276,16 +276,16 @@ def run(*given, **more):
 
 
 def whole_run(folder: Path, **changed) -> RunFolder:
-    """A run that is never interrupted."""
+    """An uninterrupted run."""
     return run({**SHORT, **changed}, out=folder).folder
 
 
 def resumed(folder: Path, **given) -> RunFolder:
-    """The run in a folder, at its end."""
+    """Resumes the run in a folder until its end."""
     return run({"model": MODEL, **given}, out=folder, resume=True).folder
 
 
-# --- a folder of records that no training made ---------------------------------------------------
+# --- folders with simulated records --------------------------------------------------------------
 
 WRITTEN_EPOCHS = (0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32)
 WRITTEN_LAYERS = ("stem", "stage1_block1", "stage1_block2", "stage2_block1", "pooled", "output")
@@ -295,7 +295,7 @@ ACCURACY = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.996, 0.9, 0.999, 1.0, 0.995)
 
 
 def features(layers=WRITTEN_LAYERS, epochs=WRITTEN_EPOCHS, seed=0):
-    """(epoch, layer, n, d) float32: every layer turns from one state to another at its own time."""
+    """(epoch, layer, n, d) float32: each layer turns from one state to another at another time."""
     rng = np.random.default_rng(seed)
     u = np.log2(1 + np.array(epochs))
     parts = rng.normal(size=(len(layers), 3, N, 10))
@@ -308,7 +308,7 @@ def features(layers=WRITTEN_LAYERS, epochs=WRITTEN_EPOCHS, seed=0):
 
 
 def region_maps(count, epochs=WRITTEN_EPOCHS, seed=1):
-    """(epoch, layer, plane, row, column) uint8, of which neighbouring epochs share most points."""
+    """(epoch, layer, plane, row, column) uint8; most points agree between neighbouring epochs."""
     rng = np.random.default_rng(seed)
     shape = (count, PLANES, GRID, GRID)
     maps = [rng.integers(0, CLASSES, size=shape)]
@@ -319,7 +319,7 @@ def region_maps(count, epochs=WRITTEN_EPOCHS, seed=1):
 
 
 def accuracies(count, epochs=WRITTEN_EPOCHS, seed=2):
-    """(epoch, layer, subset) with the output's accuracies on the given labels as in ACCURACY."""
+    """(epoch, layer, subset); the output has the accuracies ACCURACY on the given labels."""
     found = np.random.default_rng(seed).uniform(size=(len(epochs), count, len(SUBSETS)))
     found[:, -1, 0] = ACCURACY[: len(epochs)]
     return found
@@ -328,9 +328,9 @@ def accuracies(count, epochs=WRITTEN_EPOCHS, seed=2):
 def write_run(
     path, layers=WRITTEN_LAYERS, epochs=WRITTEN_EPOCHS, *, labels=True, planes=True, bad=(), seed=0
 ):
-    """A folder such as the recorder leaves.
+    """Writes a folder like that of the recorder.
 
-    `bad` holds (epoch, layer, "dead" or "not finite"): what the layer is at that epoch.
+    `bad` lists (epoch, layer, "dead" or "not finite").
     """
     folder = RunFolder(path)
     variables = {
@@ -409,7 +409,7 @@ def write_run(
     return folder
 
 
-# --- a Dataset that no run made ------------------------------------------------------------------
+# --- simulated Datasets --------------------------------------------------------------------------
 
 DRAWN_EPOCHS = (
     0,
@@ -457,7 +457,7 @@ def fake_dynamics(
     planes=4,
     grid=24,
 ):
-    """A Dataset such as a run leaves: features that drift with two turns, regions that move."""
+    """A Dataset like that of a run, with drifting features and moving regions."""
     rng = np.random.default_rng(0)
     epochs = np.array(epochs)
     depth = np.linspace(0, 1, len(layers))
@@ -525,7 +525,7 @@ def fake_dynamics(
 
 
 def fake_regions(rng, depth, rise, classes, planes, grid):
-    """Nearest of centres that walk from one place to another; the corners' classes come home."""
+    """Region maps of the nearest of several moving centres."""
     row, column = np.meshgrid(np.arange(grid), np.arange(grid), indexing="ij")
     third = rng.uniform(0.2, 0.8, planes) * grid
     low, high = 2.0, grid - 3.0
@@ -546,7 +546,7 @@ def fake_regions(rng, depth, rise, classes, planes, grid):
 
 
 def fake_digits(rng, label, channels, side=8):
-    """A ring or two of ink a class, standardized."""
+    """Standardized images with one or two rings per class."""
     y, x = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side), indexing="ij")
     turn = label[..., None, None] * 0.6
     ink = np.cos(4 * np.hypot(x + 0.4 * np.cos(turn), y + 0.4 * np.sin(turn)) - turn)
@@ -555,7 +555,7 @@ def fake_digits(rng, label, channels, side=8):
 
 
 def words_in(figure) -> str:
-    """All that is written in a figure."""
+    """All texts in a figure."""
     from matplotlib.text import Text
 
     return " ".join(text.get_text() for text in figure.findobj(Text))

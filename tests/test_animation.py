@@ -33,7 +33,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def clip(small, coarse_figures, tmp_path_factory):
-    """The file of two layers on plane 1, a quarter of a second a frame, and its scene."""
+    """A file of two layers on plane 1 with a quarter of a second per frame, and its scene."""
     path = tmp_path_factory.mktemp("clip") / "r.gif"
     assert animate_regions(small, SHOWN, 1, path, seconds_per_frame=0.25) == path
     return path, scene_of(small, SHOWN, 1)
@@ -57,7 +57,7 @@ def scene_of(dynamics, layers, plane=0):
 
 
 def cells(scene, layer, frames):
-    """(frame, row, column, 3) colours at the middles of a map's cells."""
+    """(frame, row, column, 3) colours at the centres of a map's cells."""
     box = scene.images[layer].axes.get_window_extent()
     rows, columns = scene.maps.shape[2:]
     x = (box.x0 + (np.arange(columns) + 0.5) / columns * box.width).astype(int)
@@ -79,7 +79,7 @@ def test_every_recorded_epoch_is_a_frame_of_its_maps(small, clip):
         assert np.mean(error < 0.005, (0, 2)).max() == 1
 
 
-def test_one_palette_serves_all_frames_and_what_does_not_change_does_not_flicker(small, clip):
+def test_all_frames_share_one_palette_and_unchanged_pixels_do_not_flicker(small, clip):
     path, scene = clip
     frames, _, _ = decoded(path)
     colors = {tuple(color) for color in np.unique(frames.reshape(-1, 3), axis=0).tolist()}
@@ -89,18 +89,18 @@ def test_one_palette_serves_all_frames_and_what_does_not_change_does_not_flicker
     changed = (frames != frames[0]).any((0, 3))
     box = scene.images[0].axes.get_window_extent()
     height = frames.shape[1]
-    assert not changed[:, : int(box.x0) - 8].any(), "the images and the legend stand still"
+    assert not changed[:, : int(box.x0) - 8].any(), "the images and the legend do not change"
     assert changed[height - int(box.y1) : height - int(box.y0)].any()
 
 
-def test_the_dataset_is_left_alone_and_the_bytes_are_the_same_again(small, clip, tmp_path):
+def test_the_dataset_is_unchanged_and_the_file_is_reproducible(small, clip, tmp_path):
     before = small.copy(deep=True)
     again = animate_regions(small, SHOWN, 1, tmp_path / "b.gif", 0.25)
     assert again.read_bytes() == clip[0].read_bytes()
     xr.testing.assert_identical(small, before)
 
 
-def test_the_epoch_the_bar_and_perfect_fit_follow_the_frames(small):
+def test_epoch_progress_bar_and_perfect_fit_follow_the_frames(small):
     for fit, shown in ((57.0, True), (np.nan, False), (500.0, False)):
         scene = scene_of(small.assign_attrs(perfect_fit_epoch=fit), ["output"])
         marks = [line for line in scene.now.axes.lines if line.get_marker() == "v"]
@@ -114,7 +114,7 @@ def test_the_epoch_the_bar_and_perfect_fit_follow_the_frames(small):
     assert scene.counter.get_fontsize() > style.TITLE
 
 
-def test_discs_stand_as_in_the_picture_and_names_are_drawn(small):
+def test_discs_have_the_positions_of_the_figure_and_names_are_drawn(small):
     names = [f"$kind_{index}" for index in range(10)]
     one, many = scene_of(small, ["output"]), scene_of(small.assign_attrs(class_names=names), LAYERS)
     for scene in (one, many):
@@ -157,7 +157,7 @@ def test_few_epochs_and_many_layers_and_classes_fit(tmp_path):
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def test_what_cannot_be_drawn_is_refused_and_nothing_written(small, tmp_path, monkeypatch):
+def test_invalid_arguments_are_rejected_and_nothing_is_written(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bare = small.drop_vars("regions")
     assert_input_error("no regions", "planes were recorded", animate_regions, bare)
@@ -184,7 +184,7 @@ def test_what_cannot_be_drawn_is_refused_and_nothing_written(small, tmp_path, mo
     assert (tmp_path / "r.gif").read_bytes() == b"old"
 
 
-def test_a_palette_keeps_the_exact_colours_and_comes_near_the_others(tmp_path):
+def test_a_palette_keeps_exact_colours_and_approximates_the_others(tmp_path):
     sample = np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype(np.uint8)
     exact = np.array([[1, 2, 3], [200, 10, 7], [1, 2, 3]], np.uint8)
     palette = common_palette([sample], exact)

@@ -1,4 +1,4 @@
-"""Models of other people: whatever Keras can train is recorded."""
+"""Recording of arbitrary Keras models."""
 
 from collections import OrderedDict
 
@@ -36,21 +36,21 @@ def crossentropy():
 
 
 def recorded(folder, model, x, y=None, **options):
-    """The recorder and the record of the model as it is, as epoch 0."""
+    """Records the current state of the model as epoch 0; returns recorder and record."""
     recorder = RepresentationRecorder(folder, x, y, **{**SETTINGS, **options})
     recorder.record(model, 0)
     return recorder, recorder.folder.record(0)
 
 
 def built(folder, model, x, y=None, **options):
-    """A recorder that is ready for the model, and has recorded nothing."""
+    """A recorder that is built for the model and has recorded nothing."""
     recorder = RepresentationRecorder(folder, x, y, **{**SETTINGS, **options})
     recorder.build(model)
     return recorder
 
 
 def check_against_features(recorder, record, tensors, *, deep=False):
-    """The stored fingerprints are those of the model's tensors, computed apart in float64."""
+    """Checks stored fingerprints against the model's tensors, computed in float64."""
     x, batch = recorder.settings.evaluation.x, recorder.settings.evaluation.batch
     together = keras.Model(recorder._recorded.model.inputs[0], list(tensors.values()))
     found = together.predict(x, verbose=0) if deep else together(x, training=False)
@@ -61,7 +61,7 @@ def check_against_features(recorder, record, tensors, *, deep=False):
 
 
 def about_the_same(stored, features, batch, name):
-    """Of a deep network, whose rounding errors grow from layer to layer."""
+    """Checks approximate equality, since rounding errors grow from layer to layer."""
     wanted = fingerprint_float64(features, batch)[0]
     cosine = stored @ wanted / np.linalg.norm(stored) / np.linalg.norm(wanted)
     assert cosine == pytest.approx(1, abs=1e-4), name
@@ -76,7 +76,8 @@ APPLICATIONS = {
 }
 
 
-# jax compiles each of the others for ten to twenty seconds; their layers are those of any backend.
+# jax compiles each of the other models for ten to twenty seconds; the layers are the same on all
+# backends.
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["MobileNetV3Small"] if BACKEND == "jax" else APPLICATIONS)
 def test_keras_applications(name, tmp_path):
@@ -86,7 +87,7 @@ def test_keras_applications(name, tmp_path):
     model = build(weights=None, input_shape=(32, 32, 3), classes=4)
     x, y = pictures(8)
     before = weights_of(model)
-    # Where models are compiled, which takes minutes, all passes are for one of them.
+    # On jax, compiling all passes takes minutes and is done for one model only.
     whole = BACKEND == "torch" or name == "MobileNetV3Small"
     recorder, record = recorded(tmp_path, model, 127 * (x + 1), y if whole else None)
     chosen = record["layer"].values.tolist()
@@ -136,7 +137,7 @@ def test_one_of_two_outputs_is_recorded_by_its_name(tmp_path, capsys):
 
 
 def headed(*behind, ordered=None):
-    """A model of 8 numbers that ends in these layers, behind one hidden layer."""
+    """A model with 8 inputs, one hidden layer, and these layers at its end."""
     images = keras.Input((8,))
     init = keras.initializers.GlorotUniform(seed=1)
     z = layers.Dense(4, kernel_initializer=init, name="hidden")(images)
@@ -152,7 +153,7 @@ def unit(activation=None):
     return layers.Dense(1, activation=activation, kernel_initializer=init, name="unit")
 
 
-def test_an_output_is_known_by_its_key_its_classes_and_its_activation():
+def test_find_head_by_key_with_classes_and_activation():
     model = two_headed()
     assert find_head(model, "a") == find_head(model, "parity")
     assert find_head(model, "parity").tensor is model.get_layer("parity").output
@@ -184,7 +185,7 @@ def test_an_output_is_known_by_its_key_its_classes_and_its_activation():
     assert (nested.classes, nested.activation, nested.is_single) == (2, "tanh", False)
 
 
-def test_a_single_unit_tells_two_classes_apart(tmp_path, capsys):
+def test_a_single_unit_is_recorded_as_two_classes(tmp_path, capsys):
     model = headed(unit("sigmoid"))
     x, y = pictures(32, (8,), classes=2)
     recorder, record = recorded(tmp_path, model, x, y, planes=0, layers=["hidden"])
@@ -195,7 +196,7 @@ def test_a_single_unit_tells_two_classes_apart(tmp_path, capsys):
     assert "class 1 above 0.5" in capsys.readouterr().out
 
 
-def test_labels_that_an_output_cannot_have_are_refused(tmp_path):
+def test_labels_that_do_not_fit_the_output_are_rejected(tmp_path):
     images = keras.Input((8,))
     rows = layers.Reshape((2, 2), name="rows")(layers.Dense(4, name="hidden")(images))
     x, y = pictures(32, (8,), classes=2)
@@ -203,18 +204,18 @@ def test_labels_that_an_output_cannot_have_are_refused(tmp_path):
         (headed(unit("relu")), "probability or a logit. Received: 'unit' .* 'relu'.*the labels"),
         (
             keras.Model(images, rows),
-            "number for each class.*'rows' of shape 2 x 2.*Leave out the labels",
+            "number per class.*'rows' of shape 2 x 2.*Leave out the labels",
         ),
     ]:
         assert_input_error(message, message, built, tmp_path, model, x, y)
         assert built(tmp_path, model, x).build(model).names == ["hidden", "output"]
 
 
-# --- words ------------------------------------------------------------------------------------
+# --- embeddings -------------------------------------------------------------------------------
 
 
-class Looked(layers.Layer):
-    """A layer of one's own that looks words up."""
+class LookupLayer(layers.Layer):
+    """A custom layer that contains an Embedding."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -224,7 +225,7 @@ class Looked(layers.Layer):
         return self.words(x)
 
 
-def test_words_are_known_wherever_they_are_looked_up():
+def test_models_with_embeddings_have_no_continuous_input():
     def embedding(width=4):
         return layers.Embedding(50, width, embeddings_initializer="zeros")
 
@@ -238,7 +239,7 @@ def test_words_are_known_wherever_they_are_looked_up():
     nested = keras.Sequential([keras.Input((6,)), embedding(), layers.Flatten()])
     for case, made, expected in [
         ("direct", embedding(), False),
-        ("layer", Looked(), False),
+        ("layer", LookupLayer(), False),
         ("nested", nested, False),
         ("reshaped", lambda z: embedding()(layers.Reshape((6,))(z)), False),
         ("beside", lambda z: embedding()(dense(6)(z)), True),
@@ -277,7 +278,7 @@ def test_a_text_classifier_is_recorded_without_planes(tmp_path, dtype):
     assert "regions" not in open_run(tmp_path).dynamics
 
 
-def test_a_text_classifier_has_no_planes_says_so_once_and_cannot_be_flattened(tmp_path, capsys):
+def test_a_text_classifier_reports_missing_planes_once_and_cannot_be_flattened(tmp_path, capsys):
     model = text_classifier()
     recorder = built(tmp_path / "mean", model, TEXTS, KINDS, layers=["words"])
     for _ in range(2):
@@ -291,7 +292,7 @@ def test_a_text_classifier_has_no_planes_says_so_once_and_cannot_be_flattened(tm
 
 
 @pytest.mark.long
-def test_images_of_any_size_have_regions(tmp_path):
+def test_models_for_images_of_any_size_have_regions(tmp_path):
     images = keras.Input((None, None, 3))
     z = layers.Conv2D(4, 3, name="early")(images)
     z = layers.GlobalAveragePooling2D(name="pooled")(z)
@@ -314,13 +315,13 @@ def test_additions_are_recorded_however_they_are_written(tmp_path):
     names = record["layer"].values.tolist()
     assert len(names) == 4
     tensors = recordable_layers(model)
-    # Additions of a constant are none of two tensors.
+    # Additions of a constant have only one tensor.
     assert len(tensors) == 7
     check_against_features(recorder, record, {name: tensors[name] for name in names[:-1]})
 
 
 def test_convolutions_of_small_images_are_recorded_as_they_are(tmp_path):
-    """Of at most 2 x 2 points; those with dilation or groups are not rewritten."""
+    """For images of at most 2 x 2; convolutions with dilation or groups are not rewritten."""
     images = keras.Input((2, 2, 4))
     z = layers.Conv2D(4, 3, padding="same", activation="tanh", name="same")(images)
     z = layers.Conv2D(4, 3, padding="same", dilation_rate=2, name="dilated")(z)
@@ -356,7 +357,7 @@ def fine_tuned(trainable, **call):
     return keras.Model(images, layers.Dense(4, kernel_initializer=init, name="head")(z)), body
 
 
-def test_layers_inside_a_nested_model_are_recorded_by_their_whole_names(tmp_path):
+def test_layers_inside_a_nested_model_are_recorded_by_their_full_names(tmp_path):
     model, body = fine_tuned(False, training=False)
     recorder, record = recorded(tmp_path, model, pictures(32, (8, 8, 1))[0])
     names = [f"block{i}" for i in range(3)]
@@ -365,7 +366,7 @@ def test_layers_inside_a_nested_model_are_recorded_by_their_whole_names(tmp_path
     for name, features in zip(names, inner(recorder.settings.evaluation.x), strict=True):
         stored = record["fingerprint"].sel(layer=f"backbone/{name}").values
         assert_fingerprint(stored, keras.ops.convert_to_numpy(features), 8, name)
-    # Nothing was left behind in the model: a layer with a second node would refuse this.
+    # The model is unchanged: a layer with a second node would be rejected.
     assert body.get_layer("block1").output is not None
     assert model.get_layer("backbone").output.shape == (None, 6)
 
@@ -392,14 +393,14 @@ def test_layers_of_models_nested_twice_and_of_nested_sequentials():
         np.testing.assert_allclose(*pair, rtol=1e-5, atol=1e-6)
 
 
-class OwnCall(keras.Model):
-    """A functional model that computes something else than its graph."""
+class OverriddenCall(keras.Model):
+    """A functional model whose `call` differs from its graph."""
 
     def call(self, x):
         return super().call(x * 0)
 
 
-def test_the_end_of_a_nested_model_is_a_layer_where_it_is_not_the_output():
+def test_the_last_layer_of_a_nested_model_is_recorded_unless_it_is_the_output():
     images = keras.Input((8, 8, 1))
     names = recordable_layers(keras.Model(images, backbone()(layers.Identity()(images))))
     assert "backbone/block2" in names
@@ -409,9 +410,11 @@ def test_the_end_of_a_nested_model_is_a_layer_where_it_is_not_the_output():
     model = keras.Model(images, {"x": layers.Dense(4, name="head")(z), "y": z})
     assert {"backbone/last", "backbone"} <= set(recordable_layers(model, find_head(model, "x")))
     assert "backbone/last" not in recordable_layers(model, find_head(model, "y"))
-    # A call of its own hides a nested model's graph.
+    # If a nested model overrides `call`, its inner layers are not accessible.
     images, outer = keras.Input((8,)), keras.Input((8,))
-    hidden = OwnCall(images, layers.Dense(4)(layers.Dense(5, name="deep")(images)), name="own")
+    hidden = OverriddenCall(
+        images, layers.Dense(4)(layers.Dense(5, name="deep")(images)), name="own"
+    )
     z = layers.Dense(6, name="outside")(hidden(outer))
     assert list(recordable_layers(keras.Model(outer, layers.Dense(4)(z)))) == ["own", "outside"]
 
@@ -419,8 +422,8 @@ def test_the_end_of_a_nested_model_is_a_layer_where_it_is_not_the_output():
 # --- batch statistics and fine-tuning -----------------------------------------------------------
 
 
-class Still(layers.Layer):
-    """A layer whose own BatchNormalization never learns moments, although it is trainable."""
+class FrozenNorm(layers.Layer):
+    """A layer whose BatchNormalization is trainable but always runs in inference mode."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -436,12 +439,12 @@ def means_of(norms):
 
 @pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("call", [{}, pytest.param({"training": False}, marks=pytest.mark.long)])
-def test_batch_statistics_are_of_the_norms_that_a_training_step_updates(tmp_path, call, trained):
-    """Of a step in training mode; in the long ring, of a real one."""
+def test_batch_statistics_include_the_norms_that_a_training_step_updates(tmp_path, call, trained):
+    """Compared with a step in training mode; in the long ring, with a real training step."""
     x, y = pictures(32, (8, 8, 1))
     for trainable in (True, False):
         body, _ = fine_tuned(trainable, **call)
-        z = layers.BatchNormalization(momentum=1.0)(Still()(body.outputs[0]))
+        z = layers.BatchNormalization(momentum=1.0)(FrozenNorm()(body.outputs[0]))
         still = keras.Model(body.inputs[0], layers.Dense(4)(z))
         for model in (body, still):
             before = weights_of(model)
@@ -464,7 +467,7 @@ def test_batch_statistics_are_of_the_norms_that_a_training_step_updates(tmp_path
                 assert ("accuracy_training" in variables) == bool(moved)
 
 
-# --- how the data comes -------------------------------------------------------------------------
+# --- forms of data ------------------------------------------------------------------------------
 
 
 def as_tf_data(x, y):
@@ -481,8 +484,8 @@ def as_loader(x, y):
     return torch.utils.data.DataLoader(pairs, batch_size=8, shuffle=True)
 
 
-class Parts(keras.utils.PyDataset):
-    """Batches of eight, in their order."""
+class BatchDataset(keras.utils.PyDataset):
+    """Batches of eight in a fixed order."""
 
     def __init__(self, x, y):
         super().__init__()
@@ -502,11 +505,11 @@ class Parts(keras.utils.PyDataset):
     [
         pytest.param(as_tf_data, 1, marks=pytest.mark.needs("tensorflow")),
         pytest.param(as_loader, 1, marks=pytest.mark.needs("torch")),
-        (Parts, 1),
+        (BatchDataset, 1),
         (None, 3),
     ],
 )
-def test_recording_leaves_the_training_alone_however_the_data_comes(tmp_path, form, steps):
+def test_recording_does_not_change_the_training_for_any_form_of_data(tmp_path, form, steps):
     """With a frozen backbone, and with several steps in one call."""
     if steps > 1 and BACKEND == "torch":
         pytest.skip("Keras runs one step at a time on torch")
@@ -530,7 +533,7 @@ def test_recording_leaves_the_training_alone_however_the_data_comes(tmp_path, fo
 @pytest.mark.long
 def test_one_of_two_outputs_is_recorded_while_both_are_trained(tmp_path):
     x, y = pictures(32, (8, 8, 1))
-    parts, weights = Parts(x, {"b": y, "a": y % 2}), []
+    parts, weights = BatchDataset(x, {"b": y, "a": y % 2}), []
     recorder = RepresentationRecorder(tmp_path, x, y, output="digit", **SETTINGS | {"planes": 0})
     for callbacks in ([], [recorder]):
         keras.utils.set_random_seed(2)
@@ -551,7 +554,7 @@ def test_one_of_two_outputs_is_recorded_while_both_are_trained(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.needs("hub")
-def test_the_backbones_of_keras_hub_are_recorded_by_their_names(tmp_path):
+def test_keras_hub_backbones_are_recorded_by_layer_name(tmp_path):
     import keras_hub as hub
 
     small = hub.models.ResNetBackbone(
@@ -567,7 +570,7 @@ def test_the_backbones_of_keras_hub_are_recorded_by_their_names(tmp_path):
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
     tiny = hub.models.ViTBackbone(image_shape=(16, 16, 3), patch_size=(4, 4), **sizes)
     x, y = pictures(16, (16, 16, 3))
-    # The blocks of a ViT lie inside one composite layer, where nobody can reach them.
+    # The blocks of a ViT are inside one composite layer and not accessible.
     for model, names in [
         (hub.models.ImageClassifier(backbone=small, num_classes=4),
          [f"{small.name}/stack{i}_block0_out" for i in range(3)]),

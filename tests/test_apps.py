@@ -1,4 +1,4 @@
-"""The programs of `apps/` that train: what they print is what they promise."""
+"""The programs of `apps/` that train: their output."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.long
 APPS = Path(__file__).parents[1] / "apps"
 
 
-def printed(name, out) -> str:
-    """What a program prints, which then refuses the folder that it made."""
+def output_of(name, out) -> str:
+    """The output of a program; a second run with the same folder is rejected."""
     command = [sys.executable, str(APPS / name), "--out", str(out)]
     done, again = (
         subprocess.run(command, capture_output=True, text=True, timeout=500) for _ in range(2)
@@ -26,8 +26,8 @@ def printed(name, out) -> str:
 
 
 @pytest.mark.one_backend
-def test_fine_tuning_leaves_frozen_layers_alone_and_moves_deep_ones(tmp_path):
-    lines = printed("finetune_with_recorder.py", tmp_path / "out").splitlines()
+def test_fine_tuning_changes_deep_layers_but_not_frozen_ones(tmp_path):
+    lines = output_of("finetune_with_recorder.py", tmp_path / "out").splitlines()
     rows = [line.split() for line in lines]
     table = {row[0]: [float(v) for v in row[1:]] for row in rows if len(row) == 5 and "." in row[1]}
     body = ["body/stem", "body/block1", "body/block2", "body/block3", "body"]
@@ -39,7 +39,7 @@ def test_fine_tuning_leaves_frozen_layers_alone_and_moves_deep_ones(tmp_path):
     assert (tmp_path / "out" / "cka.png").is_file()
 
 
-def test_records_of_checkpoints_are_those_of_the_callback(tmp_path):
-    out = printed("from_checkpoints.py", tmp_path / "out")
+def test_records_of_checkpoints_equal_those_of_the_callback(tmp_path):
+    out = output_of("from_checkpoints.py", tmp_path / "out")
     assert out.count(": identical") == 9 and "DIFFERENT" not in out
     assert open_run(tmp_path / "out" / "after").epochs == list(range(9))

@@ -33,7 +33,7 @@ def model() -> keras.Model:
 def train(folder, backup, order, *, end=None, epochs=EPOCHS, every=1, seed=None) -> RunFolder:
     """One `fit`, which an exception ends in the epoch `end`.
 
-    `seed` is that of the order of the images; without one they are not shuffled.
+    `seed` is the seed of the order of the images; without a seed they are not shuffled.
     """
     x = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
     recorder = RepresentationRecorder(
@@ -81,7 +81,7 @@ MORE = [
 
 
 @pytest.mark.parametrize("moments", [MOMENTS, pytest.param(MORE, marks=pytest.mark.long)])
-def test_no_record_is_lost_or_made_twice(whole, tmp_path, moments):
+def test_no_record_is_lost_or_written_twice(whole, tmp_path, moments):
     for number, (epoch, order) in enumerate(moments):
         place = tmp_path / f"run{number}", tmp_path / f"backup{number}"
         folder = train(*place, order, end=epoch)
@@ -93,7 +93,7 @@ def test_no_record_is_lost_or_made_twice(whole, tmp_path, moments):
         for each in whole.epochs():
             assert folder.record(each).identical(whole.record(each)), (epoch, order, each)
         kept = {e: folder.record_file(e).read_bytes() for e in before}
-        assert kept == before, f"no record is made again: {epoch}, {order}"
+        assert kept == before, f"no record is written again: {epoch}, {order}"
         assert not folder.set_aside_folder.exists()
 
 
@@ -115,7 +115,7 @@ def test_a_record_with_other_weights_than_the_resumed_training_is_set_aside(tmp_
     folder = train(tmp_path / "run", tmp_path / "backup", order, end=2, seed=1)
     before = records_of(folder)
     assert list(before) == [0, 1, 2]
-    with pytest.raises(InputError, match="records another training: its weights at epoch 1"):
+    with pytest.raises(InputError, match="belongs to another training: its weights at epoch 1"):
         train(tmp_path / "run", tmp_path / "other", (RECORDER, BACKUP), seed=2)
     assert records_of(folder) == before
 
@@ -125,7 +125,10 @@ def test_a_record_with_other_weights_than_the_resumed_training_is_set_aside(tmp_
     assert [after[epoch] == before[epoch] for epoch in (0, 1, 2)] == [True, True, False]
     assert files_below(folder.set_aside_folder) == ["epoch-000002.nc"]
     assert (folder.set_aside_folder / "epoch-000002.nc").read_bytes() == before[2]
-    said = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "before the training was restored at epoch 1" in said
+    message = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert (
+        "epoch 2 was recorded with other weights before the training was restored at epoch 1"
+        in message
+    )
     names = folder.checksums.read()[0]
     assert [name for name in names if folder.checksums.problem_of(name)] == []

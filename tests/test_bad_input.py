@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from helpers import BACKEND, assert_refused, contents, repdyn, small_model, write_run
+from helpers import BACKEND, assert_rejected, contents, repdyn, small_model, write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +49,7 @@ def ends():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder with files of every kind, which no invalid input changes."""
+    """A folder with valid and invalid input files, which no command may change."""
     path = tmp_path_factory.mktemp("place")
     for name in ("empty", "taken"):
         (path / name).mkdir()
@@ -77,15 +77,15 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def refused(place):
-    """Runs a command that must fail with one line without control characters."""
+def expect_rejection(place):
+    """A function that runs a command and checks that it fails with one line."""
     before = contents(place)
 
     def call(arguments, words=()):
         result = repdyn(*arguments)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise AssertionError(f"{arguments}") from result.exception
-        assert_refused(result, words)
+        assert_rejected(result, words)
         assert result.stdout == "" and len(result.stderr) < LONGEST, result.stderr
         hidden = [c for c in result.stderr[:-1] if unicodedata.category(c) in HIDDEN_CATEGORIES]
         assert not hidden, ascii(result.stderr)
@@ -96,7 +96,7 @@ def refused(place):
 
 @pytest.fixture(autouse=True)
 def here(place, monkeypatch):
-    """Changes to the folder, and fails the test where a training would start."""
+    """Changes to the folder, and fails the test if a training starts."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -149,13 +149,13 @@ run EMPTY | folder | TOML
 run /dev/zero | /dev/zero | 1048576 bytes
 run bad.toml | Unknown key | 'epohcs' | epochs | bad.toml
 run code.toml | names code to run | --model own:ends
-run above.toml | upwards | --set
+run above.toml | parent folder | --set
 run tiny.toml --out taken | taken exists | --out | --resume
 run tiny.toml --model own:build --out tiny.toml/new | tiny.toml/new | --out DIR
 run tiny.toml --out LONG | name too long | …
 run --resume | Received: nothing | repdyn run RUN --resume
 run tiny.toml --resume | tiny.toml, which is not a folder | --out RUN
-record none | Received: none, which is no folder | weights.h5
+record none | Received: none, which is not a folder | weights.h5
 record taken | Received: no such file in taken
 record empty --like whole | no run.toml
 record empty --like damaged | UTF-8
@@ -166,7 +166,7 @@ compare whole other --layer stm | layer | 'stm' | stem
 compare whole other --out tiny.toml | the file tiny.toml | folder
 compare whole other --epoch DIGITS | … | recorded epoch
 """
-# SETTINGS for the commands that take keys; NO_RUNS for the commands that read a run.
+# SETTINGS for the commands that accept keys; NO_RUNS for the commands that read a run.
 KEYED = ("run tiny.toml", "layers mine.keras", "record empty")
 SETTINGS = """
 --set widht=3 | Unknown key | 'widht' | width | --keys
@@ -191,7 +191,7 @@ BREAK | \\n
 
 
 def cases(table: str, commands=("",)):
-    """Arguments and parts of the message, of every command with every line of a table."""
+    """Arguments and parts of the message, for every command with every line of a table."""
     for line in table.strip().splitlines():
         arguments, *words = line.split(" | ")
         for command in commands:
@@ -202,32 +202,34 @@ def cases(table: str, commands=("",)):
 
 
 @pytest.mark.parametrize("table", [COMMAND_LINES, NETWORKS_AND_IMAGES, PLACES], ids=range(3))
-def test_what_cannot_be_used_is_refused(refused, table):
+def test_invalid_command_lines_are_rejected(expect_rejection, table):
     for arguments, words in cases(table):
-        refused(arguments, words)
+        expect_rejection(arguments, words)
 
 
-def test_every_command_refuses_bad_keys_and_what_is_no_run(refused):
+def test_every_command_rejects_invalid_keys_and_folders(expect_rejection):
     for arguments, words in [*cases(SETTINGS, KEYED), *cases(NO_RUNS, READING)]:
-        refused(arguments, words)
+        expect_rejection(arguments, words)
     for command in ("run tiny.toml", "layers resnet"):
-        refused([*command.split(), "--backend", OTHER], [OTHER, BACKEND, "KERAS_BACKEND"])
+        expect_rejection([*command.split(), "--backend", OTHER], [OTHER, BACKEND, "KERAS_BACKEND"])
     assert keras.backend.backend() == os.environ["KERAS_BACKEND"] == BACKEND
 
 
-def test_good_commands_are_not_refused(refused, tmp_path):
-    """The check can fail, and the parts that the invalid commands are made of are valid."""
+def test_valid_commands_are_accepted(expect_rejection, tmp_path):
+    """The check can fail, and the remaining parts of the invalid commands are valid."""
     for command in ("layers mine.keras", "layers own:build", "doctor", "analyze --help"):
         with pytest.raises(AssertionError):
-            refused(command.split())
+            expect_rejection(command.split())
     with pytest.raises(AssertionError) as caught:
-        refused(f"run tiny.toml --model own:build --set planes=0 --out {tmp_path / 'new'}".split())
+        expect_rejection(
+            f"run tiny.toml --model own:build --set planes=0 --out {tmp_path / 'new'}".split()
+        )
     assert "bad input was trained" in str(caught.value.__cause__)
 
 
 # --- generated commands -----------------------------------------------------------------------
 
-WILD = st.text(max_size=40) | st.builds(
+RANDOM_TEXT = st.text(max_size=40) | st.builds(
     "{}{}{}".format,
     st.text(max_size=5),
     st.sampled_from([*ODD.values(), "\0", "\n", "\r", "\u2028", "[red]", "%s", "{0}"]),
@@ -235,7 +237,7 @@ WILD = st.text(max_size=40) | st.builds(
 )
 # A word of the message, commands, and an invalid part: no command, option, key or value begins
 # with `q`.
-BAD = [
+INVALID = [
     ("No such command", ("",), "q{}"),
     ("No such option", (*KEYED, *READING), "--q{}"),
     ("Unknown key", KEYED, "--set q{}=3"),
@@ -249,14 +251,14 @@ BAD = [
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(600, marks=pytest.mark.long)])
-def test_any_bad_command_is_refused(refused, count):
+def test_generated_invalid_commands_are_rejected(expect_rejection, count):
     few = {"max_examples": count, "derandomize": True, "deadline": None, "database": None}
 
     @settings(**few, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.sampled_from(BAD), st.data(), WILD)
-    def holds(kind, data, wild):
+    @given(st.sampled_from(INVALID), st.data(), RANDOM_TEXT)
+    def check_rejection(kind, data, text):
         word, commands, bad = kind
         parts = f"{data.draw(st.sampled_from(commands))} {bad}".split()
-        refused([part.replace("{}", wild) for part in parts], [word])
+        expect_rejection([part.replace("{}", text) for part in parts], [word])
 
-    holds()
+    check_rejection()

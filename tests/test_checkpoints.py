@@ -1,4 +1,4 @@
-"""Saved weights: which file is which epoch, and what does not fit the model."""
+"""Saved weights: the epoch of each file, and files that do not fit the model."""
 
 import zipfile
 
@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_input_error
 from keras import layers
 
-from repdyn_keras.recording.saved_weights import WeightLoader, epochs_of, find_checkpoints
+from repdyn_keras.recording.saved_weights import WeightLoader, epochs_of, find_weight_files
 
 NAMES = {
     "epoch-000000.weights.h5 epoch-000012.weights.h5": [0, 12],
@@ -23,8 +23,8 @@ NAMES = {
     "best.keras m-5.keras m-6.keras": [5, 6],
     "epoch5-of-100.keras epoch6-of-100.keras": [5, 6],
 }
-REFUSED = {
-    "epoch-3.keras epoch-03.weights.h5 epoch-4.keras": "one file for each epoch .*two for epoch 3",
+REJECTED = {
+    "epoch-3.keras epoch-03.weights.h5 epoch-4.keras": "one file per epoch .*two files for epoch 3",
     "m-3-a.keras m-3-b.keras m-4-a.keras": "two .*, m-3-a.keras and m-3-b.keras",
     "7-91.keras 7-92.keras 8-93.keras": "epoch 7, 7-91.keras and 7-92.keras",
     "best.keras": "have the epoch in their names.*1 files without .*, such as best.keras",
@@ -40,24 +40,24 @@ def files(folder, names: str):
     return folder
 
 
-def test_epochs_are_read_from_names_and_files_come_in_their_order(tmp_path):
+def test_epochs_are_read_from_names_and_files_are_sorted_by_epoch(tmp_path):
     for names, epochs in NAMES.items():
         assert sorted(epochs_of(names.split()).values()) == epochs, names
     names = "e-10.keras e-9.weights.h5 last.keras notes.txt .e-8.keras e-2.h5"
-    found = find_checkpoints(files(tmp_path / "c", names))
+    found = find_weight_files(files(tmp_path / "c", names))
     held = [(epoch, path.name) for epoch, path in found.files.items()]
     assert held == [(9, "e-9.weights.h5"), (10, "e-10.keras")]
     assert found.ignored == ["last.keras"]
 
 
-def test_folders_without_one_checkpoint_an_epoch_are_refused(tmp_path):
-    for number, (names, message) in enumerate(REFUSED.items()):
+def test_folders_without_exactly_one_file_per_epoch_are_rejected(tmp_path):
+    for number, (names, message) in enumerate(REJECTED.items()):
         folder = files(tmp_path / str(number), names)
-        assert_input_error(names, message, find_checkpoints, folder)
+        assert_input_error(names, message, find_weight_files, folder)
     assert_input_error(
         "missing",
-        "Expected a folder .*none, which is no folder",
-        find_checkpoints,
+        "Expected a folder .*none, which is not a folder",
+        find_weight_files,
         tmp_path / "none",
     )
 
@@ -75,7 +75,7 @@ def model(width=4, extra=False, name="net"):
 
 
 def saved(folder, source) -> list:
-    """The model in both kinds of files."""
+    """The model, saved in both file formats."""
     paths = folder / "epoch-1.weights.h5", folder / "epoch-1.keras"
     source.save_weights(paths[0])
     source.save(paths[1])
@@ -87,7 +87,7 @@ def loader() -> WeightLoader:
     return WeightLoader(model(name="other"))
 
 
-def test_weights_are_loaded_bit_for_bit_from_both_kinds_of_files(loader, tmp_path):
+def test_weights_are_loaded_bit_for_bit_from_both_file_formats(loader, tmp_path):
     source, target = model(), loader.model
     source.set_weights([weight + 1 for weight in source.get_weights()])
     others = target.get_weights()
@@ -102,7 +102,7 @@ def test_weights_are_loaded_bit_for_bit_from_both_kinds_of_files(loader, tmp_pat
             assert all(map(np.array_equal, source.get_weights(), target.get_weights())), path.name
 
 
-def test_a_file_that_does_not_fit_or_is_cut_is_refused_and_nothing_is_loaded(loader, tmp_path):
+def test_mismatched_or_truncated_files_are_rejected_and_not_loaded(loader, tmp_path):
     before = loader.model.get_weights()
     for other, message in (
         ({"width": 5}, "shapes 3 x 3 x 1 x 4, 4 for the layer 'early'. Received: 3 x 3 x 1 x 5, 5"),
@@ -131,7 +131,7 @@ def test_missing_and_additional_layers_are_named(tmp_path):
     short.save_weights(tmp_path / "short.weights.h5")
     long.save_weights(tmp_path / "long.weights.h5")
     for case, model, file, message in (
-        ("missing", long, "short", "nothing for the layer 'second' of shapes 4 x 4, 4"),
+        ("missing", long, "short", "no weights for the layer 'second' of shapes 4 x 4, 4"),
         ("additional", short, "long", "layers that the model lacks: second"),
     ):
         load = WeightLoader(model).load

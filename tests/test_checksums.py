@@ -50,7 +50,7 @@ def no_fsync(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
-    """A run folder with a file of each kind of write: whole, appended, by path."""
+    """A run folder with files that were written whole, appended to, and written by path."""
     folder = RunFolder(tmp_path / "run")
     folder.write(folder.record_file(0), OLD)
     table(folder).append(row(0))
@@ -71,7 +71,7 @@ def problems(folder: RunFolder) -> dict[str, str]:
 
 
 def announced(folder: RunFolder, path: Path, data: bytes) -> None:
-    """Announces a file, as a writer that is killed before it renames the file."""
+    """Announces a file, like a writer that is killed before it renames the file."""
     (folder.path / "part").write_bytes(data)
     fresh(folder).announce_file(path, folder.path / "part")
     (folder.path / "part").unlink()
@@ -81,7 +81,7 @@ def held(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def test_every_written_file_has_an_entry_by_which_changes_are_found(folder):
+def test_every_written_file_has_an_entry_that_reveals_changes(folder):
     for name in ("with spaces  in it.png", "näme ✓.png", "a\rb.png", "-"):
         folder.write(folder.figures / name, NEW)
     with pytest.raises(InputError, match="file name of one line"):
@@ -94,7 +94,7 @@ def test_every_written_file_has_an_entry_by_which_changes_are_found(folder):
         data, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
         for changed in (bytes([data[0] ^ 1]) + data[1:], data[:-1], data + b"\0", b""):
             path.write_bytes(changed)
-            os.utime(path, ns=times)  # a faulty disk does not change them
+            os.utime(path, ns=times)  # a faulty disk does not change the times
             problem = "its content changed"
             if len(changed) != len(data):
                 problem = f"it has {len(changed)} bytes instead of {len(data)}"
@@ -174,9 +174,9 @@ def test_an_announced_file_may_be_old_or_new_until_the_next_writer_confirms_it(f
     assert list(problems(folder)) == [RECORD, "records/epoch-000007.nc"]
 
 
-def test_a_forgotten_file_may_be_missing_and_set_aside_never_overwrites(folder):
+def test_a_removed_file_may_be_missing_and_set_aside_never_overwrites(folder):
     path = folder.record_file(0)
-    fresh(folder).forget(path)
+    fresh(folder).announce_removal(path)
     assert problems(folder) == {RECORD: "it was removed, but exists"}
     for number, data in enumerate((OLD, NEW, b"third"), start=1):
         folder.write(path, data)
@@ -188,11 +188,11 @@ def test_a_forgotten_file_may_be_missing_and_set_aside_never_overwrites(folder):
         assert problems(folder) == {}
     assert len(list(folder.set_aside_folder.iterdir())) == 3
     before = held(folder.checksums.path)
-    fresh(folder).forget(folder.record_file(5))
+    fresh(folder).announce_removal(folder.record_file(5))
     assert held(folder.checksums.path) == before, "it has no entry"
 
 
-class Died(BaseException):
+class ProcessDied(BaseException):
     """The end of a process."""
 
 
@@ -207,7 +207,7 @@ def disk(how: str = "", when: int = -1):
     steps, real = [], {name: getattr(os, name) for name in ("mkdir", "fsync", "replace")}
 
     def end(*arguments, **more):
-        raise Died
+        raise ProcessDied
 
     def counted(name):
         def call(*arguments, **more):
@@ -223,7 +223,7 @@ def disk(how: str = "", when: int = -1):
             for each in (*real, "unlink", "truncate", "ftruncate"):
                 patch.setattr(os, each, end)
             patch.setattr(io, "open", end)
-            raise Died
+            raise ProcessDied
 
         return call
 
@@ -262,7 +262,7 @@ def test_after_any_step_of_writing_a_file_is_old_or_new_or_reported(folder, what
         try:
             with disk(how, when):
                 write(left)
-        except (StorageError, Died) as error:
+        except (StorageError, ProcessDied) as error:
             raised = error
         path, wrong = left.path / name, problems(left)
         found = held(path)
@@ -274,7 +274,7 @@ def test_after_any_step_of_writing_a_file_is_old_or_new_or_reported(folder, what
             full = f"Cannot write {left.path}.*the disk is full"
             assert raised is None or re.match(full, str(raised)), step
         else:
-            assert isinstance(raised, Died), step
+            assert isinstance(raised, ProcessDied), step
         if what != "set aside" and found:
             assert bool(wrong) != is_sound, step
             assert fresh(left).accepted(path), step

@@ -1,4 +1,4 @@
-"""CKA: the mathematics it must obey, against a float64 reference written from the formulas."""
+"""CKA: its mathematical properties, and a float64 reference implementation of the formulas."""
 
 import itertools
 import warnings
@@ -24,7 +24,7 @@ ESTIMATORS = ("unbiased", "biased")
 
 
 def hsic_1(k, m):
-    """Nguyen et al. 2021, eq. 3, of two Gram matrices as they come: no centring first."""
+    """Nguyen et al. 2021, eq. 3, for two Gram matrices of uncentred features."""
     n = len(k)
     k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
     one = np.ones(n)
@@ -44,7 +44,7 @@ def flat(x):
 
 
 def reference(x, y, batch=None, estimator="unbiased"):
-    """HSIC averaged over batches, numerator and both denominators apart."""
+    """CKA from HSIC averaged over batches, separately in the numerator and the denominators."""
     hsic = hsic_1 if estimator == "unbiased" else hsic_0
     x, y = flat(x), flat(y)
     batch = batch or len(x)
@@ -57,7 +57,7 @@ def reference(x, y, batch=None, estimator="unbiased"):
 
 
 def related(n=96, d=30, k=20, seed=0):
-    """Two representations that share a part, in float64."""
+    """Two related float64 representations."""
     rng = np.random.default_rng(seed)
     common = rng.normal(size=(n, 6))
     x = common @ rng.normal(size=(6, d)) + rng.normal(size=(n, d))
@@ -72,7 +72,7 @@ def rotation(d, seed=1):
 # --- values -----------------------------------------------------------------------------------
 
 
-def test_golden_values_from_outside():
+def test_published_reference_values():
     """A dozen public implementations agree on the first pair; the second is the demo of
     Kornblith's authors."""
     random = np.random.RandomState(0)
@@ -104,7 +104,7 @@ def test_float64_equals_the_reference_to_1e_10(estimator):
         assert found == pytest.approx(expected, abs=1e-10), (name, batch)
 
 
-def test_lower_precision_equals_the_reference_whatever_the_mean():
+def test_lower_precision_equals_the_reference_for_any_mean():
     for (n, d, k), mean in itertools.product(((64, 10, 10), (128, 300, 40)), (0, 3, 30)):
         x, y = (a / np.sqrt(8) for a in related(n, d, k, seed=d))
         x, y = (x + mean).astype(np.float32), (y - mean).astype(np.float32)
@@ -117,7 +117,7 @@ def test_lower_precision_equals_the_reference_whatever_the_mean():
     assert abs(cka(*half) - reference(*half)) < 1e-5
     mixed = half[0].astype(np.float32), y
     assert abs(cka(*mixed) - reference(*mixed)) < 1e-5
-    # The squares of the Gram matrix's diagonal sum up to 1e40, those beside it to 1e36.
+    # The squares of the Gram matrix sum up to 1e40 on the diagonal and to 1e36 next to it.
     x, y = np.random.default_rng(5).normal(size=(2, 8, 4096)).astype(np.float32)
     assert cka(x * np.float32(1e8), y) == pytest.approx(cka(x, y), abs=1e-5)
 
@@ -149,7 +149,7 @@ TRANSFORMS = {
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("batch", [None, 24])
-def test_invariant_to_rotation_scale_and_shift_alone(batch, estimator):
+def test_invariant_only_to_rotation_scale_and_shift(batch, estimator):
     x, y = related()
     options = {"batch_size": batch, "estimator": estimator}
     before = cka(x, y, **options)
@@ -171,7 +171,7 @@ def test_the_order_of_samples_matters_only_across_batches():
     within = np.concatenate([batches[i] for i in rng.permutation(6)])
     one, other = cka(x, y, batch_size=16), cka(x[within], y[within], batch_size=16)
     assert one == pytest.approx(other, abs=1e-12)
-    # Batches of one class each hide what the classes share: sorting by class changes CKA.
+    # With one class per batch, differences between classes are lost: sorting by class changes CKA.
     labels, rng = np.tile(np.arange(8), 16), np.random.default_rng(4)
     x = 3 * np.eye(8)[labels] + rng.normal(size=(128, 8))
     y = 3 * np.eye(8)[labels] @ rotation(8) + rng.normal(size=(128, 8))
@@ -197,14 +197,14 @@ def test_matrix_equals_pairwise_values_and_is_positive_semidefinite(batch):
     np.testing.assert_allclose(cosines(prints), matrix, atol=1e-12)
 
 
-def test_products_of_more_columns_than_are_summed_at_a_time():
+def test_products_with_more_columns_than_a_chunk():
     a, b = 1 + np.random.default_rng(1).random((2, 3, 40_003), np.float32)
     found = module.inner_products(a, b[:2])
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, a.astype(float) @ b[:2].T.astype(float), rtol=1e-6)
 
 
-def test_fingerprints_and_their_norms_are_those_of_their_definition():
+def test_fingerprints_and_norms_equal_their_definition():
     x = related(n=24)[0] + 2
     for b in (24, 8):
         vector, norms = fingerprint_float64(x, b)
@@ -218,7 +218,7 @@ def test_fingerprints_and_their_norms_are_those_of_their_definition():
         np.testing.assert_allclose([found @ found, *squares], [norms[1], *norms], rtol=1e-10)
 
 
-def test_precision_follows_the_features_which_are_not_changed():
+def test_precision_follows_the_features_and_the_input_is_unchanged():
     x = np.random.default_rng(10).integers(0, 2, size=(12, 30))
     for dtype in (np.float16, np.float32, np.float64, np.int64, np.uint8, bool):
         given = x.astype(dtype)
@@ -229,7 +229,7 @@ def test_precision_follows_the_features_which_are_not_changed():
         np.testing.assert_array_equal(given, x.astype(dtype))
 
 
-def test_the_nulls_deviation_is_that_of_all_permutations_within_batches():
+def test_null_deviation_equals_that_of_all_permutations_within_batches():
     x, y = np.random.default_rng(3).normal(size=(2, 8, 3))
     orders = [list(order) for order in itertools.permutations(range(4))]
     both = [a + [4 + i for i in b] for a, b in itertools.product(orders, orders)]
@@ -241,7 +241,7 @@ def test_the_nulls_deviation_is_that_of_all_permutations_within_batches():
     np.testing.assert_allclose(found, np.tile(values.std(axis=1)[:, None], 3), atol=1e-12)
 
 
-# --- what has no CKA --------------------------------------------------------------------------
+# --- undefined CKA ----------------------------------------------------------------------------
 
 rounding = np.random.default_rng(0).normal(size=(34, 5))
 CONSTANTS = {
@@ -263,10 +263,10 @@ def test_constant_features_give_nan_with_a_warning():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             value = cka(x, constant, batch_size=batch)
-        said = " ".join(str(one.message) for one in caught)
+        output = " ".join(str(one.message) for one in caught)
         assert np.isnan(value), name
-        assert f"number 1 is constant over its {left} samples" in said, name
-        assert ("2 of 34 samples are left out" in said) == (batch == 8), name
+        assert f"number 1 is constant over its {left} samples" in output, name
+        assert ("2 of 34 samples are left out" in output) == (batch == 8), name
 
 
 def test_only_the_rows_and_columns_of_an_undefined_representation_are_nan():
@@ -284,7 +284,7 @@ def test_only_the_rows_and_columns_of_an_undefined_representation_are_nan():
             assert np.isnan(fingerprint(broken)).all()
 
 
-def test_dead_means_no_more_than_rounding():
+def test_a_layer_is_dead_if_only_rounding_errors_remain():
     """(|U|^2, |K|^2, sum |x|^2): |U| against max(eps |K|, eps^2 sum |x|^2), eps = 1e-3."""
     table = {
         (0.0, 0.0, 0.0): True,
@@ -298,7 +298,7 @@ def test_dead_means_no_more_than_rounding():
     np.testing.assert_array_equal(is_dead(np.array(list(table)).T, 1e-3), list(table.values()))
 
 
-# --- batches and what is refused --------------------------------------------------------------
+# --- batches and invalid input -----------------------------------------------------------------
 
 
 def test_batches():
@@ -313,7 +313,7 @@ def test_batches():
     assert value == pytest.approx(reference(x[:90], y[:90], 30), abs=1e-10)
 
 
-REFUSED = {
+REJECTED = {
     "three samples": ([np.eye(3)] * 2, {}, r"at least 4.*b \(b - 3\)"),
     "batches of three": ([np.eye(8)] * 2, {"batch_size": 3}, "at least 4.*batch_size = 3"),
     "batches of none": ([np.eye(8)] * 2, {"batch_size": 0}, "batch_size = 0"),
@@ -334,6 +334,6 @@ REFUSED = {
 }
 
 
-def test_what_is_refused():
-    for name, (given, options, message) in REFUSED.items():
+def test_invalid_input_is_rejected():
+    for name, (given, options, message) in REJECTED.items():
         assert_input_error(name, message, cka_matrix, given, **options)

@@ -1,4 +1,4 @@
-"""Names of classes: read from whatever the file gives back, shortened, never interpreted."""
+"""Class names: read in any form, shortened, and never interpreted."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def plain():
     return fake_dynamics((0, 1, 10), ("stem", "output"), planes=1, grid=8)
 
 
-def test_a_name_is_found_in_any_form_and_in_a_file_or_is_the_number(plain, tmp_path):
+def test_class_names_are_read_in_any_form_or_are_numbers(plain, tmp_path):
     both, none = ["cat", "dog", "class 2"], ["class 0", "class 1", "class 2"]
     for names, expected in (
         (["cat", "dog"], both),
@@ -46,13 +46,13 @@ def test_a_name_is_found_in_any_form_and_in_a_file_or_is_the_number(plain, tmp_p
             assert len(style.class_name(dynamics, 0, 8)) <= 8
 
 
-def test_names_are_drawn_as_they_are_in_the_order_and_colours_of_the_classes(plain):
+def test_names_are_drawn_literally_in_the_order_and_colours_of_the_classes(plain):
     dynamics = plain.assign_attrs(class_names=ODD)
     labels = {ODD[label] for label in plain["plane_label"].values.flat}
     regions = decision_regions(dynamics, "output", 10)
-    assert not regions.texts, "discs show numbers only where there are no names"
+    assert not regions.texts, "discs show numbers only if there are no names"
     for figure in (film_strip(dynamics), regions.figure):
-        # Mathematics that cannot be parsed would raise here.
+        # Invalid mathematical text would raise an error here.
         figure.draw_without_rendering()
         legend = figure.legends[0] if figure.legends else regions.get_legend()
         shown = [text.get_text() for text in legend.get_texts()]
@@ -77,7 +77,7 @@ def test_thumbnails_are_captioned_and_named():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def test_the_legend_of_the_rest_of_many_classes_is_no_name():
+def test_the_legend_entry_for_further_classes_is_not_a_class_name():
     many = fake_dynamics((0, 1, 10), ("stem", "output"), classes=300, planes=1)
     figure = film_strip(many.assign_attrs(class_names=[f"kind {index}" for index in range(300)]))
     words = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import keras
 import pytest
 import tomli_w
-from helpers import BACKEND, COMMANDS, LAYERS, TINY, assert_refused, contents, process, repdyn
+from helpers import BACKEND, COMMANDS, LAYERS, TINY, assert_rejected, contents, process, repdyn
 
 from repdyn_keras import __version__, open_run
 from repdyn_keras.backends import use_backend
@@ -31,7 +31,7 @@ OTHER = "torch" if BACKEND != "torch" else "jax"
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Makes `repdyn run` call a function with its configuration instead of training."""
+    """Replaces the training of `repdyn run` by a function of its configuration."""
 
     def instead(call):
         def run(config, *, out=None, watcher=None, dry_run=False, resume=False):
@@ -43,7 +43,7 @@ def trained(monkeypatch):
     return instead
 
 
-def test_it_describes_itself():
+def test_help_texts_and_version():
     result = repdyn("--version")
     assert (result.exit_code, result.stdout) == (0, f"repdyn-keras {__version__}\n")
     assert metadata.version("repdyn-keras") == __version__
@@ -55,14 +55,14 @@ def test_it_describes_itself():
         assert of_command.exit_code == 0 and f"repdyn {name}" in of_command.stdout
     result = repdyn()
     assert all(name in result.stdout + result.stderr for name in COMMANDS)
-    assert not re.search(r"error:\s*(`|$)", result.stderr), "no empty message"
+    assert not re.search(r"error:\s*(`|$)", result.stderr), "the message is not empty"
     result = repdyn("run", "--keys")
     assert result.exit_code == 0
     for key in dataclasses.fields(Config):
         assert re.search(rf"^\W {key.name} +\W", result.stdout, re.MULTILINE), key.name
 
 
-def test_doctor_says_what_works_here(monkeypatch):
+def test_doctor_checks_the_installation(monkeypatch):
     result = repdyn("doctor")
     assert result.exit_code == 0, result.stderr
     for package in ("keras", BACKEND):
@@ -73,7 +73,7 @@ def test_doctor_says_what_works_here(monkeypatch):
         raise metadata.PackageNotFoundError
 
     monkeypatch.setattr("importlib.metadata.version", version)
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # a module that is not found
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # a module that cannot be found
     result = repdyn("doctor")
     assert result.exit_code == 0, result.stderr
     assert re.search(r"│ keras +│ ok │ unknown version +│", result.stdout)
@@ -81,7 +81,7 @@ def test_doctor_says_what_works_here(monkeypatch):
     assert re.search(words, result.stdout)
 
 
-def test_layers_lists_what_can_be_recorded_and_what_is_by_default(monkeypatch):
+def test_layers_lists_recordable_layers_and_the_default(monkeypatch):
     # For speed: jax compiles a function for every shape of weights drawn.
     zeros = keras.initializers.Zeros()
     blocks = [f"stage{s}_block{b}" for s in (1, 2, 3, 4) for b in (1, 2)]
@@ -102,7 +102,7 @@ def test_layers_lists_what_can_be_recorded_and_what_is_by_default(monkeypatch):
     assert rows == [("dense5", "5", "yes"), ("dense4", "4", "yes"), ("output", "3", "always")]
 
 
-def test_a_run_writes_every_file_of_the_contract_and_prints_where(tiny_run):
+def test_a_run_writes_all_documented_files_and_prints_their_paths(tiny_run):
     assert tiny_run.exit_code == 0, tiny_run.stderr
     folder = tiny_run.folder
     files = {"run.toml", "history.csv", "timing.csv", "dynamics.nc", "checksums.txt", ".lock"}
@@ -122,7 +122,7 @@ def test_a_run_writes_every_file_of_the_contract_and_prints_where(tiny_run):
         assert re.search(rf"│ {name} +│ ok │", whole.stdout), name
 
 
-def test_a_run_prints_its_progress_and_what_it_found(tiny_run):
+def test_a_run_prints_its_progress_and_results(tiny_run):
     lines = [line for line in tiny_run.stdout.splitlines() if line.startswith("epoch ")]
     assert [line.split()[1] for line in lines] == ["0/3", "1/3", "2/3", "3/3"]
     assert all("memorized" in line for line in lines)
@@ -181,7 +181,7 @@ def test_a_dry_run_prints_epochs_disk_and_time_and_writes_nothing(place):
     assert cells["folder"] == f"{base}-3"
 
 
-def test_every_option_reaches_its_key_and_wins(place, trained, monkeypatch):
+def test_every_option_sets_its_key_and_takes_precedence(place, trained, monkeypatch):
     configs = []
     trained(configs.append)
     options = {"model": "vit", "optimizer": "adam", "dataset": "digits", "backend": "torch"}
@@ -202,14 +202,16 @@ def test_the_backend_is_set_before_keras_starts_or_its_extra_is_named(monkeypatc
     for backend in ("jax", "tensorflow", "torch"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, backend, None)
-            with pytest.raises(InputError, match=f"{backend}.*not installed.*pip install") as said:
+            with pytest.raises(
+                InputError, match=f"{backend}.*not installed.*pip install"
+            ) as printed:
                 use_backend(backend)
             patch.setitem(sys.modules, backend, SimpleNamespace(__spec__="found"))
             use_backend(backend)
         assert os.environ["KERAS_BACKEND"] == backend and "keras" not in sys.modules
-        named = re.findall(r"repdyn-keras\[([\w-]+)\]", str(said.value))
+        named = re.findall(r"repdyn-keras\[([\w-]+)\]", str(printed.value))
         assert set(named) <= set(extras)
-        assert bool(named) == (backend != "jax"), "jax comes with the core"
+        assert bool(named) == (backend != "jax"), "jax is not an extra"
 
 
 def test_analyze_computes_the_same_dynamics_from_the_records(tiny_run, copy):
@@ -249,16 +251,16 @@ def test_errors_are_one_line_and_an_exit_code(place, trained):
         (OSError("strange"), 2, "error: Cannot use. Expected a path"),
     ):
 
-        def fails(config, error=error):
+        def check_failure(config, error=error):
             raise error
 
-        trained(fails)
+        trained(check_failure)
         result = repdyn("run", "tiny.toml", "--quiet")
         assert result.exit_code == code
         assert result.stderr.startswith(f"repdyn: {line}") and result.stderr.count("\n") == 1
 
 
-def test_a_run_that_is_there_is_left_as_it_is(place, copy):
+def test_an_existing_run_is_left_unchanged(place, copy):
     other = tomli_w.dumps({**TINY, "batch_size": 16})
     (place / "other.toml").write_text(other, encoding="utf-8")
     before = contents(place)
@@ -268,17 +270,17 @@ def test_a_run_that_is_there_is_left_as_it_is(place, copy):
         "copy --epochs 9": ["the folder copy", "run.toml", "--resume"],
         "copy --out copy --resume": ["copy and --out copy", "one folder"],
         "other.toml --out copy --resume": [
-            "Expected batch_size = 24, with which",
+            "Expected batch_size = 24, as in",
             "Received: 16",
             "only --epochs",
         ],
         "copy --epochs 2 --resume": ["at least 3 epochs, the length of", "Received: 2"],
     }.items():
-        assert_refused(repdyn("run", *arguments.split()), words)
+        assert_rejected(repdyn("run", *arguments.split()), words)
         assert contents(place) == before, arguments
 
 
-def test_the_command_is_installed_and_refuses_in_a_process_of_its_own(place):
+def test_the_installed_command_rejects_invalid_input_in_a_separate_process(place):
     command = Path(sys.executable).with_name("repdyn")
     result = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=60)
     assert result.stdout == f"repdyn-keras {__version__}\n"
@@ -291,5 +293,5 @@ def test_the_command_is_installed_and_refuses_in_a_process_of_its_own(place):
         (ascii_alone, ["run", "né\u202e" + os.fsdecode(b"\xff")], ["n\\xe9\\u202e\\udcff"]),
     ):
         result = process(*arguments, cwd=place, before=first)
-        assert_refused(result, words)
+        assert_rejected(result, words)
         assert result.stdout == "" and contents(place) == before

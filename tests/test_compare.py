@@ -1,4 +1,4 @@
-"""Two runs compared: their CKA against features computed apart, and what is refused."""
+"""Comparison of two runs: CKA of known features, and invalid input."""
 
 import numpy as np
 import pytest
@@ -25,14 +25,14 @@ BAD = [(2, "stem", "dead"), (32, "pooled", "not finite")]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two runs of other layers and epochs; two layers of the first one are no numbers once."""
+    """Two runs with different layers and epochs; the first has undefined layers at one epoch."""
     base = tmp_path_factory.mktemp("compare")
     for name, (layers, epochs, seed), bad in (("one", ONE, BAD), ("other", OTHER, [])):
         write_run(base / name, layers, epochs, planes=False, bad=bad, seed=seed)
     return open_run(base / "one"), open_run(base / "other")
 
 
-def test_a_comparison_holds_the_cka_of_the_two_runs_features(runs):
+def test_a_comparison_equals_the_cka_of_the_features_of_both_runs(runs):
     found = compare(*runs, epochs=[(0, 0), (3, 12)], layers=[("stem", "pooled")])
     x, y = (features(*run) for run in (ONE, OTHER))
     assert found["cka_layers"].dims == found["cka_layers_null"].dims
@@ -55,7 +55,7 @@ def test_a_comparison_holds_the_cka_of_the_two_runs_features(runs):
     assert found["match_b"].values.tolist() == ["pooled"]
 
 
-def test_the_usual_comparison_is_of_first_fit_and_last_epochs_and_of_common_names(runs, tmp_path):
+def test_the_default_compares_first_fit_and_last_epochs_and_common_names(runs, tmp_path):
     def moments(found):
         return list(zip(found["epoch_a"].values, found["epoch_b"].values, strict=True))
 
@@ -81,7 +81,7 @@ def test_a_run_compared_with_itself_repeats_its_own_matrices(runs):
     assert turned["cka_layers"].values[0].T == pytest.approx(straight, abs=1e-6)
 
 
-def test_layers_that_are_dead_or_not_finite_are_nan_and_no_others(runs):
+def test_only_layers_that_are_dead_or_not_finite_are_nan(runs):
     found = compare(*runs, epochs=[(0, 0), (2, 2), (32, 18)])["cka_layers"]
     missing = np.isnan(found).all("layer_b")
     assert (missing == np.isnan(found).any("layer_b")).all()
@@ -89,7 +89,7 @@ def test_layers_that_are_dead_or_not_finite_are_nan_and_no_others(runs):
     assert at == [(1, "stem"), (2, "pooled")]
 
 
-def test_the_nulls_deviation_is_that_of_permuted_samples():
+def test_null_deviation_equals_that_of_permuted_samples():
     rng = np.random.default_rng(0)
     b, n = 12, 48
     x = rng.normal(size=(n, 5))
@@ -106,7 +106,7 @@ def test_the_nulls_deviation_is_that_of_permuted_samples():
     assert cka(x, y, batch_size=b) > 3 * exact.item()
 
 
-def test_what_was_not_recorded_is_refused(runs):
+def test_epochs_and_layers_that_were_not_recorded_are_rejected(runs):
     for options, message in (
         ({"epochs": [(0, 4), (7, 0)]}, "recorded epoch of .*one: 0, 1, 2, 3, .*Received: 7"),
         ({"epochs": [(0, 4)]}, "recorded epoch of .*other: .*Received: 4"),
@@ -118,18 +118,18 @@ def test_what_was_not_recorded_is_refused(runs):
         assert_input_error(options, message, compare, *runs, **options)
 
 
-def test_other_images_are_refused():
+def test_runs_with_different_images_are_rejected():
     def constants(ids, digest="a", batch=8):
         attributes = {"images_hash": digest, "batch": batch}
         return xarray.Dataset({"sample": ("image", ids)}, attrs=attributes)
 
     one = constants([1, 2, 3, 4])
     for other, message in (
-        (constants([1, 2, 3, 5]), "4 and 4 images, of which 3 have ids in common"),
-        (constants([1, 2, 3]), "4 and 3 images, of which 3"),
-        (constants([2, 1, 3, 4]), "the same images in another order"),
-        (constants([1, 2, 3, 4], "b"), "the same ids and different pixels"),
-        (constants([1, 2, 3, 4], batch=4), "batches of 8 and of 4"),
+        (constants([1, 2, 3, 5]), "4 and 4 images with 3 ids in common"),
+        (constants([1, 2, 3]), "4 and 3 images with 3"),
+        (constants([2, 1, 3, 4]), "the same images in a different order"),
+        (constants([1, 2, 3, 4], "b"), "the same ids but different pixels"),
+        (constants([1, 2, 3, 4], batch=4), "batches of 8 and 4 images"),
     ):
         pattern = f"Expected A and B to have the same .*Received: .*{message}"
         assert_input_error(message, pattern, check_same_images, one, other, "A", "B")
@@ -150,4 +150,6 @@ def test_the_command_prints_a_table_and_writes_netcdf(runs, tmp_path, monkeypatc
         expected = compare(*runs, [(3, 12), (0, 0)], [("stem", "pooled")])
         xarray.testing.assert_equal(written.load(), expected)
     assert repdyn("compare", *paths[::-1]).exit_code == 0
-    assert (paths[1].parent / "compare-other-one" / "comparison.nc").is_file(), "beside the first"
+    assert (paths[1].parent / "compare-other-one" / "comparison.nc").is_file(), (
+        "next to the first run"
+    )

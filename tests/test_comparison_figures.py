@@ -1,4 +1,4 @@
-"""Pictures of two runs compared: what they show can be read back from them."""
+"""Figures of the comparison of two runs; their content is read back from the figures."""
 
 import itertools
 import os
@@ -31,7 +31,7 @@ def fake_comparison(
     epochs_a=EPOCHS_A,
     epochs_b=EPOCHS_B,
 ):
-    """CKA of random walks that share their start."""
+    """CKA of random walks with the same start."""
     rng = np.random.default_rng(0)
     shape = (moments, len(layers_a), len(layers_b))
     depth = np.linspace(0, 1, shape[1])[:, None] - np.linspace(0, 1, shape[2])
@@ -62,7 +62,7 @@ def comparison():
 
 
 def names_at(axis):
-    """The labels of an axis, drawn at the outer panels only."""
+    """The labels of an axis, which are only drawn at outer panels."""
     label = axis.get_major_formatter()
     return [str(label(at, index)) for index, at in enumerate(axis.get_ticklocs())]
 
@@ -71,7 +71,7 @@ def marked(ax, gid):
     return [line for line in ax.lines if line.get_gid() == gid]
 
 
-def test_layers_of_a_go_upwards_and_those_of_b_across(comparison):
+def test_layers_of_a_are_rows_and_layers_of_b_are_columns(comparison):
     for moments in (1, 2, 3):
         made = fake_comparison(moments=moments)
         figure = layer_comparison(made)
@@ -96,7 +96,7 @@ def test_layers_of_a_go_upwards_and_those_of_b_across(comparison):
     assert "1 = same" in bar.get_ylabel()
 
 
-def test_epochs_of_a_go_upwards_and_those_of_b_across():
+def test_epochs_of_a_are_rows_and_epochs_of_b_are_columns():
     for count in (1, 2, 4):
         made = fake_comparison(matches=MATCHES[:count])
         figure = epoch_comparison(made)
@@ -111,7 +111,7 @@ def test_epochs_of_a_go_upwards_and_those_of_b_across():
     assert "epoch of A" in words_in(figure) and "epoch of B" in words_in(figure)
 
 
-def test_the_order_of_dimensions_and_a_file_change_nothing(comparison, tmp_path):
+def test_the_figure_does_not_depend_on_the_order_of_dimensions_or_a_file(comparison, tmp_path):
     turned = comparison.transpose("layer_b", "moment", "recorded_b", "layer_a", "match", ...)
     turned.to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
     read = xr.load_dataset(tmp_path / "c.nc", engine="h5netcdf")
@@ -137,7 +137,7 @@ def test_values_are_written_where_they_fit_into_their_cells():
 
 @pytest.mark.long
 @pytest.mark.parametrize("moments", [1, 3])
-def test_seventeen_long_names_can_be_read(moments):
+def test_seventeen_long_names_are_readable(moments):
     figure = layer_comparison(fake_comparison(LONG, LONG, moments))
     figure.draw_without_rendering()
     first, last = figure.axes[0], figure.axes[moments - 1]
@@ -155,7 +155,7 @@ def test_seventeen_long_names_can_be_read(moments):
 
 @pytest.mark.long
 @pytest.mark.parametrize("count", [1, 4])
-def test_long_names_of_matches_stay_over_their_panels(count):
+def test_long_names_of_matches_stay_above_their_panels(count):
     figure = epoch_comparison(fake_comparison(matches=list(itertools.pairwise(LONG))[:count]))
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
@@ -178,7 +178,7 @@ def test_one_scale_from_0_or_below_to_1(comparison):
 
 
 @pytest.mark.parametrize(("draw", "variable"), BOTH)
-def test_a_dead_layer_is_hatched_and_said(comparison, draw, variable):
+def test_a_dead_layer_is_hatched_and_named_in_the_legend(comparison, draw, variable):
     assert "undefined" not in words_in(draw(comparison))
     dead = comparison.copy(deep=True)
     dead[variable][1, 2] = np.nan
@@ -191,7 +191,7 @@ def test_a_dead_layer_is_hatched_and_said(comparison, draw, variable):
     assert draw(dead).axes[0].images[0].get_clim() == (0.0, 1.0)
 
 
-def test_what_is_not_distinguished_from_unrelated_is_crossed_out(comparison):
+def test_similarities_not_distinguished_from_unrelated_are_crossed_out(comparison):
     null = comparison.assign(cka_layers_null=xr.full_like(comparison["cka_layers"], 0.01))
     null["cka_layers"] = xr.full_like(comparison["cka_layers"], 0.5)
     null["cka_layers"][0, 1, 2] = 0.019
@@ -207,7 +207,7 @@ def test_what_is_not_distinguished_from_unrelated_is_crossed_out(comparison):
     assert "not distinguished" not in words_in(layer_comparison(comparison))
 
 
-def test_perfect_fits_are_marked_each_on_its_own_axis(comparison):
+def test_each_perfect_fit_is_marked_on_its_axis(comparison):
     for fits, expected in (
         ({"a": 4.0, "b": 9.0}, {"<": 3, "v": 3}),
         ({"a": np.nan, "b": 9.0}, {"v": 3}),
@@ -244,7 +244,7 @@ def test_very_unequal_numbers_of_epochs_are_drawn():
         figure.draw_without_rendering()
 
 
-def test_shortened_names_fit_and_stay_apart():
+def test_shortened_names_fit_and_stay_distinct():
     x = "x" * 30
     for names, most in (
         (LONG, 28),
@@ -259,7 +259,7 @@ def test_shortened_names_fit_and_stay_apart():
         assert all(s == n for s, n in zip(short, names, strict=True) if len(n) <= most)
 
 
-def test_draw_comparison_writes_what_there_is_and_says_so(comparison, tmp_path):
+def test_draw_comparison_writes_the_possible_figures_and_reports_the_others(comparison, tmp_path):
     said, before = [], comparison.copy(deep=True)
     files = draw_comparison(comparison, tmp_path / "new" / "figures", said.append)
     assert files == [tmp_path / "new" / "figures" / name for name in ("layers.png", "epochs.png")]

@@ -1,4 +1,4 @@
-"""The configuration: valid values of every key, messages for all others, and precedence."""
+"""The configuration: valid and invalid values of every key, and precedence."""
 
 import dataclasses
 import os
@@ -19,7 +19,7 @@ from repdyn_keras.text import quoted
 pytestmark = pytest.mark.without_keras
 
 LONG, DIGITS = "x" * 10_000, "9" * 5000
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 NAN, INF = float("nan"), float("inf")
 WHOLE, NUMBER, TRUTH = "a whole number", "a number", "true or false"
 NUMBERS = "a list of whole numbers"
@@ -50,7 +50,7 @@ def test_defaults_are_valid_and_a_configuration_is_frozen():
         Config("jax")
 
 
-def test_values_and_text_after_set_are_held_in_the_keys_type():
+def test_values_and_text_of_set_are_converted_to_the_type_of_the_key():
     for name, values in {
         "epochs": [("40", 40), ("4e1", 40), (40.0, 40), ("none", None), ("", None), (None, None)],
         "label_noise": [(0, 0.0), (0.999, 0.999), (" 0.25 ", 0.25)],
@@ -60,7 +60,7 @@ def test_values_and_text_after_set_are_held_in_the_keys_type():
         "pooling": [("flatten", "flatten"), ("2", 2), (2, 2)],
         "augment": [("true", True), ("False", False), (True, True)],
         "dataset": [("npz:some dir/a=b.npz", "npz:some dir/a=b.npz")],
-        "layers": [("[[a]", "[[a]"), ("None", None)],  # Python warns of the expression
+        "layers": [("[[a]", "[[a]"), ("None", None)],  # Python warns about the expression
     }.items():
         for value, expected in values:
             held = parse_value(name, value) if isinstance(value, str) else value
@@ -73,7 +73,7 @@ def test_values_and_text_after_set_are_held_in_the_keys_type():
     assert config.blocks == (1, 2), "a list is copied"
 
 
-def test_a_value_of_the_wrong_type_is_refused_in_words():
+def test_a_value_of_the_wrong_type_is_rejected():
     for name, values, words in (
         ("epochs", (2.5, "ten", True, [1], NAN, INF), WHOLE),
         ("seed", (None, {"a": 1}), WHOLE),
@@ -85,12 +85,12 @@ def test_a_value_of_the_wrong_type_is_refused_in_words():
         ("pooling", (2.5,), f"text or {WHOLE}"),
     ):
         for value in values:
-            said = message(Config, **{name: value})
+            output = message(Config, **{name: value})
             expected = f"Expected {words}. Received: {name} = {value!r}."
-            assert said == f"{name} has the wrong type. {expected}"
+            assert output == f"{name} has the wrong type. {expected}"
 
 
-def test_a_number_is_taken_within_its_range_alone():
+def test_a_number_outside_of_its_range_is_rejected():
     for name, good, bad, words in (
         ("epochs", (1, 10**6), (0, 10**6 + 1), "at least 1 and at most 1000000"),
         ("label_noise", (0, 0.99), (-0.01, 1.0, NAN, INF), "at least 0 and below 1"),
@@ -103,53 +103,53 @@ def test_a_number_is_taken_within_its_range_alone():
         ("margin", (0, 100), (-0.1, 1e308), "at least 0 and at most 100"),
         ("image_size", (1, 16_384), (2**62,), "at least 1 and at most 16384"),
         ("weight_decay", (0, 1e6), (1e308, INF), "at least 0 and at most 1000000.0"),
-        ("seed", (0, LARGEST), (-1,), "at least 0"),
+        ("seed", (0, MAX_INTEGER), (-1,), "at least 0"),
         ("pooling", (1,), (0,), "at least 1"),
         ("synthetic_classes", (2,), (1,), "at least 2 and at most 10000"),
     ):
         for value in good:
             assert getattr(Config(**{name: value}), name) == value
         for value in bad:
-            said = message(Config, **{name: value})
+            output = message(Config, **{name: value})
             expected = f"Expected a finite number {words}. Received: {name} = {value}."
-            assert said == f"{name} is out of range. {expected}"
+            assert output == f"{name} is out of range. {expected}"
     for name, values in (("blocks", (2, 0)), ("record_epochs", (0, -1))):
-        said = message(Config, **{name: values})
-        assert f"{name} is out of range" in said and f"Received: {name} = {values[1]}." in said
+        output = message(Config, **{name: values})
+        assert f"{name} is out of range" in output and f"Received: {name} = {values[1]}." in output
     for name in ("seed", "epochs", "label_noise"):
         for value in (2**63, 10**400, 1e300):
             assert name in message(Config, **{name: value})
     for value in (2**63, 16**5000):
-        assert f"up to {LARGEST}" in message(Config, blocks=[1, value])
+        assert f"up to {MAX_INTEGER}" in message(Config, blocks=[1, value])
 
 
-def test_an_unknown_name_is_refused_with_the_nearest():
+def test_an_unknown_name_is_rejected_with_the_nearest_names():
     for case in (
         "backend:tensorflw:tensorflow backend:JAX:jax model:resnet50:resnet optimizer:adamw:adam "
         "schedule:cosin:cosine stem:smal:small batch_norm:recalibrated:recalibrate "
         "dataset:digit:digits pooling:men:mean record_epochs:logs:log"
     ).split():
         name, value, near = case.split(":")
-        said = message(Config, **{name: value})
-        assert said.startswith(f"Unknown {name}. Expected ") and f"Received: {value!r}" in said
-        assert near in said.split(": ")[1]
+        output = message(Config, **{name: value})
+        assert output.startswith(f"Unknown {name}. Expected ") and f"Received: {value!r}" in output
+        assert near in output.split(": ")[1]
     for value in ("", "xyz"):
-        assert "Expected one of: sgd, adam." in message(Config, optimizer=value), "near to none"
+        assert "Expected one of: sgd, adam." in message(Config, optimizer=value), "similar to none"
     for call in (check, parse_value):
         for name in ("learning_rte", "Learning_rate", "learning_rate s"):
-            said = message(call, name, "0.1")
-            assert re.match(rf"Unknown key. .*nearest: learning_rate.*Received: {name!r}", said)
+            output = message(call, name, "0.1")
+            assert re.match(rf"Unknown key. .*nearest: learning_rate.*Received: {name!r}", output)
 
 
-def test_text_that_fits_no_type_is_refused():
+def test_text_that_cannot_be_converted_is_rejected():
     for name, texts, words in (
         ("blocks", ("1,a", "1,,2", "1.5,2", ",", "[]"), NUMBERS),
         ("blocks", ("1,0",), "at least 1"),
-        ("blocks", (DIGITS, f"1,{DIGITS}"), f"{NUMBERS} up to {LARGEST}"),
+        ("blocks", (DIGITS, f"1,{DIGITS}"), f"{NUMBERS} up to {MAX_INTEGER}"),
         ("record_epochs", ("-1,4",), "at least 0"),
         ("epochs", ("ten", "2.5", "nan", "inf", "0x10", LONG), WHOLE),
         ("seed", ("none", "", DIGITS), WHOLE),
-        ("seed", ("1" * 400, str(2**63), "1e300"), str(LARGEST)),
+        ("seed", ("1" * 400, str(2**63), "1e300"), str(MAX_INTEGER)),
         ("label_noise", ("nan", "1e400"), "finite"),
         ("label_noise", ("a lot", "20%", "0,2"), NUMBER),
         ("augment", ("maybe", "1"), TRUTH),
@@ -161,8 +161,8 @@ def test_text_that_fits_no_type_is_refused():
         ("data_dir", ("\ud800", os.fsdecode(b"\xff"), "\0"), "Unicode without NUL"),
     ):
         for text in texts:
-            said = message(parse_value, name, text)
-            assert name in said.lower() and words in said, said
+            output = message(parse_value, name, text)
+            assert name in output.lower() and words in output, output
 
 
 def test_a_configuration_survives_its_file(tmp_path):
@@ -179,14 +179,14 @@ def test_a_configuration_survives_its_file(tmp_path):
     assert (load_config(path), load_versions(path)) == ({"label_noise": 0.0}, {})
 
 
-NO_TOML = [b"epochs 4", b"epochs = ", b"epochs = 4\nepochs = 5", b"[unclosed", b'model = "vit']
-NO_TOML += [b"= 3", b"blocks = [1, 2\n", b'model = "\\q"', b'model = "\\ud800"', b"\0" * 100]
-NO_TOML += [b"a = 3\rb = 4", b"\xef\xbb\xbfepochs = 3", b'{"epochs": 3}', b"model: resnet"]
-NO_TOML += [b"x = " + b"[" * 100_000, f"seed = {DIGITS}".encode()]
-NO_TEXT = [b"\xff\xfe\x00", 'a = "é"'.encode("latin-1"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"]
-BAD_FILES = {
-    **dict.fromkeys(NO_TOML, "not valid TOML"),
-    **dict.fromkeys(NO_TEXT, "not UTF-8"),
+INVALID_TOML = [b"epochs 4", b"epochs = ", b"epochs = 4\nepochs = 5", b"[unclosed", b'model = "vit']
+INVALID_TOML += [b"= 3", b"blocks = [1, 2\n", b'model = "\\q"', b'model = "\\ud800"', b"\0" * 100]
+INVALID_TOML += [b"a = 3\rb = 4", b"\xef\xbb\xbfepochs = 3", b'{"epochs": 3}', b"model: resnet"]
+INVALID_TOML += [b"x = " + b"[" * 100_000, f"seed = {DIGITS}".encode()]
+INVALID_TEXT = [b"\xff\xfe\x00", 'a = "é"'.encode("latin-1"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"]
+INVALID_FILES = {
+    **dict.fromkeys(INVALID_TOML, "not valid TOML"),
+    **dict.fromkeys(INVALID_TEXT, "not UTF-8"),
     b"# x\n" * 300_000: "1048576 bytes",
     b"epoch = 4\n": "run.toml",
     b'"" = 3': "Received: ''",
@@ -201,17 +201,17 @@ BAD_FILES = {
 }
 
 
-def test_a_file_that_is_no_configuration_is_refused(tmp_path):
-    for content, words in BAD_FILES.items():
+def test_invalid_configuration_files_are_rejected(tmp_path):
+    for content, words in INVALID_FILES.items():
         path = written(tmp_path, content)
-        said = message(load_config, path)
-        assert words in said, (content[:40], said)
-        assert str(path) in said or b"=" in content
+        output = message(load_config, path)
+        assert words in output, (content[:40], output)
+        assert str(path) in output or b"=" in content
     for path in (tmp_path / "none.toml", tmp_path):
         assert message(load_config, path).startswith(f"Cannot read the configuration {path}. ")
 
 
-def test_a_path_that_no_file_can_have_is_refused_and_any_other_is_taken(tmp_path, monkeypatch):
+def test_impossible_paths_are_rejected_and_others_accepted(tmp_path, monkeypatch):
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
@@ -230,14 +230,16 @@ def test_a_path_that_no_file_can_have_is_refused_and_any_other_is_taken(tmp_path
         assert str(usable_path(path)) == str(path).replace("~", "/home/me")
 
 
-def test_options_win_over_set_over_the_file_over_the_environment(tmp_path, monkeypatch):
+def test_precedence_of_options_set_file_and_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     assert collect({}, {"epochs": None, "seed": None}, []) == {}
     file = load_config(written(tmp_path, 'seed = 1\nepochs = 11\nmodel = "vit"\n'))
     found = collect(file, {"seed": "3", "epochs": None}, ["seed=2", "epochs=12"])
     assert found == {"seed": 3, "epochs": 12, "model": "vit"}
     found = collect({}, {}, ["seed=1", "seed = 5", "dataset=npz:a=b.npz"])
-    assert found == {"seed": 5, "dataset": "npz:a=b.npz"}, "a later one wins; values may hold ="
+    assert found == {"seed": 5, "dataset": "npz:a=b.npz"}, (
+        "a later value wins; values may contain ="
+    )
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     for option, pairs, values, expected in (
         (None, [], {}, "torch"),
@@ -250,7 +252,7 @@ def test_options_win_over_set_over_the_file_over_the_environment(tmp_path, monke
         assert "Expected --set key=value" in message(collect, {}, {}, [pair])
 
 
-def test_presets_fill_what_was_left_open_and_nothing_else():
+def test_presets_fill_only_unset_keys():
     sizes = {"resnet": {"width", "blocks", "stem"}, "vit": {"width", "patch", "depth", "heads"}}
     for model in ("resnet", "vit", "mine:build"):
         filled_keys = {"epochs", "learning_rate", "schedule", "batch_size", "data_seed"}
@@ -290,25 +292,25 @@ def test_nearest_names():
         ("x", many, many[:8]),
     ):
         assert nearest(name, valid) == expected
-    said = str(unknown("layer", "stge", many, "Look again."))
-    assert said.startswith("Unknown layer. Expected one of 12 names, nearest: stage")
-    assert said.endswith(". Received: 'stge'. Look again.")
+    output = str(unknown("layer", "stge", many, "Look again."))
+    assert output.startswith("Unknown layer. Expected one of 12 names, nearest: stage")
+    assert output.endswith(". Received: 'stge'. Look again.")
 
 
-def test_what_is_not_there_is_named_with_a_way_out():
+def test_missing_packages_are_named_with_the_command_that_installs_them():
     for name, command in (
         ("torch", "pip install 'repdyn-keras[torch]'"),
         ("jax", "pip install jax"),
     ):
-        said = str(not_installed(name, {"torch": "torch"}, "This"))
-        assert said.startswith(f"Expected the package {name!r}, which This needs. Received: ")
-        assert said.endswith(f": {command}")
+        output = str(not_installed(name, {"torch": "torch"}, "This"))
+        assert output.startswith(f"Expected the package {name!r}, which This needs. Received: ")
+        assert output.endswith(f": {command}")
     require_memory(1, "this", "width")
     for size, shown in ((10**16, "10.0 PB"), (10**400, "more than 1000 EB")):
         assert f"this, which takes {shown}." in message(require_memory, size, "this", "width")
 
 
-def test_values_are_quoted_as_they_came_and_short():
+def test_values_are_quoted_unchanged_and_shortened():
     nested: list = []
     for _ in range(100_000):
         nested = [nested]
@@ -333,12 +335,12 @@ TREES = st.recursive(
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(800, marks=pytest.mark.long)])
-def test_anything_is_a_value_that_survives_its_file_or_is_refused(tmp_path, count):
+def test_any_value_is_either_rejected_or_restored_from_its_file(tmp_path, count):
     few = {"max_examples": count, "derandomize": True, "deadline": None, "database": None}
 
     @settings(**few, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(list(KEYS)), TEXTS, TREES, st.sampled_from(["text", "value", "file"]))
-    def holds(name, text, value, where):
+    def check_value(name, text, value, where):
         try:
             if where == "text":
                 held = parse_value(name, text)
@@ -354,4 +356,4 @@ def test_anything_is_a_value_that_survives_its_file_or_is_refused(tmp_path, coun
         assert getattr(config, name) == held
         assert Config(**load_config(written(tmp_path, to_toml(config, {})))) == config
 
-    holds()
+    check_value()

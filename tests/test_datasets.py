@@ -1,4 +1,4 @@
-"""Data sets: the split, label noise, standardization, and archives that cannot be used."""
+"""Data sets: the split, label noise, standardization, and invalid archives."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def test_digits_are_split_in_two_stratified_without_loss_or_overlap():
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
-def test_the_seed_and_the_keys_of_the_data_alone_decide_it(name):
+def test_data_depends_only_on_the_data_seed_and_data_keys(name):
     options = {**SMALL, "dataset": name}
     one = load(Config(seed=3, **options))
     np.random.seed(1)
@@ -81,7 +81,7 @@ def test_loading_needs_no_backend():
 
 
 @pytest.mark.parametrize("options", [{}, SMALL], ids=["digits", "synthetic"])
-def test_arrays_are_those_of_the_contract_and_noise_changes_given_labels_alone(options):
+def test_arrays_have_documented_types_and_noise_changes_only_given_labels(options):
     noisy = load(Config(**{**options, "label_noise": 0.4}))
     assert noisy.x_train.dtype == noisy.x_test.dtype == np.float32
     assert noisy.y_train.dtype == noisy.true_train.dtype == noisy.y_test.dtype == np.int64
@@ -101,7 +101,7 @@ def test_arrays_are_those_of_the_contract_and_noise_changes_given_labels_alone(o
     assert stats.binomtest(wrong, len(noisy.y_train), 0.4).pvalue > 1e-3
 
 
-def test_synthetic_images_have_the_wanted_size_channels_and_classes():
+def test_synthetic_images_have_the_configured_size_channels_and_classes():
     keys = [f"synthetic_{name}" for name in ("size", "channels", "classes", "train", "test")]
     few = (4, 3, 10, 8, 1)
     for wanted in ((2, 1, 2, 101, 37), (3, 4, 3, 101, 37), (17, 2, 4, 101, 37), few):
@@ -116,7 +116,7 @@ def test_synthetic_images_have_the_wanted_size_channels_and_classes():
 
 
 @pytest.mark.parametrize("classes", [3, pytest.param(10, marks=pytest.mark.long)])
-def test_synthetic_classes_can_be_learned_though_their_images_are_noisy(classes):
+def test_synthetic_classes_can_be_learned_despite_noise(classes):
     sizes = {"synthetic_train": 600, "synthetic_test": 300, "synthetic_size": 8}
     data = load(Config(dataset="synthetic", synthetic_classes=classes, **sizes, **CLEAN))
     images = data.x_train[:].reshape(600, -1)
@@ -129,8 +129,8 @@ def test_synthetic_classes_can_be_learned_though_their_images_are_noisy(classes)
     assert 0.3 < members.std(axis=0).mean() < 1
 
 
-def test_noise_replaces_about_its_share_in_all_classes_alike_by_any_other_class():
-    # A replaced label is never the true one: the share of changed labels is the share of noise.
+def test_noise_replaces_its_share_of_every_class_by_all_other_classes():
+    # A replaced label is never the true one, so the share of changed labels is the share of noise.
     for share, classes in ((0.1, 2), (0.3, 6), (0.5, 10), (0.9, 10)):
         labels = np.arange(60_000) % classes
         given = with_label_noise(labels, share, classes, seed=9)
@@ -145,7 +145,7 @@ def test_noise_replaces_about_its_share_in_all_classes_alike_by_any_other_class(
         assert stats.chisquare(np.delete(counts, value)).pvalue > 1e-3
 
 
-def test_noise_is_drawn_once_per_seed_and_more_of_it_keeps_what_less_replaced():
+def test_noise_depends_on_the_seed_and_a_larger_share_includes_a_smaller_one():
     labels = np.arange(2000) % 10
     kept = labels.copy()
     few, many = (with_label_noise(labels, share, 10, seed=1) for share in (0.1, 0.4))
@@ -176,7 +176,7 @@ def loaded(path, **options):
     return load(Config(dataset=f"npz:{path}", **{**CLEAN, **options}))
 
 
-def test_test_images_are_scaled_by_the_training_images_alone(tmp_path):
+def test_test_images_are_standardized_by_the_training_images(tmp_path):
     rng = np.random.default_rng(1)
     train = rng.normal(5, 3, size=(30, 5, 4, 2))
     test = rng.normal(100, 50, size=(12, 5, 4, 2))
@@ -191,7 +191,7 @@ def test_test_images_are_scaled_by_the_training_images_alone(tmp_path):
 
 GRAY = np.random.default_rng(0).integers(0, 256, (30, 5, 4))
 COLUMN = {"y_train": np.arange(30)[:, None] % 3, "y_test": np.ones((12, 1), int)}
-GOOD = {
+VALID = {
     "as it is": {},
     "compressed": {"save": np.savez_compressed},
     "gray images": {"x_train": GRAY, "x_test": GRAY[:12]},
@@ -205,8 +205,8 @@ GOOD = {
 }
 
 
-def test_archives_of_every_good_form_are_read(tmp_path, monkeypatch):
-    for name, changes in GOOD.items():
+def test_archives_of_every_valid_form_are_read(tmp_path, monkeypatch):
+    for name, changes in VALID.items():
         path = archive(tmp_path, **changes)
         data = loaded(path)
         with np.load(path) as raw:
@@ -231,9 +231,9 @@ def with_label(value, dtype=int):
     return y
 
 
-NO_NUMBERS = "Expected whole numbers.*other values"
-# Changes to a valid archive, and words of the message.
-BAD = {
+NOT_NUMERIC = "Expected whole numbers.*other values"
+# Changes to a valid archive, and parts of the message.
+INVALID = {
     "no x_train": ({"x_train": None}, "lacks x_train.*Received: y_train, x_test, y_test"),
     "nothing": (dict.fromkeys(["x_train", "y_train", "x_test", "y_test"]), "Received: none"),
     "flat images": (
@@ -256,10 +256,10 @@ BAD = {
     "negative labels": ({"y_train": with_label(-1)}, "y_train.*Received: -1 to 2"),
     "fractions": (
         {"y_train": with_label(1.5, float)},
-        f"y_train.*{NO_NUMBERS}",
+        f"y_train.*{NOT_NUMERIC}",
     ),
-    "NaN labels": ({"y_train": with_label(np.nan, float)}, NO_NUMBERS),
-    "labels of text": ({"y_train": Y.astype(str)}, NO_NUMBERS),
+    "NaN labels": ({"y_train": with_label(np.nan, float)}, NOT_NUMERIC),
+    "labels of text": ({"y_train": Y.astype(str)}, NOT_NUMERIC),
     "too many classes": ({"y_train": with_label(65_535)}, "Received: 0 to 65535"),
     "one class": ({"y_train": 0 * Y, "y_test": 0 * Y[:12]}, "one class"),
     "pickled labels": ({"y_train": np.array([None] * 30)}, "plain number arrays"),
@@ -267,8 +267,8 @@ BAD = {
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_bad_archive_is_refused_with_what_is_wrong(tmp_path):
-    for name, (changes, words) in BAD.items():
+def test_an_invalid_archive_is_rejected_with_the_reason(tmp_path):
+    for name, (changes, words) in INVALID.items():
         path = archive(tmp_path, **changes)
         assert str(path) in assert_input_error(name, words, loaded, path)
 
@@ -285,23 +285,23 @@ def test_pickled_objects_are_never_run(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_a_damaged_archive_is_never_anything_but_an_input_error(tmp_path, save):
+def test_a_damaged_archive_always_raises_input_error(tmp_path, save):
     path = archive(tmp_path, save=save)
     whole = path.read_bytes()
     for part in (0, 1, 10, int(0.3 * len(whole)), int(0.9 * len(whole)), -1):
         path.write_bytes(whole[:part])
         assert str(path) in assert_input_error(part, "Cannot read", loaded, path)
-    refused = 0
+    n_rejected = 0
     for at in range(0, len(whole), max(1, len(whole) // 150)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
         try:
             loaded(path)
         except InputError:
-            refused += 1
-    assert refused > 100
+            n_rejected += 1
+    assert n_rejected > 100
 
 
-def test_what_is_no_archive_is_refused(tmp_path):
+def test_other_files_than_archives_are_rejected(tmp_path):
     path = tmp_path / "data.npz"
     for name, data in {
         "text": b"these are no arrays",

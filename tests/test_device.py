@@ -1,4 +1,4 @@
-"""What runs on the device, against NumPy in float64."""
+"""Computations on the device, compared with NumPy in float64."""
 
 import itertools
 from fractions import Fraction
@@ -13,7 +13,7 @@ from repdyn_keras.measures import cka, device
 
 @pytest.fixture(autouse=True)
 def channels_last():
-    """Activations of these tests are laid out so; what was set before is put back."""
+    """Sets the data format of these tests, and restores the previous one."""
     before = config.image_data_format()
     config.set_image_data_format("channels_last")
     yield
@@ -29,15 +29,15 @@ def pooled(x, pooling):
 
 
 def activations(shape, mean=0.0, seed=0):
-    """Features with a common part, so that their Gram matrix is not only its diagonal."""
+    """Features with a common part, so that their Gram matrix is not diagonal."""
     rng = np.random.default_rng(seed)
     common = rng.normal(size=(shape[0], 3)) @ rng.normal(size=(3, int(np.prod(shape[1:]))))
     x = rng.normal(size=shape) + 0.3 * common.reshape(shape)
     return (x + mean).astype(np.float32)
 
 
-def test_fingerprints_and_norms_equal_those_of_float64():
-    """Of several layers at once; half precision activations are summed in float32."""
+def test_fingerprints_and_norms_equal_those_in_float64():
+    """For several layers at a time; activations in half precision are summed in float32."""
     cases = [
         ((32, 7, 7, 5), 30, "float32"),
         ((32, 900), 0, "float32"),
@@ -64,7 +64,7 @@ def test_fingerprints_and_norms_equal_those_of_float64():
 
 
 @pytest.mark.long
-def test_fingerprints_are_float32_whatever_the_default_dtype():
+def test_fingerprints_are_float32_for_any_default_dtype():
     x = activations((32, 900), 3)
     before = config.floatx()
     for floatx in ("bfloat16", "float16"):
@@ -78,7 +78,7 @@ def test_fingerprints_are_float32_whatever_the_default_dtype():
 
 
 def padded(x, kernel, strides, padding):
-    """Images (batch, height, width, channels) with the zeros of a convolution around them."""
+    """Images (batch, height, width, channels) padded with zeros as for a convolution."""
     pads = []
     for side, span, stride in zip(x.shape[1:3], kernel.shape[:2], strides, strict=True):
         total = max((-(-side // stride) - 1) * stride + span - side, 0)
@@ -113,7 +113,7 @@ def test_convolutions_of_small_images_equal_a_plain_loop():
 
 
 def test_centred_gram_over_chunks_of_features():
-    """Of features far from 0: whole chunks, a rest, and less than one."""
+    """For features far from 0: whole chunks, a remainder, and less than one chunk."""
     for n, d in [(4, 1), (9, 4096), (9, 2 * 4096 + 17)]:
         x = np.random.default_rng(d).normal(3, 1, (n, d)).astype(np.float32)
         gram, size = map(numpy_of, device.centred_gram(ops.convert_to_tensor(x)))
@@ -205,7 +205,7 @@ def test_plane_points_are_the_origin_plus_coordinates_along_the_axes():
 
 
 def test_class_index_is_the_largest_logit_and_undefined_where_one_is_not_finite():
-    """One bad logit is enough, whichever it is and whatever the others are."""
+    """A single non-finite logit makes the class undefined."""
     for undefined, bad, column in [(255, np.nan, 0), (255, -np.inf, 4), (65535, np.inf, 9)]:
         logits = np.random.default_rng(4).normal(size=(50, 10)).astype(np.float32)
         expected = logits.argmax(axis=1)

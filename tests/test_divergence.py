@@ -1,4 +1,4 @@
-"""A training whose numbers are no numbers any more: it ends, says where, and what it had stays."""
+"""Divergence: a training with a non-finite loss or weight ends, and its records are kept."""
 
 import math
 import re
@@ -17,11 +17,11 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("without_pictures")]
 
 SGD = {**SHORT, "optimizer": "sgd", "schedule": "constant", "learning_rate": 0.01}
 SGD["record_epochs"] = (1, 2)
-LOSS, WEIGHT = r"the loss is (nan|inf)", "a weight is not a finite number"
+LOSS, WEIGHT = r"the loss is (nan|inf)", "a weight is not finite"
 
 
-def test_a_huge_learning_rate(tmp_path):
-    """As a command, from the first epoch on."""
+def test_a_run_with_a_huge_learning_rate_reports_divergence(tmp_path):
+    """From the first epoch on, with the command."""
     config, folder = tmp_path / "huge.toml", RunFolder(tmp_path / "run")
     config.write_text(tomli_w.dumps({**SGD, "learning_rate": 1e6}), encoding="utf-8")
     done = repdyn("run", config, "--model", MODEL, "--out", folder.path, "--quiet")
@@ -41,11 +41,13 @@ def test_a_huge_learning_rate(tmp_path):
 @pytest.mark.parametrize(
     "value", [math.nan, *(pytest.param(v, marks=pytest.mark.one_backend) for v in (1e30, math.inf))]
 )
-def test_a_training_that_diverges_after_its_second_epoch(tmp_path, monkeypatch, value):
-    """By a learning rate, or a weight where the loss still is finite: as before the last step.
+def test_a_training_that_diverges_later_keeps_its_last_good_checkpoint(
+    tmp_path, monkeypatch, value
+):
+    """With a non-finite loss, or a non-finite weight while the loss is still finite.
 
-    It does so again when it is resumed. What is not finite is never saved: without the cause the
-    run goes on to the same bits as one without it.
+    A resumed training diverges again. Non-finite states are never saved: once the cause is removed,
+    the resumed run is bit-identical to one that never diverged.
     """
     begin = EpochSeeds.on_epoch_begin
 
@@ -63,12 +65,14 @@ def test_a_training_that_diverges_after_its_second_epoch(tmp_path, monkeypatch, 
 
     whole, folder = whole_run(tmp_path / "whole", **SGD), RunFolder(tmp_path / "run")
     last, what, rate = (2, LOSS, r"1e\+30") if value == 1e30 else (1, WEIGHT, "0.01")
-    said = rf"in epoch {last + 1}: {what}, at the .*{rate}\. .*checkpoint is that of epoch {last};"
+    message = (
+        rf"in epoch {last + 1}: {what}, at the .*{rate}\. .*checkpoint is that of epoch {last}\."
+    )
     with monkeypatch.context() as patch:
         patch.setattr(EpochSeeds, "on_epoch_begin", on_epoch_begin)
         patch.setattr(EpochSeeds, "on_epoch_end", on_epoch_end, raising=False)
         for resume in (False, True):
-            with pytest.raises(Diverged, match=said):
+            with pytest.raises(Diverged, match=message):
                 run(SGD, out=folder.path, resume=resume)
             assert folder.epochs() == list(range(last + 1))
             assert [int(row["epoch"]) for row in folder.history()] == folder.epochs()

@@ -1,4 +1,4 @@
-"""Dynamics of a folder whose records these tests write: every result against its definition."""
+"""Dynamics of simulated records: every result is compared with its definition."""
 
 import os
 
@@ -38,7 +38,7 @@ from repdyn_keras.measures.synchronization import (
 )
 from repdyn_keras.records import RunFolder, write_netcdf
 
-# What fails to be computed is NaN without a warning, of NumPy or of xarray.
+# Undefined results are NaN, without warnings of NumPy or xarray.
 pytestmark = [pytest.mark.without_keras, pytest.mark.filterwarnings("error")]
 
 BAD = (
@@ -65,14 +65,14 @@ def damaged(tmp_path_factory):
 
 
 def defined(layer, bad):
-    """Indices of the epochs at which a layer is neither dead nor not finite."""
+    """Indices of the epochs at which a layer is finite and not dead."""
     gone = {epoch for epoch, name, _ in bad if name == layer}
     return [e for e, epoch in enumerate(EPOCHS) if epoch not in gone]
 
 
-# --- the contract -----------------------------------------------------------------------------
+# --- variables --------------------------------------------------------------------------------
 
-CONTRACT = {
+DOCUMENTED = {
     "cka region_agreement region_kappa": "layer epoch epoch_other",
     "regions": "layer epoch plane row column",
     "fragments boundary_length": "layer epoch plane",
@@ -89,8 +89,8 @@ CONTRACT = {
 }
 
 
-def test_the_dataset_holds_what_its_contract_says(folder, dynamics):
-    for names, dims in CONTRACT.items():
+def test_the_dataset_has_the_documented_variables(folder, dynamics):
+    for names, dims in DOCUMENTED.items():
         for name in names.split():
             assert dynamics[name].dims == tuple(dims.split()), name
     for name in ("layer", "layer_other"):
@@ -107,7 +107,7 @@ def test_the_dataset_holds_what_its_contract_says(folder, dynamics):
     assert dynamics.attrs["schema_version"] == constants.attrs["schema_version"]
 
 
-def test_a_run_is_named_by_its_configuration_and_its_classes(tmp_path):
+def test_the_title_and_class_names_are_those_of_the_run(tmp_path):
     folder = write_run(tmp_path / "run", epochs=EPOCHS[:2], planes=False)
     words = 'dataset = "digits"\nmodel = "resnet"\noptimizer = "sgd"\nseed = 3\n'
     folder.config_file.write_text(words, encoding="utf-8")
@@ -133,8 +133,8 @@ def test_cka_between_epochs_is_minibatch_cka_where_a_layer_is_defined(dynamics, 
             np.testing.assert_allclose(values[i], expected, atol=1e-5, err_msg=layer)
 
 
-def test_little_memory_gives_the_same_similarities_in_parts_that_fit(folder, dynamics, monkeypatch):
-    """Fingerprints are 240 long: 4 parts of 64 columns, of 2816 bytes a layer in 11 epochs."""
+def test_similarities_computed_in_parts_are_identical(folder, dynamics, monkeypatch):
+    """Fingerprints of length 240 in 4 parts of 64 columns, 2816 bytes per layer for 11 epochs."""
     monkeypatch.setattr(cka_module, "SUM_CHUNK", 64)
     read, held = RunFolder.fingerprints, []
 
@@ -153,7 +153,7 @@ def test_little_memory_gives_the_same_similarities_in_parts_that_fit(folder, dyn
         assert max(held) == max(memory, 2816)
 
 
-def test_regions_and_their_measures_are_of_the_records(dynamics, damaged):
+def test_regions_and_their_measures_equal_those_of_the_records(dynamics, damaged):
     maps = region_maps(len(LAYERS)).swapaxes(0, 1)
     assert dynamics["regions"].dtype == np.uint8
     np.testing.assert_array_equal(dynamics["regions"].values, maps)
@@ -169,7 +169,7 @@ def test_regions_and_their_measures_are_of_the_records(dynamics, damaged):
             parts = sum(ndimage.label(drawn == c, np.ones((3, 3)))[1] for c in range(CLASSES))
             assert dynamics["fragments"].values[i, a, plane] == parts
     np.testing.assert_array_equal(dynamics["boundary_length"].values, boundary_lengths(maps))
-    # Where a layer is not finite, they agree with nothing, and have no fragments.
+    # Maps of layers that are not finite agree with none and have no fragments.
     at = {"layer": "stage2_block1", "epoch": 3}
     assert (damaged["regions"].sel(at) == 255).all()
     assert (damaged["fragments"].sel(at) == 0).all()
@@ -178,7 +178,7 @@ def test_regions_and_their_measures_are_of_the_records(dynamics, damaged):
     assert np.isfinite(damaged["region_agreement"].sel(layer="stage1_block2")).all()
 
 
-def test_accuracies_are_those_of_the_records(dynamics):
+def test_accuracies_equal_those_of_the_records(dynamics):
     expected = accuracies(len(LAYERS)).swapaxes(0, 1)
     np.testing.assert_array_equal(dynamics["probe_accuracy"].values, expected)
     np.testing.assert_array_equal(dynamics["accuracy_inference"].values, ACCURACY)
@@ -224,7 +224,7 @@ def test_memorized_share_is_unknown_without_mislabeled_images(dynamics):
 # --- timing -----------------------------------------------------------------------------------
 
 
-def test_timing_is_over_the_epochs_that_both_layers_have(dynamics, damaged):
+def test_timing_uses_the_epochs_at_which_both_layers_are_defined(dynamics, damaged):
     times = np.array(EPOCHS)
     for found, bad in ((dynamics, ()), (damaged, BAD)):
         grams = found["cka"].values
@@ -251,7 +251,7 @@ def test_timing_is_over_the_epochs_that_both_layers_have(dynamics, damaged):
     assert dynamics["timing_spread"].values[3, 1] > 0.5
 
 
-def test_only_pairs_of_blocks_count_in_the_models_synchronization(dynamics, damaged):
+def test_mean_synchronization_uses_only_pairs_of_blocks(dynamics, damaged):
     for names, blocks in (
         (["stem", "stage1_block1", "stage1_block2", "pooled", "output"], [1, 2]),
         (["patch_embedding", "block01", "block02", "block03", "class_token", "output"], [1, 2, 3]),
@@ -284,11 +284,11 @@ def test_a_layer_that_never_moves_has_no_timing_and_three_records_are_enough():
 # --- phases -----------------------------------------------------------------------------------
 
 
-def test_phases_are_those_of_the_epochs_at_which_a_layer_is_defined(dynamics, damaged):
+def test_phases_use_the_epochs_at_which_a_layer_is_defined(dynamics, damaged):
     for found, bad in ((dynamics, ()), (damaged, BAD)):
         for of, suffix in (("cka", ""), ("region_agreement", "_regions")):
             for i, layer in enumerate(LAYERS):
-                # A dead layer has regions all the same; one that is not finite has none.
+                # A dead layer has regions, a layer that is not finite has none.
                 gone = [b for b in bad if not suffix or b[2] == "not finite"]
                 alive = defined(layer, gone)
                 labels, candidate, numbers = np.zeros(11, int), np.zeros(11, int), [np.nan] * 4
@@ -307,7 +307,7 @@ def test_phases_are_those_of_the_epochs_at_which_a_layer_is_defined(dynamics, da
                 np.testing.assert_allclose(held, numbers, atol=1e-12, err_msg=layer)
 
 
-def test_a_layer_of_two_states_has_two_phases_and_its_neighbour_of_one_has_one():
+def test_a_layer_with_two_states_has_two_phases_and_a_constant_one_has_one():
     x = np.repeat(np.eye(2, 100), 8, axis=0)
     x = x + 0.01 * np.random.default_rng(4).normal(size=x.shape)
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -330,7 +330,7 @@ def test_few_records_are_one_phase_and_nothing_fails(tmp_path):
         assert np.isfinite(found["settling_epoch"]).all()
 
 
-def test_without_labels_or_planes_what_needs_them_is_left_out(tmp_path):
+def test_without_labels_or_planes_dependent_variables_are_left_out(tmp_path):
     for labels in (False, True):
         folder = write_run(
             tmp_path / str(labels), LAYERS[-2:], EPOCHS[:3], labels=labels, planes=False
@@ -365,7 +365,7 @@ def test_analyzing_writes_what_it_returns_and_the_same_again(tmp_path):
     assert compute_dynamics(folder).identical(found)
 
 
-def test_dynamics_are_read_where_they_are_current_and_else_computed_in_memory(tmp_path):
+def test_dynamics_are_read_if_current_and_otherwise_computed_in_memory(tmp_path):
     epochs = EPOCHS[:3]
     folder = write_run(tmp_path / "run", LAYERS[-2:], epochs)
     run = open_run(str(tmp_path / "run"))
@@ -376,7 +376,7 @@ def test_dynamics_are_read_where_they_are_current_and_else_computed_in_memory(tm
     folder.history_file.write_text("epoch,loss,val_loss\n0,0.5,\n", encoding="utf-8")
     np.testing.assert_equal(run.history, [{"epoch": 0.0, "loss": 0.5, "val_loss": np.nan}])
     assert str(folder.path) in repr(run)
-    # The file's epochs and its time; whether it is read.
+    # The epochs and the time of the file, and whether it is read.
     for written, seconds, current in (
         (epochs, 10**10, True),
         (epochs, 1, False),
@@ -389,20 +389,20 @@ def test_dynamics_are_read_where_they_are_current_and_else_computed_in_memory(tm
         assert ("mark" in found.attrs) == ("cka" not in found) == current
 
 
-def test_no_folder_and_no_records_are_refused(tmp_path):
+def test_missing_folders_and_folders_without_records_are_rejected(tmp_path):
     assert_input_error("no folder", "No folder", open_run, tmp_path / "none")
     assert_input_error("no records", "no records", open_run, tmp_path)
     assert_input_error("no records", "no records", compute_dynamics, RunFolder(tmp_path))
 
 
-def test_a_record_that_is_broken_or_of_another_recording_is_refused_by_name(tmp_path):
+def test_damaged_records_and_records_of_other_recordings_are_rejected_by_name(tmp_path):
     layers, epochs = LAYERS[-2:], EPOCHS[:4]
     folder = write_run(tmp_path / "run", layers, epochs)
     sound = folder.record(2)
     for name, record, message in (
         ("a layer less", sound.isel(layer=slice(1, None)), "holds output. "),
         ("another layer", sound.assign_coords(layer=["conv", "output"]), "holds conv, output. "),
-        ("other images", sound.assign_attrs(images_hash="x"), "is of other images"),
+        ("other images", sound.assign_attrs(images_hash="x"), "has other images"),
     ):
         folder.write_record(2, record)
         assert_input_error(name, rf"epoch-000002\.nc.*{message}", compute_dynamics, folder)

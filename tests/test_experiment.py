@@ -1,4 +1,4 @@
-"""A configured training: the order of its images, its randomness, its files and its repetition."""
+"""Configured trainings: order of the images, randomness, files and reproducibility."""
 
 import csv
 
@@ -15,7 +15,7 @@ from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.training import Training
 from repdyn_keras.models import build_model
-from repdyn_keras.recording.inputs import Labelled, arrays_hash, weights_hash
+from repdyn_keras.recording.inputs import LabelledImages, arrays_hash, weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.tables import ACCURACIES
 
@@ -30,8 +30,8 @@ def data() -> Data:
 # The order of the images.
 
 
-def test_an_epochs_batches_follow_a_permutation_of_seed_and_epoch_alone(data):
-    """And leave out the ragged rest, which is another one in each epoch."""
+def test_the_batches_of_an_epoch_depend_only_on_seed_and_epoch(data):
+    """The images after the last whole batch are left out; they differ between epochs."""
 
     def order(seed, *epochs, size=50):
         batches = EpochBatches(data, size, seed, augment=False)
@@ -53,11 +53,11 @@ def test_an_epochs_batches_follow_a_permutation_of_seed_and_epoch_alone(data):
     assert order(5, 3, size=1000) == expected, "a batch may be larger than the training set"
 
 
-def test_an_augmented_image_is_a_crop_of_its_padded_self_or_the_mirror_of_one(data):
-    """Which one is a function of seed, epoch and batch."""
+def test_an_augmented_image_is_a_crop_of_the_padded_image_or_its_mirror_image(data):
+    """The crop depends only on seed, epoch and batch."""
 
     def crop(image, source) -> int:
-        """Which window of the image padded by one pixel of zeros, or which one's mirror."""
+        """The window of the image padded by one pixel, and whether it is mirrored."""
         padded = np.pad(source, ((1, 1), (1, 1), (0, 0)))
         crops = [padded[y : y + 8, x : x + 8][:, ::m] for m in (1, -1) for y, x in at]
         (found,) = (i for i, each in enumerate(crops) if np.array_equal(each, image))
@@ -99,8 +99,8 @@ def test_seed_states_are_a_function_of_seed_and_epoch(data):
     assert states(3, 4) not in (states(3, 5), states(4, 4))
 
 
-def test_each_epoch_of_fit_trains_on_that_epochs_batches_in_order(data):
-    """Against plain gradient descent in NumPy: Keras peeks at batches before an epoch begins."""
+def test_each_epoch_of_fit_trains_on_its_batches_in_order(data):
+    """Compared with gradient descent in NumPy, since Keras reads batches before an epoch begins."""
     rate = 0.01
     batches = EpochBatches(data, 32, seed=1, augment=False)
     images = keras.Input((8, 8, 1))
@@ -140,7 +140,7 @@ def test_history_holds_the_losses_and_the_outputs_accuracies_of_the_dynamics(tin
         np.testing.assert_allclose(values, recorded, atol=1e-6, err_msg=column)
 
 
-def test_timing_says_for_each_record_what_took_how_long(tiny_run):
+def test_timing_lists_the_seconds_of_each_record_by_purpose(tiny_run):
     lines = tiny_run.folder.timing_file.read_text("utf-8").splitlines()
     assert lines[0] == "epoch,purpose,seconds"
     timing = list(csv.DictReader(lines))
@@ -180,7 +180,7 @@ def test_kept_weights_are_the_states_that_were_recorded(tiny_run, data):
     assert share == pytest.approx(expected["memorized"], abs=1e-6)
 
 
-def test_ids_of_samples_and_corners_point_at_the_training_images(tiny_run, data):
+def test_ids_of_samples_and_corners_refer_to_the_training_images(tiny_run, data):
     constants = tiny_run.folder.constants()
     ids, corners = constants["sample"].values, constants["plane_sample"].values
     assert len(np.unique(ids)) == len(ids) == 64
@@ -193,7 +193,7 @@ def test_ids_of_samples_and_corners_point_at_the_training_images(tiny_run, data)
     assert all(len(set(labels)) == 3 for labels in data.true_train[corners])
     same(constants["plane_label"], data.true_train[corners])
     same(constants["plane_image"], data.x_train[corners])
-    assert (data.y_train[corners] != data.true_train[corners]).any(), "noise must be able to differ"
+    assert (data.y_train[corners] != data.true_train[corners]).any(), "some labels are noisy"
 
     dynamics = open_run(tiny_run.folder.path).dynamics
     assert dynamics["layer"].values.tolist() == LAYERS
@@ -202,7 +202,7 @@ def test_ids_of_samples_and_corners_point_at_the_training_images(tiny_run, data)
     assert dynamics.attrs["title"] == "synthetic, resnet, sgd, seed 0"
 
 
-# Repeating, and what must not matter.
+# Reproducibility.
 
 
 def test_the_same_configuration_gives_bit_identical_records(tiny_run, repeated):
@@ -212,7 +212,7 @@ def test_the_same_configuration_gives_bit_identical_records(tiny_run, repeated):
     assert repeated.folder.constants().identical(tiny_run.folder.constants())
 
 
-def test_when_to_record_does_not_change_the_training(tiny_run, tmp_path, undrawn):
+def test_the_schedule_of_records_does_not_change_the_training(tiny_run, tmp_path, undrawn):
     values = {**load_config(tiny_run.folder.config_file), "record_epochs": (0, 2), "planes": 0}
     other = run(values, out=tmp_path / "other")
     assert other.epochs == [0, 2, 3], "the last epoch is always recorded"
@@ -224,12 +224,12 @@ def test_when_to_record_does_not_change_the_training(tiny_run, tmp_path, undrawn
     assert all(history[e][column] != "" for column in ACCURACIES for e in (0, 2, 3))
 
 
-def test_a_recorder_is_given_a_part_in_the_order_that_the_whole_would_have(tmp_path):
+def test_probe_images_are_the_first_of_the_order_of_all_images(tmp_path):
     options = {"probe_images": 20, "n_eval": 16, "cka_batch": 8, "planes": 0}
     config = resolve(Config(**{**TINY, **options, "backend": BACKEND}))
     training = Training(config, RunFolder(tmp_path / "run"), Watcher())
-    data, probed = training.data, training.recorder.settings.probed
-    whole = Labelled(data.x_train[:], data.y_train, data.true_train)
+    data, probed = training.data, training.recorder.settings.probes
+    whole = LabelledImages(data.x_train[:], data.y_train, data.true_train)
     expected = whole.probe_sample(20, seeds.derived(config.data_seed, seeds.PROBE_IMAGES))
     for name in ("x", "y", "true"):
         same(getattr(probed.fitted, name), getattr(expected, name))
@@ -242,7 +242,7 @@ def test_a_recorder_is_given_a_part_in_the_order_that_the_whole_would_have(tmp_p
     } < known
 
 
-# The Python form of the command.
+# The Python function.
 
 
 def test_run_takes_a_config_a_dict_or_a_file(tmp_path):

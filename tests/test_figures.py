@@ -1,4 +1,4 @@
-"""Figures: what they show can be read back from them, whatever the Dataset lacks."""
+"""Figures: their content is read back from them, also for incomplete Datasets."""
 
 import itertools
 import os
@@ -53,7 +53,7 @@ def is_hatched(ax):
     return any(patch.get_hatch() for patch in ax.patches)
 
 
-# Of colours on linear RGB, and OKLab, by published constants.
+# Matrices of colour blindness on linear RGB and of OKLab, with published constants.
 MACHADO = {
     "normal": np.eye(3),
     "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
@@ -65,7 +65,7 @@ TO_LAB = [[0.21045, 0.79362, -0.00407], [1.978, -2.42859, 0.45059], [0.0259, 0.7
 
 
 def closest(colors, matrix):
-    """The least distance in OKLab of colours as seen through a matrix."""
+    """The smallest distance of colours in OKLab after a colour-blindness matrix."""
     colors = np.array(colors)
     linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear @ np.array(matrix).T, 0, 1)
@@ -73,7 +73,7 @@ def closest(colors, matrix):
     return min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2))
 
 
-def test_classes_are_told_apart_by_every_sight_and_keep_their_colours():
+def test_class_colours_are_distinguishable_with_colour_blindness_and_fixed():
     tab10 = [color[:3] for color in matplotlib.colormaps["tab10"].colors]
     ten = [style.class_color(i) for i in range(10)]
     for sight, matrix in MACHADO.items():
@@ -105,7 +105,7 @@ def test_undefined_is_transparent_and_hatched(small):
         assert is_hatched(figure.axes[0]) == expected == ("undefined" in words_in(figure))
 
 
-def test_pictures_are_stretched_to_0_1():
+def test_images_are_stretched_to_0_1():
     for channels, shape in ((1, (4, 5)), (2, (4, 5)), (3, (4, 5, 3)), (6, (4, 5, 3))):
         shown = displayable(np.random.default_rng(0).normal(3, 9, (4, 5, channels)))
         assert shown.shape == shape
@@ -124,7 +124,7 @@ def test_color_range_holds_the_values():
         assert color_range(np.array(values)) == expected
 
 
-def test_thinned_keeps_the_ends_and_is_spread():
+def test_thinned_keeps_the_ends_and_is_evenly_spread():
     for most in (2, 5, 8):
         for positions in (np.arange(40.0), log_position(np.array(EPOCHS))):
             kept = positions[thinned(positions, most)]
@@ -134,7 +134,7 @@ def test_thinned_keeps_the_ends_and_is_spread():
         assert thinned(np.array([0.0]), most).tolist() == [0]
 
 
-def test_curves_show_the_output_and_a_panel_a_layer(small):
+def test_curves_show_the_output_and_one_panel_per_layer(small):
     ax = learning_curves(small)
     for index, line in enumerate(ax.lines[:5]):
         np.testing.assert_array_equal(line.get_ydata(), small["probe_accuracy"][-1, :, index])
@@ -147,7 +147,7 @@ def test_curves_show_the_output_and_a_panel_a_layer(small):
     assert len({ax.get_ylim() for ax in figure.axes}) == 1
 
 
-def test_absent_subsets_are_left_out_and_no_perfect_fit_is_said(small):
+def test_absent_subsets_are_left_out_and_a_missing_perfect_fit_is_reported(small):
     clean = small.copy(deep=True)
     clean["probe_accuracy"].loc[{"subset": ["mislabeled_given", "mislabeled_true"]}] = np.nan
     clean.attrs = {"perfect_fit_epoch": np.nan}
@@ -210,7 +210,7 @@ def test_borders_are_solid_when_distinguished_and_dotted_otherwise(small, heatma
     assert "not tested" in ax.get_title("left")
 
 
-def test_a_dead_layer_is_hatched_and_the_scale_is_that_of_the_others():
+def test_a_dead_layer_is_hatched_and_does_not_affect_the_scale():
     dead = fake_dynamics(EPOCHS[::3], LAYERS, dead=("block", 99), planes=1)
     figure = similarity_heatmaps(dead, "cka")
     assert [is_hatched(ax) for ax in figure.axes[:3]] == [False, True, False]
@@ -244,7 +244,7 @@ def test_a_map_is_drawn_with_row_0_at_the_bottom(small):
     assert numbers == [str(label) for label in small["plane_label"].values[1]]
 
 
-def test_film_strip_shows_first_and_last_of_evenly_picked_epochs_or_the_chosen_ones(small):
+def test_film_strip_shows_evenly_spaced_or_given_epochs(small):
     chosen = {"layers": ["output", "stem"], "epochs": [3, 0]}
     for plane, options in ((1, {"most": 4}), (0, chosen)):
         figure = film_strip(small, plane, **options)
@@ -270,7 +270,7 @@ def test_film_strip_shows_first_and_last_of_evenly_picked_epochs_or_the_chosen_o
             assert f"image of class {label}" in names
 
 
-def test_inputs_that_are_no_pictures_and_many_classes_are_written_out():
+def test_inputs_that_are_not_images_and_many_classes_are_described_in_text():
     many = fake_dynamics((0, 10), ("stem", "output"), classes=300, planes=1, pictures=False)
     figure = film_strip(many)
     corners = {f"class {int(label)}" for label in many["plane_label"][0]}
@@ -279,7 +279,7 @@ def test_inputs_that_are_no_pictures_and_many_classes_are_written_out():
     assert corners <= set(words) and corners <= {ax.get_xlabel() for ax in figure.axes}
 
 
-def test_errors_list_what_exists(small):
+def test_errors_list_valid_values(small):
     for draw, given, words in (
         (similarity_heatmap, ("cka", "blok"), "block"),
         (similarity_heatmap, ("ckaa", "block"), "cka"),
@@ -297,7 +297,7 @@ def test_errors_list_what_exists(small):
     assert_input_error("accuracy", "probe_accuracy", learning_curves, bare)
 
 
-def test_draw_all_writes_every_figure_whole_and_says_so(small, tmp_path, monkeypatch):
+def test_draw_all_writes_all_figures_atomically_and_reports_them(small, tmp_path, monkeypatch):
     few = small.isel(epoch=[0, 4, 8], epoch_other=[0, 4, 8])
     said, before = [], few.copy(deep=True)
     folder = tmp_path / "new" / "figures"

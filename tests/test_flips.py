@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import assert_refused, repdyn
+from helpers import assert_rejected, repdyn
 
 from repdyn_keras import open_run
 from repdyn_keras.dynamics import compute_dynamics
@@ -43,7 +43,7 @@ SLOW = ("computed", "dynamics", "constants")
 
 @pytest.fixture(scope="module")
 def run(tiny_run, tmp_path_factory) -> Path:
-    """A copy of the tiny run, in which every change is undone."""
+    """A copy of the tiny run; every change to it is undone."""
     return Path(shutil.copytree(tiny_run.folder.path, tmp_path_factory.mktemp("flips") / "run"))
 
 
@@ -68,7 +68,7 @@ def same(one, other) -> bool:
 
 
 def outcome(reader: str, run: Path, untouched: dict) -> str:
-    """The result of a reader: the text of its error, "the same", or "another number"."""
+    """The outcome of a reader: the text of its error, "the same", or "another number"."""
     try:
         found = READERS[reader](run)
     except InputError as error:
@@ -107,26 +107,26 @@ def test_the_changes_cover_every_file(run):
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.long)])
-def test_a_change_is_detected_and_no_reader_returns_another_number(run, untouched, count):
+def test_a_change_is_detected_and_no_reader_returns_a_different_number(run, untouched, count):
     """A file whose newest line in checksums.txt is lost is rejected as well."""
     for kind in KINDS:
         is_sums = kind == "checksums.txt"
         for number, (file, what) in enumerate(changes(run, kind, count)):
-            name, refused = file.relative_to(run).as_posix(), 0
+            name, n_rejected = file.relative_to(run).as_posix(), 0
             for reader in READERS:
                 is_its = "records" in kind or kind == f"{reader}.nc"
                 if reader in SLOW and not is_its and (number % 4 or count == 2):
                     continue
-                said = outcome(reader, run, untouched)
-                is_refused = "is damaged" in said and (is_sums or str(file) in said)
-                assert is_refused or said == "the same", (what, reader, said)
-                refused += is_refused
-            assert refused or kind in UNREAD, what
+                message = outcome(reader, run, untouched)
+                is_rejected = "is damaged" in message and (is_sums or str(file) in message)
+                assert is_rejected or message == "the same", (what, reader, message)
+                n_rejected += is_rejected
+            assert n_rejected or kind in UNREAD, what
             found = problems(run)
             if is_sums:
                 words = ("line ", "not listed", " written", "content changed", "instead of")
                 assert all(any(word in each for word in words) for each in found.values()), found
-                assert refused < len(READERS), what
+                assert n_rejected < len(READERS), what
             else:
                 assert name in found and set(found) <= {name, "dynamics.nc"}, what
             assert found, what
@@ -138,7 +138,7 @@ def test_a_change_is_detected_and_no_reader_returns_another_number(run, untouche
 
 
 @pytest.mark.long
-def test_without_checksums_such_changes_return_other_numbers(run, untouched):
+def test_without_checksums_the_changes_return_different_numbers(run, untouched):
     """Otherwise the test above would prove nothing."""
     held = (run / "checksums.txt").read_bytes()
     (run / "checksums.txt").unlink()
@@ -152,9 +152,9 @@ def test_without_checksums_such_changes_return_other_numbers(run, untouched):
 
 @pytest.mark.long
 def test_changed_saved_weights_are_not_recorded(run, tmp_path, monkeypatch):
-    """`repdyn record` receives their folder alone, and uses the checksums of the run."""
+    """`repdyn record` receives only their folder, and uses the checksums of the run."""
     monkeypatch.chdir(tmp_path)
     for file, _ in changes(run, "weights/*.h5", 1):
         done = repdyn("record", run / "weights", "--like", run, "--out", "new")
-        assert_refused(done, [f"{file} is damaged", "checksums.txt"])
+        assert_rejected(done, [f"{file} is damaged", "checksums.txt"])
         assert not Path("new").exists()

@@ -1,4 +1,4 @@
-"""Folders of images, and images of one shape made of files of any: pixel by pixel."""
+"""Image folders: splits, and the conversion of files of any format to images of one shape."""
 
 import re
 import subprocess
@@ -33,8 +33,8 @@ def grey(seed) -> Image.Image:
     return picture(seed, 6, 5, 1)
 
 
-def fill(root, images: dict, **options):
-    """Saves images by their paths; returns the root."""
+def save_images(root, images: dict, **options):
+    """Saves images under their paths; returns the root."""
     for name, image in images.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def fill(root, images: dict, **options):
     return root
 
 
-def some(count=5, classes=CLASSES, make=picture, suffix="png", part="") -> dict:
+def images_of(count=5, classes=CLASSES, make=picture, suffix="png", part="") -> dict:
     """`count` images of each class, by path."""
     return {
         f"{part}{name}/{i}.{suffix}": make([i, label, len(part)])
@@ -65,7 +65,7 @@ def pixels(images, data) -> np.ndarray:
 def split_in_two(root, images: dict, **options):
     """The same images in `train` and `test`, so that their order is known."""
     for part in ("train", "test"):
-        fill(root / part, images)
+        save_images(root / part, images)
     return loaded(root, **options)
 
 
@@ -73,13 +73,13 @@ def in_order(images: dict, convert=np.asarray) -> np.ndarray:
     return np.stack([convert(images[name]) for name in sorted(images)])
 
 
-def said(data, pattern) -> bool:
+def notes_matching(data, pattern) -> bool:
     return any(re.search(pattern, note) for note in data.notes)
 
 
 def test_class_folders_are_split_stratified_by_the_data_seed(tmp_path):
-    images = some(10)
-    fill(tmp_path, images)
+    images = images_of(10)
+    save_images(tmp_path, images)
     data = loaded(tmp_path, test_share=0.3, data_seed=1)
     assert data.class_names == CLASSES
     assert np.bincount(data.y_train).tolist() == [7, 7, 7]
@@ -94,7 +94,7 @@ def test_class_folders_are_split_stratified_by_the_data_seed(tmp_path):
     again, other = (loaded(tmp_path, test_share=0.3, data_seed=s) for s in (1, 2))
     np.testing.assert_array_equal(again.x_train[:], data.x_train[:])
     assert not np.array_equal(other.x_train[:], data.x_train[:])
-    assert said(data, "9 of 30 were split off")
+    assert notes_matching(data, "9 of 30 were split off")
     raw = pixels(data.x_train, data)
     np.testing.assert_allclose(data.pixel_mean, raw.mean(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(data.pixel_deviation, raw.std(axis=(0, 1, 2)), rtol=1e-6)
@@ -103,25 +103,25 @@ def test_class_folders_are_split_stratified_by_the_data_seed(tmp_path):
     assert 0.1 < np.mean(noisy.y_train != noisy.true_train) < 0.9
 
 
-def test_a_split_of_its_own_is_used_and_what_lies_beside_it_is_ignored(tmp_path):
-    for test, more in (("validation", {}), ("val", {}), ("test", some(1, part="val/"))):
-        train, other = some(4, part="train/"), some(2, part=f"{test}/")
-        data = loaded(fill(tmp_path / test, train | other | more))
+def test_an_existing_split_is_used_and_other_folders_are_ignored(tmp_path):
+    for test, more in (("validation", {}), ("val", {}), ("test", images_of(1, part="val/"))):
+        train, other = images_of(4, part="train/"), images_of(2, part=f"{test}/")
+        data = loaded(save_images(tmp_path / test, train | other | more))
         for images, labels, files in (
             (data.x_train, data.y_train, train),
             (data.x_test, data.y_test, other),
         ):
             np.testing.assert_array_equal(pixels(images, data), in_order(files), err_msg=test)
             np.testing.assert_array_equal(labels, np.repeat([0, 1, 2], len(files) // 3))
-        assert said(data, f"split of .* is used: train and {test}")
-        assert said(data, "ignored: val") == bool(more)
+        assert notes_matching(data, f"split of .* is used: train and {test}")
+        assert notes_matching(data, "ignored: val") == bool(more)
 
 
-def test_files_are_known_by_their_ending_in_any_case_and_others_are_ignored(tmp_path):
+def test_image_files_are_recognized_by_suffix_and_others_are_ignored(tmp_path):
     suffixes = ("png", "jpg", "JPEG", "bmp", "WebP")
     for number, suffix in enumerate(suffixes):
         for part in ("train", "test"):
-            fill(tmp_path / part, some(1, suffix=f"{number}.{suffix}"))
+            save_images(tmp_path / part, images_of(1, suffix=f"{number}.{suffix}"))
     for name in ("notes.txt", "bee/a.TXT", "bee/thumbs.db", "cat/.hidden.png", ".DS_Store"):
         (tmp_path / "train" / name).write_bytes(b"no image")
     (tmp_path / "train" / ".git" / "x").mkdir(parents=True)
@@ -132,17 +132,17 @@ def test_files_are_known_by_their_ending_in_any_case_and_others_are_ignored(tmp_
         with Image.open(tmp_path / f"train/bee/0.{number}.{suffix}") as image:
             found = pixels(data.x_train, data)[number]
             np.testing.assert_array_equal(found, np.asarray(image.convert("RGB")))
-    assert said(data, r"3 files in .* ignored: .txt, .db\.")
+    assert notes_matching(data, r"3 files in .* ignored: .txt, .db\.")
 
 
-TWO, OTHER = some(2), some(2, ("bee", "cat", "dog"), part="test/")
-TRAIN, TEST = some(2, part="train/"), some(2, part="test/")
-# Files, and what the message says.
+TWO, OTHER = images_of(2), images_of(2, ("bee", "cat", "dog"), part="test/")
+TRAIN, TEST = images_of(2, part="train/"), images_of(2, part="test/")
+# Files, and parts of the message.
 LAYOUTS = {
     "empty": ({}, "holds no class folders"),
     "flat": ({"a.png": picture(1)}, "holds no class folders"),
-    "one class": (some(3, ("bee",)), "one class folder, 'bee'"),
-    "one class in train": (some(2, ("bee",), part="train/") | TEST, "one class folder, 'bee'"),
+    "one class": (images_of(3, ("bee",)), "one class folder, 'bee'"),
+    "one class in train": (images_of(2, ("bee",), part="train/") | TEST, "one class folder, 'bee'"),
     "nested": (TWO | {"deep/bee/1.png": picture(1)}, "too deep.*holds folders, such as 'bee'"),
     "no images": (TWO | {"dog/0.gif": picture(1)}, "webp.*dog holds no images"),
     "train alone": (TRAIN, "not both a training"),
@@ -152,34 +152,34 @@ LAYOUTS = {
 }
 
 
-def test_a_layout_that_cannot_be_used_is_refused(tmp_path):
+def test_a_layout_that_cannot_be_used_is_rejected(tmp_path):
     for number, (name, (images, words)) in enumerate(LAYOUTS.items()):
         root = tmp_path / str(number)
         root.mkdir()
-        message = assert_input_error(name, words, loaded, fill(root, images))
+        message = assert_input_error(name, words, loaded, save_images(root, images))
         assert str(root) in message and "Expected" in message, name
         assert len(message.splitlines()) < 6, name
     assert_input_error("missing", "Expected.*does not exist", loaded, tmp_path / "none")
     assert_input_error("a file", "Expected.*is a file", loaded, tmp_path / "1" / "a.png")
 
 
-def test_images_that_cannot_be_read_are_named_together(tmp_path):
+def test_all_unreadable_images_are_named_in_one_error(tmp_path):
     broken = b"no image at all"
-    half = (fill(tmp_path / "source", some(1)) / "bee/0.png").read_bytes()[:60]
+    half = (save_images(tmp_path / "source", images_of(1)) / "bee/0.png").read_bytes()[:60]
     several = {"bee/0.png": half, "bee/1.png": b""} | {f"cat/{i}.png": broken for i in range(3)}
     wide = {"owl/9.png": picture(9, 20, 30)}
     for name, images, bad, words in (
-        ("several", some(4), several, r"5 of 12 images.*bee/0\.png.*bee/1\.png.*2 more"),
+        ("several", images_of(4), several, r"5 of 12 images.*bee/0\.png.*bee/1\.png.*2 more"),
         ("all", TWO, dict.fromkeys(TWO, broken), "6 of 6 images"),
-        ("sizes", some(3) | wide, {"cat/1.png": broken}, r"1 of 10 images.*cat/1\.png"),
+        ("sizes", images_of(3) | wide, {"cat/1.png": broken}, r"1 of 10 images.*cat/1\.png"),
     ):
-        fill(tmp_path / name, images)
+        save_images(tmp_path / name, images)
         for file, data in bad.items():
             (tmp_path / name / file).write_bytes(data)
         message = assert_input_error(name, words, loaded, tmp_path / name)
         assert len(message.splitlines()) < 6 and len(message) < 700
     for mode in ("F", "I"):
-        grey(1).convert(mode).save(fill(tmp_path / mode, TWO) / "cat/1.png", "TIFF")
+        grey(1).convert(mode).save(save_images(tmp_path / mode, TWO) / "cat/1.png", "TIFF")
         assert_input_error(mode, rf"cat/1\.png \(pixels of mode {mode}", loaded, tmp_path / mode)
 
 
@@ -228,20 +228,20 @@ def test_every_mode_becomes_grey_or_rgb_bytes(tmp_path):
         ("16 bits", deep, {}, divided, "12 of 12 images have 16 bits"),
         ("grey among colour", grey, {"owl/9.png": picture(9)}, as_rgb, "12 of 14 images are grey"),
     ):
-        images = some(2, make=make) | more
+        images = images_of(2, make=make) | more
         data = split_in_two(tmp_path / name, images)
         expected = in_order(images, convert)
         np.testing.assert_array_equal(pixels(data.x_train, data), expected, err_msg=name)
         notes = [n for n in data.notes if re.search(r"of \d+ images|resized", n)]
         assert len(notes) == (note is not None), name
-        assert note is None or said(data, note), name
+        assert note is None or notes_matching(data, note), name
 
 
 def test_the_orientation_of_a_jpeg_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     for part in ("train", "test"):
-        fill(tmp_path / part, some(2, suffix="jpg"), exif=exif)
+        save_images(tmp_path / part, images_of(2, suffix="jpg"), exif=exif)
     data = loaded(tmp_path)
     assert data.x_train.shape[1:] == (5, 6, 3)
     with Image.open(tmp_path / "train/bee/0.jpg") as image:
@@ -249,7 +249,7 @@ def test_the_orientation_of_a_jpeg_is_applied(tmp_path):
     np.testing.assert_array_equal(pixels(data.x_train, data)[0], upright)
 
 
-def test_sizes_are_cropped_and_resized_by_pillow_where_they_must_and_that_is_said(tmp_path):
+def test_images_of_mixed_sizes_are_cropped_and_resized_with_a_note(tmp_path):
     sizes = [(20, 30), (10, 40), (16, 16), (12, 11), (30, 9), (14, 50)]
     mixed = {f"{'ab'[i // 3]}/{i}.png": picture(i, *size) for i, size in enumerate(sizes)}
     six = "6 sizes, from 11x12 to 50x14 .* resized to"
@@ -259,26 +259,26 @@ def test_sizes_are_cropped_and_resized_by_pillow_where_they_must_and_that_is_sai
         ("mixed", mixed, None, (median, median), f"{six} {median}x{median}"),
         ("smaller", mixed, 8, (8, 8), f"{six} 8x8"),
         ("larger", mixed, 24, (24, 24), f"{six} 24x24"),
-        ("equal", some(2), None, (5, 6), None),
-        ("equal and smaller", some(2), 4, (4, 4), "images of 5x6 pixels .* resized to 4x4"),
+        ("equal", images_of(2), None, (5, 6), None),
+        ("equal and smaller", images_of(2), 4, (4, 4), "images of 5x6 pixels .* resized to 4x4"),
     ):
         data = split_in_two(tmp_path / name, images, image_size=side)
         fitted = in_order(images, lambda image, to=wanted: np.asarray(ImageOps.fit(image, to)))
         np.testing.assert_array_equal(pixels(data.x_train, data), fitted, err_msg=name)
-        assert said(data, note or "resized") == (note is not None), name
+        assert notes_matching(data, note or "resized") == (note is not None), name
 
 
 def test_threads_keep_the_order(tmp_path, monkeypatch):
-    images = some(6)
+    images = images_of(6)
     monkeypatch.setattr(reading, "MIN_THREADED_PIXELS", 1)
-    monkeypatch.setattr(reading, "IMAGES_AT_ONCE", 4)
+    monkeypatch.setattr(reading, "MAX_CHUNK_IMAGES", 4)
     data = split_in_two(tmp_path, images)
     np.testing.assert_array_equal(pixels(data.x_train, data), in_order(images))
     np.testing.assert_array_equal(data.y_train, np.repeat([0, 1, 2], 6))
 
 
-def test_images_in_a_file_are_those_in_memory(tmp_path, monkeypatch):
-    fill(tmp_path, some(10))
+def test_images_in_a_temporary_file_equal_those_in_memory(tmp_path, monkeypatch):
+    save_images(tmp_path, images_of(10))
     memory = loaded(tmp_path)
     monkeypatch.setattr(store, "MEMORY_LIMIT", 100)
     monkeypatch.setattr(store.tempfile, "tempdir", str(tmp_path / "bee"))
@@ -326,11 +326,11 @@ def test_reading_from_a_file_does_not_fill_the_memory():
     result = subprocess.run(
         [sys.executable, "-c", STREAM], capture_output=True, text=True, timeout=120, check=True
     )
-    assert int(result.stdout) < 200, "393 MB of images passed through"
+    assert int(result.stdout) < 200, "393 MB of images were read"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_moments_in_parts_and_of_all_at_once_standardize_images(monkeypatch, dtype):
+def test_moments_computed_in_chunks_and_at_once_standardize_images(monkeypatch, dtype):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (50, 7, 6, 3)).astype(dtype)
     x[..., 2] = 255
@@ -349,7 +349,7 @@ def test_moments_in_parts_and_of_all_at_once_standardize_images(monkeypatch, dty
 
 
 @pytest.mark.long
-def test_a_folder_is_trained_on_from_its_files_to_its_dynamics(tmp_path, monkeypatch, undrawn):
+def test_a_run_on_an_image_folder(tmp_path, monkeypatch, undrawn):
     monkeypatch.chdir(tmp_path)
     heard = []
 
@@ -357,7 +357,7 @@ def test_a_folder_is_trained_on_from_its_files_to_its_dynamics(tmp_path, monkeyp
         def message(self, text):
             heard.append(text)
 
-    fill(tmp_path / "set", some(20) | {"owl/big.png": picture(9, 12, 14)})
+    save_images(tmp_path / "set", images_of(20) | {"owl/big.png": picture(9, 12, 14)})
     sizes = {"width": 2, "blocks": (1,), "batch_size": 16, "image_size": 8, "epochs": 1}
     recorded = {"planes": 3, "resolution": 4, "n_eval": 16, "cka_batch": 8, "probe_images": 20}
     config = {"backend": BACKEND, "dataset": f"folder:{tmp_path / 'set'}", **sizes, **recorded}

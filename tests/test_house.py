@@ -1,4 +1,4 @@
-"""The house: which room imports which, what stays unloaded, and what every module owes."""
+"""The structure of the package: imports between rooms, lazy imports, and form of modules."""
 
 import ast
 import os
@@ -19,7 +19,7 @@ TREES = {
     path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text("utf-8"))
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-# What each room may import besides itself.
+# The rooms that each room may import.
 ROOMS = {
     "__init__": "backends",
     "backends": "errors",
@@ -50,7 +50,7 @@ MAX_LINES = 420
 
 
 def imported(*nodes: ast.AST) -> list[str]:
-    """Dotted names that the imports below nodes name; `from a import b` names `a.b`."""
+    """Dotted names of the imports below nodes; `from a import b` gives `a.b`."""
     names = []
     for each in (each for node in nodes for each in ast.walk(node)):
         if isinstance(each, ast.Import):
@@ -60,12 +60,12 @@ def imported(*nodes: ast.AST) -> list[str]:
     return names
 
 
-def tops(names: list[str]) -> set[str]:
+def top_level_packages(names: list[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def at_the_top(tree: ast.Module) -> list[str]:
-    """What a module imports when it is imported, that is, outside its functions."""
+def imported_at_top_level(tree: ast.Module) -> list[str]:
+    """The imports of a module outside of its functions and classes."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return imported(*(each for each in tree.body if not isinstance(each, kinds)))
 
@@ -74,43 +74,45 @@ def room_of(module: str) -> str:
     return module.split("/")[0].removesuffix(".py")
 
 
-def test_a_room_imports_only_what_its_row_names():
+def test_each_room_imports_only_the_rooms_in_its_row():
     assert {room_of(module) for module in TREES} == set(ROOMS)
     inside = "from .a import b\ndef f():\n    import repdyn_keras.c"
-    assert imported(ast.parse(inside)) == [".a.b", "repdyn_keras.c"], "the check sees what it must"
-    assert at_the_top(ast.parse(inside)) == [".a.b"]
-    strange = []
+    assert imported(ast.parse(inside)) == [".a.b", "repdyn_keras.c"], "the check finds imports"
+    assert imported_at_top_level(ast.parse(inside)) == [".a.b"]
+    violations = []
     for module, tree in TREES.items():
         names = [name.split(".") for name in imported(tree)]
         used = {parts[1] for parts in names if parts[0] == NAME and len(parts) > 1}
         allowed = {room_of(module), *ROOMS[room_of(module)]}
-        strange += [(module, room) for room in sorted(used - allowed)]
-        strange += [(module, "a relative import") for parts in names if parts[0] == ""]
-    assert strange == []
+        violations += [(module, room) for room in sorted(used - allowed)]
+        violations += [(module, "a relative import") for parts in names if parts[0] == ""]
+    assert violations == []
 
 
-def test_keras_and_backends_are_imported_only_where_they_may_be():
-    """Keras by the rooms that run the network; backends in functions of the files meant for it."""
-    strange = []
+def test_keras_and_backends_are_imported_only_where_allowed():
+    """Rooms that run the network may import Keras; some files import backends in functions."""
+    violations = []
     for module, tree in TREES.items():
         if room_of(module) not in KERAS_ROOMS and module not in KERAS_FILES:
-            strange += [(module, name) for name in tops(imported(tree)) & {"keras"}]
-        names = at_the_top(tree) if module in BACKEND_FILES else imported(tree)
-        strange += [(module, name) for name in tops(names) & BACKENDS]
-    assert strange == []
+            violations += [
+                (module, name) for name in top_level_packages(imported(tree)) & {"keras"}
+            ]
+        names = imported_at_top_level(tree) if module in BACKEND_FILES else imported(tree)
+        violations += [(module, name) for name in top_level_packages(names) & BACKENDS]
+    assert violations == []
 
 
-def test_every_module_is_short_and_has_a_docstring_as_all_that_is_public_has():
-    strange = []
+def test_modules_are_short_and_modules_and_public_names_have_docstrings():
+    violations = []
     for module, tree in TREES.items():
         if len((PACKAGE / module).read_text("utf-8").splitlines()) > MAX_LINES:
-            strange.append((module, "is long"))
+            violations.append((module, "is long"))
         kinds = (ast.FunctionDef, ast.ClassDef)
         public = [n for n in tree.body if isinstance(n, kinds) and n.name[0] != "_"]
         public = [n for n in public if "overload" not in map(ast.unparse, n.decorator_list)]
         bare = [node for node in [tree, *public] if not ast.get_docstring(node)]
-        strange += [(module, getattr(node, "name", "no docstring")) for node in bare]
-    assert strange == []
+        violations += [(module, getattr(node, "name", "no docstring")) for node in bare]
+    assert violations == []
 
 
 def test_names_are_found_at_once():
@@ -136,28 +138,28 @@ def test_names_are_found_at_once():
     assert first_level - pictures == {"__init__.py", "parts"}
 
 
-def test_test_files_import_no_other_and_no_keras_where_they_are_marked_so():
-    """Those marked `without_keras` are tested on one backend alone."""
+def test_test_files_do_not_import_each_other_or_keras_if_marked():
+    """Files marked `without_keras` are only tested on one backend."""
     files = {path.stem: path.read_text("utf-8") for path in sorted(TESTS.glob("*.py"))}
     others = {name for name in files if name.startswith("test_")}
-    strange, marked = [], []
+    violations, marked = [], []
     for file, text in files.items():
         names = imported(ast.parse(text))
-        strange += [(file, name) for name in tops(names) & others]
+        violations += [(file, name) for name in top_level_packages(names) & others]
         if not re.search(r"^pytestmark = .*without_keras", text, re.MULTILINE):
             continue
         marked.append(file)
-        strange += [(file, name) for name in tops(names) & {*BACKENDS, "keras"}]
+        violations += [(file, name) for name in top_level_packages(names) & {*BACKENDS, "keras"}]
         inside = [name.split(".") for name in names if name.startswith(f"{NAME}.")]
         runs_it = {*KERAS_ROOMS, "RepresentationRecorder", "record", "run"}
-        strange += [(file, parts[1]) for parts in inside if parts[1] in runs_it]
+        violations += [(file, parts[1]) for parts in inside if parts[1] in runs_it]
         dotted = {".".join(parts[1:3]) for parts in inside}
-        strange += [(file, name) for name in dotted & {"measures.device", "cli.app"}]
-    assert strange == []
-    assert 0 < len(marked) < len(others), "the check of the mark sees it"
+        violations += [(file, name) for name in dotted & {"measures.device", "cli.app"}]
+    assert violations == []
+    assert 0 < len(marked) < len(others), "the check finds the mark"
 
 
-def test_the_public_names_resolve_and_others_are_attribute_errors():
+def test_public_names_can_be_imported_and_others_raise_attribute_error():
     contract = {"RepresentationRecorder", "cka", "cka_matrix", "open_run", "run"}
     assert contract <= set(repdyn_keras.__all__) <= set(dir(repdyn_keras))
     for name in repdyn_keras.__all__:
@@ -166,11 +168,11 @@ def test_the_public_names_resolve_and_others_are_attribute_errors():
         _ = repdyn_keras.no_such_name
 
 
-# What stays unloaded, seen in processes of their own.
+# Lazy imports, checked in separate processes.
 
 
 def loaded_by(code: str, *arguments) -> set[str]:
-    """The packages that a process has loaded once it has run `code`."""
+    """The packages that a process has loaded after running `code`."""
     code = f"import sys\n{code}\nprint('LOADED', *{{name.split('.')[0] for name in sys.modules}})"
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -193,9 +195,11 @@ except SystemExit as ended:
 HEAVY = {*BACKENDS, "keras", "xarray", "matplotlib", "sklearn"}
 
 
-def test_importing_the_package_loads_nothing_heavy_and_help_loads_no_backend():
+def test_importing_the_package_and_help_load_no_backend():
     loaded = loaded_by("sys.modules['torch'] = sys; import repdyn_keras")
-    assert loaded & {*HEAVY, "numpy", "typer", NAME} == {"torch", NAME}, "torch, to see the check"
+    assert loaded & {*HEAVY, "numpy", "typer", NAME} == {"torch", NAME}, (
+        "torch shows that the check works"
+    )
     for arguments in (["run", "--help"], ["--help"], ["--version"]):
         assert not loaded_by(COMMAND, *arguments) & HEAVY, arguments
 
@@ -216,8 +220,8 @@ assert len(draw_all(run.dynamics, sys.argv[2])) == 8
 
 
 @pytest.mark.long
-def test_importing_every_module_leaves_global_random_state_alone():
-    """Keras itself draws from it when it is imported, hence before."""
+def test_importing_every_module_does_not_change_global_random_state():
+    """Keras itself changes this state on import, so it is imported before."""
     loaded_by(
         """
 import pkgutil

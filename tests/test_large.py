@@ -1,4 +1,4 @@
-"""Memory that recording many images and classes takes."""
+"""Memory for recording many images and classes."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(folder):
+def measured(folder):
     """Bytes and seconds of recording 8192 images of 64 x 64 x 3 in a separate process."""
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder), str(PROBED)],
@@ -80,17 +80,17 @@ def found(folder):
     return json.loads(result.stdout.rpartition("FOUND")[2])
 
 
-def test_a_large_recording_holds_one_copy_of_each_image_and_two_bytes_a_point(folder, found):
-    """There is no room for another copy of the images.
+def test_memory_of_a_large_recording(folder, measured):
+    """The bounds exclude another copy of the images.
 
-    L-BFGS keeps 20 pairs of a step and a change of the gradient, 45 vectors in all: sixty float64
-    numbers a weight at most.
+    L-BFGS keeps 20 pairs of a step and a change of the gradient, in total 45 vectors; the bound is
+    60 float64 numbers per weight.
     """
-    assert found["images"] == IMAGES
+    assert measured["images"] == IMAGES
     built, solved = IMAGES + PROBED_IMAGES, IMAGES + PROBED_IMAGES + 60 * 8 * WEIGHTS
-    assert found["prints"]["peak"] - found["before"] < IMAGES + 320 * MIB
-    assert found["all"]["built"] - found["before"] < built + 320 * MIB
-    assert found["all"]["peak"] - found["before"] < solved + 320 * MIB
+    assert measured["prints"]["peak"] - measured["before"] < IMAGES + 320 * MIB
+    assert measured["all"]["built"] - measured["before"] < built + 320 * MIB
+    assert measured["all"]["peak"] - measured["before"] < solved + 320 * MIB
     record = open_run(folder / "all").folder.record(0)
     assert record["regions"].dtype == "uint16"
     assert record["regions"].values.max() < 1000

@@ -1,4 +1,4 @@
-"""A model spread over several devices is recorded as it is on one."""
+"""Recording of models that are distributed over several devices."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.without_keras, pytest.mark.long]
 DEVICES = 4
 KINDS = ("data", "model")
 
-# No size is a multiple of the number of devices but that of the training's batches.
+# Only the size of the training batches is a multiple of the number of devices.
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -86,7 +86,7 @@ for kind in kinds:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Trainings that were recorded on several devices, and their last states recorded on one."""
+    """Trainings recorded on several devices, with their last states also recorded on one."""
     folder = tmp_path_factory.mktemp("devices")
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
     environment = {
@@ -102,14 +102,14 @@ def folder(tmp_path_factory):
 
 
 def arrays(path):
-    """How many devices held a kernel, and all numbers of a training's last state."""
+    """The number of devices of a kernel, and all values of the last state of a training."""
     with np.load(path) as stored:
         count, *values = (stored[name] for name in stored.files)
     return int(count), values
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_of_several_devices_are_those_of_one(folder, kind):
+def test_records_on_several_devices_equal_those_on_one(folder, kind):
     spread, alone = (open_run(folder / name).folder.record(2) for name in (kind, f"{kind}_alone"))
     prints = [record["fingerprint"].values for record in (spread, alone)]
     for one, other in zip(*prints, strict=True):

@@ -1,4 +1,4 @@
-"""Measures by name: what a module of one's own records and computes, and what is rejected."""
+"""The registry of measures: custom measures, and invalid ones."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ DIMS = ("layer", "epoch")
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
-    """The measures of the package, which a test may add to."""
+    """A copy of the registry, to which a test may add measures."""
     held = {measure.name: measure for measure in registered()}
     monkeypatch.setattr(measures, "_registry", lambda: held)
 
@@ -51,7 +51,7 @@ SPREAD = Measure(
 
 
 def recorded(folder, epochs=(0, 1)):
-    """A model of three layers of zeros whose bias grows, recorded at these epochs."""
+    """Records a model with three layers of zeros and a growing bias at these epochs."""
     x = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")
     recorder = RepresentationRecorder(folder, x, np.arange(16) % 3, planes=0, batch_size=8)
     model = small_model()
@@ -62,7 +62,7 @@ def recorded(folder, epochs=(0, 1)):
     return recorder.folder
 
 
-def test_a_measure_is_recorded_computed_and_named(tmp_path):
+def test_a_registered_measure_is_recorded_and_computed(tmp_path):
     register(SPREAD)
     dynamics = compute_dynamics(recorded(tmp_path, (0, 1, 3)))
     assert dynamics["spread"].dims == DIMS
@@ -71,7 +71,7 @@ def test_a_measure_is_recorded_computed_and_named(tmp_path):
     assert "spread" in {measure.name for measure in registered()}
 
 
-def test_a_clash_is_rejected_by_name_when_a_measure_is_registered():
+def test_names_that_clash_are_rejected_when_a_measure_is_registered():
     register(SPREAD)
     taken = {
         "recorded": {"spread": ()},
@@ -84,7 +84,7 @@ def test_a_clash_is_rejected_by_name_when_a_measure_is_registered():
         words = f"'other'.*Received: '{[*table][0]}', which the measure '{owners[kind]}'"
         assert_input_error(kind, words, register, other)
     again = Measure(name="spread", title="")
-    assert_input_error("name", "Received: 'spread', which is registered", register, again)
+    assert_input_error("name", "Received: 'spread', which is already registered", register, again)
     assert [measure.name for measure in registered()].count("spread") == 1
     assert "other" not in {measure.name for measure in registered()}
 
@@ -113,7 +113,7 @@ def test_arrays_that_do_not_fit_their_dims_are_rejected_by_name():
     )
 
 
-def test_a_measure_that_does_not_fit_is_rejected_where_it_records_and_computes(tmp_path):
+def test_undeclared_or_misshapen_results_of_a_measure_are_rejected(tmp_path):
     wrong = Measure(
         name="wrong", title="", recorded={"wrong": ("layer",)}, on_state=lambda s: {"wrong": [0.0]}
     )
@@ -130,7 +130,7 @@ def test_a_measure_that_does_not_fit_is_rejected_where_it_records_and_computes(t
     assert_input_error("computed", "'late'.*epoch=3", compute_dynamics, folder)
 
 
-def test_a_state_computes_what_measures_read_once_and_only_what_they_read(tmp_path, monkeypatch):
+def test_a_state_computes_only_what_measures_read_and_only_once(tmp_path, monkeypatch):
     calls = []
     features = RecordedModel.features
 
@@ -140,7 +140,7 @@ def test_a_state_computes_what_measures_read_once_and_only_what_they_read(tmp_pa
 
     monkeypatch.setattr(RecordedModel, "features", counted)
     shared = []
-    reads = [lambda state: {} if state.once(shared.append) is None else {}] * 2
+    reads = [lambda state: {} if state.cached(shared.append) is None else {}] * 2
     for place, read in enumerate(reads):
         register(Measure(name=f"reads {place}", title="", on_state=read))
     x = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")
@@ -149,7 +149,7 @@ def test_a_state_computes_what_measures_read_once_and_only_what_they_read(tmp_pa
         tmp_path, x, labels, planes=0, batch_size=8, train=(x[:12] + 1, labels[:12])
     )
     recorder.record(small_model(), 0)
-    assert calls == [12], "one pass for probes, accuracies and all others"
+    assert calls == [12], "one pass for probes, accuracies and other measures"
     assert len(shared) == 1
     without = RepresentationRecorder(tmp_path / "without", x, planes=0, batch_size=8)
     calls.clear()
@@ -157,7 +157,7 @@ def test_a_state_computes_what_measures_read_once_and_only_what_they_read(tmp_pa
     assert calls == []
 
 
-def test_blocks_are_a_flag_of_the_layer(tmp_path):
+def test_blocks_are_recorded_as_a_flag_of_each_layer(tmp_path):
     folder = recorded(tmp_path)
     assert folder.constants()["is_block"].values.tolist() == [1, 1, 0], "all hidden layers"
     overlap = np.arange(16.0).reshape(4, 4)

@@ -1,4 +1,4 @@
-"""Error messages: their form, read from the code of every module."""
+"""The form of error messages, checked in the code of every module."""
 
 import ast
 import itertools
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.without_keras
 
 PACKAGE = Path(repdyn_keras.__file__).parent
 ERRORS = {"InputError", "StorageError"}
-# What stands for a value that is known only at run time.
+# Placeholder for values that are only known at run time.
 VALUE = "X"
 ENDS = f"[.`{VALUE}]"
 # "[Problem.] Expected Y. Received: X. [Remedy.]" on one line: "." matches no line break.
@@ -27,7 +27,7 @@ Values = dict[str, list[ast.expr]]
 
 
 def scopes(tree: ast.AST) -> Iterator[list[ast.AST]]:
-    """The nodes of a module and of each of its functions, without those of inner functions."""
+    """The nodes of a module and of each of its functions, without inner functions."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
     nodes, waiting = [], list(ast.iter_child_nodes(tree))
     while waiting:
@@ -41,7 +41,7 @@ def scopes(tree: ast.AST) -> Iterator[list[ast.AST]]:
 
 
 def assigned(nodes: list[ast.AST]) -> Values:
-    """What is assigned to each name among some nodes."""
+    """Values assigned to each name in these nodes."""
     values: Values = {}
     for node in nodes:
         if isinstance(node, ast.Assign):
@@ -52,7 +52,7 @@ def assigned(nodes: list[ast.AST]) -> Values:
 
 
 def texts(node: ast.expr, values: Values) -> list[str]:
-    """All texts that an expression may be, with `VALUE` for what is known only at run time."""
+    """All possible texts of an expression, with `VALUE` for values known only at run time."""
 
     def joined(parts: list[ast.expr]) -> list[str]:
         choices = itertools.product(*(texts(part, values) for part in parts))
@@ -73,13 +73,13 @@ def texts(node: ast.expr, values: Values) -> list[str]:
             return [text.strip() for text in texts(value, values)]
         case ast.Name(id=name) if name in values:
             rest = {other: those for other, those in values.items() if other != name}
-            # Where the text of a problem may be empty, the error is raised only if it is not.
+            # If the text of a problem may be empty, the error is only raised if it is not.
             return [text or VALUE for value in values[name] for text in texts(value, rest)]
     return [VALUE]
 
 
 def argument(call: ast.Call, place: int, name: str) -> ast.expr | None:
-    """An argument of a call, by its place or its name; None where it is left out."""
+    """An argument of a call, by position or name; None if it is left out."""
     if len(call.args) > place:
         return call.args[place]
     return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
@@ -91,7 +91,7 @@ def name_of(node: ast.AST | None) -> str:
 
 
 def messages(source: str) -> Iterator[tuple[int, re.Pattern, str]]:
-    """The line, the form and a text of each message of a module, and of each hint of `unknown`."""
+    """Line, form and text of each message of a module, and of each hint of `unknown`."""
     for nodes in scopes(ast.parse(source)):
         values = assigned(nodes)
         for node in nodes:
@@ -109,8 +109,8 @@ def messages(source: str) -> Iterator[tuple[int, re.Pattern, str]]:
                 yield node.lineno, form, text
 
 
-def faults(source: str) -> list[tuple[int, str]]:
-    """The line and the text of each message that does not have its form."""
+def violations(source: str) -> list[tuple[int, str]]:
+    """Line and text of each message that violates its form."""
     return [
         (line, text)
         for line, form, text in messages(source)
@@ -124,9 +124,9 @@ def test_every_message_says_what_was_expected_and_what_was_received():
         source = path.read_text("utf-8")
         found += len(list(messages(source)))
         name = path.relative_to(PACKAGE).as_posix()
-        strange += [f"{name}:{line}: {text}" for line, text in faults(source)]
+        strange += [f"{name}:{line}: {text}" for line, text in violations(source)]
     assert not strange, "\n".join(strange)
-    assert found > 100, "the check sees the messages"
+    assert found > 100, "the check finds the messages"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_every_message_says_what_was_expected_and_what_was_received():
     ],
 )
 def test_the_check_accepts_the_form(source):
-    assert list(messages(source)) and faults(source) == []
+    assert list(messages(source)) and violations(source) == []
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_the_check_accepts_the_form(source):
     ],
 )
 def test_the_check_rejects_other_forms(source):
-    assert len(faults(source)) == 1
+    assert len(violations(source)) == 1
 
 
-def test_an_unknown_name_is_answered_by_the_valid_ones():
+def test_an_unknown_name_is_reported_with_valid_names():
     few = unknown("pooling", "men", ["mean", "flatten"], "Or use a number.")
     assert isinstance(few, InputError)
     assert str(few) == (
@@ -198,7 +198,7 @@ def test_an_unknown_name_is_answered_by_the_valid_ones():
         assert FORM.fullmatch(text)
 
 
-def test_a_package_that_is_not_installed_is_answered_by_the_command_that_installs_it():
+def test_a_missing_package_is_reported_with_the_command_that_installs_it():
     error = not_installed("torch", EXTRAS, "backend = 'torch'")
     assert isinstance(error, InputError)
     assert str(error) == (

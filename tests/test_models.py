@@ -66,8 +66,8 @@ def noise(*shape) -> np.ndarray:
 # --- architectures ------------------------------------------------------------------------------
 
 
-def test_recorded_layers_are_the_representations_in_the_order_of_the_network(zeros):
-    """The first block of every stage but the first halves the image."""
+def test_recorded_layers_have_documented_names_and_shapes(zeros):
+    """The first block of every stage except the first halves the image."""
     for family in FAMILIES:
         found = chosen_of(built(family), resolve(Config(**SMALL[family])))
         assert list(found.items()) == list(zip(NAMES[family], SHAPES[family], strict=True))
@@ -86,7 +86,7 @@ def test_recorded_layers_are_the_representations_in_the_order_of_the_network(zer
     assert found == {"patch_embedding": (5, 32), "block01": (5, 32), "class_token": (32,)}
 
 
-def test_a_configured_expression_replaces_the_networks_own_layers(zeros):
+def test_a_configured_expression_replaces_the_default_layers(zeros):
     assert recorded_layers(Config(layers="stem")) == "stem"
     found = chosen_of(built("resnet"), Config(layers="stage2_.*_relu"))
     assert all(name.startswith("stage2_") and name.endswith("_relu") for name in found)
@@ -102,7 +102,7 @@ def test_presets_have_as_many_weights_as_the_published_networks(zeros):
     ]:
         model = build_model(resolve(Config(model="vit", preset=preset)), (224, 224, 3), 1000)
         assert model.count_params() == weights, preset
-    # Without BatchNormalization, which follows the convolutions there and precedes them here.
+    # Without BatchNormalization, which the published networks place after the convolutions.
     for preset, weights in [
         ("resnet18", 11_689_512 - 513_000 - 9_600),
         ("resnet34", 21_797_672 - 513_000 - 17_024),
@@ -134,7 +134,7 @@ def test_resnet18_has_as_many_weights_as_counted_by_hand(zeros):
     assert resnet((16, 16, channels), classes, width=k).count_params() == count
 
 
-def test_presets_and_sizes_that_do_not_fit_are_refused():
+def test_presets_and_sizes_that_do_not_fit_are_rejected():
     config = resolve(Config(model="vit", preset="vit-s16", depth=2, patch=4))
     assert (config.width, config.depth, config.heads, config.patch) == (384, 2, 6, 4)
     for options, message in [
@@ -161,8 +161,8 @@ def test_presets_and_sizes_that_do_not_fit_are_refused():
 
 
 @pytest.mark.long
-def test_weights_are_drawn_from_the_seed_whatever_was_built_before(models):
-    """And global random state is unchanged."""
+def test_weights_depend_only_on_the_seed(models):
+    """Global random state is unchanged."""
 
     def states():
         found = [random.getstate(), np.random.get_state()[1].tolist()]
@@ -184,7 +184,7 @@ def test_weights_are_drawn_from_the_seed_whatever_was_built_before(models):
 
 
 @pytest.mark.long
-def test_no_two_weights_of_a_network_are_the_same_draw(models):
+def test_all_weights_of_a_network_are_drawn_independently(models):
     """Layers that shared a seed would have the same initial weights."""
     for model in models.values():
         draws = {}
@@ -196,17 +196,17 @@ def test_no_two_weights_of_a_network_are_the_same_draw(models):
 
 
 @pytest.mark.long
-def test_every_seed_can_draw_the_weights():
+def test_large_seeds_can_draw_the_weights():
     for seed in (0, 50_000, 2**31 - 1):
         model = built("resnet", seed=seed)
         assert np.isfinite(applied(model, noise(4, 8, 8, 1))).all(), seed
 
 
-# --- what they compute ----------------------------------------------------------------------------
+# --- outputs --------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
-def test_images_of_any_size_and_channels_are_taken():
+def test_images_of_any_size_and_channels_are_accepted():
     for family, shape, options in [
         ("resnet", (7, 9, 1), {}),
         ("resnet", (7, 9, 4), {}),
@@ -218,7 +218,7 @@ def test_images_of_any_size_and_channels_are_taken():
 
 
 @pytest.mark.long
-def test_the_output_is_logits_of_every_pixel(models):
+def test_the_output_is_logits_that_depend_on_every_pixel(models):
     images = noise(4, 8, 8, 1)
     changed = images.copy()
     changed[0, 7, 7, 0] += 3
@@ -234,7 +234,7 @@ def test_the_output_is_logits_of_every_pixel(models):
         np.testing.assert_allclose(logits[1:], after[1:], atol=1e-6)
     swapped = np.concatenate([images[:, 4:], images[:, :4]], axis=1)
     differs = np.abs(applied(models["vit"], images) - applied(models["vit"], swapped)).max(axis=1)
-    assert (differs > 1e-6).all(), "a vit tells positions apart"
+    assert (differs > 1e-6).all(), "a ViT distinguishes positions"
 
 
 # --- optimizers -----------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def at(schedule, step: int) -> float:
     return float(keras.ops.convert_to_numpy(schedule(step)))
 
 
-def test_inverse_square_root_is_the_papers_formula():
+def test_inverse_square_root_equals_the_published_formula():
     for step in (0, 1, 511, 512, 1023, 1024, 5119, 5120, 100_000):
         expected = 0.1 / np.sqrt(1 + np.floor(step / 512))
         assert at(InverseSquareRoot(0.1), step) == pytest.approx(expected, rel=1e-6)
@@ -253,7 +253,7 @@ def test_inverse_square_root_is_the_papers_formula():
     assert at(copy, 25) == pytest.approx(0.3 / np.sqrt(3), rel=1e-6)
 
 
-def test_other_schedules_by_name():
+def test_constant_and_cosine_schedules():
     """The cosine starts at the rate, is half of it midway and ends at zero."""
     schedule = learning_rate("cosine", 0.2, 40)
     assert at(schedule, 0) == pytest.approx(0.2, rel=1e-6)

@@ -1,4 +1,4 @@
-"""The package as distributed: README examples, choice of the backend, wheel and types."""
+"""The distributed package: README examples, selection of the backend, wheel and types."""
 
 import json
 import os
@@ -60,7 +60,7 @@ MISTYPED = {
 
 
 def python(code: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
-    """Runs code in a process with jax alone, without a configuration file of Keras."""
+    """Runs code in a process with only jax and without a configuration file of Keras."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KERAS")}
     return subprocess.run(
         [sys.executable, "-c", ONLY_JAX + code],
@@ -72,7 +72,7 @@ def python(code: str, folder: Path, **variables: str) -> subprocess.CompletedPro
     )
 
 
-def test_the_python_of_the_readme_runs_where_only_jax_is_installed(tmp_path):
+def test_the_readme_examples_run_if_only_jax_is_installed(tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     scripts = [block for block in blocks if ">>>" not in block]
     examples = [block for block in blocks if ">>>" in block]
@@ -87,13 +87,13 @@ def test_the_python_of_the_readme_runs_where_only_jax_is_installed(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_only_backend_that_is_installed_is_taken_and_said_once(tmp_path):
+def test_the_only_installed_backend_is_selected_and_reported_once(tmp_path):
     ask = "import repdyn_keras, keras; print(keras.backend.backend())\n"
     done = python(ask + "for _ in 'ab': repdyn_keras.RepresentationRecorder", tmp_path)
     assert done.stdout == "jax\n", done.stderr
     assert done.stderr.count("Keras runs on jax, the only backend installed") == 1
     written = json.loads((tmp_path / ".keras" / "keras.json").read_text())
-    assert written["backend"] == "tensorflow", "Keras writes what nobody chose"
+    assert written["backend"] == "tensorflow", "Keras writes its default"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_only_backend_that_is_installed_is_taken_and_said_once(tmp_path):
         ("sys.modules['torch'] = sys", None, None),
     ],
 )
-def test_a_backend_that_anything_names_is_left_alone(tmp_path, before, configured, taken):
+def test_a_configured_backend_is_not_replaced(tmp_path, before, configured, taken):
     if configured is not None:
         (tmp_path / ".keras").mkdir()
         (tmp_path / ".keras" / "keras.json").write_text(json.dumps({"backend": configured}))
@@ -125,7 +125,7 @@ def test_a_backend_that_anything_names_is_left_alone(tmp_path, before, configure
         ({}, ["the backend named by Keras's default", "[tensorflow]", "KERAS_BACKEND=jax"]),
     ],
 )
-def test_a_backend_that_is_not_installed_is_one_line(tmp_path, variables, words):
+def test_a_backend_that_is_not_installed_gives_one_message(tmp_path, variables, words):
     code = "import repdyn_keras, os; os.environ.pop('KERAS_BACKEND')\n" if not variables else ""
     done = python(f"{code}from repdyn_keras import RepresentationRecorder", tmp_path, **variables)
     assert done.returncode == 1
@@ -134,7 +134,7 @@ def test_a_backend_that_is_not_installed_is_one_line(tmp_path, variables, words)
     assert all(word in last for word in words), last
 
 
-def test_extras_and_version_stand_once():
+def test_extras_and_version_are_consistent():
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -145,7 +145,7 @@ def test_extras_and_version_stand_once():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """An environment with the built wheel and its dependencies, in a folder of an unusual name."""
+    """An environment with the built wheel and its dependencies; its path has unusual characters."""
     folder = tmp_path_factory.mktemp("Kopie für Zoë & Co")
     # With PYTHONPATH, pip would find the metadata of the checkout and install nothing.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -164,7 +164,7 @@ def installed(tmp_path_factory) -> Path:
 def test_the_wheel_runs_outside_the_checkout_without_a_home(installed):
     hidden = ("PYTHONPATH", "KERAS_BACKEND", "MPLBACKEND")
     environment = {k: v for k, v in os.environ.items() if k not in hidden}
-    environment["HOME"] = "/dev/null"  # nothing can be written there
+    environment["HOME"] = "/dev/null"  # a folder that is not writable
     binaries = installed / "env" / "bin"
     for command in (
         [binaries / "python", "-c", "import repdyn_keras; print(repdyn_keras.__version__)"],

@@ -1,4 +1,4 @@
-"""Trajectories, even-pace surrogates and phases: brute force, by hand, and on simulated paths."""
+"""Trajectories, surrogates and phases, compared with brute force and on simulated paths."""
 
 import itertools
 import warnings
@@ -49,7 +49,7 @@ def cosines_of(x):
 # --- trajectory -------------------------------------------------------------------------------
 
 
-def test_octaves_and_their_trapezoid_trapezoid_widths():
+def test_octaves_and_trapezoid_widths():
     np.testing.assert_allclose(octaves([0, 1, 3, 7, 127]), [0, 1, 2, 3, 7], atol=1e-12)
     for seed in range(3):
         rng = np.random.default_rng(seed)
@@ -67,7 +67,7 @@ def jitter_by_loop(g):
     return np.array([np.median(padded[i : i + 3]) for i in range(t)])
 
 
-def test_jitter_is_the_size_of_scatter_and_nothing_of_a_smooth_path():
+def test_jitter_is_the_size_of_the_scatter_and_zero_for_a_smooth_path():
     for t in (3, 4, 9, 30):
         gram = gram_of(points(t, seed=t))
         np.testing.assert_allclose(jitter(gram), jitter_by_loop(gram), atol=1e-12)
@@ -126,7 +126,7 @@ def segment_cost_by_hand(x, weights, start, end):
 
 
 def best_by_brute_force(x, weights, count):
-    """The least cost of all divisions into segments of at least two records, and its edges."""
+    """The lowest cost of all divisions into segments of at least two records, and its borders."""
     costs = {}
     for cuts in itertools.combinations(range(1, len(x)), count - 1):
         edges = (0, *cuts, len(x))
@@ -155,10 +155,10 @@ def test_segment_costs_are_weighted_variances_of_every_segment_of_many_paths():
     np.testing.assert_allclose(costs[1, 2], partition_costs(found[1, 2], 4), atol=1e-12)
 
 
-def test_partitions_are_the_best_of_all_with_two_records_or_more_a_segment():
+def test_partitions_are_optimal_with_at_least_two_records_per_segment():
     for t, seed in ((8, 0), (9, 1), (11, 2)):
         x, weights = points(t, 3, seed), uneven_weights(t, seed)
-        x[t // 2] += 10  # an outlier that a segment of its own would explain wholly
+        x[t // 2] += 10  # an outlier that a separate segment would explain completely
         segments = segment_costs(gram_of(x), weights)
         costs = partition_costs(segments, t // 2)
         for count in range(1, t // 2 + 1):
@@ -175,18 +175,18 @@ def test_partitions_are_the_best_of_all_with_two_records_or_more_a_segment():
 
 
 def all_surrogates(*arguments) -> np.ndarray:
-    """What `even_pace_surrogates` yields some at a time."""
+    """All surrogates that `even_pace_surrogates` yields in chunks."""
     return np.concatenate(list(even_pace_surrogates(*arguments)))
 
 
-def test_surrogates_are_the_smoothed_path_walked_anew_with_its_jitter_permuted(monkeypatch):
-    """Against a loop over points in space, from the same random numbers."""
+def test_surrogates_follow_the_smoothed_path_with_permuted_jitter(monkeypatch):
+    """Compared with a loop over points in space that uses the same random numbers."""
     t, count = len(U), 5
     x = np.stack([np.cos(SHARE * np.pi), np.sin(SHARE * np.pi)], axis=1)
     gram = gram_of(x) + np.diag(0.01 * np.abs(points(t, 1)[:, 0]))
     kept, scatter = gram.copy(), jitter_by_loop(gram)
     values, vectors = np.linalg.eigh(gram - np.diag(scatter))
-    place = vectors * np.sqrt(values.astype(complex))  # of an indefinite form, hence complex
+    place = vectors * np.sqrt(values.astype(complex))  # complex, since the matrix is indefinite
     smooth = np.stack([place[0], *((place[:-2] + 2 * place[1:-1] + place[2:]) / 4), place[-1]])
     steps = np.array([np.sum((b - a) ** 2).real for a, b in itertools.pairwise(smooth)])
     length = np.concatenate([[0], np.cumsum(np.sqrt(np.maximum(0, steps)))])
@@ -199,7 +199,7 @@ def test_surrogates_are_the_smoothed_path_walked_anew_with_its_jitter_permuted(m
         walked = np.stack([np.interp(at, length, column) for column in smooth.T], axis=1)
         expected.append((walked @ walked.T).real + np.diag(back))
     for at_once in (1, 2 * t**2, 10**6):  # one, two or all surrogates at a time
-        monkeypatch.setattr(surrogates_module, "NUMBERS_AT_ONCE", at_once)
+        monkeypatch.setattr(surrogates_module, "MAX_CHUNK_ENTRIES", at_once)
         found = all_surrogates(gram, U, count, np.random.default_rng(4))
         np.testing.assert_allclose(found, expected, atol=1e-9)
     np.testing.assert_array_equal(gram, kept)
@@ -213,7 +213,7 @@ def orthonormal(rng, count):
 
 
 def drift(turns, rng):
-    """(t, d) an arc of that many half turns, walked at an even pace on u; straight with none."""
+    """(t, d) path at even pace on u: an arc of this many half turns, or a straight line for 0."""
     axes, angle = orthonormal(rng, 2), turns * np.pi * SHARE[:, None]
     if not turns:
         return SHARE[:, None] * axes[0]
@@ -221,13 +221,13 @@ def drift(turns, rng):
 
 
 def states(starts, rng):
-    """(t, d) orthogonal states, each from a record on, at a distance of 1 from each other."""
+    """(t, d) path through orthogonal states at distance 1; each state begins at a record."""
     at = np.searchsorted(starts, np.arange(len(EPOCHS)), side="right")
     return (orthonormal(rng, len(starts) + 1) / np.sqrt(2))[at]
 
 
 def scattered(path, size, rng):
-    """The path with white jitter of a squared size on average, as a similarity matrix."""
+    """Similarity matrix of the path with white jitter of this mean squared size."""
     noise = size * rng.normal(size=path.shape) / np.sqrt(DIMENSION)
     return cosines_of(path + noise + orthonormal(rng, 1))  # and with what does not change
 
@@ -253,7 +253,7 @@ def phases_by_definition(gram, epochs):
     return candidate, p, gain[2] - gains[:, 2].mean(), gain[2]
 
 
-def test_phases_are_those_of_their_definition():
+def test_phases_equal_their_definition():
     rng = np.random.default_rng(10)
     seen = []
     for path, epochs in (
@@ -296,7 +296,7 @@ def test_sharp_transitions_are_phases_and_even_drift_is_one(monkeypatch):
     np.testing.assert_array_equal(found.labels, expected)
     np.testing.assert_array_equal(found.candidate, expected)
     assert found.p == pytest.approx(1 / 200)
-    # The level is included, and nothing above it.
+    # The significance level itself is included.
     for level, count in ((found.p, 3), (np.nextafter(found.p, 0), 1)):
         monkeypatch.setattr(module, "SIGNIFICANCE", level)
         assert find_phases(gram, EPOCHS).labels.max() == count
@@ -309,7 +309,7 @@ def test_sharp_transitions_are_phases_and_even_drift_is_one(monkeypatch):
         assert found.jitter_share < 1e-6
 
 
-def test_phases_depend_on_the_seed_alone():
+def test_phases_depend_only_on_the_seed():
     rng = np.random.default_rng(13)
     gram = scattered(drift(1, rng), 0.2, rng)
     np.random.seed(0)
@@ -337,8 +337,7 @@ def test_paths_that_do_not_move_are_one_phase():
         assert found.labels.tolist() == found.candidate.tolist() == [1] * 12
         assert (found.p, found.distinguishability, found.distinguishability_raw) == (1, 0, 0)
         assert np.isnan(found.jitter_share)
-    # Nothing but jitter: the surrogates stand still, and a division by their cost of 0 says
-    # nothing.
+    # Only jitter: the surrogates do not move, and their cost is 0.
     share = np.sqrt([0.9, 0.1])
     a_b_c = np.array([[1, 0, 0], [share[0], share[1], 0], [share[0], 0, share[1]]])
     for visited in ("CBAAABAC", "CBACCACCBB", "AAAACABAA"):
@@ -354,7 +353,7 @@ def test_paths_that_do_not_move_are_one_phase():
         assert found.jitter_share == pytest.approx(expected, abs=1e-9)
 
 
-def test_odd_paths_neither_fail_nor_warn():
+def test_degenerate_paths_neither_fail_nor_warn():
     at = np.arange(16)
     for name, x in {
         "alternating": np.eye(2)[at % 2],

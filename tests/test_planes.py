@@ -1,4 +1,4 @@
-"""Planes through three images, their grids and the seeded draws."""
+"""Planes through three images: geometry, grids and seeded draws."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def images(n=3, shape=(5, 4, 2), seed=0):
 # --- one plane --------------------------------------------------------------------------------
 
 
-def test_a_plane_is_a_rigid_frame_in_which_the_corners_are_the_images():
+def test_the_axes_of_a_plane_are_orthonormal_and_its_corners_are_the_images():
     for shape, seed in itertools.product([(2,), (3,), (64,), (8, 8, 1)], range(3)):
         three = images(shape=shape, seed=seed)
         kept = three.copy()
@@ -65,7 +65,7 @@ def test_repeated_and_collinear_images_have_no_plane():
         assert plane_through(np.array(three, dtype)) is None, name
 
 
-def test_a_triangle_is_flat_by_the_share_of_its_height_in_the_third_images_distance():
+def test_degeneracy_depends_on_the_relative_height_of_the_triangle():
     for size in (1e-3, 1, 1e3):
         for height, flat in ((0.9e-5, True), (1.1e-5, False), (1e-3, False)):
             three = size * np.array([[0.0, 0, 0], [9, 0, 0], [1, 0, height]])
@@ -76,7 +76,7 @@ def test_a_triangle_is_flat_by_the_share_of_its_height_in_the_third_images_dista
                 np.testing.assert_allclose(plane.corners[2] / size, [1, height], atol=1e-12)
 
 
-def test_grid_spans_the_extent_and_positions_are_where_it_holds_the_corners():
+def test_the_grid_spans_the_extent_and_positions_locate_the_corners():
     for resolution, margin in itertools.product((2, 3, 24), (0, 0.1, 1)):
         plane = plane_through(images(seed=4), margin)
         grid = plane.grid(resolution)
@@ -100,7 +100,7 @@ def labelled(n=60, classes=5, seed=1):
     return rng.normal(size=(n, 4, 4, 1)), rng.permutation(np.arange(n) % classes)
 
 
-def test_triplets_are_of_three_classes_never_repeat_and_have_their_planes():
+def test_triplets_have_three_classes_and_do_not_repeat():
     x, y = labelled(n=12, classes=3)
     triplets, planes = draw_planes(x, y, 40, 0.3, seed=0)
     assert triplets.shape == (40, 3) and len(planes) == 40
@@ -115,7 +115,7 @@ def test_triplets_are_of_three_classes_never_repeat_and_have_their_planes():
     assert counts.min() > 60 * 3 / 5 / 2, "every class is drawn"
 
 
-def test_the_draw_depends_on_the_seed_alone_and_more_planes_begin_with_the_same_ones():
+def test_the_draw_depends_only_on_the_seed_and_more_planes_extend_fewer():
     x, y = labelled()
     np.random.seed(0)
     one = draw_planes(x, y, 8, 0.1, seed=3)[0]
@@ -124,16 +124,16 @@ def test_the_draw_depends_on_the_seed_alone_and_more_planes_begin_with_the_same_
     assert not np.array_equal(draw_planes(x, y, 8, 0.1, seed=4)[0], one)
 
 
-def test_degenerate_draws_are_redrawn():
+def test_degenerate_triplets_are_drawn_again():
     x, y = labelled(n=30, classes=3)
     repeated = np.flatnonzero(y == 1)[0]
-    x[y == 0] = x[repeated]  # one class repeats an image of another
+    x[y == 0] = x[repeated]  # two classes share an image
     triplets, planes = draw_planes(x, y, 30, 0.1, seed=0)
     assert len(planes) == 30
     assert not (triplets == repeated).any()
 
 
-def test_too_few_classes_or_triplets_are_refused():
+def test_too_few_classes_or_triplets_are_rejected():
     for classes in (1, 2):
         x, y = labelled(classes=classes)
         with pytest.raises(InputError, match=f"at least 3 .*: images of {classes}.*planes=0"):
@@ -152,7 +152,7 @@ def test_too_few_classes_or_triplets_are_refused():
 # --- stratified orders ------------------------------------------------------------------------
 
 
-def test_stratified_order_keeps_the_shares_in_every_beginning():
+def test_every_prefix_of_a_stratified_order_has_the_shares_of_the_classes():
     for sizes in ([10, 10, 10], [70, 20, 10], [1, 1, 98], [100]):
         labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
         order = stratified_order(labels, seed=5)
@@ -164,7 +164,7 @@ def test_stratified_order_keeps_the_shares_in_every_beginning():
             assert np.abs(counts - wanted).max() <= len(sizes), (sizes, size)
 
 
-def test_stratified_order_depends_on_the_seed_alone_and_mixes_within_a_class():
+def test_stratified_order_depends_only_on_the_seed_and_shuffles_within_a_class():
     labels = np.repeat([0, 1], 50)
     one = stratified_order(labels, seed=6)
     np.testing.assert_array_equal(stratified_order(labels, seed=6), one)

@@ -1,4 +1,4 @@
-"""The program that plots decision regions: what it draws, and how it refuses what is not there."""
+"""The program that plots decision regions: its output and invalid arguments."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).parents[1] / "apps" / "plot_regions.py"
 
 @pytest.fixture
 def plot(tiny_run, tmp_path, monkeypatch, capsys):
-    """The program in this process and in an empty current folder: code, output, and files."""
+    """Runs the program in this process and an empty folder; returns code, output and files."""
     module = from_file(PROGRAM)
     monkeypatch.chdir(tmp_path)
 
@@ -35,7 +35,7 @@ def plot(tiny_run, tmp_path, monkeypatch, capsys):
     return call
 
 
-def test_chosen_layers_and_epochs_are_drawn_in_order(plot):
+def test_selected_layers_and_epochs_are_drawn_in_order(plot):
     first = "--epoch 2 --out r.svg"
     for line, layers, epochs in (
         (f"--layer stage.* {first}", ["stage1_block1", "stage2_block1"], [2]),
@@ -46,14 +46,14 @@ def test_chosen_layers_and_epochs_are_drawn_in_order(plot):
     ):
         code, out, err, files = plot(line)
         assert (code, out.split(), files) == (0, ["r.svg"], ["r.svg"]), err
-        # matplotlib writes words as comments beside their outlines.
+        # matplotlib writes texts as comments next to their outlines.
         words = re.findall(r"<!-- (.*?) -->", Path("r.svg").read_text(encoding="utf-8"))
         assert [word for word in words if word in LAYERS] == layers, line
         assert [int(word) for word in words if word in "0123"] == epochs, line
 
 
 @pytest.mark.long
-def test_the_ending_chooses_the_format_and_each_plane_has_a_file(plot):
+def test_the_suffix_selects_the_format_and_each_plane_has_a_file(plot):
     few = "--layer stem --epoch 0"
     for line, names, start in (
         (f"{few} --out r.pdf", ["r.pdf"], b"%PDF"),
@@ -78,7 +78,7 @@ def test_the_ending_chooses_the_format_and_each_plane_has_a_file(plot):
             assert re.search(r"<!-- (.*· )?plane 2", contents[0].decode())
 
 
-REFUSED = {
+REJECTED = {
     "--layer stam": ["'stam'", *LAYERS],
     "--layer stem --layer stage9.*": ["'stage9.*'", *LAYERS],
     "--layer sta(ge": ["'sta(ge'", "regular expression", *LAYERS],
@@ -96,7 +96,7 @@ REFUSED = {
 }
 
 
-def test_what_does_not_exist_is_refused_with_what_does(plot, tiny_run, tmp_path_factory):
+def test_unknown_values_are_rejected_with_valid_ones(plot, tiny_run, tmp_path_factory):
     without = RunFolder(tmp_path_factory.mktemp("without"))
     constants = tiny_run.folder.constants()
     without.write_constants(constants.drop_vars([n for n in constants if n.startswith("plane_")]))
@@ -105,7 +105,7 @@ def test_what_does_not_exist_is_refused_with_what_does(plot, tiny_run, tmp_path_
     dropped = [name for name in dynamics if "region" in name or name.startswith("plane_")]
     write_netcdf(dynamics.drop_vars([*dropped, "fragments"]), without.dynamics_file)
     (without.path / "r.png").mkdir()
-    cases = [(line, tiny_run.folder.path, words) for line, words in REFUSED.items()]
+    cases = [(line, tiny_run.folder.path, words) for line, words in REJECTED.items()]
     cases += [(line, without.path, ["regions", "planes"]) for line in ("", "--animate")]
     cases += [("", "none", ["none", "run folder"])]
     folder = f"--layer stem --epoch 0 --out {without.path / 'r.png'}"
@@ -119,7 +119,7 @@ def test_what_does_not_exist_is_refused_with_what_does(plot, tiny_run, tmp_path_
 
 
 @pytest.mark.long
-def test_the_program_runs_by_itself_and_needs_no_backend(tiny_run, tmp_path):
+def test_the_program_runs_in_a_separate_process_without_a_backend(tiny_run, tmp_path):
     hidden = "; ".join(f"sys.modules[{name!r}] = None" for name in ("keras", "jax", "torch"))
     code = f"import runpy, sys; {hidden}; runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
     line = f"{tiny_run.folder.path} --layer output --epoch 3 --out r.png"

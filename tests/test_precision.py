@@ -1,4 +1,4 @@
-"""What half precision and TF32 may do to a record: nothing."""
+"""Records do not depend on half precision and TF32."""
 
 import subprocess
 import sys
@@ -18,13 +18,13 @@ BACKEND = keras.backend.backend()
 NAMES = ["early", "late"]
 
 
-class Noting(layers.Layer):
-    """Changes nothing, and notes the backend's settings when it is called."""
+class SettingsProbe(layers.Layer):
+    """Passes its input through, and stores the backend's settings when it is called."""
 
     seen: list = []
 
     def call(self, x):
-        Noting.seen.append(switches())
+        SettingsProbe.seen.append(precision_settings())
         return x
 
 
@@ -48,7 +48,7 @@ def recorder_into(folder):
 
 @contextmanager
 def default_policy(policy):
-    """A dtype policy, and what was set before afterwards."""
+    """Sets a dtype policy inside the block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -58,8 +58,8 @@ def default_policy(policy):
         keras.config.set_dtype_policy(before)
 
 
-def check_half(recorder, model, policy):
-    """The stored fingerprints are those of the activations, which are in half precision."""
+def check_half_precision(recorder, model, policy):
+    """Checks stored fingerprints against activations in half precision."""
     half = policy.removeprefix("mixed_")
     tensors = [model.get_layer(name).output for name in NAMES] + model.outputs
     found = keras.Model(model.inputs[0], tensors)(recorder.settings.evaluation.x, training=False)
@@ -82,7 +82,7 @@ def test_half_precision_activations_are_recorded_to_float32_accuracy(tmp_path):
         x = np.random.default_rng(0).uniform(2, 4, (32, 50)).astype("float32")
         recorder = RepresentationRecorder(tmp_path, x, layers=NAMES, batch_size=16)
         recorder.record(model, 0)
-        check_half(recorder, model, "mixed_bfloat16")
+        check_half_precision(recorder, model, "mixed_bfloat16")
 
 
 @pytest.mark.long
@@ -92,7 +92,7 @@ def test_probes_and_regions_of_half_precision_are_in_float32(tmp_path, policy):
         model = network()
         recorder = recorder_into(tmp_path)
         recorder.record(model, 0)
-        check_half(recorder, model, policy)
+        check_half_precision(recorder, model, policy)
     record = recorder.folder.record(0)
     assert record["probe_weights"].dtype == np.float32
     assert (record["probe_gap"].values[:-1] <= 1e-6).all()
@@ -102,7 +102,7 @@ def test_probes_and_regions_of_half_precision_are_in_float32(tmp_path, policy):
 # --- TF32 -------------------------------------------------------------------------------------
 
 
-def switches():
+def precision_settings():
     """The backend's settings of the precision of float32 products and convolutions."""
     if BACKEND == "jax":
         import jax
@@ -120,8 +120,8 @@ def switches():
     }
 
 
-def switch(values):
-    """Sets what `switches` tells."""
+def set_precision(values):
+    """Sets what `precision_settings` tells."""
     if BACKEND == "jax":
         import jax
 
@@ -150,33 +150,33 @@ EXACT = {
 
 
 @pytest.fixture
-def fast():
-    """Low precision, as a user may have chosen it for the training."""
-    before = switches()
-    switch(FAST)
+def low_precision():
+    """Low precision, as a user may choose it for the training."""
+    before = precision_settings()
+    set_precision(FAST)
     yield
-    switch(before)
+    set_precision(before)
 
 
-def test_records_are_those_of_float64_whatever_precision_the_user_chose(tmp_path, fast):
-    """Everything runs in full precision, and the user's choice returns.
+def test_records_equal_those_in_float64_for_any_precision_setting(tmp_path, low_precision):
+    """Recording uses full precision and restores the setting of the user.
 
-    On a GPU, TF32 would be off by some 3e-4, and so would half the products of a CPU.
+    TF32 on a GPU, or low-precision products on a CPU, would cause errors of about 3e-4.
     """
     keras.utils.set_random_seed(4)
     images = keras.Input((8, 8, 1))
-    z = layers.Flatten()(Noting()(images))
+    z = layers.Flatten()(SettingsProbe()(images))
     z = layers.Dense(300, activation="relu", name="early")(z)
     z = layers.BatchNormalization(epsilon=0.25)(z)
     z = layers.Dense(200, activation="relu", name="late")(z)
     model = keras.Model(images, layers.Dense(4)(z))
     recorder = recorder_into(tmp_path)
     recorder.build(model)
-    Noting.seen.clear()
+    SettingsProbe.seen.clear()
     recorder.record(model, 0)
-    # At least once each for compared images, batch statistics and regions.
-    assert len(Noting.seen) >= 3 and all(seen == EXACT for seen in Noting.seen)
-    assert switches() == FAST
+    # At least once each for evaluation images, batch statistics and regions.
+    assert len(SettingsProbe.seen) >= 3 and all(seen == EXACT for seen in SettingsProbe.seen)
+    assert precision_settings() == FAST
     x = recorder.settings.evaluation.x.reshape(-1, 64).astype(np.float64)
     for name, stored in zip(NAMES, recorder.folder.record(0)["fingerprint"].values, strict=False):
         kernel, bias = (w.astype(np.float64) for w in model.get_layer(name).get_weights())
@@ -185,16 +185,16 @@ def test_records_are_those_of_float64_whatever_precision_the_user_chose(tmp_path
         x = x / np.sqrt(1.25)
 
 
-def test_the_users_choice_returns_after_an_error(fast):
+def test_the_precision_setting_is_restored_after_an_error(low_precision):
     with pytest.raises(KeyError), full_precision():
-        assert switches() == EXACT
+        assert precision_settings() == EXACT
         raise KeyError
-    assert switches() == FAST
+    assert precision_settings() == FAST
 
 
 @pytest.mark.long
 @pytest.mark.skipif(BACKEND != "jax", reason="reads what jax compiles")
-def test_the_compiled_gram_and_convolutions_are_of_the_highest_precision(fast):
+def test_compiled_gram_matrices_and_convolutions_have_the_highest_precision(low_precision):
     import jax
 
     model = network()
@@ -238,7 +238,7 @@ for value in ("tf32", "ieee"):
 @pytest.mark.skipif(BACKEND != "torch", reason="is about settings of torch")
 @pytest.mark.parametrize("place", ["", "cuda.matmul", "cudnn.conv"])
 def test_the_newer_settings_of_torch_are_respected(place):
-    """In a process of its own: torch never forgets that they were used."""
+    """In a separate process, since using the newer settings of torch cannot be undone."""
     import torch
 
     if not hasattr(torch.backends, "fp32_precision"):

@@ -1,4 +1,4 @@
-"""Probes: at their optimum, whatever the features' scale, against scikit-learn."""
+"""Probes at their optimum, compared with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ L2 = 1e-3
 
 
 def blobs(n, d, classes, apart, seed=0, uneven=True):
-    """Gaussian classes `apart` deviations from each other, in features of uneven size."""
+    """Gaussian classes `apart` deviations from each other, with features of different scales."""
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(n) % classes)
     x = apart * rng.normal(size=(classes, d))[y] / np.sqrt(d) + rng.normal(size=(n, d)) / np.sqrt(d)
@@ -22,7 +22,7 @@ def blobs(n, d, classes, apart, seed=0, uneven=True):
 
 
 def scaled(x):
-    """Features centred and divided by sqrt(mean |x - mu|^2), with both numbers."""
+    """Features centred and divided by sqrt(mean |x - mu|^2), with the mean and the divisor."""
     x = np.asarray(x, np.float64)
     mean = x.mean(axis=0)
     size = np.sqrt(np.mean(np.sum((x - mean) ** 2, axis=1))) or 1.0
@@ -50,9 +50,9 @@ def unfolded(probe, x):
 
 
 def sklearn_optimum(x, y, l2=L2):
-    """scikit-learn's objective and its logits of the classes that are there, at its optimum.
+    """Objective and logits of scikit-learn at its optimum, for the classes that occur.
 
-    Of two classes scikit-learn fits one vector v where softmax has +-v/2, so that |W|^2 = |v|^2/2.
+    For two classes scikit-learn fits one vector v where softmax has +-v/2, so that |W|^2 = |v|^2/2.
     """
     features = scaled(x)[0]
     classes, index = np.unique(y, return_inverse=True)
@@ -90,7 +90,7 @@ def cases():
     yield "repeated features", np.repeat(x, 3, axis=1), y, 3
 
 
-def test_probes_are_at_scikit_learns_optimum_and_say_how_near():
+def test_probes_reach_the_optimum_of_scikit_learn_within_their_gap():
     for name, x, y, classes in cases():
         kept = x.copy()
         found = solve_probe(x, y, classes)
@@ -104,7 +104,7 @@ def test_probes_are_at_scikit_learns_optimum_and_say_how_near():
         assert found.kernel.dtype == found.bias.dtype == np.float32
         assert (found.kernel.shape, found.bias.shape) == ((x.shape[1], classes), (classes,))
         assert (found.logits(1e6 * x)[:, absent] < -1e29).all(), name
-        # What is stated is of the weights that are handed out, in float32.
+        # The stated values belong to the returned float32 weights.
         value, *gradients = objective_and_gradient(*unfolded(found, x), scaled(x)[0], y)
         assert found.objective == pytest.approx(value, rel=1e-5), name
         norm = np.sqrt(sum(np.sum(part[..., np.unique(y)] ** 2) for part in gradients))
@@ -113,7 +113,7 @@ def test_probes_are_at_scikit_learns_optimum_and_say_how_near():
         assert found.gap == pytest.approx(gap, rel=1e-9), name
 
 
-def test_other_penalties_and_precisions_have_their_own_optimum():
+def test_other_penalties_and_precisions_reach_their_optimum():
     x, y = blobs(200, 8, 3, 2)
     for l2 in (1e-1, 1e-2, 1e-4):
         found = solve_probe(x, y, 3, l2=l2)
@@ -127,17 +127,19 @@ def test_other_penalties_and_precisions_have_their_own_optimum():
         np.testing.assert_array_equal(given, kept)
 
 
-def test_value_and_gradient_are_those_of_the_sum_over_samples(monkeypatch):
+def test_value_and_gradient_equal_a_sum_over_samples(monkeypatch):
     x, y = blobs(60, 4, 3, 2)
     x = scaled(x)[0]
-    weights = 50 * np.random.default_rng(2).normal(size=(5, 3))  # without the peak, exp overflows
+    weights = 50 * np.random.default_rng(2).normal(
+        size=(5, 3)
+    )  # exp would overflow if the maximum were not subtracted
     value, *expected = objective_and_gradient(weights[:-1], weights[-1], x, y, l2=0.3)
     for dtype, share in ((np.float64, 1e-10), (np.float32, 1e-4)):
         found, gradient = module.value_and_gradient(x.astype(dtype), y, 0.3, weights)
         assert found == pytest.approx(value, rel=share)
         np.testing.assert_allclose(gradient[:-1], expected[0], rtol=share, atol=10 * share)
         np.testing.assert_allclose(gradient[-1], expected[1], atol=share)
-    # Finite differences, of a probe that is not solved.
+    # Finite differences at a point that is not the optimum.
     monkeypatch.setattr(module, "MAX_ITERATIONS", 3)
     x, y = blobs(60, 4, 3, 2)
     found = solve_probe(x, y, 3)
@@ -154,7 +156,7 @@ def test_value_and_gradient_are_those_of_the_sum_over_samples(monkeypatch):
     assert found.gradient_norm > 1e-4
 
 
-def test_whitening_is_a_root_of_the_bound_of_the_hessian_with_its_inverse():
+def test_whitening_is_a_root_of_the_hessian_bound_and_its_inverse():
     x = scaled(blobs(40, 6, 3, 2)[0])[0]
     root, inverse = module.whitening(x, 0.1)
     np.testing.assert_allclose(root.T @ root, x.T @ x / 80 + 0.1 * np.eye(6), atol=1e-12)
@@ -171,12 +173,12 @@ CHANGES = {
 }
 
 
-def test_the_same_representation_in_other_units_has_the_same_regions():
+def test_regions_are_invariant_to_scale_shift_and_rotation_of_features():
     x, y = blobs(300, 2, 4, 4, seed=3, uneven=False)
     grid = x.mean(axis=0) + 3 * np.random.default_rng(4).normal(size=(1000, 2)) * x.std(axis=0)
     one = solve_probe(x, y, 4).logits(grid)
     runner_up, best = np.sort(one, axis=1)[:, -2:].T
-    clear = best - runner_up > 1e-2  # points off the borders themselves
+    clear = best - runner_up > 1e-2  # points that are not on a border
     assert clear.mean() > 0.99
     assert len(np.unique(one.argmax(axis=1))) == 4
     for name, change in CHANGES.items():
@@ -185,7 +187,7 @@ def test_the_same_representation_in_other_units_has_the_same_regions():
         assert same[clear].all(), name
 
 
-def test_small_problems_have_one_blas_thread_and_the_same_probe_bit_for_bit(monkeypatch):
+def test_small_problems_use_one_blas_thread_with_identical_results(monkeypatch):
     x, y = blobs(100, 5, 3, 2)
     entered, one_thread = [], module.one_blas_thread
     monkeypatch.setattr(module, "one_blas_thread", lambda: entered.append(1) or one_thread())
@@ -198,7 +200,7 @@ def test_small_problems_have_one_blas_thread_and_the_same_probe_bit_for_bit(monk
     np.testing.assert_array_equal(found[0].bias, found[-1].bias)
 
 
-def test_non_finite_features_are_refused():
+def test_non_finite_features_are_rejected():
     x, y = blobs(50, 4, 3, 2)
     for bad in (np.nan, np.inf, -np.inf):
         x[7, 2] = bad

@@ -1,4 +1,4 @@
-"""Checkpoints recorded after the training: the same arrays as the callback recorded during it."""
+"""Recording of saved weights: the same arrays as recorded by the callback during training."""
 
 import random
 import shutil
@@ -19,9 +19,11 @@ from repdyn_keras.records import RunFolder
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
-OWN = {k: v for k, v in TINY.items() if k not in ("width", "blocks")} | {"backend": BACKEND}
-SMALL = {**OWN, "model": "resnet", "width": 1, "blocks": (1,), "planes": 0}
-# A module of the user's own.
+USER_MODULE_KEYS = {k: v for k, v in TINY.items() if k not in ("width", "blocks")} | {
+    "backend": BACKEND
+}
+SMALL = {**USER_MODULE_KEYS, "model": "resnet", "width": 1, "blocks": (1,), "planes": 0}
+# A user's module.
 MODULE = """
 import keras
 from keras import layers
@@ -62,7 +64,7 @@ def assert_same_records(a: RunFolder, b: RunFolder) -> None:
         assert a.record(epoch).identical(b.record(epoch)), epoch
 
 
-def test_recorded_checkpoints_are_what_the_callback_recorded(tiny_run, tmp_path):
+def test_recorded_checkpoints_equal_the_records_of_the_callback(tiny_run, tmp_path):
     folder = tiny_run.folder
     after = record(folder.weights, like=folder.path, out=tmp_path / "after")
     assert_same_records(after.folder, folder)
@@ -73,7 +75,7 @@ def test_recorded_checkpoints_are_what_the_callback_recorded(tiny_run, tmp_path)
 
 @pytest.mark.long
 @pytest.mark.one_backend
-def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
+def test_the_command_records_checkpoints_and_lists_them(tiny_run, tmp_path):
     weights = shutil.copytree(tiny_run.folder.weights, tmp_path / "weights")
     for epoch in (0, 2):
         (weights / f"epoch-00000{epoch}.weights.h5").unlink()
@@ -81,18 +83,18 @@ def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
     out, whole = tmp_path / "out", tiny_run.folder
     done = repdyn("record", weights, "--like", whole.path, "--out", out)
     assert done.exit_code == 0, done.stderr
-    for said in (
+    for printed in (
         "ignored, without an epoch: best.keras.",
         "2 checkpoints of epochs 1 to 3; missing between them: 1.",
         "epoch 0, the initialization, is not among them.",
         "epoch 3: epoch-000003.weights.h5",
         "stage2_block1",
     ):
-        assert said in done.stdout
+        assert printed in done.stdout
     recorded = RunFolder(out)
     assert recorded.epochs() == [1, 3]
     assert all(recorded.record(epoch).identical(whole.record(epoch)) for epoch in (1, 3))
-    # It was not trained by `repdyn run`, and can lend its configuration all the same.
+    # A folder of `repdyn record` can also be used with --like.
     assert not recorded.config_file.exists()
     again = record(weights, like=out, out=tmp_path / "again")
     assert_same_records(again.folder, recorded)
@@ -100,8 +102,8 @@ def test_the_command_records_checkpoints_and_says_which(tiny_run, tmp_path):
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    """The current folder holds a module of the user's own; gives its name."""
+def user_module(tmp_path, monkeypatch):
+    """Creates a user's module in the current folder; returns its name."""
     name = f"own_models_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
@@ -112,44 +114,51 @@ def own(tmp_path, monkeypatch):
 
 @pytest.mark.long
 @pytest.mark.one_backend
-def test_keras_files_bring_their_model_and_module_functions_may_name_it(own, tmp_path):
-    """Labels are as they are read unless noise is asked for."""
-    model = build_by_function(f"{own}:build", (8, 8, 1), 4, 3)
-    saved, weights, said, watcher = tmp_path / "saved", tmp_path / "weights", [], Watcher()
+def test_the_model_of_keras_files_and_of_module_functions_is_used(user_module, tmp_path):
+    """Labels are unchanged unless label noise is requested."""
+    model = build_by_function(f"{user_module}:build", (8, 8, 1), 4, 3)
+    saved, weights, printed, watcher = tmp_path / "saved", tmp_path / "weights", [], Watcher()
     saved.mkdir(), weights.mkdir()
-    watcher.message = said.append
+    watcher.message = printed.append
     for epoch in (0, 5):
         model.save(saved / f"net-{epoch:02d}.keras")
         model.save_weights(weights / f"net-{epoch:02d}.weights.h5")
         for weight in model.weights:
             weight.assign(weight * 1.5 + 0.01)
-    config = {k: v for k, v in OWN.items() if k != "label_noise"}
+    config = {k: v for k, v in USER_MODULE_KEYS.items() if k != "label_noise"}
     first = record(saved, config, out=tmp_path / "a", watcher=watcher)
     assert first.epochs == [0, 5]
     assert first.dynamics["layer"].values.tolist() == ["late", "norm", "output"]
-    for out, named in (("b", f"{own}:build"), ("c", str(saved / "net-00.keras"))):
+    for out, named in (("b", f"{user_module}:build"), ("c", str(saved / "net-00.keras"))):
         other = record(weights, {**config, "model": named}, out=tmp_path / out)
         assert_same_records(first.folder, other.folder)
 
     (saved / "net-00.keras").unlink()
-    once = record(saved, OWN | {"standardize": False}, out=tmp_path / "d", watcher=watcher)
+    once = record(
+        saved, USER_MODULE_KEYS | {"standardize": False}, out=tmp_path / "d", watcher=watcher
+    )
     assert once.epochs == [5]
     assert once.dynamics["cka"].sel(layer="output").item() == pytest.approx(1)
     for opened, as_read in ((first, True), (once, False)):
         held = opened.folder.constants()
         assert np.array_equal(held["label_given"], held["label_true"]) == as_read
     for words in ("labels unchanged; pixels standardized", "label noise 0.4; pixels unchanged"):
-        assert f"synthetic, as the network receives it: {words}." in said
+        assert f"synthetic, as the network receives it: {words}." in printed
 
 
 @pytest.mark.long
 @pytest.mark.one_backend
-def test_a_network_of_the_users_own_is_recorded_again_and_one_of_two_outputs(own, whole, tmp_path):
-    """Of two outputs none is trained, and one unit is trained by binary crossentropy."""
+def test_user_networks_are_recorded_again_and_one_of_two_outputs(user_module, whole, tmp_path):
+    """A network with two outputs cannot be trained; a single unit uses binary cross-entropy."""
     after = record(whole.weights, {"model": MODEL}, like=whole.path, out=tmp_path / "after")
     assert_same_records(after.folder, whole)
 
-    config = {**OWN, "model": f"{own}:build_single", "synthetic_classes": 2, "planes": 0}
+    config = {
+        **USER_MODULE_KEYS,
+        "model": f"{user_module}:build_single",
+        "synthetic_classes": 2,
+        "planes": 0,
+    }
     config["keep_weights"] = False
     losses = [float(row["loss"]) for row in run(config, out=tmp_path / "run").history[1:]]
     assert losses[-1] < losses[0]
@@ -161,40 +170,40 @@ def test_a_network_of_the_users_own_is_recorded_again_and_one_of_two_outputs(own
     two.mkdir()
     keras.Model(images, outputs).save(two / "epoch-0.keras")
     with pytest.raises(InputError, match="Expected output=.* has 2 outputs: digit, parity"):
-        record(two, OWN, out=out)
+        record(two, USER_MODULE_KEYS, out=out)
     with pytest.raises(
         InputError, match="with one output.* with 2 outputs.*RepresentationRecorder"
     ):
-        run({**OWN, "model": str(two / "epoch-0.keras")}, out=out)
-    after = record(two, {**OWN, "output": "digit"}, out=out)
+        run({**USER_MODULE_KEYS, "model": str(two / "epoch-0.keras")}, out=out)
+    after = record(two, {**USER_MODULE_KEYS, "output": "digit"}, out=out)
     assert after.dynamics["layer"].values.tolist() == ["late", "parity", "output"]
 
 
 @pytest.mark.one_backend
-def test_functions_that_build_no_model_are_refused(own, tmp_path):
+def test_functions_that_do_not_build_a_model_are_rejected(user_module, tmp_path):
     (tmp_path / "needy_models.py").write_text("import no_such_package\n")
     for function, message in (
         (
-            f"{own}:needs_more",
-            "any of the arguments image_s.*needs the arguments depth",
+            f"{user_module}:needs_more",
+            "arguments are among image_s.*also requires depth",
         ),
-        (f"{own}:returns_nothing", "Expected a keras.Model.*Received: a NoneType"),
-        (f"{own}:biuld", "Unknown function of .*build.*'biuld'"),
-        (f"{own}:number", "Unknown function of .* 'number'"),
-        (f"{own}:wrapped", "Expected a keras.Model.*Received: a NoneType"),
-        (f"{own}:builtin", "Expected a Python function"),
+        (f"{user_module}:returns_nothing", "Expected a keras.Model.*Received: a NoneType"),
+        (f"{user_module}:biuld", "Unknown function of .*build.*'biuld'"),
+        (f"{user_module}:number", "Unknown function of .* 'number'"),
+        (f"{user_module}:wrapped", "Expected a keras.Model.*Received: a NoneType"),
+        (f"{user_module}:builtin", "Expected a Python function"),
         ("no_such_models:build", "No module 'no_such_models'.*no_such_models.py"),
         ("needy_models:build", "'no_such_package' is not installed"),
     ):
-        config = {**OWN, "model": function}
+        config = {**USER_MODULE_KEYS, "model": function}
         assert_input_error(function, message, run, config, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_the_seed_decides_a_users_network_and_leaves_global_generators_alone(own):
+def test_the_seed_determines_a_user_network_and_global_generators_are_restored(user_module):
     def weights(seed):
-        model = build_by_function(f"{own}:seeded", (8, 8, 1), 4, seed)
-        assert sys.modules[own].build.seed == seed
+        model = build_by_function(f"{user_module}:seeded", (8, 8, 1), 4, seed)
+        assert sys.modules[user_module].build.seed == seed
         return keras.ops.convert_to_numpy(model.get_layer("late").kernel.value)
 
     before = random.getstate(), np.random.get_state()[1].copy()
@@ -206,7 +215,7 @@ def test_the_seed_decides_a_users_network_and_leaves_global_generators_alone(own
 
 
 @pytest.mark.one_backend
-def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tiny_run, tmp_path):
+def test_invalid_checkpoints_are_rejected_before_anything_is_written(tiny_run, tmp_path):
     out, mine, checkpoints = (tmp_path / name for name in ("out", "mine", "checkpoints"))
     whole = tiny_run.folder
     checkpoints.mkdir()
@@ -216,14 +225,14 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tiny_run,
     write_run(mine, epochs=(0,), planes=False)  # as a callback leaves it
     like, wider = {"like": whole.path}, {**SMALL, "width": 2}
     other_shape = "shapes 3 x 3 x 1 x 2 for the layer 'stem'. Received: 3 x 3 x 1 x 1"
-    other_images = "to have the same evaluation images .*Received: .* images, of which "
+    other_images = "to have the same evaluation images .*Received: .* images with "
     for folder, config, options, message in (
         (checkpoints, wider, {}, other_shape),
         (
             checkpoints,
             {"backend": BACKEND},
             {},
-            "Expected --model .*Received: no model, .* holds weights alone",
+            "Expected --model .*Received: no model, .* holds only weights",
         ),
         (checkpoints, None, {"like": mine}, "which a callback recorded: it has no run.toml"),
         (whole.weights, {"data_seed": 5}, like, other_images),

@@ -1,4 +1,4 @@
-"""The callback: it records the right numbers, once each, and never changes the training."""
+"""The callback: it records correct values once, and does not change the training."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from keras import layers
 from sklearn.datasets import load_digits
 
 from repdyn_keras import RepresentationRecorder, open_run
-from repdyn_keras.recording.inputs import places_among, weights_hash
+from repdyn_keras.recording.inputs import indices_among, weights_hash
 from repdyn_keras.recording.state import record_warnings
 
 N, BATCH, LAST = 150, 32, 40
@@ -29,25 +29,25 @@ def data():
     return (raw.images[:N, ..., None] / 8 - 1).astype("float32"), raw.target[:N].astype("int64")
 
 
-class Traced(layers.Layer):
-    """Changes nothing, and counts how often it is called."""
+class CountedLayer(layers.Layer):
+    """Passes its input through, and counts its calls."""
 
     calls = 0
 
     def call(self, x):
-        Traced.calls += 1
+        CountedLayer.calls += 1
         return x
 
 
 def small_model(seed=0, dropout=0.3, name="small"):
-    """Three blocks, two of them with BatchNormalization; an addition each, hence recorded."""
+    """Three recorded blocks that end in additions, two of them with BatchNormalization."""
 
     def init(name):
         return keras.initializers.HeNormal(seed=seed + len(name))
 
     images = keras.Input((8, 8, 1), name="images")
     x = layers.Conv2D(6, 3, padding="same", kernel_initializer=init("stem"), name="stem")(
-        Traced(name="traced")(images)
+        CountedLayer(name="traced")(images)
     )
     for block in NORMALIZED:
         y = layers.BatchNormalization(momentum=0.8, name=f"{block}_norm")(x)
@@ -94,14 +94,14 @@ def trained(data, tmp_path_factory):
         batch_norm="recalibrate",
         **SETTINGS,
     )
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         model = fitted(x, given, [recorder])
     return SimpleNamespace(
         model=model,
         recorder=recorder,
         given=given,
-        said=said.getvalue(),
+        printed=printed.getvalue(),
         epochs=recorder.folder.epochs(),
         record=recorder.folder.record(LAST),
         constants=recorder.folder.constants(),
@@ -109,7 +109,7 @@ def trained(data, tmp_path_factory):
 
 
 def in_training(model, x, tensors):
-    """What tensors hold for a batch when the model is trained; moves its statistics."""
+    """Values of tensors for a batch in training mode; changes the moving statistics."""
     found = keras.Model(model.inputs[0], tensors)(x, training=True)
     return [keras.ops.convert_to_numpy(t).astype(np.float64) for t in keras.tree.flatten(found)]
 
@@ -127,11 +127,11 @@ def moments(model, x):
 
 @pytest.fixture(scope="module")
 def recalibrated(trained):
-    """The trained model with the moments of all images that the probes are fitted on."""
+    """The trained model with moments recomputed on the probe images."""
     model = small_model(dropout=0.0)
     model.set_weights(trained.model.get_weights())
     for block, seen in zip(
-        NORMALIZED, moments(model, trained.recorder.settings.probed.fitted.x), strict=True
+        NORMALIZED, moments(model, trained.recorder.settings.probes.fitted.x), strict=True
     ):
         norm = model.get_layer(f"{block}_norm")
         norm.moving_mean.assign(seen.mean(axis=0).astype("float32"))
@@ -141,7 +141,7 @@ def recalibrated(trained):
 
 
 def probes_of(record, widths, classes=10):
-    """The stored probes, (kernel, bias) each, in float64."""
+    """The stored probes as float64 pairs (kernel, bias)."""
     flat, found = record["probe_weights"].values.astype(np.float64), []
     for width in widths:
         kernel, bias, flat = np.split(flat, [classes * width, classes * (width + 1)])
@@ -168,22 +168,22 @@ def test_recording_leaves_the_training_bit_identical(trained, data):
 
 
 @pytest.mark.long
-def test_another_seed_trains_otherwise_so_that_the_comparison_above_can_fail(trained, data):
+def test_a_different_seed_changes_the_training(trained, data):
     other = fitted(data[0], trained.given, [], seed=8)
     assert weights_hash(other) != weights_hash(trained.model)
 
 
-# --- the numbers ------------------------------------------------------------------------------
+# --- records ----------------------------------------------------------------------------------
 
 
-def test_fingerprints_and_norms_are_those_of_the_activations(trained, recalibrated):
+def test_fingerprints_and_norms_equal_those_of_the_activations(trained, recalibrated):
     x = trained.recorder.settings.evaluation.x
     names = [*HIDDEN, "output"]
     assert trained.record["layer"].values.tolist() == names
     for name, activations in zip(names, recalibrated.predict(x, verbose=0), strict=True):
         here = trained.record.sel(layer=name)
         expected, norms = fingerprint_float64(activations, BATCH)
-        # The moments that both use are rounded to float32 in other places.
+        # The moments are rounded to float32 at different places.
         error = np.linalg.norm(here["fingerprint"].values - expected)
         assert error <= 1e-4 * np.linalg.norm(expected), name
         np.testing.assert_allclose(here["norm"].values, norms, rtol=1e-4, err_msg=name)
@@ -191,8 +191,8 @@ def test_fingerprints_and_norms_are_those_of_the_activations(trained, recalibrat
     assert trained.record["dead"].values.tolist() == [0] * 4
 
 
-def test_probes_are_optimal_and_their_accuracies_those_of_each_subset(trained, recalibrated, data):
-    record, probed = trained.record, trained.recorder.settings.probed.fitted
+def test_probes_are_optimal_and_have_the_accuracies_of_each_subset(trained, recalibrated, data):
+    record, probed = trained.record, trained.recorder.settings.probes.fitted
     right, wrong = probed.y == probed.true, probed.y != probed.true
     assert 0 < wrong.sum() < right.sum() and len(probed.y) == 135
     assert trained.constants["probe_width"].values.tolist() == [6, 6, 6]
@@ -230,13 +230,13 @@ def test_probes_are_optimal_and_their_accuracies_those_of_each_subset(trained, r
 
 
 def test_regions_equal_a_plain_loop_over_grid_points(trained, recalibrated):
-    """Points by what is stored of a plane: three images and their places on its grid."""
+    """Points are computed from the stored three images and their positions on the grid."""
     constants, found = trained.constants, trained.record["regions"].values
     assert found.shape == (4, 3, 20, 20)
     points = np.zeros((3, 20, 20, 8, 8, 1))
     for plane, row, column in np.ndindex(3, 20, 20):
         places = constants["plane_position"].values[plane]
-        # Shares of the three images that sum to 1 and meet at this row and column.
+        # Barycentric coordinates of this row and column with respect to the three images.
         shares = np.linalg.solve(np.vstack([places.T, np.ones(3)]), [row, column, 1])
         images = constants["plane_image"].values[plane].astype(np.float64)
         points[plane, row, column] = np.tensordot(shares, images, 1)
@@ -254,7 +254,7 @@ def test_regions_equal_a_plain_loop_over_grid_points(trained, recalibrated):
 
 
 def test_planes_go_through_three_images_of_three_classes(trained):
-    """The grid is their bounding box, wider by the margin on each side."""
+    """The grid is their bounding box, widened by the margin on each side."""
     constants, evaluation = trained.constants, trained.recorder.settings.evaluation
     order = {int(s): i for i, s in enumerate(evaluation.ids)}
     for plane in range(3):
@@ -269,7 +269,7 @@ def test_planes_go_through_three_images_of_three_classes(trained):
         np.testing.assert_allclose(places.max(axis=0), 19 * 1.1 / 1.2)
 
 
-def test_images_are_shuffled_once_cut_to_whole_batches_and_known_by_id(trained, data):
+def test_images_are_shuffled_once_cut_to_whole_batches_and_have_ids(trained, data):
     recorder, evaluation = trained.recorder, trained.recorder.settings.evaluation
     np.testing.assert_array_equal(evaluation.x, data[0][evaluation.ids])
     np.testing.assert_array_equal(evaluation.given, trained.given[evaluation.ids])
@@ -284,28 +284,28 @@ def test_images_are_shuffled_once_cut_to_whole_batches_and_known_by_id(trained, 
     labels = {
         image.tobytes(): pair for image, *pair in zip(data[0], trained.given, data[1], strict=True)
     }
-    probed = recorder.settings.probed.fitted
+    probed = recorder.settings.probes.fitted
     for image, *pair in zip(probed.x, probed.y, probed.true, strict=True):
         assert labels[image.tobytes()] == pair
-    assert "12 evaluation images are left out: 128 are whole batches of 32" in trained.said
-    assert "recording 3 additions: block1, block02, block003; and output." in trained.said
+    assert "12 evaluation images are left out: 128 are whole batches of 32" in trained.printed
+    assert "recording 3 additions: block1, block02, block003; and output." in trained.printed
 
 
-def test_images_are_found_among_others_by_their_every_number(data):
+def test_images_are_found_among_others_only_if_all_pixels_are_equal(data):
     x = data[0][:20]
     given, others = x[[3, 5, 0, 3]].copy(), x[4:].copy()
     given[0, 0, 0] += 1
-    assert places_among(given, x).tolist() == [-1, 5, 0, 3]
-    assert places_among(given, others).tolist() == [-1, 1, -1, -1]
-    assert places_among(given.astype("float16"), x).tolist() == [-1] * 4
-    assert places_among(given[:, 1:], x).tolist() == [-1] * 4
+    assert indices_among(given, x).tolist() == [-1, 5, 0, 3]
+    assert indices_among(given, others).tolist() == [-1, 1, -1, -1]
+    assert indices_among(given.astype("float16"), x).tolist() == [-1] * 4
+    assert indices_among(given[:, 1:], x).tolist() == [-1] * 4
 
 
 @pytest.fixture(scope="module")
 def single(trained, data, tmp_path_factory):
-    """The trained weights recorded once, without dropout and with moving statistics.
+    """One record of the trained weights, without dropout and with moving statistics.
 
-    The probes are of a 2 x 2 grid, and of other images, fewer than a batch.
+    The probes use a 2 x 2 grid, and other images, which are fewer than a batch.
     """
     x, y = data
     model = small_model(dropout=0.0)
@@ -319,18 +319,18 @@ def single(trained, data, tmp_path_factory):
         batch_size=BATCH,
     )
     before = random.getstate(), np.random.get_state()[1].copy(), weights_hash(model)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         recorder.record(model, 0)
     after = random.getstate(), np.random.get_state()[1].copy(), weights_hash(model)
     return SimpleNamespace(
-        model=model, recorder=recorder, before=before, after=after, said=said.getvalue()
+        model=model, recorder=recorder, before=before, after=after, printed=printed.getvalue()
     )
 
 
-def test_numbers_with_moving_statistics_are_those_of_the_model(single):
+def test_records_with_moving_statistics_equal_the_model_in_inference_mode(single):
     model, recorder = single.model, single.recorder
-    record, probed = recorder.folder.record(0), recorder.settings.probed.fitted
+    record, probed = recorder.folder.record(0), recorder.settings.probes.fitted
     assert record["layer"].values.tolist() == ["block02", "pooled", "output"]
     taps = keras.Model(
         model.inputs, [model.get_layer("block02").output, model.get_layer("pooled").output]
@@ -351,9 +351,9 @@ def test_numbers_with_moving_statistics_are_those_of_the_model(single):
     assert "regions" not in record
 
 
-def test_training_accuracy_and_moments_are_those_of_batches(single):
+def test_training_accuracy_and_moments_equal_those_of_batches(single):
     model, recorder = single.model, single.recorder
-    x, y = recorder.settings.probed.fitted.x, recorder.settings.probed.fitted.y
+    x, y = recorder.settings.probes.fitted.x, recorder.settings.probes.fitted.y
     clone = small_model(dropout=0.0)
     clone.set_weights(model.get_weights())
     output = in_training(clone, x, clone.outputs)[0]
@@ -361,17 +361,17 @@ def test_training_accuracy_and_moments_are_those_of_batches(single):
     assert record["accuracy_training"].item() == np.mean(output.argmax(axis=1) == y)
 
 
-def test_recording_leaves_weights_and_global_random_state_alone(single):
+def test_recording_does_not_change_weights_and_global_random_state(single):
     assert single.before[0] == single.after[0]
     np.testing.assert_array_equal(single.before[1], single.after[1])
     assert single.before[2] == single.after[2]
 
 
-# --- what looks wrong -------------------------------------------------------------------------
+# --- warnings ---------------------------------------------------------------------------------
 
 
-def test_dead_and_not_finite_layers_are_named_and_nan(trained, capsys):
-    """Nothing of it stays: the state of before is recorded as before."""
+def test_dead_and_non_finite_layers_are_reported_and_nan(trained, capsys):
+    """Afterwards, the original state is recorded as before."""
     model, recorder = trained.model, trained.recorder
     good = model.get_weights()
     try:
@@ -380,16 +380,16 @@ def test_dead_and_not_finite_layers_are_named_and_nan(trained, capsys):
             recorder.record(model, epoch)
     finally:
         model.set_weights(good)
-    # What dropout draws in a record does not depend on what the training has drawn.
+    # Dropout in a record does not depend on earlier draws of the training.
     seeds = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
     for seed in seeds:
         seed.assign(keras.ops.add(seed.value, 3))
     recorder.record(model, 52)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in HIDDEN:
-        assert f"layer {name!r} is constant over the 128 images at epoch 50" in said
-        assert f"layer {name!r} has NaN or infinite activations at epoch 51" in said
-    assert "lags" not in said
+        assert f"layer {name!r} is constant over the 128 images at epoch 50" in printed
+        assert f"layer {name!r} has NaN or infinite activations at epoch 51" in printed
+    assert "lags" not in printed
     dead, bad, again = (recorder.folder.record(epoch) for epoch in (50, 51, 52))
     assert dead["dead"].values.tolist() == [1] * 4 and dead["finite"].values.tolist() == [1] * 4
     assert bad["dead"].values.tolist() == [0] * 4 and bad["finite"].values.tolist() == [0] * 4
@@ -406,7 +406,7 @@ def test_dead_and_not_finite_layers_are_named_and_nan(trained, capsys):
         assert pair == pytest.approx(1, abs=1e-6)
 
 
-def test_lagging_batch_normalization_is_warned_about_once(single, capsys):
+def test_lagging_batch_normalization_is_reported_once(single, capsys):
     model, recorder = single.model, single.recorder
     good = model.get_weights()
     try:
@@ -417,11 +417,11 @@ def test_lagging_batch_normalization_is_warned_about_once(single, capsys):
         recorder.record(model, 31)
     finally:
         model.set_weights(good)
-    said = single.said + capsys.readouterr().out
-    assert said.count("BatchNormalization lags") == 1
+    printed = single.printed + capsys.readouterr().out
+    assert printed.count("BatchNormalization lags") == 1
 
 
-def test_a_gap_between_accuracies_is_told_from_a_tenth_on_with_moving_statistics():
+def test_an_accuracy_gap_above_a_tenth_is_reported_with_moving_statistics():
     def keys(training, inference, is_moving=True):
         record = xr.Dataset(
             {
@@ -439,30 +439,30 @@ def test_a_gap_between_accuracies_is_told_from_a_tenth_on_with_moving_statistics
     assert keys(0.5, 0.45) == keys(0.7, 0.5, is_moving=False) == []
 
 
-# --- what recording costs ---------------------------------------------------------------------
+# --- cost of recording ------------------------------------------------------------------------
 
 
-def arrays(thing, seen):
-    """Bytes of all NumPy arrays that a recorder holds, those of models left out."""
-    if id(thing) in seen or isinstance(thing, keras.layers.Layer | str | type):
+def arrays(value, seen):
+    """Bytes of all NumPy arrays that a recorder holds, except those of models."""
+    if id(value) in seen or isinstance(value, keras.layers.Layer | str | type):
         return 0
-    seen.add(id(thing))
-    if isinstance(thing, np.ndarray):
-        return thing.nbytes
-    if isinstance(thing, dict):
-        return sum(arrays(v, seen) for v in thing.values())
-    if isinstance(thing, list | tuple | set | frozenset):
-        return sum(arrays(v, seen) for v in thing)
-    return arrays(vars(thing), seen) if hasattr(thing, "__dict__") else 0
+    seen.add(id(value))
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(arrays(v, seen) for v in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return sum(arrays(v, seen) for v in value)
+    return arrays(vars(value), seen) if hasattr(value, "__dict__") else 0
 
 
-def test_more_epochs_are_traced_no_more_and_hold_no_more_arrays(single):
+def test_further_epochs_cause_no_traces_and_hold_no_more_arrays(single):
     sizes, calls = [], []
     for epoch in range(40, 43):
-        before = Traced.calls
+        before = CountedLayer.calls
         single.recorder.record(single.model, epoch)
         sizes.append(arrays(single.recorder, set()))
-        calls.append(Traced.calls - before)
+        calls.append(CountedLayer.calls - before)
     assert sizes[0] > single.recorder.settings.evaluation.x.nbytes and len(set(sizes)) == 1
     if keras.backend.backend() != "torch":
         assert calls == [0, 0, 0]
@@ -471,7 +471,7 @@ def test_more_epochs_are_traced_no_more_and_hold_no_more_arrays(single):
 # --- one folder, one training -----------------------------------------------------------------
 
 
-def test_a_record_is_kept_and_another_training_or_recording_refused(trained, data):
+def test_existing_records_are_kept_and_other_trainings_rejected(trained, data):
     model, recorder = trained.model, trained.recorder
     file = recorder.folder.record_file(LAST)
     before = file.read_bytes()
@@ -480,7 +480,7 @@ def test_a_record_is_kept_and_another_training_or_recording_refused(trained, dat
     model.set_weights([weight + 0.5 for weight in good])
     assert_input_error("weights", "another training", recorder.record, model, LAST)
     model.set_weights(good)
-    assert_input_error("model", "one recorder for each model", recorder.record, small_model(), 1)
+    assert_input_error("model", "one recorder per model", recorder.record, small_model(), 1)
     for images in (data[0] + 1, data[0]):
         other = RepresentationRecorder(recorder.folder.path, images, data[1], **SETTINGS)
         message = assert_input_error("images", "another recording", other.record, model, 1)
@@ -494,7 +494,7 @@ def test_a_record_is_kept_and_another_training_or_recording_refused(trained, dat
 
 @pytest.fixture(scope="module")
 def plain():
-    """A Sequential model that is quickly compiled."""
+    """A Sequential model that compiles quickly."""
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
@@ -515,7 +515,7 @@ class StopAfterTwo(keras.callbacks.Callback):
 
 
 def test_the_start_the_schedule_and_the_last_state_are_recorded(plain, data, tmp_path, capsys):
-    """Without labels: fingerprints only."""
+    """Without labels, only fingerprints are recorded."""
     for name, epochs, callbacks, options, expected in [
         ("schedule", [2], [], {"epochs": 5, "initial_epoch": 1}, [1, 2, 5]),
         ("stopped", [0], [StopAfterTwo()], {"epochs": 9}, [0, 2]),
@@ -527,13 +527,13 @@ def test_the_start_the_schedule_and_the_last_state_are_recorded(plain, data, tmp
     record = recorder.folder.record(2)
     assert {"fingerprint", "norm"} <= set(record.data_vars)
     assert not {"probe_accuracy", "accuracy_training", "regions"} & set(record.data_vars)
-    said = capsys.readouterr().out
-    assert "2 layers with weights: first, second; and output." in said
-    assert "no labels given: only fingerprints" in said
+    printed = capsys.readouterr().out
+    assert "2 layers with weights: first, second; and output." in printed
+    assert "no labels given: only fingerprints" in printed
     assert {"cka", "phase", "synchronization"} <= set(open_run(tmp_path / "stopped").dynamics)
 
 
-def test_labels_are_one_hot_too_and_planes_need_those_of_the_images(plain, data, tmp_path, capsys):
+def test_labels_may_be_one_hot_and_planes_need_labels_of_the_images(plain, data, tmp_path, capsys):
     x, y = data
     rows = np.eye(10)[y]
     recorder = RepresentationRecorder(tmp_path / "one", x, train=(x, rows), batch_size=75)
@@ -567,7 +567,7 @@ def test_other_poolings_widen_the_probes(data, tmp_path, pooling):
 
 
 def dense(units, **more):
-    """Jax compiles each draw of weights: zeros do."""
+    """Weights are zeros, since jax would compile each random draw."""
     return layers.Dense(units, kernel_initializer="zeros", **more)
 
 
@@ -587,8 +587,8 @@ class Subclassed(keras.Model):
         return self.dense(layers.Flatten()(x))
 
 
-class OwnCall(keras.Model):
-    """A functional model that computes something else than its graph."""
+class OverriddenCall(keras.Model):
+    """A functional model whose `call` differs from its graph."""
 
     def call(self, x):
         return super().call(x * 0)
@@ -618,7 +618,7 @@ def twice_called_model():
     return keras.Model(images, dense(10)(twice(twice(images))))
 
 
-def test_a_model_or_layer_that_cannot_be_recorded_is_refused(data, plain, tmp_path):
+def test_a_model_or_layer_that_cannot_be_recorded_is_rejected(data, plain, tmp_path):
     cases = [
         (plain, {"layers": ["frist"]}, "Unknown layer.* nearest: first. Received: 'frist'"),
         (plain, {"layers": "stage.*"}, "that matches .*, nearest: .*Received: 'stage.*'"),
@@ -628,8 +628,8 @@ def test_a_model_or_layer_that_cannot_be_recorded_is_refused(data, plain, tmp_pa
         (nested_model(), {"layers": ["deep"]}, "full name .*: inner/deep. Received: 'deep'"),
         (nested_model(), {"layers": "deep"}, "full name .*: inner/deep. Received: 'deep'"),
         (twice_called_model(), {"layers": ["twice"]}, "called once, .*Received: 'twice'"),
-        (flattening_model(), {}, "hidden layer with weights.*without one.*among: flat"),
-        (flattening_model(OwnCall), {}, r"with a call\(\) of its own \(OwnCall\)"),
+        (flattening_model(), {}, "hidden layer with weights.*without one.*from: flat"),
+        (flattening_model(OverriddenCall), {}, r"\(OverriddenCall\), which overrides call\(\)"),
         (Subclassed(), {}, "the subclassed model"),
         (keras.Sequential([layers.Flatten(), layers.Dense(10)]), {}, "Expected a built model"),
         (hidden_output_model(), {}, "names other than 'output'.*'head'.*: a layer of"),
@@ -643,7 +643,7 @@ def test_a_model_or_layer_that_cannot_be_recorded_is_refused(data, plain, tmp_pa
         assert not (tmp_path / "run").exists()
 
 
-def test_data_and_settings_that_do_not_fit_are_refused(plain, tmp_path):
+def test_data_and_settings_that_do_not_fit_are_rejected(plain, tmp_path):
     x = np.random.default_rng(0).normal(size=(40, 8, 8, 1)).astype("float32")
     y = np.arange(40)
     cases = [

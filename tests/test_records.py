@@ -1,4 +1,4 @@
-"""Run folders: what is written is read unchanged, and damaged files raise errors."""
+"""Run folders: data is read as it was written, and damaged files raise errors."""
 
 import csv
 import os
@@ -54,14 +54,14 @@ def assert_same_bits(one, other, name=""):
     assert one.tobytes() == other.tobytes(), name
 
 
-def assert_same(found, wanted):
-    """Every variable and attribute is bit-identical."""
-    assert set(found.variables) == set(wanted.variables)
+def assert_same(actual, wanted):
+    """Checks that every variable and attribute is bit-identical."""
+    assert set(actual.variables) == set(wanted.variables)
     for name in wanted.data_vars:
-        assert found[name].dims == wanted[name].dims, name
-        assert_same_bits(found[name].values, wanted[name].values, name)
-    assert found["layer"].values.tolist() == wanted["layer"].values.tolist()
-    assert dict(found.attrs) == {**wanted.attrs, "schema_version": SCHEMA_VERSION}
+        assert actual[name].dims == wanted[name].dims, name
+        assert_same_bits(actual[name].values, wanted[name].values, name)
+    assert actual["layer"].values.tolist() == wanted["layer"].values.tolist()
+    assert dict(actual.attrs) == {**wanted.attrs, "schema_version": SCHEMA_VERSION}
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -73,18 +73,18 @@ def test_a_dataset_is_read_bit_for_bit_into_memory(path):
     assert data.identical(dataset()), "writing leaves the Dataset unchanged"
     with h5netcdf.File(path, "r") as file:
         assert all("_FillValue" not in variable.attrs for variable in file.variables.values())
-    found = read_netcdf(path)
+    actual = read_netcdf(path)
     write_netcdf(dataset(1), path)
-    assert_same(found, dataset())
+    assert_same(actual, dataset())
     assert_same(read_netcdf(path), dataset(1))
     assert (read_attribute(path, "epoch"), read_attribute(path, "weights_hash")) == (1, "ab" * 32)
 
 
 def test_plain_arrays_equal_those_of_the_dataset(path):
     names = ["regions", "accuracy", "scalar", "odd32", "odd", "label"]
-    found = read_arrays(path, ["none", *names])
-    assert list(found) == names
-    for name, array in found.items():
+    actual = read_arrays(path, ["none", *names])
+    assert list(actual) == names
+    for name, array in actual.items():
         assert_same_bits(array, dataset()[name].values, name)
     for part in (slice(0, 1), slice(1, 3), slice(None), (slice(2, None), slice(0, 1))):
         for name, array in read_arrays(path, ["fingerprint", "regions"], part).items():
@@ -92,7 +92,7 @@ def test_plain_arrays_equal_those_of_the_dataset(path):
     assert read_arrays(path, ["none"]) == {}
 
 
-def test_a_dataset_or_block_that_fails_leaves_the_old_file_and_no_other(path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(path):
     class Unwritable:
         """A value that NetCDF cannot store."""
 
@@ -180,14 +180,14 @@ def test_records_are_read_one_by_one_and_stacked(folder):
     assert (folder.recorded_hash(10), folder.recorded_images_hash(10)) == ("ab" * 32, "cd")
     assert folder.recorded_layers(10) == dataset()["layer"].values.tolist()
     assert (folder.record_file(2).name, folder.fingerprint_length(2)) == ("epoch-000002.nc", 50)
-    found = folder.series([10, 0], ["accuracy", "regions", "scalar", "none"])
-    assert list(found) == ["accuracy", "regions", "scalar"]
-    for name, array in found.items():
+    actual = folder.series([10, 0], ["accuracy", "regions", "scalar", "none"])
+    assert list(actual) == ["accuracy", "regions", "scalar"]
+    for name, array in actual.items():
         assert_same_bits(array, np.stack([dataset(e)[name].values for e in (10, 0)]), name)
     prints = np.stack([dataset(e)["fingerprint"].values for e in (0, 2, 10)])
     for layers, pairs in ((slice(0, 3), slice(None)), (slice(1, 2), slice(7, 20))):
-        found = folder.fingerprints([0, 2, 10], layers, pairs)
-        assert_same_bits(found, prints[:, layers, pairs])
+        actual = folder.fingerprints([0, 2, 10], layers, pairs)
+        assert_same_bits(actual, prints[:, layers, pairs])
     folder.write_record(11, dataset(11).drop_vars("accuracy"))
     assert list(folder.series([0, 11], ["accuracy", "scalar"])) == ["scalar"]
     folder.write_record(12, dataset(12).isel(pair=slice(1, None)))
@@ -246,10 +246,10 @@ def test_a_table_grows_by_whole_rows_without_loss(tmp_path):
     rows[1]["note"] = 'with "quotes", commas\nand lines'
     columns = ("epoch", "loss", "note")
     for row in rows:
-        folder.table(folder.history_file, columns).append(row)  # as by another process
-        found = folder.history()[-1]
-        assert float(found["loss"]) == row["loss"]
-        assert found["note"] == row.get("note", "")
+        folder.table(folder.history_file, columns).append(row)  # like another process
+        actual = folder.history()[-1]
+        assert float(actual["loss"]) == row["loss"]
+        assert actual["note"] == row.get("note", "")
     with folder.history_file.open(newline="") as file:
         assert [each["epoch"] for each in csv.DictReader(file)] == ["0", "1", "2"]
     table = folder.table(folder.timing_file, columns)

@@ -1,4 +1,4 @@
-"""Decision regions: agreement, kappa, fragments and boundaries, counted by hand and by loops."""
+"""Decision regions: agreement, kappa, fragments and boundaries, compared with simple code."""
 
 import itertools
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.without_keras
 U = 255
 
 
-def drawn(text):
+def map_from_text(text):
     """A map from rows of digits; x is undefined."""
     rows = [[U if c == "x" else int(c) for c in row] for row in text.split()]
     return np.array(rows, dtype=np.uint8)
@@ -46,7 +46,7 @@ MAPS = {
     "three classes in stripes": ("012012 012012", 6, 10),
     "undefined left out": ("xxx xxx xxx", 0, 0),
     "undefined separates": ("0x0 0x0 0x0", 2, 6),
-    "undefined is no fragment of its own": ("00x 0xx 0x1", 2, 6),
+    "undefined points are no fragment": ("00x 0xx 0x1", 2, 6),
     "a ring round an island": ("00000 01110 01210 01110 00000", 3, 16),
     "one row": ("0010010", 5, 4),
 }
@@ -54,12 +54,12 @@ MAPS = {
 
 def test_fragments_and_boundaries_counted_by_hand():
     for name, (text, count, pairs) in MAPS.items():
-        one = drawn(text)
+        one = map_from_text(text)
         rows, columns = one.shape
         total = rows * (columns - 1) + columns * (rows - 1)
         assert fragments(one) == count, name
         assert boundary_lengths(one) == pytest.approx(pairs / total, abs=1e-15), name
-    assert fragments(drawn("3")) == 1
+    assert fragments(map_from_text("3")) == 1
     assert fragments(np.zeros((5, 3, 3), np.uint8)).tolist() == [1] * 5  # not joined across maps
 
 
@@ -101,7 +101,7 @@ def test_agreements_are_shares_of_equal_points():
         assert np.linalg.eigvalsh(found).min() > -1e-12
 
 
-def test_a_map_with_undefined_points_is_compared_with_none_not_even_itself():
+def test_the_agreement_of_a_map_with_undefined_points_is_nan():
     maps = random_maps((4,), 5, 5, 3).reshape(4, -1)
     maps[2, 7] = U
     expected = np.zeros((4, 4), bool)
@@ -111,12 +111,12 @@ def test_a_map_with_undefined_points_is_compared_with_none_not_even_itself():
     assert np.isnan(agreements(np.full((2, 10), U, np.uint8))).all()
 
 
-def test_kappas_are_those_of_scikit_learn():
+def test_kappas_equal_those_of_scikit_learn():
     for classes in (2, 3, 10):
         maps = random_maps((5,), 8, 8, classes, seed=classes).reshape(5, -1)
         rng = np.random.default_rng(classes)
         maps[1] = np.where(rng.random(64) < 0.8, maps[0], maps[1])  # a related pair
-        maps[2] = (maps[0] + 1) % classes  # agrees nowhere
+        maps[2] = (maps[0] + 1) % classes  # no equal points
         found = kappas(maps, classes)
         for i, j in itertools.product(range(5), repeat=2):
             assert found[i, j] == pytest.approx(cohen_kappa_score(maps[i], maps[j]), abs=1e-12)
@@ -128,21 +128,21 @@ def test_kappa_of_maps_of_a_single_class_is_nan_where_they_agree_and_zero_elsewh
     for value, points in itertools.product((0, 3, 9), (4, 49, 1000)):
         assert np.isnan(kappas(np.full((2, points), value, np.uint8), 10)).all()
     assert kappas(np.array([[0] * 7, [1] * 7], np.uint8), 2)[0, 1] == 0
-    # One point in a million differs: chance agreement is 1 up to 1e-6, which is not rounding.
+    # One point in a million differs, so chance agreement is below 1 by more than rounding.
     maps = np.zeros((2, 10**6), np.uint8)
     maps[0, 0] = maps[1, 1] = 1
     assert kappas(maps, 2)[0, 1] == pytest.approx(-1e-6, abs=1e-8)
     assert kappas(maps, 2)[0, 0] == pytest.approx(1, abs=1e-9)
 
 
-def test_class_shares_leave_undefined_points_to_no_class():
+def test_class_shares_do_not_count_undefined_points():
     maps = random_maps((4,), 6, 6, 10, undefined=0.2).reshape(4, -1)
     expected = [[np.mean(m == c) for c in range(10)] for m in maps]
     np.testing.assert_allclose(class_shares(maps, 10), expected, atol=1e-15)
     assert class_shares(np.array([[0, 0, 1, U]], np.uint8), 3).tolist() == [[0.5, 0.25, 0]]
 
 
-def test_the_smallest_dtype_whose_maximum_is_no_class():
+def test_region_dtype_is_the_smallest_whose_maximum_is_not_a_class():
     for classes, dtype, undefined in (
         (2, np.uint8, 255),
         (255, np.uint8, 255),

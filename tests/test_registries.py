@@ -1,4 +1,4 @@
-"""The registry: entries are complete, and everything that depends on a choice reads its entry."""
+"""The registries: entries are complete, and a new entry is sufficient."""
 
 import inspect
 import re
@@ -41,12 +41,12 @@ VALUES = {
 
 
 def value_of(entry) -> str:
-    """A value of the key that means the entry."""
+    """A value of the key that matches the entry."""
     return VALUES.get(entry.form, entry.form)
 
 
 @pytest.mark.parametrize(("key", "entry"), ENTRIES, ids=IDS)
-def test_the_code_of_every_entry_exists_and_takes_what_the_entry_says(key, entry):
+def test_the_factory_of_every_entry_exists_and_accepts_its_keys(key, entry):
     factory = entry.load_factory()
     assert callable(factory) and entry.help and key in KEYS
     assert set(entry.keys) <= set(KEYS)
@@ -61,7 +61,7 @@ def test_the_code_of_every_entry_exists_and_takes_what_the_entry_says(key, entry
 
 
 @pytest.mark.parametrize(("key", "entry"), ENTRIES, ids=IDS)
-def test_an_entry_is_found_by_its_values_and_by_no_other(key, entry):
+def test_an_entry_is_found_only_by_its_values(key, entry):
     registry, value = REGISTRIES[key], value_of(entry)
     assert registry.find(value) is entry is registry[entry.form]
     assert [one for one in registry.values() if one.matches(value)] == [entry]
@@ -69,7 +69,7 @@ def test_an_entry_is_found_by_its_values_and_by_no_other(key, entry):
     assert_input_error(key, f"Unknown {key}. Expected .*{entry.form}", registry.find, "")
 
 
-def test_values_that_entries_fill_in_are_valid_and_their_presets_unique():
+def test_defaults_of_entries_are_valid_and_presets_are_unique():
     presets = [name for entry in NETWORKS.values() for name in entry.presets]
     assert len(presets) == len(set(presets)) > 0
     for network in NETWORKS.values():
@@ -135,7 +135,7 @@ def test_help_texts_name_every_entry():
         assert all(name in keys["preset"] for name in network.presets)
 
 
-def test_folders_are_named_by_the_short_names_of_the_entries():
+def test_folder_names_consist_of_short_names_of_entries():
     for network in NETWORKS.values():
         for data in DATASETS.values():
             config = Config(dataset=value_of(data), model=value_of(network), seed=7)
@@ -146,11 +146,11 @@ def test_folders_are_named_by_the_short_names_of_the_entries():
     assert NETWORKS["FILE.keras"].short_name(VALUES["FILE.keras"]) == "a"
 
 
-# --- a new entry is enough ------------------------------------------------------------------------
+# --- new entries ----------------------------------------------------------------------------------
 
 
 def stripes(path: str, seed: int, synthetic_train: int) -> RawData:
-    """Two classes of images, bright at the left or at the right."""
+    """Two classes of images that are bright on the left or on the right."""
     labels = np.arange(synthetic_train) % 2
     images = np.zeros((len(labels), 4, 4, 1), np.float32)
     images[labels == 0, :, :2] = images[labels == 1, :, 2:] = 1 + len(path) + seed
@@ -167,7 +167,7 @@ def perceptron(image_shape, n_classes, *, width: int, seed: int) -> keras.Model:
 
 
 def weights_of_perceptron(width: int) -> int:
-    """About the number of weights."""
+    """An estimate of the number of weights."""
     return 17 * width
 
 
@@ -178,7 +178,7 @@ def twice(rate: float, total_steps: int) -> float:
 
 @pytest.fixture
 def new_module(monkeypatch) -> str:
-    """A module of the functions above; gives its name."""
+    """Creates a module of the functions above; returns its name."""
     module = types.ModuleType("new_entries")
     for function in (stripes, perceptron, weights_of_perceptron, twice):
         setattr(module, function.__name__, function)
@@ -186,7 +186,7 @@ def new_module(monkeypatch) -> str:
     return module.__name__
 
 
-def test_a_data_set_is_added_by_its_entry_alone(new_module, monkeypatch):
+def test_a_data_set_is_added_by_an_entry(new_module, monkeypatch):
     assert_input_error("before", "Unknown dataset", Config, dataset="stripes:x")
     entry = DatasetEntry(
         form="stripes:WHAT",
@@ -204,7 +204,7 @@ def test_a_data_set_is_added_by_its_entry_alone(new_module, monkeypatch):
     assert "stripes:WHAT" in dict((name, text) for name, _, text in describe_keys())["dataset"]
 
 
-def test_a_network_is_added_by_its_entry_alone(new_module, monkeypatch):
+def test_a_network_is_added_by_an_entry(new_module, monkeypatch):
     assert_input_error("before", "Unknown model", Config, model="perceptron")
     entry = NetworkEntry(
         form="perceptron",
@@ -229,15 +229,15 @@ def test_a_network_is_added_by_its_entry_alone(new_module, monkeypatch):
     assert model.count_params() == 16 * 5 + 5 + 5 * 3 + 3
     assert (recorded_layers(config), block_layers(config)) == (r"hidden\d+", r"hidden\d")
     assert run_name(config) == "digits-perceptron-sgd-s0"
-    monkeypatch.setattr("repdyn_keras.config.limits.memory", lambda: 17 * 5 * 12 - 1)
+    monkeypatch.setattr("repdyn_keras.config.limits.total_memory", lambda: 17 * 5 * 12 - 1)
     message = "Expected a smaller width.* Received: the perceptron with width = 5"
     assert_input_error("memory", message, build_model, config, (4, 4, 1), 3)
-    monkeypatch.setattr("repdyn_keras.config.limits.memory", lambda: 17 * 5 * 12)
+    monkeypatch.setattr("repdyn_keras.config.limits.total_memory", lambda: 17 * 5 * 12)
     result = repdyn("layers", "perceptron", "--set", "image_size=4")
     assert result.exit_code == 0 and re.search(r"│ hidden1 +│ 5 +│ yes +│", result.stdout)
 
 
-def test_optimizers_and_schedules_are_added_by_their_entries_alone(new_module, monkeypatch):
+def test_optimizers_and_schedules_are_added_by_entries(new_module, monkeypatch):
     rate = {"learning_rate": 0.5, "schedule": "twice", "batch_size": 3}
     rmsprop = OptimizerEntry(
         form="rmsprop",

@@ -1,11 +1,11 @@
-"""A damaged run folder: what `repdyn doctor` says of it, and what `--repair` makes again."""
+"""Damaged run folders: the output of `repdyn doctor`, and repair."""
 
 import os
 import re
 from pathlib import Path
 
 import pytest
-from helpers import assert_refused, contents, repdyn
+from helpers import assert_rejected, contents, repdyn
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment import repair
@@ -16,21 +16,21 @@ pytestmark = pytest.mark.one_backend
 
 
 def rewrite(path: Path, data: bytes) -> None:
-    """What a disk does to a file: its time does not tell."""
+    """Changes a file but not its times, like a faulty disk."""
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     path.write_bytes(data)
     os.utime(path, ns=times)
 
 
 def flip(path: Path) -> None:
-    """One bit in the middle."""
+    """Flips one bit in the middle."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     rewrite(path, data)
 
 
-def cut(path: Path) -> None:
-    """The end is lost."""
+def truncate(path: Path) -> None:
+    """Removes the end."""
     rewrite(path, path.read_bytes()[:-7])
 
 
@@ -47,7 +47,7 @@ def assert_same_results(one: RunFolder, other: RunFolder) -> None:
     assert one.history() == other.history()
 
 
-# How each file can be made again.
+# How each file can be repaired.
 FILES = {
     "run.toml": "",
     "history.csv": "from the checkpoint",
@@ -59,7 +59,7 @@ FILES = {
     "dynamics.nc": "from the records",
     "figures/cka.png": "from the records",
 }
-# Files that are damaged, and the one of them that then cannot be made again.
+# Damaged files, and the one among them that cannot be repaired.
 TOGETHER = {
     ("records/epoch-000001.nc", "weights/epoch-000001.weights.h5"): "records/epoch-000001.nc",
     ("records/epoch-000001.nc", "run.toml"): "records/epoch-000001.nc",
@@ -68,18 +68,18 @@ TOGETHER = {
 }
 
 
-def test_every_damaged_or_missing_file_is_named_and_no_other(copy):
+def test_exactly_the_damaged_or_missing_files_are_listed(copy):
     assert problems(copy) == {}
     for names, lost in {**dict.fromkeys(((name,) for name in FILES), ""), **TOGETHER}.items():
         paths = [copy.path / name for name in names]
-        for damage in (flip, cut, Path.unlink):
+        for damage in (flip, truncate, Path.unlink):
             held = [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths]
             for path in paths:
                 damage(path)
             found = {f.name: f.repair for f in inspect(RunFolder(copy.path)) if f.problem}
             can = {n: FILES.get(n, "by setting it aside") if n != lost else "" for n in names}
             assert found == can, damage
-            if damage is cut and not lost:
+            if damage is truncate and not lost:
                 result = repdyn("doctor", copy.path)
                 assert result.exit_code == 1
                 assert re.search(rf"│ {re.escape(names[0])} +│ no │", result.stdout), result.stdout
@@ -89,7 +89,7 @@ def test_every_damaged_or_missing_file_is_named_and_no_other(copy):
     assert problems(copy) == {}
 
 
-def test_damaged_checksums_are_found_by_their_lines_or_the_files_they_no_longer_name(copy):
+def test_damaged_checksums_are_detected_by_line_or_by_unlisted_files(copy):
     path = copy.checksums.path
     text = path.read_text()
     lines = text.splitlines(keepends=True)
@@ -98,7 +98,7 @@ def test_damaged_checksums_are_found_by_their_lines_or_the_files_they_no_longer_
     path.write_text("".join(lines[:-1]))
     assert list(problems(copy)) == [lines[-1].split(" ", 3)[3].strip()]
     path.write_text(text)
-    # What was being written when a run was killed is no damage.
+    # A file that was being written when a run was killed is not damaged.
     copy.checksums.announce(copy.record_file(7), "0" * 64, 100)
     (finding,) = [f for f in inspect(RunFolder(copy.path)) if f.problem]
     assert finding.name == "records/epoch-000007.nc" and "--resume" in finding.repair
@@ -108,7 +108,7 @@ def test_damaged_checksums_are_found_by_their_lines_or_the_files_they_no_longer_
     assert problems(copy)["records/.epoch-000007.nc.77.part"] == "half-written, not used"
 
 
-def test_without_checksums_the_files_of_a_run_are_those_of_their_names(copy):
+def test_without_checksums_files_are_recognized_by_name(copy):
     copy.checksums.path.unlink()
     result = repdyn("doctor", copy.path)
     assert result.exit_code == 0 and "no checksum" in result.stdout, result.stdout
@@ -136,18 +136,18 @@ LONG = pytest.mark.long
     ("names", "damage"),
     [
         ((), flip),
-        (("history.csv",), cut),
+        (("history.csv",), truncate),
         pytest.param(("dynamics.nc",), flip, marks=LONG),
         pytest.param(MANY, flip, marks=LONG),
         pytest.param(MANY, Path.unlink, marks=LONG),
     ],
 )
-def test_what_is_repaired_is_what_it_was(tiny_run, copy, undrawn, names, damage):
+def test_repaired_files_equal_the_original_ones(tiny_run, copy, undrawn, names, damage):
     for name in names:
         damage(copy.path / name)
     before = contents(copy.path)
     repair(copy)
-    assert names or contents(copy.path) == before, "what is whole is left alone"
+    assert names or contents(copy.path) == before, "intact files are unchanged"
     assert problems(copy) == {}
     assert_same_results(copy, tiny_run.folder)
     aside = (
@@ -160,12 +160,12 @@ def test_what_is_repaired_is_what_it_was(tiny_run, copy, undrawn, names, damage)
 
 
 @pytest.mark.long
-def test_the_command_repairs_what_it_can_and_says_the_rest(copy, undrawn):
+def test_the_command_repairs_what_it_can_and_lists_the_rest(copy, undrawn):
     for file in (copy.record_file(1), copy.weights_file(2), copy.timing_file):
         flip(file)
     result = repdyn("doctor", copy.path, "--repair")
     assert result.exit_code == 0, result.stdout + result.stderr
-    assert "records/epoch-000001.nc: recorded again from its kept weights." in result.stdout
+    assert "records/epoch-000001.nc: recorded again from the saved weights." in result.stdout
     assert "timing.csv: set aside; the run does not need it." in result.stdout
     assert "│ no │" not in result.stdout
     for file in (copy.record_file(2), copy.config_file, copy.dynamics_file):
@@ -179,12 +179,12 @@ def test_the_command_repairs_what_it_can_and_says_the_rest(copy, undrawn):
         RunFolder(copy.path).record(2)
 
 
-def test_repair_needs_a_run_and_the_name_of_its_code(copy):
+def test_repair_requires_a_run_and_the_name_of_its_code(copy):
     text = copy.config_file.read_text().replace('model = "resnet"', 'model = "strange:build"')
     copy.write(copy.config_file, text.encode())
     flip(copy.record_file(1))
     before = copy.record_file(1).read_bytes()
-    assert_refused(repdyn("doctor", copy.path, "--repair"), ["strange:build", "--model"])
-    assert copy.record_file(1).read_bytes() == before, "nothing is moved that is not made again"
-    assert_refused(repdyn("doctor", "--repair"), ["repdyn doctor RUN --repair"])
-    assert_refused(repdyn("doctor", copy.path / "none", "--repair"), ["No folder"])
+    assert_rejected(repdyn("doctor", copy.path, "--repair"), ["strange:build", "--model"])
+    assert copy.record_file(1).read_bytes() == before, "files that cannot be repaired are not moved"
+    assert_rejected(repdyn("doctor", "--repair"), ["repdyn doctor RUN --repair"])
+    assert_rejected(repdyn("doctor", copy.path / "none", "--repair"), ["No folder"])

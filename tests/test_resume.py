@@ -1,4 +1,4 @@
-"""A run that was interrupted, or made longer, is to the last bit the one that never was."""
+"""Interrupted and extended runs are bit-identical to uninterrupted runs of the same length."""
 
 import shutil
 
@@ -27,7 +27,7 @@ from repdyn_keras import Config, InputError, RepresentationRecorder
 from repdyn_keras.config import resolve, to_toml, versions
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
-from repdyn_keras.experiment.survival.checkpoints import Checkpoints, load_checkpoint
+from repdyn_keras.experiment.survival.checkpoints import CheckpointWriter, load_checkpoint
 from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def raising(patch, cls, name: str, first=None, after: bool = False) -> None:
-    """Lets a method raise, before or after it did its work, where its first argument is this."""
+    """Makes a method raise, before or after its work, if its first argument is `first`."""
     original = getattr(cls, name)
 
     def method(self, *arguments):
@@ -53,12 +53,12 @@ def raising(patch, cls, name: str, first=None, after: bool = False) -> None:
     patch.setattr(cls, name, method)
 
 
-# Moments at which a run is ended, each by the call that ends it, and the state that it leaves:
-# epoch of the checkpoint, recorded epochs, number of rows of the history.
+# Moments at which a run is interrupted: the call that raises, and the state of the folder, which is
+# the epoch of the checkpoint, the recorded epochs and the number of rows of the history.
 MOMENTS = {
     "before the first row of history": ((HistoryFile, "append"), 0, [], 0),
     "before the checkpoint of epoch 2": ((Watcher, "epoch_ended", 2), 1, [0, 1], 2),
-    "before the history of epoch 2": ((Checkpoints, "save", 2, True), 2, [0, 1], 2),
+    "before the history of epoch 2": ((CheckpointWriter, "save", 2, True), 2, [0, 1], 2),
     "measuring epoch 3": ((RepresentationRecorder, "_measure", 3), 3, [0, 1], 3),
     "writing epoch 3": ((RunFolder, "write_record", 3), 3, [0, 1], 4),
     "after the record of epoch 3": ((RunFolder, "write_record", 3, True), 3, [0, 1, 3], 4),
@@ -70,8 +70,8 @@ MOMENTS = {
 @pytest.mark.parametrize(
     "moments", [["writing epoch 3"], pytest.param(list(MOMENTS), marks=pytest.mark.long)]
 )
-def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tmp_path, moments):
-    """At every moment in turn: each time it goes on, and loses and doubles nothing."""
+def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tmp_path, moments):
+    """At every moment in turn; each time the run continues without losing or repeating records."""
     folder = RunFolder(tmp_path / "run")
     recorded: dict[int, bytes] = {}
     for moment in moments:
@@ -84,7 +84,7 @@ def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tm
         assert [int(row["epoch"]) for row in history] == list(range(len(history)))
         assert not folder.dynamics_file.exists()
         for epoch, held in recorded.items():
-            assert folder.record_file(epoch).read_bytes() == held, "none is made anew"
+            assert folder.record_file(epoch).read_bytes() == held, "no record is written again"
         for epoch in folder.epochs():
             assert folder.record(epoch).identical(whole.record(epoch)), (moment, epoch)
             recorded[epoch] = folder.record_file(epoch).read_bytes()
@@ -93,7 +93,7 @@ def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tm
             complete = whole.dynamics().sel(epoch=epochs, epoch_other=epochs)
             for name in ("cka", "probe_accuracy"):
                 xarray.testing.assert_identical(so_far[name], complete[name])
-        # What a killed process leaves of a checkpoint that it was writing.
+        # The partial checkpoint of a killed process.
         half = folder.checkpoint_file.with_name(".state.nc.4711.part")
         half.write_bytes(whole.checkpoint_file.read_bytes()[:-7])
     resumed(folder.path)
@@ -108,8 +108,8 @@ def test_a_run_that_is_ended_again_and_again_equals_one_that_never_was(whole, tm
 
 @pytest.mark.long
 @pytest.mark.one_backend
-def test_history_past_the_checkpoint_is_set_aside(whole, tmp_path):
-    """Where checkpoints stand at recorded epochs alone."""
+def test_history_after_the_checkpoint_is_set_aside(whole, tmp_path):
+    """With checkpoints only at recorded epochs."""
     folder, heard = RunFolder(tmp_path / "run"), []
     with pytest.raises(Killed):
         config = {**SHORT, "checkpoint_seconds": 1e9}
@@ -127,7 +127,7 @@ def test_history_past_the_checkpoint_is_set_aside(whole, tmp_path):
 @pytest.mark.long
 @pytest.mark.one_backend
 def test_resuming_a_finished_run_changes_nothing_but_its_dynamics(whole, tmp_path):
-    """And one whose checkpoint is damaged is refused."""
+    """A run with a damaged checkpoint is rejected."""
     folder = RunFolder(shutil.copytree(whole.path, tmp_path / "run"))
     before, analyzed = contents(folder.path), {"dynamics.nc": b"", "checksums.txt": b""}
     folder.dynamics_file.unlink()
@@ -144,8 +144,8 @@ def test_resuming_a_finished_run_changes_nothing_but_its_dynamics(whole, tmp_pat
 
 
 @pytest.mark.long
-def test_an_extended_run_equals_one_that_was_that_long_from_the_start(whole, tmp_path):
-    """Epoch 2 is recorded because it is the last, and not in the longer run, which is ended too."""
+def test_an_extended_run_equals_one_of_the_same_length(whole, tmp_path):
+    """Epoch 2 is only recorded as the last epoch, not in the extended run."""
     folder = whole_run(tmp_path / "run", epochs=2)
     assert folder.epochs() == [0, 1, 2]
     differing = {"recorded epochs", "dynamics.nc", "checkpoint", "history.csv"}
@@ -168,15 +168,15 @@ def test_an_extended_run_equals_one_that_was_that_long_from_the_start(whole, tmp
     assert not any(folder.history()[2][column] for column in ACCURACIES)
     assert folder.config() == whole.config()
 
-    resumed(folder.path)  # its folder says how long it is now
+    resumed(folder.path)  # the configuration in the folder has the new length
     assert differences(whole, folder) == []
     assert files_below(folder.weights) == files_below(whole.weights)
 
 
-# What the folder's configuration has besides that of SHORT, what came, and what is said.
-REFUSED = [
+# Keys of the stored configuration besides SHORT, the given configuration, and the message.
+REJECTED = [
     ({}, {"epochs": 3}, "Expected at least 4 epochs, .*Received: 3"),
-    ({}, {"seed": 5}, "Expected seed = 0, with which .* began.*Received: 5"),
+    ({}, {"seed": 5}, "Expected seed = 0, as in .*Received: 5"),
     ({}, {"learning_rate": 0.5, "epochs": 9}, "Expected learning_rate = .*Received: 0.5"),
     ({}, {"record_epochs": (1, 2)}, r"record_epochs = \(1, 3\), .*Received: \(1, 2\)"),
     ({}, {"model": "vit"}, "Expected model = 'resnet', .*Received: 'vit'"),
@@ -185,8 +185,8 @@ REFUSED = [
 ]
 
 
-def test_another_run_than_the_one_in_the_folder_is_refused(tmp_path):
-    for number, (stored, given, message) in enumerate(REFUSED):
+def test_a_different_configuration_than_that_of_the_folder_is_rejected(tmp_path):
+    for number, (stored, given, message) in enumerate(REJECTED):
         path = tmp_path / f"run{number}"
         config = resolve(Config(**{**SHORT, "model": "resnet", **stored}))
         create_folder(path, "run.toml", to_toml(config, versions()))
@@ -197,15 +197,15 @@ def test_another_run_than_the_one_in_the_folder_is_refused(tmp_path):
     empty.mkdir()
     for source, out, message in (
         (path, path, "Expected one folder.*two, .*run0 and .*run0"),
-        (None, None, "Expected the folder of a run.*None, which is no folder"),
+        (None, None, "Expected the folder of a run.*None, which is not a folder"),
         (empty, None, "Expected a folder of `repdyn run`.*has no run.toml"),
     ):
         assert_input_error(source, message, repdyn_keras.run, source, out=out, resume=True)
     assert list(empty.iterdir()) == []
 
 
-def test_a_checkpoint_of_another_version_is_refused(tmp_path):
-    """One whose arrays have other names."""
+def test_a_checkpoint_of_another_version_is_rejected(tmp_path):
+    """Its arrays have other names."""
     folder = RunFolder(tmp_path)
     old = xarray.Dataset({"v00000": (("a",), np.zeros(3))}, attrs={"epoch": 1})
     folder.write(folder.checkpoint_file, netcdf_bytes(old))

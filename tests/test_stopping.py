@@ -1,4 +1,4 @@
-"""Signals: the epoch is finished where there is time, nothing recorded is lost, and all goes on."""
+"""Signals: the epoch is completed if there is time, and the run can be resumed."""
 
 import re
 import signal
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
 
-# Signal, how often it comes, grace time, epoch of the checkpoint that stands, and what is said.
+# Signal, number of signals, grace time, epoch of the last checkpoint, and message.
 FINISHED = (3, "interrupted after epoch 3, which is saved")
 SIGNALS = {
     "sigterm": (TERM, 1, 600.0, *FINISHED),
@@ -39,7 +39,7 @@ SIGNALS = {
         ),
     ],
 )
-def test_a_signal_in_the_third_epoch(whole, tmp_path, monkeypatch, case):
+def test_a_signal_in_the_third_epoch_saves_it_if_there_is_time(whole, tmp_path, monkeypatch, case):
     number, times, grace, epoch, words = SIGNALS[case]
     begins, begun = Stopping.epoch_begins, []
 
@@ -57,8 +57,8 @@ def test_a_signal_in_the_third_epoch(whole, tmp_path, monkeypatch, case):
         done = repdyn("run", config, "--model", MODEL, "--out", tmp_path / "run")
     assert done.exit_code == 128 + number, done.stderr
     folder = RunFolder(tmp_path / "run")
-    said = f"repdyn: {words}; the checkpoint of epoch {epoch} is saved. To continue: "
-    assert done.stderr == f"{said}repdyn run {folder.path} --resume --model {MODEL}\n"
+    output = f"repdyn: {words}; the checkpoint of epoch {epoch} is saved. To continue: "
+    assert done.stderr == f"{output}repdyn run {folder.path} --resume --model {MODEL}\n"
     pattern = r"stopping after this epoch, in about \d+ s; signal again to stop"
     waits = re.search(pattern, done.stdout)
     assert bool(waits) == (grace > 0)
@@ -71,7 +71,7 @@ def test_a_signal_in_the_third_epoch(whole, tmp_path, monkeypatch, case):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that is set by hand."""
+    """A clock that tests set."""
     made = SimpleNamespace(now=100.0)
     fake = SimpleNamespace(monotonic=lambda: made.now)
     monkeypatch.setattr("repdyn_keras.experiment.survival.stopping.time", fake)
@@ -79,62 +79,62 @@ def clock(monkeypatch):
 
 
 def trained(clock, *seconds: float) -> tuple[Stopping, list[str]]:
-    """A handler after epochs that took so long, with 20 s of grace, and what it says."""
-    said = []
-    stopping = Stopping(20.0, said.append)
+    """A handler with 20 s of grace time after epochs of these durations, and its messages."""
+    output = []
+    stopping = Stopping(20.0, output.append)
     for each in seconds:
         stopping.epoch_begins()
         clock.now += each
         assert stopping.epoch_ends() == pytest.approx(each)
-        clock.now += 7.0  # of recording, which does not count
-    return stopping, said
+        clock.now += 7.0  # time for recording, which is not included
+    return stopping, output
 
 
-def test_an_epoch_is_expected_to_take_the_median_of_those_before(clock):
-    """Less the time that it has taken already, and without the first, which compiles."""
+def test_an_epoch_is_expected_to_take_the_median_of_previous_epochs(clock):
+    """Minus the elapsed time, and without the first epoch, which includes compilation."""
     stopping, _ = trained(clock)
     stopping.epoch_begins()
-    assert stopping.expected() is None, "no epoch was seen yet"
+    assert stopping.seconds_left() is None, "no epoch has ended yet"
     stopping, _ = trained(clock, 50.0)
-    assert stopping.expected() is None, "none is under way"
+    assert stopping.seconds_left() is None, "no epoch is running"
     stopping.epoch_begins()
-    assert stopping.expected() == 50.0
+    assert stopping.seconds_left() == 50.0
     stopping, _ = trained(clock, 50.0, 10.0, 12.0, 90.0, 11.0)
     stopping.epoch_begins()
     for seconds, expected in ((4.0, 7.5), (30.0, 0.0)):
         clock.now += seconds
-        assert stopping.expected() == pytest.approx(expected)
+        assert stopping.seconds_left() == pytest.approx(expected)
 
 
 def test_the_first_signal_waits_for_an_epoch_that_ends_in_the_grace_time(clock):
-    stopping, said = trained(clock, 50.0, 30.0, 30.0)
+    stopping, output = trained(clock, 50.0, 30.0, 30.0)
     stopping.epoch_begins()
     clock.now += 10.0
-    stopping.stop_if_asked(2)
+    stopping.stop_if_signalled(2)
     stopping.handle(TERM, None)
-    assert said == ["stopping after this epoch, in about 20 s; signal again to stop at once."]
+    assert output == ["stopping after this epoch, in about 20 s; signal again to stop at once."]
     with pytest.raises(Interrupted, match="after epoch 3, which is saved") as caught:
-        stopping.stop_if_asked(3)
+        stopping.stop_if_signalled(3)
     assert caught.value.signal == TERM
     with pytest.raises(Interrupted, match="at once") as caught:
         stopping.handle(INT, None)
     assert caught.value.signal == INT, "the second signal does not wait"
 
     for seconds, begun in (((50.0, 30.0, 30.0), 9.9), ((), 0.0), ((1.0, 1.0), None)):
-        stopping, said = trained(clock, *seconds)
+        stopping, output = trained(clock, *seconds)
         if begun is not None:
             stopping.epoch_begins()
             clock.now += begun
         with pytest.raises(Interrupted, match="^interrupted$") as caught:
             stopping.handle(INT, None)
         assert caught.value.signal == INT
-        assert said == [], (seconds, begun)
-    # What catches `Exception` along the way, such as a callback of the user's, lets it pass.
+        assert output == [], (seconds, begun)
+    # Code that catches `Exception`, such as a user's callback, does not catch it.
     assert isinstance(caught.value, KeyboardInterrupt)
     assert not isinstance(caught.value, Exception)
 
 
-def test_handlers_are_put_back_and_a_thread_besides_the_main_one_sets_none():
+def test_handlers_are_restored_and_only_the_main_thread_sets_them():
     def handlers():
         return [signal.getsignal(number) for number in (INT, TERM)]
 

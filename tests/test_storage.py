@@ -11,7 +11,7 @@ from helpers import (
     MODEL,
     SHORT,
     Calls,
-    assert_refused,
+    assert_rejected,
     contents,
     differences,
     files_below,
@@ -125,7 +125,7 @@ def test_a_read_only_folder_can_be_read(disk, whole):
         with pytest.raises(StorageError, match=f"Cannot write {small}.*read-only file system"):
             write()
     done = repdyn("run", folder.path, "--resume", "--model", MODEL, "--quiet")
-    assert_refused(done, ["read-only file system"])
+    assert_rejected(done, ["read-only file system"])
     assert contents(folder.path) == before
     mount("-o", "remount,rw", str(small))
     resumed(folder.path)
@@ -149,5 +149,5 @@ def test_disk_errors_become_storage_errors_and_others_are_passed_on(tmp_path):
     for number, reason in REASONS.items():
         with pytest.raises(StorageError, match=f"Cannot write {tmp_path}/one.nc. {reason}"):
             failing(number)
-    with pytest.raises(OSError, match="Bad file descriptor"):  # a mistake in the program
+    with pytest.raises(OSError, match="Bad file descriptor"):  # a bug
         failing(errno.EBADF)

@@ -1,4 +1,4 @@
-"""Synchronization of two layers: when they change, on paths made by hand."""
+"""Synchronization of two layers, on constructed paths."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.without_keras
 EPOCHS = np.array([0, 1, 3, 7, 15, 31])  # u = 0, 1, 2, 3, 4, 5
 
 
-def path(steps):
-    """Similarities of a straight path that makes the given steps; no jitter is found on it."""
+def straight_path(steps):
+    """Similarities of a straight path with these steps and without jitter."""
     at = np.concatenate([[0], np.cumsum(steps)])
     return np.outer(at, at)
 
@@ -27,7 +27,7 @@ def random_gram(t=12, seed=0):
     return x @ x.T
 
 
-def test_timing_is_that_of_the_steps_alone_where_concordance_is_of_the_amplitude():
+def test_timing_compares_steps_and_concordance_compares_amplitudes():
     epochs = np.arange(12)
     for seed in range(4):
         gram = random_gram(seed=seed)
@@ -58,11 +58,13 @@ def test_timing_overlap_is_the_sum_of_the_smaller_shares_of_squared_steps():
         # shares (1, 4, 9) / 14 and (1, 1, 1) / 3
         ([1, 2, 3], [1, 1, 1], 1 / 14 + 4 / 14 + 1 / 3),
     ):
-        assert timing_overlap(path(one), path(other)) == pytest.approx(expected, abs=1e-12)
+        assert timing_overlap(straight_path(one), straight_path(other)) == pytest.approx(
+            expected, abs=1e-12
+        )
 
 
 def test_layers_without_any_step_have_no_timing():
-    still, moving = np.ones((6, 6)), path([1, 1, 1, 1, 1])
+    still, moving = np.ones((6, 6)), straight_path([1, 1, 1, 1, 1])
     assert np.isnan(timing_overlap(still, moving))
     assert np.isnan(timing_overlap(moving, still))
     assert np.isnan(timing_spread(still, moving, EPOCHS))
@@ -75,12 +77,15 @@ def test_timing_spread_is_the_area_between_the_progress_curves_in_octaves():
         ([1, 0, 0, 0, 0], [0, 0, 0, 0, 1], EPOCHS, 4.0),
         ([1, 0, 0, 0, 0], [0, 1, 0, 0, 0], EPOCHS, 1.0),
         ([0, 1, 0, 0, 0], [0, 0, 0, 1, 0], EPOCHS, 2.0),
-        # even pace against all at first: (1 - k/5) at u = k
+        # even pace and a single first step: the difference is 1 - k/5 at u = k
         ([1, 1, 1, 1, 1], [1, 0, 0, 0, 0], EPOCHS, 0.8 / 2 + 0.7 + 0.5 + 0.3 + 0.1),
-        # u = 0, 1, 5, 6: four octaves of rest between the steps
+        # u = 0, 1, 5, 6: four octaves without change between the steps
         ([1, 0, 0], [0, 0, 1], np.array([0, 1, 31, 63]), 5.0),
     ):
-        for a, b in ((path(one), path(other)), (path(other), path(one))):
+        for a, b in (
+            (straight_path(one), straight_path(other)),
+            (straight_path(other), straight_path(one)),
+        ):
             assert timing_spread(a, b, epochs) == pytest.approx(expected, abs=1e-12)
 
 
@@ -94,11 +99,13 @@ def test_half_progress_is_where_the_progress_curve_crosses_one_half():
         ([1, 0, 0, 0, 2], 4 + 3 / 8),  # shares 1/5 and 4/5: 0.3 / 0.8 into the last step
         ([2, 0, 0, 0, 1], 5 / 8),
     ):
-        assert half_progress(path(steps), EPOCHS) == pytest.approx(expected, abs=1e-12)
-    assert half_progress(path([1, 0, 1]), np.array([0, 1, 31, 63])) == pytest.approx(1, abs=1e-12)
+        assert half_progress(straight_path(steps), EPOCHS) == pytest.approx(expected, abs=1e-12)
+    assert half_progress(straight_path([1, 0, 1]), np.array([0, 1, 31, 63])) == pytest.approx(
+        1, abs=1e-12
+    )
 
 
-def test_concordance_is_lins_of_the_upper_triangles():
+def test_concordance_equals_lins_formula_on_the_upper_triangles():
     """Lin 1989, eq. 2: 2 s_xy / (s_x^2 + s_y^2 + (mean x - mean y)^2)."""
     pairs = [(i, j) for i in range(8) for j in range(i + 1, 8)]
     for seed in range(4):

@@ -21,7 +21,7 @@ from repdyn_keras.errors import InputError
 pytestmark = pytest.mark.one_backend
 
 
-def needs_sets(test):
+def needs_data_sets(test):
     """Preparing the data sets needs TensorFlow; reading some of them does not."""
     return pytest.mark.long(pytest.mark.needs("tfds", "tensorflow")(test))
 
@@ -138,15 +138,15 @@ def assert_drawn(data, parts, split, count, shape):
 def offline(monkeypatch):
     """Any network access fails the test."""
 
-    def refuse(*arguments, **options):
+    def fail(*arguments, **options):
         raise AssertionError(f"the network was touched: {arguments}")
 
     for name in ("getaddrinfo", "create_connection", "gethostbyname"):
-        monkeypatch.setattr(socket, name, refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+        monkeypatch.setattr(socket, name, fail)
+    monkeypatch.setattr(socket.socket, "connect", fail)
 
 
-@needs_sets
+@needs_data_sets
 def test_images_and_labels_are_those_that_were_written(data_dir, offline):
     for name in ("arrays", "arrays:1.0.0", "arrays:1.*.*", "records"):
         data = loaded(data_dir, name)
@@ -155,11 +155,11 @@ def test_images_and_labels_are_those_that_were_written(data_dir, offline):
         assert_drawn(data, ["test"], "test", 12, (6, 5, 3))
         assert data.class_names == ("owl", "cat", "bee") and data.n_classes == 3
         assert any("test is used" in note for note in data.notes)
-        assert same(data, loaded(data_dir, name)), f"{name} comes in another order"
+        assert same(data, loaded(data_dir, name)), f"{name} has another order"
 
 
-@needs_sets
-def test_a_set_of_one_split_is_split_by_its_shares_and_the_data_seed(data_dir):
+@needs_data_sets
+def test_a_data_set_with_one_split_is_split_by_the_data_seed(data_dir):
     data = loaded(data_dir, "grey", data_seed=4)
     assert data.x_train.shape == (24, 4, 4, 1)
     assert np.bincount(data.y_test).tolist() == [2, 2, 2]
@@ -169,8 +169,8 @@ def test_a_set_of_one_split_is_split_by_its_shares_and_the_data_seed(data_dir):
     assert any("test_share = 0.2" in note for note in data.notes)
 
 
-@needs_sets
-def test_sets_of_every_form_are_read(data_dir):
+@needs_data_sets
+def test_data_sets_of_every_form_are_read(data_dir):
     mixed = loaded(data_dir, "mixed")
     assert (mixed.x_train.shape, mixed.x_test.shape) == ((30, 9, 9, 3), (9, 9, 9, 3))
     resized = "3 sizes, from 9x8 to 9x10 pixels.*resized to 9x9"
@@ -185,7 +185,7 @@ def test_sets_of_every_form_are_read(data_dir):
     assert loaded(data_dir, "arrays", image_size=4).x_train.shape == (30, 4, 4, 3)
 
 
-def test_the_newest_version_that_fits_is_found(tmp_path):
+def test_the_newest_matching_version_is_found(tmp_path):
     below_c = ("c/1.0.0", "c/x/3.0.0")
     for name in ("a/1.2.0", "a/1.10.0", "a/2.0.0", "b/x/1.0.0", "b/y/1.0.0", *below_c):
         (tmp_path / name).mkdir(parents=True)
@@ -206,8 +206,8 @@ def test_the_newest_version_that_fits_is_found(tmp_path):
     assert_input_error("b", "2 configs.*tfds:b/x, tfds:b/y", find_prepared, "b", tmp_path)
 
 
-@needs_sets
-def test_a_set_that_is_not_there_or_cannot_be_used_is_refused(data_dir, tmp_path, offline):
+@needs_data_sets
+def test_missing_and_unsuitable_data_sets_are_rejected(data_dir, tmp_path, offline):
     absent = r"not on disk.*--download.*arrays:1\.0\.0"
     for name, words in {
         "mnist": absent,
@@ -234,8 +234,8 @@ def test_a_set_that_is_not_there_or_cannot_be_used_is_refused(data_dir, tmp_path
         assert_input_error(shard, f"tfds:{name}", loaded, place, name)
 
 
-@needs_sets
-def test_the_folder_is_that_of_tfds_by_default(data_dir, monkeypatch, tmp_path):
+@needs_data_sets
+def test_the_default_folder_is_that_of_tfds(data_dir, monkeypatch, tmp_path):
     home = tmp_path / "tensorflow_datasets"
     shutil.copytree(data_dir / "grey", home / "grey")
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
@@ -264,11 +264,11 @@ except ValueError as error:
 """
 
 
-@needs_sets
-def test_array_record_needs_no_tensorflow_and_what_is_missing_names_its_extra(data_dir):
+@needs_data_sets
+def test_array_record_needs_no_tensorflow_and_missing_packages_are_named(data_dir):
     """Each in a separate process in which some packages cannot be imported."""
     extra = r"^InputError.*repdyn-keras\[tensorflow\].*array_record"
-    for name, packages, said in (
+    for name, packages, output in (
         ("arrays", ["tensorflow", "keras", "jax", "torch"], "^30 12 30 False$"),
         ("records", ["tensorflow"], extra),
         ("arrays", ["tensorflow_datasets"], r"^InputError.*repdyn-keras\[tfds\]"),
@@ -276,11 +276,11 @@ def test_array_record_needs_no_tensorflow_and_what_is_missing_names_its_extra(da
         command = [sys.executable, "-c", WITHOUT, str(data_dir), f"tfds:{name}", *packages]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert result.returncode == 0, result.stderr
-        assert re.search(said, result.stdout.strip()), result.stdout
+        assert re.search(output, result.stdout.strip()), result.stdout
 
 
-@needs_sets
-def test_tensorflow_beside_another_backend_sees_no_gpu(data_dir, monkeypatch):
+@needs_data_sets
+def test_tensorflow_sees_no_gpu_if_keras_uses_another_backend(data_dir, monkeypatch):
     import tensorflow as tf
 
     calls = []
@@ -292,14 +292,14 @@ def test_tensorflow_beside_another_backend_sees_no_gpu(data_dir, monkeypatch):
     assert calls == []
 
 
-def test_tensorflow_that_has_run_before_keeps_its_devices(monkeypatch):
+def test_an_initialized_tensorflow_keeps_its_devices(monkeypatch):
     asked = []
 
-    def refuse(*arguments):
+    def fail(*arguments):
         asked.append(arguments)
         raise RuntimeError("Visible devices cannot be modified after being initialized")
 
-    config = SimpleNamespace(set_visible_devices=refuse)
+    config = SimpleNamespace(set_visible_devices=fail)
     monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
     keep_tensorflow_off_gpus("tensorflow")
     assert asked == []
@@ -307,8 +307,8 @@ def test_tensorflow_that_has_run_before_keeps_its_devices(monkeypatch):
     assert asked == [([], "GPU")]
 
 
-@needs_sets
-def test_a_set_is_prepared_where_it_is_missing_and_asked_for(tmp_path, offline):
+@needs_data_sets
+def test_a_missing_data_set_is_prepared_on_request(tmp_path, offline):
     here = {}
     exec(BUILDER, here)
     here["builder"]("PreparedHere", (4, 4, 1), {"train": (30, False)})
@@ -321,8 +321,8 @@ def test_a_set_is_prepared_where_it_is_missing_and_asked_for(tmp_path, offline):
     assert_input_error("unknown", failed, loaded, tmp_path, "nosuchset", download=True)
 
 
-@needs_sets
-def test_a_runs_folder_is_named_after_its_set(data_dir, tmp_path, monkeypatch):
+@needs_data_sets
+def test_the_run_folder_is_named_after_the_data_set(data_dir, tmp_path, monkeypatch):
     started, heard = [], []
 
     class Listener(Watcher):
@@ -343,7 +343,7 @@ def test_a_runs_folder_is_named_after_its_set(data_dir, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["run", "record"])
-def test_the_commands_take_the_folder_of_sets_and_the_download(monkeypatch, command):
+def test_the_commands_accept_data_dir_and_download(monkeypatch, command):
     configs = []
 
     def instead(*given, **options):

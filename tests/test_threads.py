@@ -1,4 +1,4 @@
-"""Computations side by side: their order, their memory, and BLAS's threads."""
+"""Parallel computations: their order, their memory, and BLAS threads."""
 
 import os
 import threading
@@ -21,13 +21,13 @@ def blas_threads():
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch):
-    """As many cores as the tests' meeting point waits for, and more than one thread of BLAS."""
+    """Two cores, as the barrier of the tests requires, and more than one BLAS thread."""
     monkeypatch.setattr(threads, "cores", lambda: 2)
     with threads.blas().limit(limits=2, user_api="blas"):
         yield
 
 
-def test_two_are_computed_at_a_time_in_order_by_one_blas_thread_each():
+def test_two_items_run_in_parallel_and_in_order_with_one_blas_thread_each():
     meeting = threading.Barrier(2, timeout=20)
     seen = set()
 
@@ -45,7 +45,7 @@ def test_two_are_computed_at_a_time_in_order_by_one_blas_thread_each():
     assert set(blas_threads()) == {2}
 
 
-def test_one_item_or_more_memory_than_the_limit_is_computed_one_after_another():
+def test_single_items_and_large_items_run_sequentially():
     for count, size in ((4, threads.MEMORY_BYTES // 2 + 1), (1, 1)):
         inside = list(
             threads.parallel_map(
@@ -55,14 +55,14 @@ def test_one_item_or_more_memory_than_the_limit_is_computed_one_after_another():
         assert inside == [(threading.get_ident(), {2})] * count
 
 
-def test_an_error_comes_through_and_blas_is_as_before():
+def test_errors_are_raised_and_blas_threads_are_restored():
     sound = np.random.default_rng(1).normal(size=(8, 3))
     with pytest.raises(InputError, match=r"shape \(8,\)"):
         cka_matrix([sound, np.arange(8.0), sound])
     assert set(blas_threads()) == {2}
 
 
-def test_a_matrix_is_the_same_parallel_map_and_its_memory_is_known(monkeypatch):
+def test_a_matrix_computed_in_parallel_is_identical_and_its_memory_is_known(monkeypatch):
     rng = np.random.default_rng(0)
     common = rng.normal(size=(64, 30))
     x = [(common + 0.2 * k * rng.normal(size=(64, 30))).astype(np.float32) for k in range(5)]
@@ -81,7 +81,7 @@ def test_a_matrix_is_the_same_parallel_map_and_its_memory_is_known(monkeypatch):
     assert 0.1 < together[0, 4] < 0.9
 
 
-def test_cores_are_those_that_this_process_may_use(monkeypatch):
+def test_cores_counts_those_that_this_process_may_use(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
     assert threads.cores() == 3

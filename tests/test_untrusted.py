@@ -13,7 +13,7 @@ import matplotlib
 import ml_dtypes
 import numpy as np
 import pytest
-from helpers import assert_input_error, assert_refused, repdyn, small_model, write_run
+from helpers import assert_input_error, assert_rejected, repdyn, small_model, write_run
 from matplotlib.text import Text
 
 import repdyn_keras
@@ -41,8 +41,8 @@ pytestmark = pytest.mark.one_backend
 
 LONG = pytest.mark.long
 LINK = "\x1b]8;;http://example.com\x1b\\here\x1b]8;;\x1b\\"
-# Names that a terminal, a file system, rich, matplotlib or LaTeX might interpret. The first are
-# shown unchanged; "output" must be the last, as in every record.
+# Names that a terminal, a file system, rich, matplotlib or LaTeX may interpret. PLAIN names are
+# shown unchanged. "output" is the last name, as in every record.
 PLAIN = ("../../evil", "/etc/x", "[red]x[/red]", "[link=http://example.com]y[/link]")
 PLAIN += ("$\\frac$", "$x", "a_b^c$d_{e$", "\\input{/etc/hostname}", ":skull: _hidden")
 ESCAPED = (LINK, "two\nlines\r\t", "turned \u202e back\u2066")
@@ -56,7 +56,7 @@ def tree(folder):
 
 
 def is_harmless(text):
-    """Whether text has no characters that a terminal acts on, apart from line breaks."""
+    """Whether text has no characters that a terminal interprets, except line breaks."""
     kinds = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
     return not any(unicodedata.category(char) in kinds for char in text if char != "\n")
 
@@ -130,7 +130,7 @@ def archived(path, member, change):
 
 
 def test_every_reader_rejects_files_that_are_not_self_contained(tmp_path):
-    os.mkfifo(tmp_path / "other.h5")  # opening it would wait forever
+    os.mkfifo(tmp_path / "other.h5")  # opening it would block forever
     run = write_run(tmp_path / "run", ("stem", "output"), (0,), planes=False)
     model = small_model()
     before = model.get_weights()
@@ -168,9 +168,7 @@ def test_files_of_repdyn_and_keras_and_well_compressed_arrays_are_read(hostile_r
             require_self_contained(file, each)
 
 
-def test_python_in_a_saved_model_is_not_run_and_its_classes_are_those_of_keras(
-    tmp_path, monkeypatch
-):
+def test_python_code_in_a_saved_model_is_not_run(tmp_path, monkeypatch):
     mark, path = tmp_path / "was run", tmp_path / "m.keras"
     # Keras stores a lambda as byte code with constants, but without defaults.
     touch = keras.layers.Lambda(eval(f"lambda x: (open({str(mark)!r}, 'w'), x)[1]"))
@@ -179,7 +177,7 @@ def test_python_in_a_saved_model_is_not_run_and_its_classes_are_those_of_keras(
     assert_input_error("lambda", "Cannot load .*m.keras.*Expected a whole model", load_model, path)
     assert not mark.exists()
     keras.saving.load_model(path, safe_mode=False)(np.ones((1, 4)))
-    assert mark.exists(), "the model of this test runs its code if that is allowed"
+    assert mark.exists(), "without safe mode, the code of this model runs"
     mark.unlink()
 
     def evil(text):
@@ -242,9 +240,7 @@ DRAWN |= {f"regions_plane{plane}" for plane in range(3)}
         pytest.param("compare", {"layers", "epochs"}, marks=LONG),
     ],
 )
-def test_commands_print_names_literally_and_no_name_changes_where_they_write(
-    tmp_path, command, drawn
-):
+def test_commands_print_names_literally_and_names_do_not_affect_paths(tmp_path, command, drawn):
     evil = "[red]r\x1b[31m\n" + "m" * 200
     folder = hostile(tmp_path / "a" / "b" / evil)
     before = tree(tmp_path)
@@ -260,8 +256,8 @@ def test_commands_print_names_literally_and_no_name_changes_where_they_write(
     assert all(name.startswith(place) for name in new) and new
     assert place == evil or all(is_harmless(name) and len(name) < 255 for name in new)
     assert {Path(name).stem for name in new if name.endswith(".png")} == drawn
-    refused = repdyn(command, *[tmp_path / "\x1b[31mnone"] * (1 + (command == "compare")))
-    assert_refused(refused, ["\\x1b[31mnone"])
+    result = repdyn(command, *[tmp_path / "\x1b[31mnone"] * (1 + (command == "compare")))
+    assert_rejected(result, ["\\x1b[31mnone"])
 
 
 def test_names_are_unchanged_in_the_results(dynamics):
@@ -321,7 +317,7 @@ def test_no_name_goes_through_latex(dynamics, tmp_path, monkeypatch):
 
 
 @LONG
-def test_the_application_writes_only_its_output(hostile_run, tmp_path, monkeypatch):
+def test_plot_regions_writes_only_its_output(hostile_run, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(repdyn_keras.__file__).parents[1] / "apps")
     import plot_regions
 
@@ -340,20 +336,18 @@ STAYING += ("dataset tfds:mnist:3.*.*", "dataset digits", "data_dir /srv/sets", 
 STAYING += ("model ..m.keras",)
 
 
-def test_paths_with_parent_folders_in_a_file_must_be_given_again():
+def test_paths_with_parent_folders_must_be_repeated_by_the_user():
     for key, value in map(str.split, CLIMBING):
-        words = f"leads upwards.*Expected one without.*--set.*Received: {key} = "
+        words = f"parent folder.*Expected one without.*--set.*Received: {key} = "
         assert_input_error(value, words, with_trust, {key: value, "seed": 1}, {"seed": 2})
-        assert_input_error(value, "leads upwards", collect, {key: value}, {"seed": "1"}, [])
+        assert_input_error(value, "parent folder", collect, {key: value}, {"seed": "1"}, [])
         assert with_trust({key: value}, {key: value}) == {key: value}
         assert collect({key: value}, {}, [f"{key}={value}"])[key] == value
     for key, value in map(str.split, STAYING):
         assert with_trust({key: value}, {}) == {key: value}
 
 
-def test_an_untrusted_run_is_not_repeated_by_its_file_and_reading_it_runs_nothing(
-    tmp_path, monkeypatch, undrawn
-):
+def test_reading_an_untrusted_run_executes_nothing(tmp_path, monkeypatch, undrawn):
     folder = write_run(tmp_path / "run", ("stem", "output"), (0, 1, 2), planes=False)
     (tmp_path / "checkpoints").mkdir()
     for place in (tmp_path, folder.path):
@@ -373,7 +367,7 @@ def test_an_untrusted_run_is_not_repeated_by_its_file_and_reading_it_runs_nothin
         folder.config_file.write_text(f"{line}\n")
         for command, call in calls.items():
             assert_input_error(line, f"The configuration names .*{line}", call)
-            assert_refused(repdyn(*command), [line, "if you trust it"])
+            assert_rejected(repdyn(*command), [line, "if you trust it"])
         folder.config_file.unlink()
         assert tree(tmp_path) == before
     folder.config_file.write_text('model = "evil:build"\ndataset = "npz:../[red]x\\u001b[31m"\n')
@@ -384,10 +378,10 @@ def test_an_untrusted_run_is_not_repeated_by_its_file_and_reading_it_runs_nothin
             assert "npz:../[red]x\\x1b[31m, evil:build" in done.stdout
     assert not (tmp_path / "was run").exists() and "evil" not in sys.modules
     folder.config_file.write_text("blocks = " + "[" * 100_000)
-    assert_refused(repdyn("run", folder.config_file), ["is not valid TOML"])
+    assert_rejected(repdyn("run", folder.config_file), ["is not valid TOML"])
 
 
-def test_names_of_tfds_are_names():
+def test_names_of_tfds_data_sets_are_validated():
     words = "Not the name of a TFDS data set. Expected tfds:NAME"
     names = ("..", "../x", "/etc/x", "a/..", "a/..:1.0.0", "a/../b", "a/.", "a/b/c", "~/x")
     for name in (*names, "a\\b", "a/b\n", "1a"):

@@ -76,7 +76,7 @@ class Reaper:
         self.steps += 1
 
     def end_now(self) -> None:
-        """Kills the process at a time, whatever it is doing."""
+        """Kills the process at the given time."""
         self.end("")
 
     def end(self, what: str) -> None:
@@ -111,7 +111,7 @@ def run(moment: str, seed: int, report: str, arguments: list[str]) -> None:
     from repdyn_keras.cli import app
     from repdyn_keras.figures.parts import style
 
-    style.DPI = 30  # pictures are not what is tested here
+    style.DPI = 30  # figures are not tested here
     sys.argv = ["repdyn", *arguments]
     try:
         app()

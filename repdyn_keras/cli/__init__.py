@@ -1,4 +1,4 @@
-"""The command line as a whole: its commands, error messages and exit codes."""
+"""The command `repdyn`: its subcommands, error messages and exit codes."""
 
 import re
 import signal
@@ -15,11 +15,11 @@ from repdyn_keras.errors import Diverged, InputError, Interrupted, StorageError
 from repdyn_keras.text import visible
 
 FAILED, BAD_INPUT = 1, 2
-# Exit code of a command that a signal ended, less the signal's number, as in shells.
+# A command that a signal ended exits with this plus the signal's number, as in shells.
 SIGNALLED = 128
-# Characters of a message, and of a word in it: a value or a path.
+# Maximum number of characters of a message, and of a word in it, such as a value or a path.
 MAX_MESSAGE, MAX_WORD = 1000, 200
-# Some versions of Typer include a copy of click, others import it.
+# Depending on its version, Typer imports click or includes a copy of it.
 ClickException = cast(
     type[Exception],
     next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"),
@@ -28,7 +28,7 @@ HELP = "Show how the representation in every layer of a network evolves during t
 
 
 class Commands(TyperGroup):
-    """The group of commands. Bad input gives a one-line message and exit code 2, no traceback."""
+    """The group of commands. Invalid input gives a one-line message and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -55,9 +55,9 @@ class Commands(TyperGroup):
             end = "" if message[-1] in ".?" else "."
             fail(f"{message}{end} `repdyn --help` lists commands and options.")
         except OSError as error:
-            place = f" {error.filename}" if error.filename else ""
+            path = f" {error.filename}" if error.filename else ""
             fail(
-                f"Cannot use{place}. Expected a path that can be read and written to. Received: "
+                f"Cannot use{path}. Expected a path that can be read and written to. Received: "
                 f"{error.strerror or error}."
             )
         except MemoryError as error:
@@ -72,7 +72,7 @@ class Commands(TyperGroup):
 def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
     """Prints an error message and exits.
 
-    Long words lose their middle first, so that the message keeps its parts.
+    Long words are shortened first, so that all parts of the message remain.
 
     Args:
         message: the message.
@@ -83,9 +83,9 @@ def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
     sys.exit(code)
 
 
-def show_version(wanted: bool) -> None:
-    """Prints the version and exits."""
-    if wanted:
+def show_version(requested: bool) -> None:
+    """Prints the version and exits, if requested."""
+    if requested:
         from repdyn_keras import __version__
 
         print(f"repdyn-keras {__version__}")

@@ -33,7 +33,7 @@ def report(run: Annotated[Path, options.Run]) -> None:
             print(visible(path))
 
 
-# Digits of an epoch's number.
+# Maximum number of digits of an epoch.
 MAX_DIGITS = 18
 
 
@@ -44,24 +44,24 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="E|E:E",
-            help="Epoch of both runs, or one of each, at which all layers are compared; can be "
-            "repeated. Default: the first, that of the perfect fit and the last.",
+            help="Epoch of both runs, or one epoch of each, at which all layers are compared; can "
+            "be repeated. Default: the first epoch, the perfect fit and the last epoch.",
         ),
     ] = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
             metavar="L|L:L",
-            help="Layer of both runs, or one of each, whose epochs are compared; can be repeated. "
-            "Default: every name that both runs have.",
+            help="Layer of both runs, or one layer of each, whose epochs are compared; can be "
+            "repeated. Default: every name that both runs have.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the results; default beside the first run."),
+        typer.Option(metavar="DIR", help="Folder of the results; default: next to the first run."),
     ] = None,
 ) -> None:
-    """Compare the layers and the epochs of two runs that recorded the same images."""
+    """Compare the layers and epochs of two runs that recorded the same images."""
     from repdyn_keras.cli.printing import print_comparison
     from repdyn_keras.config import usable_path
     from repdyn_keras.dynamics import compare, open_run
@@ -80,9 +80,9 @@ def compare(
     folder = out or run.resolve().parent / f"compare-{names[0]}-{names[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     print_comparison(comparison)
-    results = folder / "comparison.nc"
-    write_netcdf(comparison, results)
-    for path in (results, *draw_comparison(comparison, folder)):
+    results_file = folder / "comparison.nc"
+    write_netcdf(comparison, results_file)
+    for path in (results_file, *draw_comparison(comparison, folder)):
         print(visible(path))
 
 

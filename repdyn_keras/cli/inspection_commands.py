@@ -1,4 +1,4 @@
-"""`repdyn layers` and `doctor`: recordable layers, installed packages, intact run folders."""
+"""`repdyn layers` and `doctor`: recordable layers; the installation and run folders."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Exit code for a run folder with damaged or missing files.
 DAMAGED = 1
-# Name, whether it is all right, and a remark.
+# Name of what was checked, whether it is all right, and a remark.
 Check = tuple[str, bool, str]
 
 
@@ -65,7 +65,7 @@ def repair_run(run: Path | None, model: str | None) -> None:
 
 
 def check_installation() -> list[Check]:
-    """Python, packages and the current folder, with versions or the commands to install them."""
+    """Checks Python, the packages and the current folder."""
     import os
     import platform
     from importlib import metadata
@@ -89,7 +89,7 @@ def check_installation() -> list[Check]:
 
 
 def check_folder(path: Path) -> list[Check]:
-    """The files of a run folder."""
+    """Checks the files of a run folder."""
     from repdyn_keras.records import RunFolder
     from repdyn_keras.records.inspection import inspect
 
@@ -105,15 +105,15 @@ def describe_problem(finding: "Finding") -> str:
     return f"{finding.problem}; {repair}"
 
 
-# Sides of the images, in patches, where the configuration gives none.
-PATCHES = 8
+# Side of the images in patches if the configuration does not set `image_size`.
+DEFAULT_PATCHES = 8
 
 
 def layers(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=f"{NETWORKS.forms()}.")],
     backend: options.Backend = None,
     output: Annotated[
-        str | None, typer.Option(help="Output to record, of a network with several.")
+        str | None, typer.Option(help="Output to record if the network has several.")
     ] = None,
     set_: options.Set = None,
 ) -> None:
@@ -129,7 +129,7 @@ def layers(
     from repdyn_keras.recording.graph import check_model
     from repdyn_keras.recording.layers import choose_layers, find_head, recordable_layers
 
-    side = config.image_size or (config.patch or 1) * PATCHES
+    side = config.image_size or (config.patch or 1) * DEFAULT_PATCHES
     network = build_model(config, (side, side, 3), 10)
     check_model(network)
     head = find_head(network, config.output)

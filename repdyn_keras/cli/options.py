@@ -1,4 +1,4 @@
-"""Options that several commands share, and the keys of a configuration that they set."""
+"""Options that several commands share, and the configuration keys that they set."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from repdyn_keras.text import quoted
 Run = typer.Argument(metavar="RUN", help="Folder of a run.")
 Backend = Annotated[
     str | None,
-    typer.Option(help=f"{one_of(BACKENDS)}; default the environment variable KERAS_BACKEND."),
+    typer.Option(help=f"{one_of(BACKENDS)}; default: the environment variable KERAS_BACKEND."),
 ]
 Dataset = Annotated[str | None, typer.Option(help=f"{DATASETS.forms()}.")]
 Model = Annotated[str | None, typer.Option(help=f"{NETWORKS.forms()}.")]
@@ -28,7 +28,7 @@ Download = Annotated[
 ]
 LabelNoise = Annotated[
     str | None,
-    typer.Option(metavar="SHARE", help="Share of training labels replaced by wrong ones."),
+    typer.Option(metavar="SHARE", help="Share of the training labels replaced by wrong ones."),
 ]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="Seed of the run.")]
 Set = Annotated[
@@ -43,16 +43,18 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the folder of t
 def collect(
     from_file: Mapping[str, Any], options: Mapping[str, str | None], pairs: Sequence[str]
 ) -> dict[str, Any]:
-    """The keys of a run. Options override --set, --set the file, the file KERAS_BACKEND.
+    """The configuration keys of a run.
+
+    Options override --set, --set overrides the file, and the file overrides KERAS_BACKEND.
 
     Args:
         from_file: keys of a configuration file.
-        options: text of options by key; None where they were not given.
-        pairs: "key=value" of --set.
+        options: values of the options by key; None for options that were not given.
+        pairs: the "key=value" arguments of --set.
 
     Raises:
-        InputError: an unknown key or a bad value; or the file names code to run, and the command
-            line does not.
+        InputError: a key is unknown, a value is invalid, or the file names code to run that the
+            command line does not name.
     """
     from repdyn_keras.config import check_paths, parse_value, with_trust
 

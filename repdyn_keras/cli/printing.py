@@ -1,4 +1,4 @@
-"""What the commands print: the progress of a run, and tables of results."""
+"""Output of the commands: the progress of a run, and tables of results."""
 
 import statistics
 import time
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class LiveProgress(Watcher):
-    """Shows epoch, loss, accuracies and remaining time; without a terminal, one line per record.
+    """Shows the epoch, the loss, the accuracies and the remaining time of a run.
 
-    A context manager around the run.
+    Without a terminal it prints one line per record. Use it as a context manager around the run.
 
     Args:
         console: where to print; None for standard output.
@@ -70,7 +70,7 @@ class LiveProgress(Watcher):
         return self._last - before
 
     def started(self, folder: "RunFolder", config: "Config", plan: "Plan") -> None:
-        """Prints what the run consists of."""
+        """Prints the data set, the network and the size of the run."""
         self._plan, self._total = plan, config.epochs or 0
         train, evaluation, test = plan.images
         self.console.print(
@@ -89,7 +89,7 @@ class LiveProgress(Watcher):
         self.lap()
 
     def resumed(self, epoch: int) -> None:
-        """Prints where the run resumes."""
+        """Prints the epoch from which the run resumes."""
         self._epoch = epoch
         self.message(f"resuming from the checkpoint of epoch {epoch}")
 
@@ -101,7 +101,7 @@ class LiveProgress(Watcher):
         self.refresh()
 
     def recorded(self, epoch: int, accuracies: dict[str, float]) -> None:
-        """Updates the accuracies of the record, and prints a line without a terminal."""
+        """Updates the accuracies; without a terminal, prints a line."""
         self._recording.append(self.lap())
         self._epoch = epoch
         self._numbers["memorized"] = accuracies["memorized"]
@@ -115,7 +115,7 @@ class LiveProgress(Watcher):
         self.console.print(Text(visible(text)), soft_wrap=True)
 
     def analysis_step(self, step: str) -> None:
-        """Shows the step of the analysis."""
+        """Shows the current step of the analysis."""
         if self._live is not None:
             self._live.update(f"analyzing: {step}")
 
@@ -125,9 +125,9 @@ class LiveProgress(Watcher):
             self._live.update(self.view())
 
     def seconds_left(self) -> float | None:
-        """Estimated seconds of the remaining epochs and records; None at the beginning.
+        """Estimated seconds until the end of the run; None at the beginning.
 
-        The first epoch and the first record include compilation and are left out.
+        The first epoch and the first record include compilation and are not used.
         """
         if self._plan is None or len(self._training) < 2 or len(self._recording) < 3:
             return None
@@ -146,18 +146,18 @@ class LiveProgress(Watcher):
         return "  ".join(words).rstrip()
 
     def view(self) -> Table:
-        """A progress bar and the line."""
+        """A progress bar and the line of `line`."""
         grid = Table.grid(padding=(0, 2))
         grid.add_row(ProgressBar(max(self._total, 1), self._epoch, width=24), self.line())
         return grid
 
 
-# Characters of a layer's name beside numbers, and of a title.
+# Maximum number of characters of a layer's name in a table, and of a title.
 MAX_NAME, MAX_TITLE = 60, 200
 
 
 def print_keys() -> None:
-    """Every key of a configuration with its default and its meaning."""
+    """Prints every configuration key with its default and its meaning."""
     from repdyn_keras.config import describe_keys
 
     table = Table("key", "default", "meaning", title="Keys of a run", title_justify="left")
@@ -190,26 +190,26 @@ class PlanPrinter(Watcher):
 
 
 class ReplayPrinter(Watcher):
-    """Prints messages and each checkpoint that is recorded."""
+    """Prints messages, and each file of saved weights that is recorded."""
 
     def message(self, text: str) -> None:
         """Prints a message."""
         Console().print(literal(text), soft_wrap=True)
 
     def replayed(self, epoch: int, path: Path) -> None:
-        """Prints the epoch and the file of a checkpoint."""
+        """Prints the epoch and the file of saved weights."""
         self.message(f"epoch {epoch}: {path.name}")
 
 
 def print_layers(
     model: Any, tensors: Mapping[str, Any], recorded: Iterable[str], output: Any
 ) -> None:
-    """The layers that can be recorded, with their shapes.
+    """Prints the layers that can be recorded, with their shapes.
 
     Args:
         model: the network.
-        tensors: outputs of the layers by name.
-        recorded: names of those recorded by default.
+        tensors: outputs of the recordable layers by name.
+        recorded: names of the layers that are recorded by default.
         output: the network's output.
     """
     chosen = set(recorded)
@@ -222,16 +222,16 @@ def print_layers(
 
 
 def print_comparison(comparison: "xarray.Dataset") -> None:
-    """For each layer of run A: its CKA with the same layer of B, and the nearest layer of B."""
+    """Prints, for each layer of run A, its CKA with the same layer and the nearest layer of B."""
     console = Console()
     for run in "ab":
         console.print(literal(f"{run.upper()}: {comparison.attrs[f'title_{run}']}", MAX_TITLE))
     others = [str(name) for name in comparison["layer_b"].values]
     for moment in range(comparison.sizes["moment"]):
-        here = comparison.isel(moment=moment)
-        cka, spread = here["cka_layers"].values, here["cka_layers_null"].values
+        selected = comparison.isel(moment=moment)
+        cka, spread = selected["cka_layers"].values, selected["cka_layers_null"].values
         table = Table(
-            title=f"A at epoch {int(here['epoch_a'])}, B at epoch {int(here['epoch_b'])}",
+            title=f"A at epoch {int(selected['epoch_a'])}, B at epoch {int(selected['epoch_b'])}",
             caption=f"CKA; unrelated layers: 0 +- {np.nanmean(spread):.4f}",
         )
         table.add_column("layer of A", no_wrap=True)
@@ -254,7 +254,7 @@ def print_comparison(comparison: "xarray.Dataset") -> None:
 
 
 def print_checks(rows: Iterable[tuple[str, bool, str]]) -> None:
-    """The results of checks: names, whether they are all right, and remarks."""
+    """Prints the results of checks: a name, whether it is all right, and a remark."""
     table = Table("check", "", "")
     for name, good, remark in rows:
         table.add_row(literal(name), "[green]ok[/]" if good else "[red]no[/]", literal(remark))
@@ -262,18 +262,18 @@ def print_checks(rows: Iterable[tuple[str, bool, str]]) -> None:
 
 
 def print_results(run: "Run", seconds: float | None = None) -> None:
-    """The results of a run by layer and for the network, and the files that hold them.
+    """Prints the results of a run by layer and for the network, and the paths of its files.
 
     Args:
         run: the run.
-        seconds: how long it took.
+        seconds: duration of the run; None does not print it.
     """
     dynamics = run.dynamics
     console = Console()
     layers = Table(
         title=title(dynamics.attrs["title"]),
         caption="final accuracy of each layer's probe (output: of the network) on the given labels "
-        "and on the test images; phases of the CKA and their p-value; settling epoch",
+        "and on the test images; number of phases by CKA and their p value; settling epoch",
     )
     layers.add_column("layer", no_wrap=True)
     for column in ("given labels", "test", "phases", "p", "settles"):
@@ -307,17 +307,17 @@ def print_results(run: "Run", seconds: float | None = None) -> None:
 
 
 def literal(text: object, max_length: int | None = None) -> Text:
-    """Text from outside as it is: no markup, no emoji by name, no control characters."""
+    """Untrusted text without markup, emoji names and control characters."""
     return Text(visible(text, max_length))
 
 
 def title(text: object) -> Text:
-    """Text from outside as the title of a table."""
+    """Untrusted text as the title of a table."""
     return Text(visible(text, MAX_TITLE), style="table.title")
 
 
 def final_accuracy(layer: "xarray.Dataset", subset: str) -> str:
-    """A layer's accuracy at the last recorded epoch."""
+    """A layer's accuracy on a subset at the last recorded epoch."""
     if "probe_accuracy" not in layer:
         return ""
     return format_number(layer["probe_accuracy"].sel(subset=subset).values[-1])

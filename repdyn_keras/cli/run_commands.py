@@ -1,4 +1,4 @@
-"""`repdyn run` and `record`: run folders from a training and from saved weights."""
+"""`repdyn run` and `record`: create a run folder from a training or from saved weights."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +14,8 @@ def run(
         str | None,
         typer.Argument(
             metavar="[CONFIG.toml|RUN]",
-            help="Configuration file, such as the run.toml of a run; with --resume the folder of a "
-            "run.",
+            help="Configuration file, such as the run.toml of a run; with --resume, the folder of "
+            "a run.",
         ),
     ] = None,
     backend: options.Backend = None,
@@ -32,7 +32,7 @@ def run(
     out: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR", help="Folder to create; default runs/DATASET-MODEL-OPTIMIZER-sSEED."
+            metavar="DIR", help="Folder to create; default: runs/DATASET-MODEL-OPTIMIZER-sSEED."
         ),
     ] = None,
     resume: Annotated[
@@ -101,7 +101,7 @@ def run_folder(source: str | None, out: str | None, resume: bool) -> str | None:
     """The folder to create or to resume; None leaves the choice to `run`.
 
     Raises:
-        InputError: a folder without --resume, or --resume without one folder.
+        InputError: a folder was given without --resume, or --resume without exactly one folder.
     """
     folder = source if source is not None and Path(source).is_dir() else None
     if not resume:
@@ -123,11 +123,11 @@ def run_folder(source: str | None, out: str | None, resume: bool) -> str | None:
 
 
 def stored_values(source: str | None, resumed: str | None) -> dict[str, Any]:
-    """The keys that the options override.
+    """Configuration keys from files, which the options override.
 
     Args:
-        source: a configuration file, or a folder.
-        resumed: the folder of the run that is resumed.
+        source: a configuration file or a run folder; None for neither.
+        resumed: the folder of the run that is resumed; None for a new run.
     """
     from repdyn_keras.config import load_config
     from repdyn_keras.records import RunFolder
@@ -155,7 +155,7 @@ def record(
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="New folder; default runs/NAME-recorded."),
+        typer.Option(metavar="DIR", help="New folder; default: runs/NAME-recorded."),
     ] = None,
     backend: options.Backend = None,
     label_noise: options.LabelNoise = None,

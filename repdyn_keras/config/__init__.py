@@ -1,4 +1,4 @@
-"""The configuration of a run: its keys, their checks, the registry of choices, the TOML file."""
+"""The configuration of a run: keys and their checks, registries, presets and TOML files."""
 
 from repdyn_keras.config.files import (
     check_paths,

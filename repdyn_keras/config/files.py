@@ -1,4 +1,4 @@
-"""A run's configuration as a TOML file, and which parts of a file are trusted."""
+"""Configurations as TOML files, and which parts of a file are trusted."""
 
 import dataclasses
 import sys
@@ -18,17 +18,17 @@ VERSIONS = "versions"
 PACKAGES = ("repdyn-keras", "keras", "numpy", "jax", "tensorflow", "torch")
 # Keys that may hold the path of a file to read.
 PATH_KEYS = ("dataset", "data_dir", "model")
-# A configuration takes a few kilobytes.
+# Maximum size of a file; a configuration takes a few kilobytes.
 MAX_BYTES = 2**20
 
 
 def load_config(path: str | Path) -> dict[str, Any]:
-    """The keys that a configuration file sets, each checked.
+    """Reads and checks the keys of a configuration file.
 
-    The table `[versions]` at the end of a `run.toml` is left out.
+    The table `[versions]` of a `run.toml` is left out.
 
     Raises:
-        InputError: the file cannot be read, is not TOML, or holds an unknown key or a bad value.
+        InputError: the file cannot be read, is not TOML, or has an unknown key or invalid value.
     """
     path = Path(path)
     values = read_toml(path)
@@ -41,7 +41,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
 
 
 def load_versions(path: str | Path) -> dict[str, str]:
-    """The versions in a `run.toml`; empty where it has none.
+    """The package versions in a `run.toml`; empty if it has none.
 
     Raises:
         InputError: the file cannot be read or is not TOML.
@@ -62,7 +62,7 @@ def versions() -> dict[str, str]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file; raises InputError where it cannot be read or is not TOML."""
+    """The content of a TOML file; raises InputError if it cannot be read or is not TOML."""
     path = usable_path(path)
     expected = "a TOML file with lines such as epochs = 40"
     try:
@@ -70,7 +70,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise InputError(
-                f"Expected {expected}. Received: {path}, of more than {MAX_BYTES} bytes."
+                f"Expected {expected}. Received: {path}, which has more than {MAX_BYTES} bytes."
             )
         return tomllib.loads(content.decode("utf-8"))
     except InputError:
@@ -94,8 +94,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The keys of a file, overridden by those that the user gives.
 
-    Code and paths outside the folder are taken from a file only if the user names them, too: the
-    file may come from somebody else.
+    The file may be untrusted: the code and the paths with `..` that it names are used only if the
+    user names them as well.
 
     Raises:
         InputError: the file names code to run, or a path with `..`, and the user does not.
@@ -111,8 +111,8 @@ def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, An
         value = from_file.get(name)
         if name not in given and value is not None and has_parent_part(path_in(name, value)):
             raise InputError(
-                "The configuration names a path that leads upwards. Expected one without '..', or "
-                f"the same path from you, if you trust it: --set {name}={value}, or "
+                "The configuration names a path with a parent folder. Expected one without '..', "
+                f"or the same path from you, if you trust it: --set {name}={value}, or "
                 f"{name}={value!r} in Python. Received: {name} = {value!r} from the file alone."
             )
     return {**from_file, **given}
@@ -124,16 +124,16 @@ def has_parent_part(path: str) -> bool:
 
 
 def path_in(name: str, value: str) -> str:
-    """The path in the value of one of PATH_KEYS; empty where it holds none."""
+    """The path in the value of one of PATH_KEYS; empty if there is none."""
     if name == "dataset":
         return value.partition(":")[2]
     return "" if name == "model" and not value.endswith(KERAS_SUFFIX) else value
 
 
 def check_paths(values: dict[str, Any]) -> None:
-    """Raises InputError where a key names a path that no file can have.
+    """Raises InputError if the value of a key is not a possible path.
 
-    Not part of the checks of single keys: the home folder of `~user` differs between machines.
+    This is not part of `check`, since the home folder of `~user` differs between machines.
     """
     for name in PATH_KEYS:
         if values.get(name) is not None:

@@ -1,4 +1,4 @@
-"""The keys of a run: name, meaning, default and valid values."""
+"""The configuration keys: their names, meanings, defaults and valid values."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from repdyn_keras.text import quoted
 STEMS = ("small", "imagenet")
 BATCH_NORMS = ("moving", "recalibrate")
 PRESETS = [name for network in NETWORKS.values() for name in network.presets]
-# A larger side of images is a typing error.
+# Maximum side of an image in pixels.
 MAX_SIDE = 16_384
 
 
@@ -32,16 +32,16 @@ def key(
     below: float | None = None,
     unset: str = "preset",
 ) -> Any:
-    """A dataclass field with what the checks and `--keys` need.
+    """A dataclass field with the metadata that the checks and `--keys` use.
 
     Args:
-        default: value of the key that nobody sets; None for one that `resolve` fills.
+        default: value if the key is not set; None if `resolve` fills it in.
         help: the key's meaning.
-        choices: valid values, or the registry of valid forms.
+        choices: valid values, or the registry that defines them.
         low: smallest valid number.
         high: largest valid number.
-        below: smallest number above the valid ones.
-        unset: what `--keys` shows as the default of a key that is None.
+        below: exclusive upper bound.
+        unset: text that `--keys` shows for a default of None.
     """
     bounds = {"low": low, "high": high, "below": below}
     metadata = {"help": help, "choices": choices, "unset": unset, **bounds}
@@ -50,9 +50,9 @@ def key(
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that determines a run except the folder it is written to.
+    """Everything that determines a run, except its folder.
 
-    `resolve` fills a key that is None with the default of its network, optimizer or preset.
+    `resolve` replaces None by the default of the network, the optimizer or the preset.
 
     Raises:
         InputError: a value has the wrong type or is out of range, or a name is unknown.
@@ -73,7 +73,7 @@ class Config:
     seed: int = key(0, "seed of the initial weights and the order of batches", low=0)
     data_seed: int | None = key(
         None,
-        "seed of the split, the label noise, the evaluation images and the planes; runs of the "
+        "seed of the split, the label noise, the evaluation images and the planes; runs with the "
         "same data_seed and label_noise can be compared",
         low=0,
         unset="seed",
@@ -95,7 +95,7 @@ class Config:
     )
     test_share: float = key(
         0.2,
-        "share of the images held out for testing where there is no test split",
+        "share of the images held out for testing if there is no test split",
         low=0.01,
         high=0.9,
     )
@@ -143,7 +143,7 @@ class Config:
         "mean", "pooling of a probe's features: mean, flatten, or the side of a grid", low=1
     )
     output: str | None = key(
-        None, "output to record where a network has several", unset="the only one"
+        None, "output to record if a network has several", unset="the only one"
     )
     batch_norm: str = key(
         "moving", "statistics of BatchNormalization while recording", choices=BATCH_NORMS
@@ -160,7 +160,7 @@ class Config:
     )
     keep_weights: bool = key(False, "save the weights of every recorded epoch in weights/")
     checkpoint_seconds: float = key(
-        60.0, "seconds between checkpoints where no epoch is recorded", low=0
+        60.0, "seconds between checkpoints if no epoch is recorded", low=0
     )
     grace_seconds: float = key(
         20.0, "seconds allowed for the epoch to end after Ctrl-C or SIGTERM", low=0
@@ -191,7 +191,7 @@ TYPE_NAMES: dict[Any, str] = {
 
 
 def values_of(config: Config, names: Iterable[str]) -> dict[str, Any]:
-    """The values of some keys, as keyword arguments."""
+    """The values of these keys, as keyword arguments."""
     return {name: getattr(config, name) for name in names}
 
 
@@ -199,7 +199,7 @@ def check_pattern(pattern: str) -> None:
     """Raises InputError unless `pattern` is a regular expression."""
     try:
         with warnings.catch_warnings():
-            # FutureWarning for brackets that a later Python may read differently.
+            # FutureWarning about brackets that future versions of Python may read differently.
             warnings.simplefilter("ignore")
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
@@ -210,7 +210,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def check(name: str, value: Any) -> Any:
-    """The value of a key, converted where that loses nothing; raises InputError otherwise."""
+    """The value of a key, converted to its type if that is lossless; else raises InputError."""
     if name not in KEYS:
         raise unknown_key(name)
     meta = KEYS[name].metadata
@@ -238,7 +238,7 @@ def unknown_key(name: str) -> InputError:
 
 
 def check_text(name: str, text: str) -> None:
-    """Raises InputError where no UTF-8 file could hold a text."""
+    """Raises InputError if a text cannot be stored in a UTF-8 file."""
     if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
         raise InputError(
             f"{name} cannot be stored in a file. Expected Unicode without NUL characters. "
@@ -247,7 +247,7 @@ def check_text(name: str, text: str) -> None:
 
 
 def check_range(name: str, number: float) -> None:
-    """Raises InputError unless a number is finite and in the range of its key."""
+    """Raises InputError unless a number is finite and within the range of its key."""
     meta = KEYS[name].metadata
     low, high, below = meta["low"], meta["high"], meta["below"]
     if (
@@ -284,7 +284,7 @@ def describe_types(name: str) -> str:
 
 
 def convert(name: str, value: Any) -> Any:
-    """`value` as one of the key's types; raises InputError where that would lose something."""
+    """`value` as one of the key's types; raises InputError if the conversion is not lossless."""
     accepted = accepted_types(name)
     if value is None and type(None) in accepted:
         return None
@@ -313,7 +313,7 @@ def convert(name: str, value: Any) -> Any:
 
 
 def too_large(name: str, value: Any) -> InputError:
-    """The error for integers that TOML cannot hold."""
+    """The error for an integer that TOML cannot store."""
     return InputError(
         f"{name} is out of range. Expected {describe_types(name)} up to {MAX_INT}. Received: "
         f"{quoted(value)}."
@@ -321,9 +321,9 @@ def too_large(name: str, value: Any) -> InputError:
 
 
 def parse_value(name: str, text: str) -> Any:
-    """The value of `text` as written in `--set name=text`.
+    """Parses `text` as in `--set name=text`.
 
-    Lists are written with commas: `blocks=1,1,1,1`.
+    Lists are separated by commas: `blocks=1,1,1,1`.
     """
     if name not in KEYS:
         raise unknown_key(name)
@@ -351,7 +351,7 @@ def parse_value(name: str, text: str) -> Any:
 
 
 def users_of(name: str) -> list[str]:
-    """The forms of the data sets, networks and optimizers that alone use a key."""
+    """The forms of the data sets, networks and optimizers that use a key; empty if all do."""
     if name in ("backend", DATASETS.key, NETWORKS.key, OPTIMIZERS.key):
         return []
     entries = (*DATASETS.values(), *NETWORKS.values(), *OPTIMIZERS.values())
@@ -359,7 +359,10 @@ def users_of(name: str) -> list[str]:
 
 
 def describe_keys() -> list[tuple[str, str, str]]:
-    """Name, default and meaning of every key; in brackets, where a default of None comes from."""
+    """Name, default and meaning of every key.
+
+    A default of None is replaced by its origin, in parentheses.
+    """
     rows = []
     for name, spec in KEYS.items():
         default = f"({spec.metadata['unset']})" if spec.default is None else spec.default

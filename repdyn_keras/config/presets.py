@@ -1,4 +1,4 @@
-"""Defaults of keys that are left open, by data set, network and optimizer."""
+"""Defaults of unset keys, from the network, the optimizer and the preset."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +13,7 @@ EPOCHS = 102
 if TYPE_CHECKING:
 
     class ResolvedConfig(Config):
-        """A configuration without open keys. At run time it is a `Config`."""
+        """A configuration with all defaults filled in. At run time it is a `Config`."""
 
         epochs: int
         data_seed: int
@@ -26,10 +26,10 @@ else:
 
 
 def resolve(config: Config) -> ResolvedConfig:
-    """The configuration with every open key filled from its network, optimizer and preset.
+    """Fills in the unset keys from the network, the optimizer and the preset.
 
     Raises:
-        InputError: the preset is unknown, or belongs to another network.
+        InputError: the preset is unknown or belongs to another network.
     """
     network, optimizer = NETWORKS.find(config.model), OPTIMIZERS.find(config.optimizer)
     defaults: dict[str, Any] = {
@@ -44,7 +44,7 @@ def resolve(config: Config) -> ResolvedConfig:
 
 
 def preset_values(config: Config) -> Values:
-    """The sizes of the configuration's preset; empty without one."""
+    """The sizes of the configuration's preset; empty if it has none."""
     if config.preset is None:
         return {}
     presets = NETWORKS.find(config.model).presets

@@ -1,8 +1,8 @@
 """One entry for each data set, network, optimizer and learning-rate schedule.
 
-Checks, help texts, defaults, size estimates and names of run folders are read from the entries. A
-new data set or network is a module of its own and an entry here. An entry names its code by an
-import path, which is resolved when it is used: reading a configuration loads neither Keras nor
+Checks, help texts, defaults, size estimates and names of run folders are read from the entries. To
+add a data set or a network, write a module and add an entry here. An entry names its code by an
+import path that is resolved on use, so that reading a configuration imports neither Keras nor
 NumPy.
 """
 
@@ -21,13 +21,13 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What the package knows of one choice.
+    """One possible value of a configuration key.
 
     Args:
-        form: what users write: a name, or a form such as "npz:FILE".
-        help: one line about it.
+        form: how users write it: a name, or a pattern such as "npz:FILE".
+        help: one line of help text.
         factory: import path "module:function" of its code.
-        keys: keys of the configuration, given to the factory by name.
+        keys: configuration keys, passed to the factory by name.
     """
 
     form: str
@@ -40,7 +40,7 @@ class Entry:
         return value == self.form
 
     def check(self, value: str) -> None:
-        """Raises InputError unless a value that matches is complete."""
+        """Raises InputError unless a matching value is complete."""
 
     def load_factory(self) -> Callable[..., Any]:
         """The factory, imported."""
@@ -51,11 +51,11 @@ class Entry:
 class DatasetEntry(Entry):
     """A data set.
 
-    The factory is called as `factory(argument, seed=..., **keys)`, without `argument` where the
-    form has none, and returns a `datasets.load.RawData`. `seed` is the seed of the split.
+    The factory is called as `factory(argument, seed=..., **keys)`, without `argument` if the form
+    has none, and returns a `datasets.load.RawData`. `seed` is the seed of the split.
 
     Args:
-        shorten: the name of a run folder from the argument.
+        shorten: function from the argument to the data set's part of a run folder's name.
     """
 
     shorten: Callable[[str], str] = str
@@ -75,14 +75,14 @@ class DatasetEntry(Entry):
         return value.partition(":")[0] == self.name if self.has_argument else value == self.form
 
     def check(self, value: str) -> None:
-        """Raises InputError where the argument is missing."""
+        """Raises InputError if the argument is missing."""
         if self.has_argument and not self.argument(value):
             raise InputError(
                 f"The dataset has no argument. Expected {self.form}. Received: {quoted(value)}."
             )
 
     def argument(self, value: str) -> str:
-        """What follows the colon."""
+        """The part after the colon."""
         return value.partition(":")[2]
 
     def short_name(self, value: str) -> str:
@@ -98,20 +98,20 @@ class NetworkEntry(Entry):
     returns a `keras.Model`.
 
     Args:
-        defaults: values of keys that are left open.
-        training: values of `learning_rate`, `schedule` and `batch_size` that are left open, by
-            optimizer; those of the optimizer's entry where it is missing.
+        defaults: defaults of unset keys.
+        training: defaults of `learning_rate`, `schedule` and `batch_size` by optimizer; for other
+            optimizers, the defaults of the optimizer's entry apply.
         presets: sizes of published networks, by name.
-        layers: regular expression of the layers that are recorded by default; whole names match.
-            None leaves the choice to the recorder.
-        blocks: regular expression of those recorded layers that are blocks of the network; whole
-            names match. None where they are not known.
-        weights: import path of a function `(**size_keys)` that gives about the number of weights;
-            None where it is not known before the network is built.
+        layers: regular expression that matches the full names of the layers that are recorded by
+            default; None leaves the choice to the recorder.
+        blocks: regular expression that matches the full names of the recorded layers that are
+            blocks of the network; None if they are not known.
+        weights: import path of a function of the `size_keys` that estimates the number of weights;
+            None if it is not known before the network is built.
         size_keys: keys that determine the number of weights.
-        fits: whether a value means this entry; None for equality with the form.
-        check_value: raises InputError unless a value that matches is complete.
-        shorten: the name of a run folder from the value.
+        fits: whether a value means this entry; None compares it with the form.
+        check_value: raises InputError unless a matching value is complete.
+        shorten: function from the value to the network's part of a run folder's name.
     """
 
     defaults: Values = field(default_factory=dict)
@@ -130,7 +130,7 @@ class NetworkEntry(Entry):
         return value == self.form if self.fits is None else self.fits(value)
 
     def check(self, value: str) -> None:
-        """Raises InputError unless a value that matches is complete."""
+        """Raises InputError unless a matching value is complete."""
         if self.check_value is not None:
             self.check_value(value)
 
@@ -147,8 +147,8 @@ class OptimizerEntry(Entry):
     `keras.optimizers.Optimizer`.
 
     Args:
-        defaults: values of `learning_rate`, `schedule` and `batch_size` that are left open, for
-            networks whose entry has none for this optimizer.
+        defaults: defaults of `learning_rate`, `schedule` and `batch_size` for networks whose entry
+            has none for this optimizer.
     """
 
     defaults: Values
@@ -167,10 +167,10 @@ EntryType = TypeVar("EntryType", bound=Entry)
 
 
 class Registry(dict[str, EntryType], Generic[EntryType]):
-    """The entries of one key by their forms, in the order of help texts.
+    """The entries of one configuration key by their forms, in the order of the help texts.
 
     Args:
-        key: the key of the configuration.
+        key: the configuration key.
         entries: the entries.
     """
 
@@ -182,7 +182,7 @@ class Registry(dict[str, EntryType], Generic[EntryType]):
         """The entry that a value of the key means.
 
         Raises:
-            InputError: there is none, or the value is incomplete.
+            InputError: no entry matches, or the value is incomplete.
         """
         for entry in self.values():
             if entry.matches(value):
@@ -191,12 +191,12 @@ class Registry(dict[str, EntryType], Generic[EntryType]):
         raise unknown(self.key, value, self)
 
     def forms(self) -> str:
-        """All forms in one phrase, for help texts and messages."""
+        """All forms as an enumeration, for help texts and messages."""
         return one_of(self)
 
 
 def one_of(names: Iterable[str]) -> str:
-    """Alternatives in one phrase.
+    """Alternatives as an enumeration.
 
     Example:
         >>> one_of(["a", "b", "c"])
@@ -207,7 +207,7 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def import_object(path: str) -> Any:
-    """The object that an import path "module:name" names."""
+    """Imports the object of an import path "module:name"."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
@@ -265,9 +265,9 @@ DATASETS = Registry(
     ],
 )
 
-# Default sizes: a run takes less than three minutes on two cores. Learning rates: of the grid in
-# benchmarks/README.md, the one with the fewest epochs to perfect fit among those whose final test
-# accuracy is within 0.02 of the best.
+# With the default sizes a run takes less than three minutes on two cores. The learning rates have
+# the earliest perfect fit among the rates of benchmarks/README.md whose final test accuracy is
+# within 0.02 of the best.
 NETWORKS = Registry(
     "model",
     [

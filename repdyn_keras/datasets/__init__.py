@@ -1,4 +1,4 @@
-"""Images and labels: a fixed split, label noise and standardized pixels."""
+"""Data sets: a fixed split, label noise and standardized pixels."""
 
 from repdyn_keras.datasets.images import Images
 from repdyn_keras.datasets.load import Data, load

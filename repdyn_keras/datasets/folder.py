@@ -1,4 +1,4 @@
-"""A folder of images: one subfolder per class, with or without a split."""
+"""Image folders: one subfolder per class, with or without a split."""
 
 import os
 from collections import Counter
@@ -23,9 +23,9 @@ class ImageFiles:
 
     Attributes:
         classes: names of the classes, sorted.
-        train: the training images, by class and name; all images where there is no split.
-        test: the test images; empty where there is no split.
-        notes: which files were ignored.
+        train: the training images, sorted by class and name; all images if there is no split.
+        test: the test images; empty if there is no split.
+        notes: messages about ignored files.
     """
 
     classes: tuple[str, ...]
@@ -35,16 +35,16 @@ class ImageFiles:
 
 
 def folder(path: str, seed: int, image_size: int | None, test_share: float) -> RawData:
-    """The images of a folder, decoded.
+    """Decodes the images of a folder.
 
     Args:
         path: as for `find_files`.
-        seed: seed of the split, where the folder has none.
-        image_size: side in pixels to which the images are resized; None for their own size.
-        test_share: share of the test images, where the folder has no split.
+        seed: seed of the split, used if the folder has none.
+        image_size: side in pixels to which the images are resized; None keeps their size.
+        test_share: share of the test images, used if the folder has no split.
 
     Raises:
-        InputError: as `find_files`; or images that cannot be read.
+        InputError: as for `find_files`, or images cannot be read.
     """
     files = find_files(path)
     encoded = files.train + files.test
@@ -54,17 +54,17 @@ def folder(path: str, seed: int, image_size: int | None, test_share: float) -> R
 
 
 def find_files(path: str) -> ImageFiles:
-    """The image files of a folder.
+    """Finds the image files of a folder.
 
     Hidden files and folders are ignored. Files that are not images are ignored with a note.
 
     Args:
-        path: a folder of class folders, or one with `train` and one of `test`, `val` and
-            `validation`, each of class folders.
+        path: a folder of class folders, or a folder with a subfolder `train` and one of `test`,
+            `val` and `validation`, which contain class folders.
 
     Raises:
-        InputError: there is no such folder; it has fewer than two class folders; a class folder
-            has no images or has subfolders; the two parts have different classes.
+        InputError: there is no such folder, it has fewer than two class folders, a class folder
+            has no images or has subfolders, or the two parts have different classes.
     """
     root = usable_path(path)
     if not root.is_dir():
@@ -84,7 +84,7 @@ def find_files(path: str) -> ImageFiles:
 
 
 def split_files(root: Path, subfolders: dict[str, str], test: str) -> ImageFiles:
-    """The image files of a folder with a split, whose test part is the subfolder `test`."""
+    """The image files of a folder with a split; `test` is the name of the test subfolder."""
     train_files, test_files = (class_files(subfolders[name], f"{name}/") for name in (TRAIN, test))
     if train_files.classes != test_files.classes:
         raise different_classes(train_files.classes, test_files.classes, root, test)
@@ -106,13 +106,13 @@ def class_files(path: str, prefix: str = "") -> ImageFiles:
 
     Args:
         path: the folder.
-        prefix: what the names of the images begin with.
+        prefix: prefix of the names of the images.
     """
     classes = list_folders(path)
     if len(classes) < 2:
-        held = f"one class folder, {classes[0].name!r}" if classes else "no class folders"
+        content = f"one class folder, {classes[0].name!r}" if classes else "no class folders"
         raise InputError(
-            f"Expected at least 2 classes: {LAYOUT}. Received: {path}, which holds {held}."
+            f"Expected at least 2 classes: {LAYOUT}. Received: {path}, which holds {content}."
         )
     images: list[EncodedImage] = []
     ignored: Counter[str] = Counter()
@@ -165,7 +165,7 @@ def list_folders(path: str) -> list[os.DirEntry[str]]:
 
 
 def suffix_or_name(name: str) -> str:
-    """The suffix of a file's name in lower case, or the name where it has none."""
+    """The suffix of a file's name in lower case, or the name if it has no suffix."""
     return Path(name).suffix.lower() or name
 
 

@@ -11,25 +11,25 @@ import numpy as np
 from repdyn_keras.errors import InputError
 from repdyn_keras.text import format_bytes
 
-# Numbers that the moments are computed from at once.
+# Maximum number of pixels from which moments are computed at a time.
 MAX_CHUNK = 2**25
-# The sum of the squares of this many bytes fits into 32 bits.
+# Maximum number of images in a chunk: the sum of that many squared bytes fits into 32 bits.
 MAX_CHUNK_IMAGES = 2**16
-# Bytes of decoded images that are held in memory; more are written to a temporary file.
+# Decoded images that take more bytes than this are written to a temporary file.
 MEMORY_LIMIT = 2 * 2**30
 
 
 class FilePixels:
     """Bytes of images in an unnamed temporary file, read on access.
 
-    Read with `preadv`: no image stays in the process's memory, and the file disappears with the
-    process.
+    Images are read with `preadv`, so none stays in the memory of the process. The file is removed
+    when the process ends.
 
     Args:
         shape: (n, height, width, channels).
 
     Raises:
-        InputError: the folder for temporary files has no room for them.
+        InputError: the folder for temporary files has not enough free space.
     """
 
     dtype = np.dtype(np.uint8)
@@ -60,7 +60,7 @@ class FilePixels:
                 done += os.pwrite(self.file.fileno(), data[done:], offset + done)
             except OSError as error:
                 raise InputError(
-                    f"Cannot write decoded images to {self.folder}. Expected room for "
+                    f"Cannot write decoded images to {self.folder}. Expected free space of "
                     f"{format_bytes(len(self) * self.image_bytes)}. Received: {error.strerror}. "
                     "Set TMPDIR to another folder."
                 ) from None
@@ -70,7 +70,7 @@ class FilePixels:
         if rows.ndim == 0:
             return self[rows[None]][0]
         images = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        # One read for images that are adjacent in the file.
+        # Images that are adjacent in the file are read at once.
         breaks = (np.flatnonzero(np.diff(rows) != 1) + 1).tolist()
         for start, stop in zip([0, *breaks], [*breaks, len(rows)], strict=True):
             if start < stop:
@@ -78,7 +78,7 @@ class FilePixels:
         return images
 
     def read_into(self, images: np.ndarray, row: int) -> None:
-        """Fills `images` with those from `row` on."""
+        """Reads consecutive images, starting at `row`, into the array `images`."""
         data = memoryview(images.data).cast("B")
         offset, done = row * self.image_bytes, 0
         while done < len(data):
@@ -92,7 +92,7 @@ Pixels = np.ndarray | FilePixels
 
 
 def allocate_pixels(shape: tuple[int, ...]) -> Pixels:
-    """Uninitialized bytes (n, height, width, channels), in a file beyond the memory limit."""
+    """Uninitialized bytes (n, height, width, channels), in a file if they exceed MEMORY_LIMIT."""
     if int(np.prod(shape, dtype=object)) > MEMORY_LIMIT:
         return FilePixels(shape)
     return np.empty(shape, np.uint8)
@@ -101,7 +101,7 @@ def allocate_pixels(shape: tuple[int, ...]) -> Pixels:
 class Images:
     """Images in memory or in a file, standardized per channel on access.
 
-    Indexing by a slice, an array of integers or an integer reads only these images and returns
+    Indexing with a slice, an array of integers or an integer reads only these images and returns
     `(pixels - mean) / deviation` as float32: (k, height, width, channels), or (height, width,
     channels) for an integer.
 
@@ -154,10 +154,10 @@ def standardize(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.nd
 
 
 def pixel_moments(pixels: Pixels, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (1 where constant) of each channel, as float32.
+    """Mean and standard deviation of each channel, as float32; 1 for a deviation of 0.
 
     Args:
-        pixels: (n, height, width, channels); more than 2^25 numbers are processed in chunks.
+        pixels: (n, height, width, channels); more than 2^25 values are processed in chunks.
         rows: indices of the images to use; None for all.
     """
     if rows is None and isinstance(pixels, np.ndarray) and pixels.size <= MAX_CHUNK:
@@ -172,24 +172,26 @@ def pixel_moments(pixels: Pixels, rows: np.ndarray | None = None) -> tuple[np.nd
 
 
 def byte_moments(pixels: Pixels, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel of bytes, from exact sums in one pass."""
+    """Mean and standard deviation of each channel of bytes, from exact sums in one pass."""
     channels = pixels.shape[-1]
     total, squares = np.zeros((2, channels), np.int64)
     for chunk in chunks(pixels, rows):
-        wide = chunk.reshape(len(chunk), -1).astype(np.uint32)
-        total += wide.sum(axis=0, dtype=np.uint32).reshape(-1, channels).sum(axis=0, dtype=np.int64)
-        wide *= wide
+        values = chunk.reshape(len(chunk), -1).astype(np.uint32)
+        total += (
+            values.sum(axis=0, dtype=np.uint32).reshape(-1, channels).sum(axis=0, dtype=np.int64)
+        )
+        values *= values
         squares += (
-            wide.sum(axis=0, dtype=np.uint32).reshape(-1, channels).sum(axis=0, dtype=np.int64)
+            values.sum(axis=0, dtype=np.uint32).reshape(-1, channels).sum(axis=0, dtype=np.int64)
         )
     n = len(rows) * pixels.shape[1] * pixels.shape[2]
-    # Python's integers: n * sum(x^2) - sum(x)^2 without rounding.
-    spread = [n * int(q) - int(s) ** 2 for q, s in zip(squares, total, strict=True)]
-    return total / n, np.array([value**0.5 / n for value in spread])
+    # Python integers compute n * sum(x^2) - sum(x)^2 without rounding.
+    variances = [n * int(q) - int(s) ** 2 for q, s in zip(squares, total, strict=True)]
+    return total / n, np.array([value**0.5 / n for value in variances])
 
 
 def two_pass_moments(pixels: Pixels, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel of any numbers, from float64 sums in two passes."""
+    """Mean and standard deviation of each channel, from float64 sums in two passes."""
     n = len(rows) * pixels.shape[1] * pixels.shape[2]
     mean = sum(chunk.sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks(pixels, rows)) / n
     squares = sum(
@@ -200,7 +202,7 @@ def two_pass_moments(pixels: Pixels, rows: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def chunks(pixels: Pixels, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The images of `rows`, a limited number at a time."""
+    """The images of `rows`, in chunks of limited size."""
     image_size = int(np.prod(pixels.shape[1:]))
     step = min(max(1, MAX_CHUNK // 4 // image_size), MAX_CHUNK_IMAGES)
     for start in range(0, len(rows), step):

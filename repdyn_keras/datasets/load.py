@@ -1,4 +1,4 @@
-"""The data set of a configuration, with given and true labels, standardized on access."""
+"""Loads the data set of a configuration, with given and true labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ class RawData:
     """Images and labels of a data set before noise and standardization.
 
     Attributes:
-        train: (n, height, width, channels) pixels that hold the training images.
+        train: (n, height, width, channels) pixels that include the training images.
         y_train: (n,) int64 labels, in the order of `train_rows`.
-        test: pixels that hold the test images, perhaps the same as `train`.
+        test: pixels that include the test images; may be the same as `train`.
         y_test: (n,) int64 labels, in the order of `test_rows`.
         n_classes: number of classes.
         train_rows: indices of the training images in `train`, in order; None for all.
         test_rows: indices of the test images in `test`, in order; None for all.
-        class_names: names of the classes; None where they have none.
-        notes: what the user should know about the preparation.
+        class_names: names of the classes; None if they have none.
+        notes: messages to the user about the preparation.
     """
 
     train: Pixels
@@ -43,7 +43,7 @@ class RawData:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_classes: int | None = None) -> "RawData":
-        """Arrays x_train, y_train, x_test and y_test.
+        """A data set from the arrays x_train, y_train, x_test and y_test.
 
         Args:
             arrays: images (n, height, width, channels), labels (n,) int64 from 0.
@@ -61,28 +61,28 @@ class RawData:
         n_train: int | None,
         share: float,
         seed: int,
-        where: str,
+        dataset_name: str,
         notes: Sequence[str],
     ) -> "RawData":
-        """Decoded images.
+        """A data set from decoded images.
 
         Args:
-            images: the images; the training images first, where `n_train` is given.
+            images: the images; if `n_train` is given, the training images come first.
             classes: names of the classes.
             n_train: number of training images; None to split off test images.
-            share: share of the test images that are split off, stratified.
-            seed: seed of that split.
-            where: the data set, for messages.
-            notes: what the user should know already.
+            share: share of the test images of a stratified split.
+            seed: seed of the split.
+            dataset_name: name of the data set, for messages.
+            notes: further messages to the user.
 
         Raises:
-            InputError: too few images to split.
+            InputError: there are too few images to split.
         """
         labels = images.labels
         if n_train is None:
-            train, test = stratified_split(labels, share, seed, classes, where)
+            train, test = stratified_split(labels, share, seed, classes, dataset_name)
             notes = [
-                f"{where} has no test images: {len(test)} of {len(labels)} were split off "
+                f"{dataset_name} has no test images: {len(test)} of {len(labels)} were split off "
                 f"(test_share = {share:g}) by the data seed.",
                 *notes,
             ]
@@ -102,7 +102,7 @@ class RawData:
 
 
 def stratified_split(
-    labels: np.ndarray, share: float, seed: int, names: Sequence[object], where: str
+    labels: np.ndarray, share: float, seed: int, names: Sequence[object], dataset_name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and the test images, each class split in the same proportion.
 
@@ -111,10 +111,10 @@ def stratified_split(
         share: share of the test images.
         seed: seed of the split.
         names: names of the classes.
-        where: the data set, for messages.
+        dataset_name: name of the data set, for messages.
 
     Raises:
-        InputError: there are too few images of a class, or for the share.
+        InputError: a class has too few images, or there are too few for the share.
     """
     from sklearn.model_selection import train_test_split
 
@@ -129,8 +129,8 @@ def stratified_split(
         counts = np.bincount(labels, minlength=len(names))
         fewest = int(counts.argmin())
         raise InputError(
-            f"{where} cannot be split with test_share = {share:g}. Expected at least 2 images of "
-            "each class, and one of each for training and for testing. Received: "
+            f"{dataset_name} cannot be split with test_share = {share:g}. Expected at least 2 "
+            "images of each class, one for training and one for testing. Received: "
             f"{len(labels)} images of {len(names)} classes; {names[fewest]!r} has "
             f"{counts[fewest]}."
         ) from None
@@ -142,18 +142,18 @@ class Data:
     """Images and labels of one run, ready for training.
 
     Attributes:
-        x_train: (n, height, width, channels), standardized on access by the mean and the deviation
-            of the training images, unless the configuration turns that off.
-        y_train: (n,) int64, the labels that the network is trained on, noise included.
-        true_train: (n,) int64, the labels before noise.
+        x_train: (n, height, width, channels), standardized on access by the mean and the standard
+            deviation of the training images, unless the configuration turns this off.
+        y_train: (n,) int64, the given labels, which include label noise.
+        true_train: (n,) int64, the true labels.
         x_test: the test images, standardized the same way.
         y_test: their labels, int64.
         n_classes: number of classes.
-        pixel_mean: (channels,) mean of the training images before standardization; 0 where pixels
+        pixel_mean: (channels,) mean of the training images before standardization; 0 if pixels
             are not standardized.
-        pixel_deviation: (channels,) their standard deviation; 1 where pixels are not standardized.
-        class_names: names of the classes; None where they have none.
-        notes: what the user should know about the preparation.
+        pixel_deviation: (channels,) their standard deviation; 1 if pixels are not standardized.
+        class_names: names of the classes; None if they have none.
+        notes: messages to the user about the preparation.
     """
 
     x_train: Images
@@ -169,13 +169,13 @@ class Data:
 
 
 def load(config: Config) -> Data:
-    """The data set of a configuration.
+    """Loads the data set of a configuration.
 
-    The split and the noise depend on `config.data_seed` alone (`config.seed` where it is None),
-    never on the backend.
+    The split and the label noise depend only on `config.data_seed` (`config.seed` if it is None),
+    not on the backend.
 
     Raises:
-        InputError: unknown name, unreadable files, or arrays that do not fit together.
+        InputError: the name is unknown, files cannot be read, or arrays do not fit together.
     """
     seed = config.seed if config.data_seed is None else config.data_seed
     raw = load_raw(config, seed + SPLIT)
@@ -203,7 +203,7 @@ def load(config: Config) -> Data:
 
 
 def load_raw(config: Config, seed: int) -> RawData:
-    """The data set before noise and standardization.
+    """Loads the data set before label noise and standardization.
 
     Args:
         config: the configuration.
@@ -217,7 +217,7 @@ def load_raw(config: Config, seed: int) -> RawData:
 def with_label_noise(labels: np.ndarray, share: float, n_classes: int, seed: int) -> np.ndarray:
     """The labels, each replaced with probability `share` by a *different*, uniformly drawn class.
 
-    Source: Nakkiran et al. 2020 (arXiv 1912.02292), label noise drawn once and kept.
+    Source: Nakkiran et al. 2020 (arXiv 1912.02292), with label noise that is drawn once and kept.
     """
     rng = np.random.default_rng(seed)
     noisy = rng.random(len(labels)) < share

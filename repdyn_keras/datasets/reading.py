@@ -1,4 +1,4 @@
-"""Many encoded images as bytes of one shape."""
+"""Decodes image files into one array of bytes."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ from repdyn_keras.errors import InputError
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 PALETTE_MODES = ("P", "PA")
-# Properties of an image that are counted for the notes.
+# Properties of images that are reported to the user.
 GREY, ALPHA, DEEP = "grey", "alpha", "16 bits"
 
 
@@ -29,7 +29,7 @@ class EncodedImage:
     """An image before decoding.
 
     Attributes:
-        name: its name for messages.
+        name: its name, for messages.
         data: its path, or the bytes of its file.
         label: its class.
     """
@@ -41,14 +41,14 @@ class EncodedImage:
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """The shape that images are decoded into.
+    """The format into which images are decoded.
 
     Attributes:
         height: in pixels.
         width: in pixels.
         channels: 1 or 3.
-        resize: whether images of other sizes are cropped and resized; else they do not fit.
-        to_grey: whether images in colour are made grey for one channel; else they do not fit.
+        resize: whether images of other sizes are cropped and resized; otherwise they are rejected.
+        to_grey: whether colour images are converted to one channel; otherwise they are rejected.
     """
 
     height: int
@@ -59,12 +59,12 @@ class ImageFormat:
 
 
 class FormatMismatch(Exception):
-    """A valid image of another size than the format, or in colour where the format is grey."""
+    """A valid image has another size than the format, or has colour and the format is grey."""
 
 
 @contextmanager
 def opened(data: str | bytes) -> Iterator[Image.Image]:
-    """The image of a path or of a file's bytes, rotated upright by its EXIF orientation."""
+    """Opens the image of a path or of a file's bytes, rotated by its EXIF orientation."""
     with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
         if image.info.get("exif"):
             yield ImageOps.exif_transpose(image)
@@ -73,13 +73,13 @@ def opened(data: str | bytes) -> Iterator[Image.Image]:
 
 
 def decoded(data: str | bytes) -> tuple[Image.Image, tuple[str, ...]]:
-    """An image of mode L or RGB, and which of GREY, ALPHA and DEEP it was.
+    """Decodes an image to mode L or RGB, and lists which of GREY, ALPHA and DEEP it was.
 
-    Alpha is dropped. 16 bits become 8 by division; Pillow's own conversion would clip them.
+    The alpha channel is dropped. 16 bits are divided to 8 bits, since Pillow would clip them.
 
     Raises:
-        Exception: any exception of Pillow's for a damaged image; ValueError for a mode without 8
-            or 16 bits per channel.
+        Exception: any exception that Pillow raises for a damaged image; ValueError for a mode
+            without 8 or 16 bits per channel.
     """
     with opened(data) as image:
         image.load()
@@ -99,17 +99,17 @@ def decoded(data: str | bytes) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def converted(image: Image.Image, mode: str) -> Image.Image:
-    """The image in a mode; the same object where it is in that mode already."""
+    """The image converted to a mode; the same object if it already has this mode."""
     return image if image.mode == mode else image.convert(mode)
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image is grey of 16 bits; some versions of Pillow open such a PNG as mode I."""
+    """Whether an image is grey with 16 bits; some versions of Pillow open such a PNG as mode I."""
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether an image is grey by its mode or by every colour of its palette."""
+    """Whether the mode of an image or all colours of its palette are grey."""
     if image.mode in PALETTE_MODES:
         palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
@@ -117,35 +117,42 @@ def is_grey(image: Image.Image) -> bool:
 
 
 def decoded_into(
-    data: str | bytes, form: ImageFormat
+    data: str | bytes, image_format: ImageFormat
 ) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
-    """Pixels (height, width, channels), the original size (width, height) and properties.
+    """Decodes an image into a format.
+
+    Returns:
+        Pixels (height, width, channels), the original size (width, height) and the properties.
 
     Raises:
-        FormatMismatch: the image does not fit.
-        Exception: as `decoded`.
+        FormatMismatch: the image does not fit the format.
+        Exception: as for `decoded`.
     """
     image, kinds = decoded(data)
-    size, wanted = image.size, (form.width, form.height)
-    grey_only = form.channels == 1 and not form.to_grey
-    if (size != wanted and not form.resize) or (grey_only and image.mode != "L"):
+    size, target = image.size, (image_format.width, image_format.height)
+    grey_only = image_format.channels == 1 and not image_format.to_grey
+    if (size != target and not image_format.resize) or (grey_only and image.mode != "L"):
         raise FormatMismatch
-    image = converted(image, "L" if form.channels == 1 else "RGB")
-    if size != wanted:
-        image = ImageOps.fit(image, wanted)
-    return np.asarray(image).reshape(form.height, form.width, form.channels), size, kinds
+    image = converted(image, "L" if image_format.channels == 1 else "RGB")
+    if size != target:
+        image = ImageOps.fit(image, target)
+    return (
+        np.asarray(image).reshape(image_format.height, image_format.width, image_format.channels),
+        size,
+        kinds,
+    )
 
 
-# Broken images that an error names, and characters of what is wrong with one.
-MAX_BROKEN, MAX_REASON = 3, 80
-# Pixels that are decoded before they are stored, and images at most.
-PIXELS_AT_ONCE, IMAGES_AT_ONCE = 2**23, 512
+# Maximum number of unreadable images that an error names, and of characters of a reason.
+MAX_NAMED, MAX_REASON = 3, 80
+# Maximum number of pixels and of images that are decoded before they are stored.
+MAX_CHUNK_PIXELS, MAX_CHUNK_IMAGES = 2**23, 512
 MAX_THREADS = 8
-# Threads take longer with images of fewer pixels.
+# Smaller images are decoded faster without threads.
 MIN_THREADED_PIXELS = 128 * 128
 
 Source = Callable[[], Iterable[EncodedImage]]
-# What `decoded_into` returns.
+# The return value of `decoded_into`.
 Decoded = tuple[np.ndarray, tuple[int, int], tuple[str, ...]]
 
 
@@ -156,7 +163,7 @@ class DecodedImages:
     Attributes:
         pixels: (n, height, width, channels) bytes.
         labels: (n,) int64.
-        notes: what was done to the images, for the user.
+        notes: messages to the user about conversions.
     """
 
     pixels: Pixels
@@ -166,7 +173,7 @@ class DecodedImages:
 
 @dataclass
 class ImageCounts:
-    """How many images had each size (width, height), and each of GREY, ALPHA and DEEP."""
+    """Number of images by size (width, height), and by property: GREY, ALPHA and DEEP."""
 
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -175,41 +182,41 @@ class ImageCounts:
 def read_images(
     source: Source,
     count: int,
-    where: str,
+    dataset_name: str,
     side: int | None = None,
     channels: int | None = None,
 ) -> DecodedImages:
-    """Decodes every image, in the order of the source, into one shape.
+    """Decodes all images of a source, in order, into one shape.
 
-    Images of one size keep it. Otherwise every image is cropped to its centre and resized, by
-    Pillow's `ImageOps.fit`, to a square whose side is the median of the images' shorter sides.
-    One channel where every image is grey, else three.
+    Images that all have the same size keep it. Otherwise every image is cropped at its centre and
+    resized by Pillow's `ImageOps.fit` to a square whose side is the median of the shorter sides.
+    The result has one channel if every image is grey, else three.
 
     Args:
-        source: begins an iteration over the images, the same each time.
+        source: returns a new iterator over the images, always in the same order.
         count: number of images.
-        where: the data set, for messages.
-        side: side of the square in pixels; None for the sizes of the images.
-        channels: 1 or 3; None to decide by the images.
+        dataset_name: name of the data set, for messages.
+        side: side of the square in pixels; None derives the size from the images.
+        channels: 1 or 3; None derives it from the images.
 
     Raises:
-        InputError: images that cannot be decoded, or no room for them.
+        InputError: images cannot be decoded, or there is not enough space for them.
     """
-    form = format_of_first(source, count, where, side, channels)
+    image_format = format_of_first(source, count, dataset_name, side, channels)
     result = None
-    # Most data sets have images of one format: a second pass is for others.
+    # Most data sets have images of a single format and need only one pass.
     with contextlib.suppress(FormatMismatch):
-        result = decode_all(source, count, where, form)
+        result = decode_all(source, count, dataset_name, image_format)
     if result is None:
-        # Outside the block above, so that the first pass has freed its memory.
-        form = common_format(source, side, channels)
-        result = decode_all(source, count, where, form)
+        # Outside of the block above, where the exception would keep the memory of the first pass.
+        image_format = common_format(source, side, channels)
+        result = decode_all(source, count, dataset_name, image_format)
     pixels, labels, counts = result
-    return DecodedImages(pixels, labels, tuple(describe_changes(counts, form, channels)))
+    return DecodedImages(pixels, labels, tuple(describe_changes(counts, image_format, channels)))
 
 
 def format_of_first(
-    source: Source, count: int, where: str, side: int | None, channels: int | None
+    source: Source, count: int, dataset_name: str, side: int | None, channels: int | None
 ) -> ImageFormat:
     """The format of the first image that can be decoded."""
     problems = []
@@ -222,18 +229,18 @@ def format_of_first(
         width, height = (side, side) if side else image.size
         n_channels = channels or (1 if GREY in kinds else 3)
         return ImageFormat(height, width, n_channels, side is not None, channels is not None)
-    raise broken_images(problems, count, where)
+    raise unreadable_images(problems, count, dataset_name)
 
 
 def common_format(source: Source, side: int | None, channels: int | None) -> ImageFormat:
-    """The format for images that differ, from their headers."""
+    """The common format of images that differ, from their headers."""
     sizes, all_grey = set(), True
     shorter = []
     for encoded in source():
         try:
             with opened(encoded.data) as image:
                 size, grey = image.size, is_grey(image)
-        except Exception:  # noqa: S112, a broken image: decoding reports all of them together
+        except Exception:  # noqa: S112, `decode_all` reports all unreadable images
             continue
         sizes.add(size)
         shorter.append(min(size))
@@ -247,29 +254,34 @@ def common_format(source: Source, side: int | None, channels: int | None) -> Ima
 
 
 def decode_all(
-    source: Source, count: int, where: str, form: ImageFormat
+    source: Source, count: int, dataset_name: str, image_format: ImageFormat
 ) -> tuple[Pixels, np.ndarray, ImageCounts]:
-    """Decodes all images into a format: pixels, labels and counts of sizes and properties.
+    """Decodes all images into a format.
+
+    Returns:
+        Pixels, labels, and counts of sizes and properties.
 
     Raises:
-        FormatMismatch: an image does not fit.
-        InputError: images cannot be decoded, or there are more or fewer than `count`.
+        FormatMismatch: an image does not fit the format.
+        InputError: images cannot be decoded, or their number is not `count`.
     """
-    pixels = allocate_pixels((count, form.height, form.width, form.channels))
+    pixels = allocate_pixels(
+        (count, image_format.height, image_format.width, image_format.channels)
+    )
     labels = np.empty(count, np.int64)
     counts, problems, row = ImageCounts(), [], 0
-    area = form.height * form.width
-    at_once = max(1, min(IMAGES_AT_ONCE, PIXELS_AT_ONCE // area))
+    area = image_format.height * image_format.width
+    chunk_size = max(1, min(MAX_CHUNK_IMAGES, MAX_CHUNK_PIXELS // area))
     threads = min(os.cpu_count() or 1, MAX_THREADS) if area >= MIN_THREADED_PIXELS else 0
     encoded = iter(source())
     with ThreadPoolExecutor(max(1, threads)) as pool:
         map_images = pool.map if threads else map
-        while chunk := list(islice(encoded, at_once)):
-            results = map_images(lambda image: attempt(image, form), chunk)
+        while chunk := list(islice(encoded, chunk_size)):
+            results = map_images(lambda image: try_decode(image, image_format), chunk)
             for image, result in zip(chunk, results, strict=True):
                 if row == count:
                     raise InputError(
-                        f"{where} has too many images. Expected {count}, the number in its "
+                        f"{dataset_name} has too many images. Expected {count}, the number in its "
                         "metadata. Received: more."
                     )
                 labels[row] = image.label
@@ -283,29 +295,33 @@ def decode_all(
                     counts.kinds.update(kinds)
                 row += 1
     if problems:
-        raise broken_images(problems, count, where)
+        raise unreadable_images(problems, count, dataset_name)
     if row < count:
         raise InputError(
-            f"{where} lacks images. Expected {count}, the number in its metadata. Received: {row}."
+            f"{dataset_name} lacks images. Expected {count}, the number in its metadata. Received: "
+            f"{row}."
         )
     return pixels, labels, counts
 
 
-def attempt(encoded: EncodedImage, form: ImageFormat) -> Decoded | Exception:
+def try_decode(encoded: EncodedImage, image_format: ImageFormat) -> Decoded | Exception:
     """The decoded image, or the exception that decoding raised."""
     try:
-        return decoded_into(encoded.data, form)
+        return decoded_into(encoded.data, image_format)
     except Exception as error:  # Pillow's decoders raise exceptions of any type
         return error
 
 
-def broken_images(problems: list[tuple[str, Exception]], count: int, where: str) -> InputError:
-    """The error for images that cannot be decoded; names the first ones."""
-    named = "; ".join(f"{name} ({reason(error)})" for name, error in problems[:MAX_BROKEN])
-    more = f"; and {len(problems) - MAX_BROKEN} more" if len(problems) > MAX_BROKEN else ""
+def unreadable_images(
+    problems: list[tuple[str, Exception]], count: int, dataset_name: str
+) -> InputError:
+    """The error for images that cannot be decoded, with the names of the first ones."""
+    named = "; ".join(f"{name} ({reason(error)})" for name, error in problems[:MAX_NAMED])
+    more = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
     return InputError(
-        f"{len(problems)} of {count} images of {where} cannot be read. Expected whole images of 8 "
-        f"bits per channel, or grey ones of 16. Received: {named}{more}. Repair or remove them."
+        f"{len(problems)} of {count} images of {dataset_name} cannot be read. Expected whole "
+        f"images of 8 bits per channel, or grey ones of 16. Received: {named}{more}. Repair or "
+        "remove them."
     )
 
 
@@ -317,17 +333,19 @@ def reason(error: Exception) -> str:
     return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 3]}..."
 
 
-def describe_changes(counts: ImageCounts, form: ImageFormat, channels: int | None) -> Iterator[str]:
-    """What was done to the images, one sentence each."""
+def describe_changes(
+    counts: ImageCounts, image_format: ImageFormat, channels: int | None
+) -> Iterator[str]:
+    """Messages about what was done to the images."""
     count = sum(counts.sizes.values())
-    wanted = (form.width, form.height)
-    if set(counts.sizes) != {wanted}:
+    target = (image_format.width, image_format.height)
+    if set(counts.sizes) != {target}:
         by_area = sorted(counts.sizes, key=lambda size: (size[0] * size[1], size))
         first, last = (format_size(size) for size in (by_area[0], by_area[-1]))
         were = f"of {len(by_area)} sizes, from {first} to" if len(by_area) > 1 else "of"
         yield (
             f"images {were} {last} pixels (width x height) were cropped to their centre and "
-            f"resized to {format_size(wanted)}."
+            f"resized to {format_size(target)}."
         )
     grey = counts.kinds[GREY]
     if channels is None and 0 < grey < count:

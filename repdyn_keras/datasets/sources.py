@@ -1,4 +1,4 @@
-"""Data sets that are arrays: digits, synthetic images and NumPy archives."""
+"""Data sets in the form of arrays: digits, synthetic images and NumPy archives."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from repdyn_keras.datasets.load import RawData, stratified_split
 from repdyn_keras.errors import InputError
 from repdyn_keras.text import format_names
 
-# Squares of larger pixels overflow float32.
+# The squares of larger pixel values overflow float32.
 MAX_PIXEL = 1e18
 MAX_LABEL = 65_534
 ARRAY_NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
 def digits(seed: int, test_share: float) -> RawData:
-    """The 1797 scans of handwritten digits, 8 x 8 x 1, that scikit-learn includes.
+    """The 1797 scans of handwritten digits in scikit-learn, 8 x 8 x 1.
 
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI).
 
@@ -41,7 +41,7 @@ def synthetic(
     synthetic_channels: int,
     synthetic_classes: int,
 ) -> RawData:
-    """Seeded images that can be learned: one smooth pattern per class, shifted, scaled and noisy.
+    """Generated images: one smooth pattern per class, which is shifted, scaled and made noisy.
 
     Args:
         seed: seed of the images.
@@ -54,7 +54,7 @@ def synthetic(
     rng = np.random.default_rng(seed)
     size, channels, classes = synthetic_size, synthetic_channels, synthetic_classes
     n = synthetic_train + synthetic_test
-    # The peak: four arrays of the images and two of the patterns, in float64.
+    # Peak memory: four float64 arrays of the images and two of the patterns.
     require_memory(
         8 * size**2 * channels * (4 * n + 2 * classes),
         f"{n} synthetic images of {size} x {size} x {channels}",
@@ -83,7 +83,7 @@ def npz(path: str, seed: int) -> RawData:
 
     Args:
         path: the archive.
-        seed: not used: an archive has its own split.
+        seed: not used, since an archive has its own split.
 
     Raises:
         InputError: the archive cannot be read, or its arrays are not images and labels.
@@ -103,7 +103,7 @@ def npz(path: str, seed: int) -> RawData:
 
 
 def read_archive(file: Path, path: str) -> dict[str, np.ndarray]:
-    """The arrays of an archive by name; `path` is the file as the user wrote it."""
+    """Reads the arrays of an archive by name; `path` is the file as the user wrote it."""
     expected = f"a NumPy archive (.npz) of the arrays {', '.join(ARRAY_NAMES)}"
     try:
         archive = np.load(file, allow_pickle=False)
@@ -133,7 +133,11 @@ def read_archive(file: Path, path: str) -> dict[str, np.ndarray]:
 def checked_arrays(
     images: np.ndarray, labels: np.ndarray, split: str, path: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images as (n, height, width, channels) and labels as (n,) int64; or InputError."""
+    """Images as (n, height, width, channels) and labels as (n,) int64.
+
+    Raises:
+        InputError: the arrays are not images and labels.
+    """
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.size == 0 or not is_real(images):

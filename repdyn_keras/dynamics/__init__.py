@@ -1,4 +1,4 @@
-"""Results of the records: the dynamics of one run, and the comparison of two."""
+"""Analysis of the records: the dynamics of one run, and the comparison of two."""
 
 from repdyn_keras.dynamics.analysis import analyze, compute_dynamics
 from repdyn_keras.dynamics.comparison import check_same_images, compare

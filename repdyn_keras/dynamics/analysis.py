@@ -1,4 +1,4 @@
-"""The records of a run as measures read them, and all results that measures compute of them."""
+"""The records of a run, and all results that measures compute from them."""
 
 import re
 from collections.abc import Callable
@@ -20,10 +20,10 @@ class RecordSeries:
         folder: a folder with records.
 
     Attributes:
-        variables: what was computed of the records so far, each (dims, array).
+        variables: the variables computed so far, each (dims, array).
 
     Raises:
-        InputError: a record is unreadable or of another recording.
+        InputError: a record is unreadable or belongs to another recording.
     """
 
     def __init__(self, folder: RunFolder):
@@ -41,7 +41,7 @@ class RecordSeries:
         """(layer,) whether a layer is a block of the network."""
         if "is_block" in self.constants:
             return self.constants["is_block"].values.astype(bool)
-        # Earlier versions did not record it.
+        # Earlier versions did not record `is_block`.
         model = self.folder.config().get("model")
         pattern = NETWORKS.find(model).blocks if model else None
         return np.array(
@@ -56,7 +56,7 @@ class RecordSeries:
         return self.folder.series(self.epochs, names)
 
     def fingerprints(self, layers: slice, pairs: slice) -> np.ndarray:
-        """(epoch, layer, pair) a part of the fingerprints."""
+        """(epoch, layer, pair) part of the fingerprints."""
         return self.folder.fingerprints(self.epochs, layers, pairs)
 
     @property
@@ -65,7 +65,7 @@ class RecordSeries:
         return self.folder.fingerprint_length(self.epochs[0])
 
     def computed(self, name: str) -> np.ndarray | None:
-        """A variable that was computed of the records, or None."""
+        """A variable that was computed from the records, or None."""
         return self.variables[name][1] if name in self.variables else None
 
 
@@ -75,18 +75,18 @@ def check_record(folder: RunFolder, epoch: int, layers: list[str], images: str) 
     if stored != layers:
         raise InputError(
             f"Expected records of the layers {format_names(layers, limit=20)}. Received: "
-            f"{folder.record_file(epoch)}, which holds {format_names(stored, limit=20)}. It is of "
-            "another recording: move it away."
+            f"{folder.record_file(epoch)}, which holds {format_names(stored, limit=20)}. It "
+            "belongs to another recording: move it away."
         )
     if folder.recorded_images_hash(epoch) != images:
         raise InputError(
             f"Expected records of the images of {folder.constants_file}. Received: "
-            f"{folder.record_file(epoch)}, which is of other images. It is of another recording: "
-            "move it away."
+            f"{folder.record_file(epoch)}, which has other images. It belongs to another "
+            "recording: move it away."
         )
 
 
-# Constants that describe the results.
+# Attributes of the constants that are copied to the results.
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
 PLANES = ("plane_sample", "plane_label", "plane_position", "plane_image")
 
@@ -99,11 +99,11 @@ def analyze(folder: RunFolder, progress: Callable[[str], None] | None = None):
 
 
 def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None = None):
-    """Everything that follows from a run's records, without retraining and without a backend.
+    """Computes all results of a run from its records, without a backend.
 
     Args:
         folder: a folder with records.
-        progress: called with a description of each step.
+        progress: called with the title of each measure.
 
     Returns:
         `xarray.Dataset` with `cka`, `region_agreement`, `region_kappa` (layer, epoch,
@@ -111,7 +111,7 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         more; attributes `perfect_fit_epoch`, `memorized_share`, `synchronization_mean`.
 
     Raises:
-        InputError: a record is unreadable or of another recording.
+        InputError: a record is unreadable or belongs to another recording.
     """
     import xarray
 
@@ -147,7 +147,7 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
 def title(folder: RunFolder) -> str:
     """Data set, network, optimizer and seed of a run, or the name of its folder."""
     config = folder.config()
-    words = [str(config[name]) for name in ("dataset", "model", "optimizer") if name in config]
+    parts = [str(config[name]) for name in ("dataset", "model", "optimizer") if name in config]
     if "seed" in config:
-        words.append(f"seed {config['seed']}")
-    return ", ".join(words) or folder.path.resolve().name
+        parts.append(f"seed {config['seed']}")
+    return ", ".join(parts) or folder.path.resolve().name

@@ -15,7 +15,7 @@ class Run:
     """A run folder with its results; needs no backend.
 
     Args:
-        folder: the folder, with at least two files in `records/`.
+        folder: the run folder, which must hold records.
 
     Raises:
         InputError: there is no such folder, or it holds no records.
@@ -37,14 +37,14 @@ class Run:
 
     @property
     def config(self) -> dict:
-        """The keys of `run.toml`; empty for a run recorded by a callback alone."""
+        """The keys of `run.toml`; empty if only a callback recorded the run."""
         return self.folder.config()
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The rows of `history.csv`, NaN where a row has no value.
+        """The rows of `history.csv`, with NaN for missing values.
 
-        Empty for a run recorded by a callback alone.
+        Empty if only a callback recorded the run.
         """
         return [
             {name: float(text) if text else float("nan") for name, text in row.items()}
@@ -53,20 +53,20 @@ class Run:
 
     @cached_property
     def dynamics(self) -> "xarray.Dataset":
-        """The `xarray.Dataset` of `dynamics.nc`, computed in memory where the file is outdated."""
+        """The `xarray.Dataset` of `dynamics.nc`; computed in memory if the file is outdated."""
         if self.folder.dynamics_are_current():
             stored = self.folder.dynamics()
-            # An extended run removes records, and leaves this file unchanged.
+            # Extending a run may remove a record without changing this file.
             if stored.indexes["epoch"].tolist() == self.epochs:
                 return stored
         return compute_dynamics(self.folder)
 
 
 def open_run(folder: str | Path) -> Run:
-    """Opens a run's folder for reading.
+    """Opens a run folder for reading.
 
     Args:
-        folder: the folder of a run, finished or not.
+        folder: the folder of a finished or unfinished run.
 
     Returns:
         The run; its `dynamics` is an `xarray.Dataset`.

@@ -1,4 +1,4 @@
-"""One configured training from start to end, and how it survives. Importing it loads no backend."""
+"""Configured runs: training, recording, resuming and repair. Importing it loads no backend."""
 
 from repdyn_keras.experiment.record import record
 from repdyn_keras.experiment.run import run

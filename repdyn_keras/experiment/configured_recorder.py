@@ -1,4 +1,4 @@
-"""The recorder of a configuration, for a training and for saved weights."""
+"""Builds the recorder of a configuration, for a training and for saved weights."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import block_layers, build_model, recorded_layers
 from repdyn_keras.recording import RepresentationRecorder, Schedule
-from repdyn_keras.recording.inputs import Evaluation, Labelled
-from repdyn_keras.recording.saved_weights import Checkpoints, WeightLoader
-from repdyn_keras.recording.settings import Probed, Rasterized, Settings, Tapped
+from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
+from repdyn_keras.recording.saved_weights import WeightFiles, WeightLoader
+from repdyn_keras.recording.settings import LayerSelection, PlaneSettings, ProbeSettings, Settings
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums
 from repdyn_keras.seeds import stratified_order
@@ -26,24 +26,24 @@ def configured_recorder(
     layers: list[str] | str | None,
     watcher: Watcher,
 ) -> RepresentationRecorder:
-    """The recorder of a resolved configuration.
+    """Builds the recorder of a resolved configuration.
 
-    It holds the images that it needs, and never the whole data set.
+    It keeps only the images that it needs, not the whole data set.
 
     Args:
         config: the configuration.
         data: its data set.
         folder: the run folder.
-        layers: names of the layers to record, a regular expression, or None.
-        watcher: is notified of the recorder's messages.
+        layers: names of the layers to record, a regular expression, or None for the default.
+        watcher: receives the recorder's messages.
     """
-    tapped = Tapped(layers, config.output, block_layers(config))
-    settings = recorded_settings(config, data, tapped)
-    return RepresentationRecorder.of_settings(folder, settings, watcher.message)
+    selection = LayerSelection(layers, config.output, block_layers(config))
+    settings = recorded_settings(config, data, selection)
+    return RepresentationRecorder.from_settings(folder, settings, watcher.message)
 
 
-def recorded_settings(config: ResolvedConfig, data: Data, tapped: Tapped) -> Settings:
-    """What a resolved configuration records.
+def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelection) -> Settings:
+    """The recorder settings of a resolved configuration.
 
     Args:
         config: the configuration.
@@ -60,7 +60,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, tapped: Tapped) -> Set
         tested = tested[: config.probe_images]
     train = (data.x_train[fitted], data.y_train[fitted])
     return Settings(
-        evaluation=Evaluation.of(
+        evaluation=EvaluationImages.from_arrays(
             data.x_train[compared],
             data.y_train[compared],
             data.true_train[compared],
@@ -68,15 +68,15 @@ def recorded_settings(config: ResolvedConfig, data: Data, tapped: Tapped) -> Set
             config.cka_batch,
             seeds.derived(seed, seeds.IMAGE_ORDER),
         ),
-        probed=Probed(
-            Labelled.of(train, "train", data.true_train[fitted]),
-            Labelled.of((data.x_test[tested], data.y_test[tested]), "test"),
+        probes=ProbeSettings(
+            LabelledImages.from_pair(train, "train", data.true_train[fitted]),
+            LabelledImages.from_pair((data.x_test[tested], data.y_test[tested]), "test"),
             config.pooling,
         ),
-        rasterized=Rasterized(
+        planes=PlaneSettings(
             config.planes, config.resolution, config.margin, seeds.derived(seed, seeds.PLANES)
         ),
-        tapped=tapped,
+        selection=selection,
         schedule=Schedule(config.record_epochs),
         batch_norm=config.batch_norm,
         class_names=tuple(data.class_names or ()),
@@ -90,14 +90,12 @@ def evaluation_images(config: ResolvedConfig, data: Data) -> np.ndarray:
 
 
 def report_notes(config: ResolvedConfig, data: Data, watcher: Watcher) -> None:
-    """Reports what was done to the data."""
+    """Reports how the data was prepared."""
     for note in data.notes:
         watcher.message(note)
     tested, limit = len(data.x_test), config.probe_images
     if tested > limit:
-        watcher.message(
-            f"test accuracies are of {limit} of the {tested} test images (probe_images)."
-        )
+        watcher.message(f"test accuracies use {limit} of the {tested} test images (probe_images).")
 
 
 class Replay:
@@ -106,12 +104,14 @@ class Replay:
     Args:
         config: a resolved configuration.
         folder: the run folder, created before `record`.
-        watcher: is notified of messages.
+        watcher: receives messages.
 
     Attributes:
         data: the data set.
+        model: the network.
+        recorder: the recorder.
         recorded: the network with its passes.
-        loader: loads the files.
+        loader: loads the files into the network.
 
     Raises:
         InputError: the data or the network cannot be used.
@@ -131,22 +131,22 @@ class Replay:
         self.recorder.record(self.model, epoch)
 
 
-def check_files(loader: WeightLoader, checkpoints: Checkpoints) -> None:
-    """Raises InputError where a file of saved weights is damaged or does not fit the network."""
-    for path in checkpoints.files.values():
-        # Kept weights of a run have a checksum in its folder.
+def check_files(loader: WeightLoader, weight_files: WeightFiles) -> None:
+    """Raises InputError if a file of saved weights is damaged or does not fit the network."""
+    for path in weight_files.files.values():
+        # If a run saved the weights, its folder holds their checksums.
         Checksums(path.absolute().parent.parent).check(path.absolute())
         loader.check(path)
 
 
 def report_files(
-    config: ResolvedConfig, data: Data, checkpoints: Checkpoints, watcher: Watcher
+    config: ResolvedConfig, data: Data, weight_files: WeightFiles, watcher: Watcher
 ) -> None:
-    """Reports which epochs there are, which are missing, and what the network receives."""
+    """Reports the epochs of the saved weights, missing epochs, and how the data is prepared."""
     report_notes(config, data, watcher)
-    if checkpoints.ignored:
-        watcher.message(f"ignored, without an epoch: {format_names(checkpoints.ignored)}.")
-    epochs = list(checkpoints.files)
+    if weight_files.ignored:
+        watcher.message(f"ignored, without an epoch: {format_names(weight_files.ignored)}.")
+    epochs = list(weight_files.files)
     missing = epochs[-1] - epochs[0] + 1 - len(epochs)
     gaps = f"; missing between them: {missing}" if missing else ""
     watcher.message(f"{len(epochs)} checkpoints of epochs {epochs[0]} to {epochs[-1]}{gaps}.")

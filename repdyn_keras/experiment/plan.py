@@ -1,4 +1,4 @@
-"""The plan of a run: what it will do, and its costs."""
+"""The plan of a run: what it will record, and its cost."""
 
 import statistics
 import time
@@ -10,9 +10,9 @@ from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.recording.settings import Schedule
 
 TIMED_PASSES = 5
-# Cost of a training step in forward passes.
+# A training step costs about as much as this many forward passes.
 PASSES_PER_STEP = 3
-# Typical size of a run's pictures.
+# Typical size of the figures of a run.
 FIGURES_BYTES = 4_000_000
 
 
@@ -21,16 +21,16 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        epochs: the epochs it will record.
-        layers: the layers it will record, the output last.
-        parameters: number of the model's weights.
+        epochs: the epochs to record.
+        layers: the layers to record, the output last.
+        parameters: number of weights of the model.
         steps: training steps in an epoch.
-        images: training images, evaluation images, test images.
-        disk_bytes: upper bound of its size on disk: records, checkpoint, dynamics, pictures and,
-            if kept, weights.
-        images_trained: images through the network forwards and backwards.
-        images_recorded: images through the network forwards, for the records.
-        seconds: estimated time; NaN until `timed` measures it.
+        images: numbers of training images, evaluation images and test images.
+        disk_bytes: upper bound of the size on disk: records, checkpoint, dynamics, figures and, if
+            kept, weights.
+        images_trained: number of images in forward and backward passes of the training.
+        images_recorded: number of images in forward passes of the records.
+        seconds: estimated time; NaN unless `timed` estimated it.
     """
 
     epochs: list[int]
@@ -52,11 +52,11 @@ def plan_run(
     Args:
         config: the resolved configuration.
         model: its network.
-        layers: hidden layers that are recorded.
+        layers: names of the recorded hidden layers.
         data: its data set.
-        n_eval: evaluation images.
+        n_eval: number of evaluation images.
         steps: training steps in an epoch.
-        checkpoint: bytes of a checkpoint.
+        checkpoint: size of a checkpoint in bytes.
     """
     epochs = Schedule(config.record_epochs).planned(config.epochs)
     batch = min(config.cka_batch, n_eval)
@@ -76,7 +76,7 @@ def plan_run(
         images=(len(data.x_train), kept, len(data.x_test)),
         disk_bytes=(
             len(epochs) * (record + weights)
-            # The previous one stays until the next one is complete.
+            # The previous checkpoint exists until the next one is complete.
             + 2 * checkpoint
             + dynamics_bytes(len(names), len(epochs), points)
             + FIGURES_BYTES
@@ -87,14 +87,14 @@ def plan_run(
 
 
 def dynamics_bytes(layers: int, epochs: int, points: int) -> int:
-    """Estimated size of `dynamics.nc`: three similarities of all epochs, and the regions."""
+    """Estimated size of `dynamics.nc`: three similarity matrices per layer, and the regions."""
     return layers * epochs * (3 * 8 * epochs + points)
 
 
 def timed(plan: Plan, model, images: np.ndarray) -> Plan:
-    """The plan with its estimated seconds, from a few forward passes measured now.
+    """The plan with its estimated time, which is measured with a few forward passes.
 
-    A training step counts as three forward passes. Probes and pictures are not included.
+    A training step counts as three forward passes. Probes and figures are not included.
 
     Args:
         plan: the plan.

@@ -1,4 +1,4 @@
-"""Recording saved weights: a run folder from checkpoint files, as the callback would write it."""
+"""Records saved weights into a run folder, as the callback would have recorded them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,77 +32,77 @@ def record(
     out: str | Path | None = None,
     watcher: Watcher | None = None,
 ) -> "Run":
-    """Records saved weights, one file an epoch: the command `repdyn record` in Python.
+    """Records saved weights, one file per epoch, like the command `repdyn record`.
 
-    Each file is recorded as the callback would have recorded that epoch: the same weights and
-    images give the same arrays.
+    Each file is recorded as the callback would have recorded its epoch: the same weights and images
+    give the same arrays.
 
     Args:
-        checkpoints: folder of `.weights.h5` or `.keras` files with the epoch in their names, the
-            number of epochs trained so far.
-        config: keys of a configuration: the data set, the network and what is recorded. Without
-            `model`, the first `.keras` file gives the network; without `label_noise` it is 0.
-        like: a run whose `run.toml` gives the keys that `config` lacks, and whose evaluation
-            images the records must have.
+        checkpoints: folder of `.weights.h5` or `.keras` files with the epoch in their names, that
+            is, the number of epochs trained so far.
+        config: configuration keys: the data set, the network and what to record. Without `model`,
+            the first `.keras` file defines the network. `label_noise` is 0 by default.
+        like: a run whose configuration provides the keys that `config` lacks, and whose
+            evaluation images are required.
         out: folder to create; None for `runs/<name of the folder>-recorded`.
-        watcher: is notified of progress and messages.
+        watcher: receives progress and messages.
 
     Returns:
         The recorded run, whose `dynamics` is an `xarray.Dataset`.
 
     Raises:
         InputError: the weights, the data or the network cannot be used or do not fit together, or
-            the images are not those of `like`. Raised before anything is written.
+            the evaluation images differ from those of `like`. Nothing is written in this case.
     """
     watcher = watcher or Watcher()
     values = dict(config or {})
     if like is not None:
         values = with_trust(configuration_of(like), values)
-    # `repdyn run` adds wrong labels to show memorization; other trainings have none.
+    # Unlike `repdyn run`, other trainings usually add no wrong labels.
     values.setdefault("label_noise", 0.0)
     use_backend(Config(backend=values.get("backend", "jax")).backend)
     from repdyn_keras.experiment.configured_recorder import Replay, check_files, report_files
     from repdyn_keras.recording.constants import constants_of
-    from repdyn_keras.recording.saved_weights import find_checkpoints
+    from repdyn_keras.recording.saved_weights import find_weight_files
 
-    found = find_checkpoints(checkpoints)
+    weight_files = find_weight_files(checkpoints)
     if "model" not in values:
-        values["model"] = model_of(next(iter(found.files.values())))
+        values["model"] = model_of(next(iter(weight_files.files.values())))
     name = Path(checkpoints).expanduser().resolve().name
     folder = RunFolder(choose_folder(f"{name}-recorded", out))
     settings = resolve(Config(**values))
     replay = Replay(settings, folder, watcher)
-    check_files(replay.loader, found)
-    report_files(settings, replay.data, found, watcher)
+    check_files(replay.loader, weight_files)
+    report_files(settings, replay.data, weight_files, watcher)
     if like is not None:
         constants = constants_of(replay.recorded)
         check_same_images(constants, RunFolder(like).constants(), str(checkpoints), str(like))
     create_folder(folder.path, folder.replay_file.name, to_toml(settings, versions()))
     with folder.locked():
-        for epoch, path in found.files.items():
+        for epoch, path in weight_files.files.items():
             replay.record(epoch, path)
             watcher.replayed(epoch, path)
         return finish(folder, watcher)
 
 
 def configuration_of(run: str | Path) -> dict:
-    """The keys of a run's `run.toml` or `record.toml`; raises InputError where it has none."""
+    """The keys of a run's `run.toml` or `record.toml`; raises InputError if it has none."""
     folder = RunFolder(run).require_records()
     for file in (folder.config_file, folder.replay_file):
         if file.is_file():
             return load_config(file)
     raise InputError(
         "Expected a folder of `repdyn run` or `repdyn record`. Received: "
-        f"{folder.path}, which a callback recorded: it has no run.toml that says where its images "
-        "come from. Use --dataset and --set instead of --like."
+        f"{folder.path}, which a callback recorded: it has no run.toml that describes its images. "
+        "Use --dataset and --set instead of --like."
     )
 
 
 def model_of(first: Path) -> str:
-    """The model that a file of saved weights contains; raises InputError where it has none."""
+    """The value of `model` for a `.keras` file; raises InputError for a file of weights."""
     if first.name.endswith(".keras"):
         return str(first)
     raise InputError(
         f"Expected --model with {NETWORKS.forms()}, or --like RUN. Received: no model, and "
-        f"{first.name} holds weights alone."
+        f"{first.name}, which holds only weights."
     )

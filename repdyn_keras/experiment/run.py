@@ -1,4 +1,4 @@
-"""A run: one configured training from its data to its pictures."""
+"""A run: one configured training, from the data to the figures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -52,29 +52,30 @@ def run(
     dry_run: bool = False,
     resume: bool = False,
 ) -> "Run | Plan":
-    """Trains one network, records it, analyzes and draws: the command `repdyn run` in Python.
+    """Trains a network, records it, and analyzes and draws the records, like `repdyn run`.
 
     Args:
         config: a `Config`, its keys as a dict, a TOML file, or None for the defaults; with
-            `resume` also the folder of the run to resume.
+            `resume`, also the folder of the run to resume.
         out: folder to create; None for `runs/<dataset>-<model>-<optimizer>-s<seed>`, with `-2`,
-            `-3`, ... when taken. With `resume` the folder of the run, which starts where the folder
-            does not exist.
-        watcher: is notified of progress and messages.
-        dry_run: only plans; writes nothing and returns the plan.
+            `-3`, ... if that exists. With `resume`, the folder of the run; a new run is started if
+            it does not exist.
+        watcher: receives progress and messages.
+        dry_run: whether to only return the plan and write nothing.
         resume: whether to resume the run from its last checkpoint. Only `epochs` may be changed,
-            upwards. On the CPU the finished run is bit-identical to an uninterrupted one.
+            and only be increased. On the CPU, the result is bit-identical to that of an
+            uninterrupted run.
 
     Returns:
-        The finished run, whose `dynamics` is an `xarray.Dataset`; with `dry_run` the plan.
+        The finished run, whose `dynamics` is an `xarray.Dataset`; with `dry_run`, the plan.
 
     Raises:
         InputError: the configuration or the data is invalid; the folder exists (without
-            `resume`), does not fit or is locked by another process; or Keras already runs on
-            another backend.
-        StorageError: the disk has not enough space for the run, or cannot be written to.
+            `resume`), does not fit the configuration or is locked by another process; or Keras
+            already runs on another backend.
+        StorageError: the disk does not have enough space, or cannot be written to.
         Diverged: the loss or a weight became non-finite.
-        Interrupted: Ctrl-C or SIGTERM; the records stay, and `resume` continues.
+        Interrupted: Ctrl-C or SIGTERM was received; the run can be resumed.
 
     Example:
         >>> run({"epochs": 2, "planes": 3}).dynamics["cka"].sizes["epoch"]  # doctest: +SKIP
@@ -125,18 +126,18 @@ def run(
 
 
 def require_space(path: Path, size: int) -> None:
-    """Raises StorageError unless the disk has space for the rest of a run of `size` bytes."""
+    """Raises StorageError unless the disk has space for the remainder of a run of `size` bytes."""
     needed, free = size - RunFolder(path).size(), free_bytes(path)
     if needed > free:
         raise StorageError(
             f"Expected {format_bytes(needed)} of free disk space for {path}. Received: "
-            f"{format_bytes(free)}. Nothing was written. Free some space, choose another disk by "
-            "--out, or record less."
+            f"{format_bytes(free)}. Nothing was written. Free some space, choose another disk "
+            "with --out, or record less."
         )
 
 
 def finish(folder: RunFolder, watcher: Watcher) -> "Run":
-    """Analyzes and draws the records of a folder; returns the run."""
+    """Analyzes the records of a folder and draws the figures; returns the run."""
     from repdyn_keras.dynamics import analyze, open_run
     from repdyn_keras.figures import draw_all
 
@@ -147,7 +148,7 @@ def finish(folder: RunFolder, watcher: Watcher) -> "Run":
 
 
 def as_config(config) -> Config:
-    """A configuration given in any of the forms that `run` takes."""
+    """The configuration from any of the forms that `run` accepts."""
     if config is None:
         return Config()
     if isinstance(config, Config):

@@ -1,4 +1,4 @@
-"""The training of a run, recorded."""
+"""The recorded training of a run."""
 
 import keras
 
@@ -14,8 +14,8 @@ from repdyn_keras.experiment.plan import Plan, plan_run, timed
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.survival.checkpoints import (
     Checkpoint,
-    Checkpoints,
-    KeptWeights,
+    CheckpointWriter,
+    WeightsWriter,
     checkpoint_bytes,
     load_checkpoint,
 )
@@ -37,10 +37,10 @@ class Training:
     Args:
         config: a resolved configuration.
         folder: the run folder, created before `fit`.
-        watcher: is notified of progress and messages.
+        watcher: receives progress and messages.
 
     Attributes:
-        plan: what the run will do, and its costs.
+        plan: the plan of the run.
         recorder: the recorder of the run.
 
     Raises:
@@ -64,7 +64,9 @@ class Training:
             )
         head = find_head(self.model)
         if not head.has_known_activation:
-            watcher.message(f"the activation of the output is {head.activation}: taken for logits.")
+            watcher.message(
+                f"the activation of the output is {head.activation}: it is treated as logits."
+            )
         steps = self.batches.num_batches
         self.model.compile(
             optimizer=build_optimizer(config, steps * config.epochs), **objective(head)
@@ -74,19 +76,19 @@ class Training:
         checkpoint = checkpoint_bytes(self.model)
         self.plan = plan_run(config, self.model, list(layers), data, compared, steps, checkpoint)
         self.recorder = configured_recorder(config, data, folder, list(layers), watcher)
-        # Errors of the recorder are raised before a folder is created.
+        # Builds the passes now, so that errors are raised before a folder is created.
         self.recorder.build(self.model)
 
     def timed_plan(self) -> Plan:
-        """The plan with its expected time, from forward passes measured now."""
+        """The plan with its estimated time."""
         return timed(self.plan, self.model, self.data.x_train[: self.config.cka_batch])
 
     def report_notes(self) -> None:
-        """Reports what was done to the data."""
+        """Reports how the data was prepared."""
         report_notes(self.config, self.data, self.watcher)
 
     def fit(self, stopping: Stopping) -> None:
-        """Trains and records, from the last checkpoint where there is one.
+        """Trains and records, starting from the last checkpoint if there is one.
 
         Args:
             stopping: handles Ctrl-C and SIGTERM.
@@ -105,9 +107,9 @@ class Training:
         # Keras requests a batch before the first epoch begins.
         self.batches.set_epoch(epoch)
         history = HistoryFile(self.folder, self.recorder, self.watcher)
-        checkpoints = Checkpoints(self.folder, self.config, history, stopping)
+        checkpoints = CheckpointWriter(self.folder, self.config, history, stopping)
         timing = TimingFile(self.folder, self.recorder)
-        kept = [KeptWeights(self.folder, self.recorder)] if self.config.keep_weights else []
+        kept = [WeightsWriter(self.folder, self.recorder)] if self.config.keep_weights else []
         self.begin(checkpoint, checkpoints, history)
         self.record_initial_state(epoch, timing, [history, *kept])
         if epoch == self.config.epochs:
@@ -124,7 +126,7 @@ class Training:
                 Divergence(self.folder),
                 timing,
                 Progress(self.watcher),
-                # The files of an epoch in the order in which they are written.
+                # In the order in which the files of an epoch are written.
                 checkpoints,
                 StopWhenSaved(stopping),
                 history,
@@ -134,9 +136,9 @@ class Training:
         )
 
     def begin(
-        self, checkpoint: Checkpoint | None, checkpoints: Checkpoints, history: HistoryFile
+        self, checkpoint: Checkpoint | None, checkpoints: CheckpointWriter, history: HistoryFile
     ) -> None:
-        """Saves the initial checkpoint, or restores the history of the last one."""
+        """Saves the initial checkpoint, or restores the history of the loaded one."""
         checkpoints.set_model(self.model)
         if checkpoint is None:
             rows: list[dict] = [{"epoch": 0}]
@@ -149,14 +151,14 @@ class Training:
     def record_initial_state(
         self, epoch: int, timing: TimingFile, writers: list[keras.callbacks.Callback]
     ) -> None:
-        """Records the state that the training begins with, where that is due.
+        """Records the state at which the training begins, if that epoch is to be recorded.
 
-        Before `fit`, so that the seconds of its first epoch are those of training.
+        This happens before `fit`, so that the time of its first epoch only includes training.
 
         Args:
-            epoch: epochs trained so far.
-            timing: writes the seconds.
-            writers: the callbacks that write before the recorder.
+            epoch: number of epochs trained so far.
+            timing: writes the times.
+            writers: the callbacks that write before the recorder does.
         """
         for callback in (timing, *writers, self.recorder):
             callback.set_params({"epochs": self.config.epochs})
@@ -169,7 +171,7 @@ class Training:
             timing.write_recording(epoch)
 
     def warn_of_missing_records(self, epoch: int) -> None:
-        """Warns of records before the checkpoint of an epoch that are missing."""
+        """Warns about missing records of epochs before the checkpoint."""
         planned = [e for e in self.plan.epochs if e < epoch]
         missing = [str(e) for e in planned if not self.folder.record_file(e).is_file()]
         if missing:
@@ -183,7 +185,7 @@ class Progress(keras.callbacks.Callback):
     """Notifies a watcher of every epoch.
 
     Args:
-        watcher: is notified.
+        watcher: the watcher.
     """
 
     def __init__(self, watcher: Watcher):
@@ -195,7 +197,7 @@ class Progress(keras.callbacks.Callback):
 
 
 def objective(head: Head) -> dict:
-    """Loss and metrics of `compile` for the network's output: cross-entropy and accuracy."""
+    """Arguments `loss` and `metrics` of `compile`: cross-entropy and accuracy."""
     logits = head.activation not in ("softmax", *SIGMOIDS)
     if not head.is_single:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)

@@ -1,4 +1,4 @@
-"""Notifications of a run."""
+"""Notifications about the progress of a run."""
 
 
 class Watcher:
@@ -14,16 +14,16 @@ class Watcher:
         """
 
     def resumed(self, epoch: int) -> None:
-        """The run resumes from the checkpoint of an epoch."""
+        """The run resumes from the checkpoint of this epoch."""
 
     def epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
-        """An epoch of training ended, with its loss and accuracy."""
+        """The training of an epoch ended; `logs` holds its loss and accuracy."""
 
     def recorded(self, epoch: int, accuracies: dict[str, float]) -> None:
-        """A state was measured and is about to be written: accuracies of the network by subset."""
+        """An epoch was measured and is about to be written, with the network's accuracies."""
 
     def replayed(self, epoch: int, path) -> None:
-        """Saved weights were recorded: their epoch and their file."""
+        """The saved weights of an epoch were recorded from a file."""
 
     def message(self, text: str) -> None:
         """A message to the user."""

@@ -1,7 +1,7 @@
-"""Measures, one a module: what each records of a network's state, and makes of all records.
+"""Measures: what is recorded of a network's state, and what is computed from all records.
 
-A measure is a module of this package that defines `MEASURE`, a `Measure`, and stands in `MODULES`.
-`CONTRIBUTING.md` has an example. NumPy throughout; `device` holds what runs through `keras.ops`.
+A measure is a module of this package that defines `MEASURE`, a `Measure`, and is listed in
+`MODULES`. `CONTRIBUTING.md` has an example. Measures use NumPy; only `device` uses `keras.ops`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +14,8 @@ import numpy as np
 
 from repdyn_keras.errors import InputError
 
-# The modules that define a `MEASURE`, in the order in which they run: each may use what those
-# before it computed.
+# The modules that define a `MEASURE`, in the order in which they run. A measure may use the results
+# of those before it.
 MODULES = (
     "cka",
     "probe",
@@ -38,27 +38,27 @@ class Labels(Protocol):
         """(n,) int64 labels as given."""
 
     def subsets(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By subset: (n,) which images belong to it, and (n,) the labels they are scored by."""
+        """By name of a subset: (n,) mask of its images, and (n,) the labels to compare with."""
 
 
 class State(Protocol):
-    """One state of a network. Every property is computed when it is first read, and once.
+    """One state of a network. Every property is computed when it is first read, and cached.
 
-    Layers are the hidden layers in the order of the network, then the output.
+    The layers are the hidden layers in the order of the network, followed by the output.
 
     Attributes:
         layers: names of the layers.
-        n_classes: number of classes; 0 where the output is not one score a class.
-        fitted: labels of the images that probes are fitted on; None where there are none.
-        held_out: labels of the images that nothing is fitted on; None where there are none.
+        n_classes: number of classes; 0 if the output is not one score per class.
+        fitted: labels of the images that probes are fitted on; None if there are none.
+        held_out: labels of the images that nothing is fitted on; None if there are none.
         fingerprints: (layer, pair) float32, see `measures.cka.fingerprint`.
         norms: (layer, 3) squared norms, see `measures.cka.is_dead`.
         epsilons: machine epsilon of each layer's activations.
         fitted_features: pooled features (n, d) of each hidden layer, then the output's scores
             (n, classes), of the images that probes are fitted on.
-        held_out_features: the same of the held-out images; None where there are none.
-        training_scores: (n, classes) the output's scores of the fitted images with batch
-            statistics, in whole batches; None where no BatchNormalization layer is trained.
+        held_out_features: the same for the held-out images; None if there are none.
+        training_scores: (n, classes) scores of the output for the probe images, computed with
+            batch statistics on whole batches; None if no BatchNormalization layer is trained.
         has_planes: whether decision regions are recorded.
     """
 
@@ -85,14 +85,14 @@ class State(Protocol):
     def has_planes(self) -> bool: ...
 
     def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """(layer, plane, row, column) classes that probes and the output give to plane points.
+        """(layer, plane, row, column) classes that probes and the output predict at grid points.
 
         Args:
             probes: kernel (d, classes) and bias (classes,) of each hidden layer's probe.
         """
 
-    def once(self, function: "Callable[[State], T]") -> T:
-        """`function(state)`, computed once a state, for what several measures need."""
+    def cached(self, function: "Callable[[State], T]") -> T:
+        """`function(state)`, computed only once for each state, for use by several measures."""
 
 
 class Series(Protocol):
@@ -102,7 +102,7 @@ class Series(Protocol):
         layers: names of the layers, the output last.
         epochs: the recorded epochs.
         blocks: (layer,) whether a layer is a block of the network.
-        constants: what is the same at every epoch, an `xarray.Dataset`.
+        constants: `xarray.Dataset` of everything that is the same at every epoch.
     """
 
     layers: list[str]
@@ -115,18 +115,18 @@ class Series(Protocol):
     def recorded(self, *names: str) -> dict[str, np.ndarray]:
         """Variables of the records, stacked along a first dimension `epoch`.
 
-        Those that a record lacks are left out.
+        Variables that a record lacks are left out.
         """
 
     def fingerprints(self, layers: slice, pairs: slice) -> np.ndarray:
-        """(epoch, layer, pair) a part of the fingerprints."""
+        """(epoch, layer, pair) part of the fingerprints."""
 
     @property
     def fingerprint_length(self) -> int:
         """Number of pairs in a fingerprint."""
 
     def computed(self, name: str) -> np.ndarray | None:
-        """A variable that a measure registered earlier computed; None where it did not."""
+        """A variable that an earlier measure computed; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,15 @@ class Measure:
     """A measure, registered by name.
 
     Attributes:
-        name: its name, and the purpose under which `timing.csv` lists its seconds.
+        name: its name, which is also its purpose in `timing.csv`.
         title: what is computed, for progress messages.
-        recorded: dims of the variables that it records of one state, by name.
-        computed: dims of the variables of `dynamics.nc` that it computes, by name.
+        recorded: dims by name of the variables that it records for one state.
+        computed: dims by name of the variables of `dynamics.nc` that it computes.
         attributes: names of the attributes of `dynamics.nc` that it computes.
-        on_state: from a state to arrays by the names in `recorded`; names may be left out.
-        over_epochs: from all records to arrays by the names in `computed`, and numbers by those in
-            `attributes`; names may be left out.
+        on_state: function of a state that returns the variables in `recorded` by name. It may
+            leave out variables.
+        over_epochs: function of all records that returns the variables in `computed` and the
+            attributes in `attributes` by name. It may leave out both.
     """
 
     name: str
@@ -154,35 +155,36 @@ class Measure:
 
 
 def check_names(measure: Measure, others: Mapping[str, Measure]) -> None:
-    """Raises InputError where a measure's name or one of its variables is taken by another."""
+    """Raises InputError if another measure has the same name or a variable of the same name."""
     if measure.name in others:
         raise InputError(
-            f"Expected a measure with a name of its own. Received: {measure.name!r}, which is "
-            "registered already."
+            f"Expected a measure with a unique name. Received: {measure.name!r}, which is already "
+            "registered."
         )
     for other in others.values():
         for kind in ("recorded", "computed", "attributes"):
             taken = sorted({*getattr(measure, kind)} & {*getattr(other, kind)})
             if taken:
                 raise InputError(
-                    f"Expected {kind} variables of the measure {measure.name!r} with names of "
-                    f"their own. Received: {taken[0]!r}, which the measure {other.name!r} has."
+                    f"Expected unique names of the {kind} variables of the measure "
+                    f"{measure.name!r}. Received: {taken[0]!r}, which the measure {other.name!r} "
+                    "has as well."
                 )
 
 
 def labelled(
     measure: Measure, arrays: Arrays, table: Mapping[str, Dims], sizes: dict[str, int]
 ) -> dict[str, tuple[Dims, Any]]:
-    """Arrays of a measure with their dims, each (dims, array), checked against their table.
+    """Arrays of a measure with their dims, each (dims, array), checked against a table.
 
     Args:
         measure: the measure.
-        arrays: what one of its functions returned.
+        arrays: the result of one of its functions.
         table: `measure.recorded` or `measure.computed`.
-        sizes: sizes of known dims, completed by those of new ones.
+        sizes: sizes of known dims; those of new dims are added.
 
     Raises:
-        InputError: a name that the table lacks, or an array that does not fit its dims.
+        InputError: a name is not in the table, or an array does not fit its dims.
     """
     variables: dict[str, tuple[Dims, Any]] = {}
     for name, array in arrays.items():
@@ -194,16 +196,16 @@ def labelled(
         dims, shape = table[name], np.shape(array)
         expected = tuple(sizes.get(dim) for dim in dims)
         fits = len(shape) == len(dims) and all(
-            size in (None, found) for size, found in zip(expected, shape, strict=True)
+            size in (None, actual) for size, actual in zip(expected, shape, strict=True)
         )
         if not fits:
-            words = ", ".join(
+            described = ", ".join(
                 dim if size is None else f"{dim}={size}"
                 for dim, size in zip(dims, expected, strict=True)
             )
             raise InputError(
                 f"Expected the variable {name!r} of the measure {measure.name!r} with dims "
-                f"({words}). Received: an array of shape {shape}."
+                f"({described}). Received: an array of shape {shape}."
             )
         sizes.update(zip(dims, shape, strict=True))
         variables[name] = (dims, array)
@@ -221,10 +223,10 @@ def _registry() -> dict[str, Measure]:
 
 
 def register(measure: Measure) -> None:
-    """Adds a measure, which runs after those that are registered.
+    """Adds a measure, which runs after the ones already registered.
 
     Raises:
-        InputError: its name or one of its variables is taken.
+        InputError: another measure has the same name or a variable of the same name.
     """
     check_names(measure, _registry())
     _registry()[measure.name] = measure

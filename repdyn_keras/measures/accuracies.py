@@ -1,10 +1,10 @@
-"""Accuracies of the network itself, in inference and in training mode, and their milestones."""
+"""Accuracies of the network in inference and in training mode, and the perfect fit."""
 
 import numpy as np
 
 from repdyn_keras.measures import Arrays, Measure, Series, State
 
-# Subsets of images whose accuracies are recorded.
+# Subsets of images for which accuracies are recorded.
 SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")
 PERFECT_FIT = 0.995
 PERFECT_RECORDS = 3
@@ -13,12 +13,12 @@ PERFECT_RECORDS = 3
 def subset_accuracies(
     state: State, scores: np.ndarray, held_out_scores: np.ndarray | None
 ) -> list[float]:
-    """The accuracy on each of SUBSETS, NaN where it is absent, has no images or is undefined.
+    """The accuracy on each of SUBSETS; NaN if the subset has no images or scores are not finite.
 
     Args:
-        state: has the labels.
+        state: provides the labels.
         scores: (n, classes) scores of the images that probes are fitted on.
-        held_out_scores: (m, classes) of the held-out images, or None.
+        held_out_scores: (m, classes) scores of the held-out images, or None.
     """
     accuracies = dict.fromkeys(SUBSETS, float("nan"))
     if state.fitted is not None and np.isfinite(scores).all():
@@ -47,7 +47,7 @@ def pooled_moments(
     """Mean and variance of each BatchNormalization layer over batches of equal size.
 
     Args:
-        batches: of each batch, (mean, variance) of each layer.
+        batches: for each batch, (mean, variance) of each layer.
 
     Returns:
         (mean, variance) of each layer, float64.
@@ -61,7 +61,7 @@ def pooled_moments(
 
 
 def perfect_fit_epoch(epochs: list[int], accuracy: np.ndarray) -> float:
-    """First of three consecutive records (fewer at the end) with a perfect fit; NaN if none.
+    """First of three consecutive recorded epochs (fewer at the end) with a perfect fit, or NaN.
 
     A perfect fit is an inference-mode accuracy of at least 0.995 on the given labels.
 
@@ -77,11 +77,11 @@ def perfect_fit_epoch(epochs: list[int], accuracy: np.ndarray) -> float:
 
 
 def memorized_share(probe_accuracy: np.ndarray) -> float:
-    """Share of the mislabelled images to which the network gives their given label at the end.
+    """Share of the wrongly labelled images that the network has memorized at the end.
 
     Args:
-        probe_accuracy: (layer, epoch, subset) accuracies, the output's last; NaN where there are
-            no mislabelled images.
+        probe_accuracy: (layer, epoch, subset) accuracies, with the output as the last layer; NaN
+            if there are no wrongly labelled images.
     """
     last = float(probe_accuracy[-1, -1, SUBSETS.index("mislabeled_given")])
     return last if np.isfinite(last) else float("nan")
@@ -91,7 +91,7 @@ def on_state(state: State) -> Arrays:
     """The network's accuracy on the given labels, with moving and with batch statistics."""
     if state.fitted is None:
         return {}
-    accuracies = {"accuracy_inference": state.once(output_accuracies)[0]}
+    accuracies = {"accuracy_inference": state.cached(output_accuracies)[0]}
     scores = state.training_scores
     if scores is not None:
         labels = state.fitted.y[: len(scores)]
@@ -101,14 +101,14 @@ def on_state(state: State) -> Arrays:
 
 def over_epochs(series: Series) -> Arrays:
     """The accuracies at every epoch, the epoch of perfect fit and the memorized share."""
-    found = {**series.recorded("accuracy_inference"), **series.recorded("accuracy_training")}
+    accuracies = {**series.recorded("accuracy_inference"), **series.recorded("accuracy_training")}
     fit = memorized = float("nan")
-    if "accuracy_inference" in found:
-        fit = perfect_fit_epoch(series.epochs, found["accuracy_inference"])
+    if "accuracy_inference" in accuracies:
+        fit = perfect_fit_epoch(series.epochs, accuracies["accuracy_inference"])
     by_subset = series.computed("probe_accuracy")
     if by_subset is not None:
         memorized = memorized_share(by_subset)
-    return {**found, "perfect_fit_epoch": fit, "memorized_share": memorized}
+    return {**accuracies, "perfect_fit_epoch": fit, "memorized_share": memorized}
 
 
 MEASURE = Measure(

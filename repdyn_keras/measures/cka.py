@@ -10,10 +10,10 @@ from repdyn_keras.measures import Arrays, Measure, Series, State
 from repdyn_keras.measures.threads import parallel_map
 
 ESTIMATORS = ("unbiased", "biased")
-# Columns of a matrix product that are summed in float32; the chunks are summed in float64.
+# Number of columns that a matrix product sums in float32; chunks are summed in float64.
 SUM_CHUNK = 16_384
-# Bytes of fingerprints that the analysis holds at a time. Where the records are larger, they are
-# compared in parts, and the files are opened again for every part.
+# Bytes of fingerprints that the analysis holds at a time. Larger records are compared in parts, and
+# their files are opened again for every part.
 MEMORY_BYTES = 1 << 27
 
 
@@ -35,8 +35,8 @@ def cka(x, y, *, batch_size: int | None = None, estimator: str = "unbiased") -> 
         estimator: "unbiased", or "biased" (Kornblith's) for comparison with older papers.
 
     Returns:
-        The similarity as a float; NaN, with a warning, where a representation is constant over
-        the samples or not finite.
+        The similarity as a float; NaN, with a warning, if a representation is constant over the
+        samples or not finite.
 
     Raises:
         InputError: the numbers of samples differ, a batch has fewer than 4 samples, or the
@@ -55,8 +55,8 @@ def cka_matrix(
 ) -> np.ndarray:
     """Linear CKA between all pairs of representations of the same samples.
 
-    Each representation is reduced to its fingerprint once; all pairs are one matrix product.
-    See `cka` for the source and the arguments.
+    Each representation is reduced to a fingerprint once, and all pairs are computed by one matrix
+    product. See `cka` for the source and the arguments.
 
     Args:
         representations: sequence of m arrays (n, ...).
@@ -64,7 +64,7 @@ def cka_matrix(
         estimator: as for `cka`.
 
     Returns:
-        (m, m) float64, symmetric, similarity, 1 = identical.
+        (m, m) float64, symmetric; 1 = identical.
 
     Raises:
         InputError: as for `cka`.
@@ -87,22 +87,23 @@ def cka_matrix(
         return fingerprint_and_norms(representations[index], b, estimator)
 
     indices = range(len(representations))
-    prints = np.empty((0, 0))
+    fingerprints = np.empty((0, 0))
     for index, (vector, squares, epsilon) in enumerate(parallel_map(fingerprint_at, indices, size)):
         if index == 0:
-            prints = np.empty((len(representations), len(vector)), dtype)
-        prints[index] = nan_if_degenerate(
+            fingerprints = np.empty((len(representations), len(vector)), dtype)
+        fingerprints[index] = nan_if_degenerate(
             vector, squares, epsilon, len(first), b, f"number {index}"
         )
-    return cosines(prints)
+    return cosines(fingerprints)
 
 
 def fingerprint(x, *, batch_size: int | None = None, estimator: str = "unbiased") -> np.ndarray:
-    """One vector whose cosine with another is the CKA of the two representations.
+    """A vector whose cosine with another fingerprint is the CKA of the two representations.
 
-    In each batch the features are centred; the upper triangles of the batches' U-centred Gram
-    matrices, scaled by sqrt(2 / (b (b - 3))), are concatenated. (Biased: the double-centred Gram
-    matrix with its diagonal, off-diagonal entries scaled by sqrt(2).)
+    The features of each batch are centred. The fingerprint concatenates the upper triangles of the
+    U-centred Gram matrices of all batches, scaled by sqrt(2 / (b (b - 3))). With the biased
+    estimator, it consists of the double-centred Gram matrices with their diagonals, and
+    off-diagonal entries are scaled by sqrt(2).
 
     Args:
         x: (n, ...) features.
@@ -110,8 +111,8 @@ def fingerprint(x, *, batch_size: int | None = None, estimator: str = "unbiased"
         estimator: "unbiased" or "biased".
 
     Returns:
-        (n // b * b (b - 1) / 2,) in float32 for features of up to 32 bits, else float64;
-        NaN everywhere, with a warning, where x is constant or not finite.
+        (n // b * b (b - 1) / 2,) in float32 for features of up to 32 bits, else float64. All NaN,
+        with a warning, if x is constant or not finite.
     """
     b = batch_length(len(x), batch_size)
     vector, squares, epsilon = fingerprint_and_norms(x, b, estimator)
@@ -143,7 +144,7 @@ def fingerprint_and_norms(x, b: int, estimator: str) -> tuple[np.ndarray, np.nda
 def nan_if_degenerate(
     vector: np.ndarray, squares: np.ndarray, epsilon: float, n: int, b: int, name: str
 ) -> np.ndarray:
-    """A fingerprint of n samples, or NaN, with a warning, where they are constant or not finite."""
+    """The fingerprint, or all NaN, with a warning, if the features are constant or not finite."""
     left_out = n % b
     if left_out:
         warnings.warn(
@@ -174,7 +175,7 @@ def working_dtype(x: np.ndarray) -> np.dtype:
 
 
 def batch_length(n: int, batch_size: int | None) -> int:
-    """Samples in a batch: `batch_size`, or n where that is smaller or `batch_size` is None."""
+    """Number of samples in a batch: the smaller of n and `batch_size`, or n if it is None."""
     b = n if batch_size is None else min(n, batch_size)
     if b < 4:
         raise InputError(
@@ -190,7 +191,7 @@ def batch_fingerprint(
     """The fingerprint of one batch (b, d), and its three squared norms, see `is_dead`."""
     b = len(x)
     with np.errstate(invalid="ignore", over="ignore"):
-        # The rounding error of the mean is the same in every sample, and centring the Gram matrix
+        # The rounding error of the mean is the same for every sample, so centring the Gram matrix
         # removes it.
         mean = x.mean(axis=0)
         x = x - mean
@@ -217,11 +218,12 @@ def above_diagonal(matrix: np.ndarray) -> np.ndarray:
 
 
 def is_dead(squares: np.ndarray, epsilon: float) -> np.ndarray:
-    """Whether a layer is constant over the samples: its Gram matrices hold rounding errors alone.
+    """Whether a layer is constant over the samples, so that only rounding errors remain.
 
     Args:
-        squares: (3, ...): |U|^2, |K|^2 and sum |x|^2 over all batches, with K the Gram matrix
-            of the centred features with its diagonal and x uncentred.
+        squares: (3, ...): |U|^2, |K|^2 and sum |x|^2 over all batches, where K is the Gram
+            matrix of the centred features with its diagonal, U is K after U-centring, and x is
+            uncentred.
         epsilon: machine epsilon of the activations' dtype.
     """
     centred, gram, size = squares
@@ -245,7 +247,7 @@ def cosines(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
 
 
 def normalized(products: np.ndarray) -> np.ndarray:
-    """(m, m) cosines of fingerprints whose inner products with each other are given."""
+    """(m, m) cosines of fingerprints from their inner products."""
     products = (products + products.T) / 2
     squares = np.diagonal(products)
     return products / np.sqrt(squares[:, None] * squares[None])
@@ -254,8 +256,8 @@ def normalized(products: np.ndarray) -> np.ndarray:
 def null_deviation(a: np.ndarray, b: np.ndarray, batch: int) -> np.ndarray:
     """Standard deviation of CKA between unrelated representations, whose mean is 0.
 
-    The null permutes the samples of one representation within each batch. The value is exact, and
-    depends little on the representations.
+    Under the null hypothesis, the samples of one representation are permuted within each batch. The
+    value is exact and depends little on the representations.
 
     Args:
         a: (m, p) fingerprints, unbiased.
@@ -275,7 +277,7 @@ def null_deviation(a: np.ndarray, b: np.ndarray, batch: int) -> np.ndarray:
 
 
 def inner_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b.T, summed in float64 over chunks that are multiplied in the arrays' own precision."""
+    """a @ b.T; chunks are multiplied in the precision of the arrays and summed in float64."""
     total = np.zeros((len(a), len(b)))
     for start in range(0, a.shape[1], SUM_CHUNK):
         columns = slice(start, start + SUM_CHUNK)
@@ -284,7 +286,7 @@ def inner_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def squared_norms(a: np.ndarray) -> np.ndarray:
-    """(m,) float64 sums of squares of the rows."""
+    """(m,) sums of squares of the rows, in float64."""
     return np.einsum("ij,ij->i", a, a, dtype=np.float64)
 
 
@@ -294,12 +296,14 @@ def cka_between_epochs(series: Series) -> np.ndarray:
     state = series.recorded("finite", "dead")
     undefined = (state["finite"] <= state["dead"]).T
     length = series.fingerprint_length
-    chunks_at_once = MEMORY_BYTES // (4 * epochs * layers * SUM_CHUNK)
-    columns = max(1, chunks_at_once) * SUM_CHUNK
-    at_once = layers if chunks_at_once else max(1, MEMORY_BYTES // (4 * epochs * SUM_CHUNK))
+    chunks_per_part = MEMORY_BYTES // (4 * epochs * layers * SUM_CHUNK)
+    columns = max(1, chunks_per_part) * SUM_CHUNK
+    layers_per_part = (
+        layers if chunks_per_part else max(1, MEMORY_BYTES // (4 * epochs * SUM_CHUNK))
+    )
     products = np.zeros((layers, epochs, epochs))
-    for first in range(0, layers, at_once):
-        group = slice(first, min(first + at_once, layers))
+    for first in range(0, layers, layers_per_part):
+        group = slice(first, min(first + layers_per_part, layers))
         for start in range(0, length, columns):
             fingerprints = series.fingerprints(group, slice(start, start + columns))
             with np.errstate(invalid="ignore", over="ignore"):
@@ -312,11 +316,13 @@ def cka_between_epochs(series: Series) -> np.ndarray:
 
 
 def on_state(state: State) -> Arrays:
-    """Every layer's fingerprint, and whether it is finite and varies over the images."""
+    """The fingerprint of every layer, and whether the layer is finite and dead."""
     fingerprints, norms = state.fingerprints, state.norms
     finite = np.isfinite(norms).all(axis=1) & np.isfinite(fingerprints).all(axis=1)
     with np.errstate(invalid="ignore"):
-        dead = np.array([is_dead(*each) for each in zip(norms, state.epsilons, strict=True)])
+        dead = np.array(
+            [is_dead(*arguments) for arguments in zip(norms, state.epsilons, strict=True)]
+        )
     return {
         "fingerprint": fingerprints,
         "norm": norms,

@@ -1,22 +1,22 @@
 """Computations on the model's device: Gram matrices, pooled features, grids and class indices.
 
-Written with `keras.ops` alone, for jax, tensorflow and torch.
+Only `keras.ops` is used, for jax, tensorflow and torch.
 """
 
 import numpy as np
 from keras import config, ops
 
-# Features of a Gram matrix that are multiplied at a time.
+# Number of features that are multiplied at a time for a Gram matrix.
 CHUNK_FEATURES = 4096
 
 
 def fingerprints(layers: list, batch: int):
     """Fingerprints of one batch of activations, as `measures.cka.fingerprint` defines them.
 
-    Source: Nguyen et al. 2021 (arXiv 2010.15327), eq. 3, of features that are centred first.
+    Source: Nguyen et al. 2021 (arXiv 2010.15327), eq. 3; the features are centred first.
 
     Args:
-        layers: (batch, ...) activations of any float dtype, of each layer.
+        layers: (batch, ...) activations of each layer, of any float dtype.
         batch: number of samples b.
 
     Returns:
@@ -42,10 +42,10 @@ def fingerprints(layers: list, batch: int):
 
 
 def centred_gram(x):
-    """Gram matrix of features that are centred over the samples, and the sum of their squares.
+    """Gram matrix of features after centring, and sum of squares of the features before.
 
-    Processes the features in chunks that fit the processor's cache, where the mean over the
-    samples costs little. Of the entries below the diagonal only half are multiplied.
+    Features are processed in chunks that fit into the processor's cache, so that computing the mean
+    costs little. Only half of the entries below the diagonal are multiplied.
 
     Args:
         x: (n, d) float32.
@@ -85,12 +85,12 @@ def centred_gram(x):
 
 
 def pooled(x, pooling: str | int):
-    """A probe's features (batch, d) of activations (batch, ..., channels), as float32.
+    """The features (batch, d) of a probe from activations (batch, ..., channels), as float32.
 
     Args:
         x: activations; two spatial axes, one token axis, or none.
-        pooling: "mean" averages over all positions, "flatten" keeps them, and a whole number g
-            averages images over a g x g grid (token axes are averaged).
+        pooling: "mean" averages over all positions, "flatten" keeps all positions, and a whole
+            number g averages two spatial axes over a g x g grid and a token axis completely.
     """
     x = ops.cast(x, "float32")
     if len(x.shape) <= 2:
@@ -110,7 +110,7 @@ def pooled(x, pooling: str | int):
 
 
 def bins(length: int, count: int) -> np.ndarray:
-    """(count, length) weights that average an axis over `count` equal bins, at most one a point."""
+    """(count, length) weights that average an axis over `count` equal bins, at most `length`."""
     count = min(count, length)
     edges = np.linspace(0, length, count + 1)
     position = np.arange(length)
@@ -120,7 +120,7 @@ def bins(length: int, count: int) -> np.ndarray:
 
 
 def small_convolution(images, kernel, strides: tuple[int, int], padding: str):
-    """A convolution as one matrix product of all inputs with all outputs.
+    """A convolution of small images as one matrix product between all inputs and all outputs.
 
     Args:
         images: (batch, height, width, channels), of fixed height and width.
@@ -133,28 +133,29 @@ def small_convolution(images, kernel, strides: tuple[int, int], padding: str):
     """
     sides, spans = images.shape[1:3], kernel.shape[:2]
     (y, in_y), (x, in_x) = (
-        kernel_entries(*each, padding) for each in zip(sides, spans, strides, strict=True)
+        kernel_entries(*sizes_and_stride, padding)
+        for sizes_and_stride in zip(sides, spans, strides, strict=True)
     )
     # (height, height', width, width', channels, filters)
     weights = ops.take(ops.take(kernel, y.ravel(), axis=0), x.ravel(), axis=1)
     weights = ops.reshape(weights, (*y.shape, *x.shape, *kernel.shape[2:]))
-    reached = (in_y[:, :, None, None] & in_x).astype("float32")[..., None, None]
-    weights = ops.transpose(weights * ops.cast(reached, weights.dtype), (0, 2, 4, 1, 3, 5))
+    connected = (in_y[:, :, None, None] & in_x).astype("float32")[..., None, None]
+    weights = ops.transpose(weights * ops.cast(connected, weights.dtype), (0, 2, 4, 1, 3, 5))
     inputs = int(np.prod(images.shape[1:]))
     outputs = (y.shape[1], x.shape[1], kernel.shape[3])
-    found = ops.matmul(
+    result = ops.matmul(
         ops.reshape(images, (-1, inputs)), ops.reshape(weights, (inputs, int(np.prod(outputs))))
     )
-    return ops.reshape(found, (-1, *outputs))
+    return ops.reshape(result, (-1, *outputs))
 
 
 def kernel_entries(
     side: int, span: int, stride: int, padding: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The entry of a kernel that connects each input with each output, along one axis.
+    """The entry of a kernel that connects an input with an output, along one axis.
 
     Returns:
-        (input, output) indices into the kernel, and (input, output) whether they are connected.
+        (input, output) indices into the kernel, and (input, output) whether the two are connected.
     """
     count = -(-side // stride) if padding == "same" else (side - span) // stride + 1
     before = max((count - 1) * stride + span - side, 0) // 2 if padding == "same" else 0
@@ -163,7 +164,7 @@ def kernel_entries(
 
 
 def plane_points(origin, axes, coordinates):
-    """Points of planes: origin + first coordinate * first axis + second * second.
+    """Points of planes: origin + coordinates[0] * axes[0] + coordinates[1] * axes[1].
 
     Args:
         origin: (batch, d).
@@ -177,7 +178,7 @@ def plane_points(origin, axes, coordinates):
 
 
 def class_index(logits, undefined: int):
-    """Index of the largest logit (batch, classes) as int32; `undefined` where one is not finite."""
+    """Index of the largest logit (batch, classes) as int32; `undefined` if one is not finite."""
     finite = ops.all(ops.isfinite(logits), axis=-1)
     index = ops.cast(ops.argmax(logits, axis=-1), "int32")
     return ops.where(finite, index, undefined)

@@ -1,4 +1,4 @@
-"""Phases of a layer: segments of its path, tested against even drift."""
+"""Phases of a layer: segments of its path that are tested against even drift."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ MIN_PHASE_RECORDS = 2
 MIN_RECORDS = 8
 SURROGATES = 199
 SIGNIFICANCE = 0.05
-# The similarities that define paths, with the suffix of their variables.
+# Suffixes of the variables of phases, by the similarity that defines the paths.
 SIMILARITIES = {"cka": "", "region_agreement": "_regions"}
 NUMBERS = ("phases_p", "distinguishability", "distinguishability_raw", "jitter_share")
 
@@ -30,8 +30,9 @@ class Phases:
     Attributes:
         labels: (t,) number of the phase of each record, from 1; all 1 where the path cannot be
             distinguished from even drift.
-        candidate: (t,) the best division into at least two phases, significant or not.
-        p: share of even-pace surrogates that are divided at least as clearly; NaN with few records.
+        candidate: (t,) the best division into at least two phases, whether or not significant.
+        p: share of even-pace surrogates that look at least as divided; NaN with fewer than 8
+            records.
         distinguishability: R2(3) minus its mean over the surrogates; 0 = even drift.
         distinguishability_raw: R2(3).
         jitter_share: share of the path's variance that is jitter.
@@ -48,13 +49,14 @@ class Phases:
 def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     """Divides a path into phases and tests the division against even drift.
 
-    The segments minimize the weighted within-segment variance in the kernel, with trapezoid
-    widths on u = log2(1 + epoch) as weights. The evidence is the largest standardized gain,
-    max over K of (R2(K) - mean) / deviation over 199 even-pace surrogates. The number of phases is
-    the K >= 2 of the largest gap between mean log surrogate cost and log cost.
+    The segments minimize the weighted within-segment variance in the kernel; the weights are the
+    trapezoid widths on u = log2(1 + epoch). The test statistic is the largest standardized gain
+    over K, (R2(K) - mean) / deviation, with the mean and the deviation over 199 even-pace
+    surrogates. The number of phases is the K >= 2 with the largest gap between the mean log cost of
+    the surrogates and the log cost of the path.
 
-    Source: kernel change points after Arlot et al. 2019 (JMLR 20); the gap after Tibshirani et al.
-    2001. The surrogates are this project's.
+    Source: Arlot et al. 2019 (JMLR 20) for kernel change points; Tibshirani et al. 2001 for the
+    gap. The surrogates are a method of this project.
 
     Args:
         gram: (t, t) similarities, finite, positive semidefinite.
@@ -65,16 +67,16 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
         The phases; with fewer than 8 records one phase and NaN.
     """
     t = len(gram)
-    one = np.ones(t, dtype=np.int64)
+    single_phase = np.ones(t, dtype=np.int64)
     if t < MIN_RECORDS:
-        return Phases(one, one, *[float("nan")] * 4)
+        return Phases(single_phase, single_phase, *[float("nan")] * 4)
     u = octaves(epochs)
     weights = trapezoid_widths(u)
     max_phases = min(MAX_PHASES, t // MIN_PHASE_RECORDS)
     segments = segment_costs(gram, weights)
     costs = partition_costs(segments, max_phases)
     if not costs[0] > 1e-12 * np.abs(np.diagonal(gram)).max() * weights.sum():
-        return Phases(one, one, 1.0, 0.0, 0.0, float("nan"))
+        return Phases(single_phase, single_phase, 1.0, 0.0, 0.0, float("nan"))
     drift = even_pace_surrogates(gram, u, SURROGATES, np.random.default_rng(seed))
     drift_costs = np.concatenate(
         [partition_costs(segment_costs(surrogates, weights), max_phases) for surrogates in drift]
@@ -82,8 +84,8 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     gains = explained(costs)
     jitter_share = float(np.sum(weights * jitter(gram)) / costs[0])
     if not drift_costs[:, 0].min() > 1e-12 * costs[0]:
-        # The path is jitter alone: its surrogates do not move, and nothing can be compared.
-        return Phases(one, one, 1.0, 0.0, float(gains[2]), jitter_share)
+        # The path consists only of jitter, so its surrogates do not move.
+        return Phases(single_phase, single_phase, 1.0, 0.0, float(gains[2]), jitter_share)
     drift_gains = explained(drift_costs)
     mean, deviation = drift_gains.mean(axis=0), drift_gains.std(axis=0, ddof=1)
     deviation = np.maximum(deviation, 1e-12)
@@ -94,7 +96,7 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     gap = np.log(np.maximum(drift_costs, floor)).mean(axis=0) - np.log(np.maximum(costs, floor))
     candidate = segmentation(segments, 2 + int(np.argmax(gap[1:])))
     return Phases(
-        labels=candidate if p <= SIGNIFICANCE else one,
+        labels=candidate if p <= SIGNIFICANCE else single_phase,
         candidate=candidate,
         p=float(p),
         distinguishability=float(gains[2] - mean[2]),
@@ -104,7 +106,7 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
 
 
 def explained(costs: np.ndarray) -> np.ndarray:
-    """R2(K) = 1 - cost(K) / cost(1) along the last axis."""
+    """Explained variance R2(K) = 1 - cost(K) / cost(1) along the last axis."""
     return 1 - costs / costs[..., :1]
 
 
@@ -121,25 +123,27 @@ def segment_costs(gram: np.ndarray, weights: np.ndarray) -> np.ndarray:
         (..., t + 1, t + 1), 0 where j <= i.
     """
     t = gram.shape[-1]
-    lead = gram.shape[:-2]
-    table = np.zeros((*lead, t + 1, t + 1))
+    batch_shape = gram.shape[:-2]
+    table = np.zeros((*batch_shape, t + 1, t + 1))
     table[..., 1:, 1:] = (gram * weights[:, None] * weights).cumsum(axis=-2).cumsum(axis=-1)
-    own = np.zeros((*lead, t + 1))
-    own[..., 1:] = (np.diagonal(gram, axis1=-2, axis2=-1) * weights).cumsum(axis=-1)
-    mass = np.concatenate([[0.0], weights.cumsum()])
+    diagonal_sums = np.zeros((*batch_shape, t + 1))
+    diagonal_sums[..., 1:] = (np.diagonal(gram, axis1=-2, axis2=-1) * weights).cumsum(axis=-1)
+    weight_sums = np.concatenate([[0.0], weights.cumsum()])
     corner = np.diagonal(table, axis1=-2, axis2=-1)
     square = corner[..., None, :] + corner[..., :, None] - table - table.swapaxes(-1, -2)
-    length = mass[None] - mass[:, None]
+    length = weight_sums[None] - weight_sums[:, None]
     upper = np.triu(np.ones((t + 1, t + 1), bool), 1)
     mean = np.divide(square, length, out=np.zeros_like(square), where=upper & (length > 0))
-    return np.where(upper, np.maximum(0, own[..., None, :] - own[..., :, None] - mean), 0)
+    return np.where(
+        upper, np.maximum(0, diagonal_sums[..., None, :] - diagonal_sums[..., :, None] - mean), 0
+    )
 
 
 def partition_costs(segments: np.ndarray, max_segments: int) -> np.ndarray:
-    """Least cost of a division into 1, ..., `max_segments` segments of at least two records.
+    """Lowest costs of divisions into 1, ..., `max_segments` segments of at least two records.
 
     Args:
-        segments: (..., t + 1, t + 1) costs of segments of any number of paths.
+        segments: (..., t + 1, t + 1) costs of the segments, as from `segment_costs`.
         max_segments: largest number of segments.
 
     Returns:
@@ -178,7 +182,7 @@ def segmentation(segments: np.ndarray, count: int) -> np.ndarray:
 
 
 def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
-    """Phases of every layer. Records at which a layer is undefined are left out, as phase 0.
+    """Phases of every layer. Records at which a layer is undefined are left out and get phase 0.
 
     Args:
         grams: (layer, epoch, epoch_other) similarities.
@@ -209,7 +213,7 @@ def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarra
 
 
 def over_epochs(series: Series) -> Arrays:
-    """Phases of every layer by CKA and, where regions are recorded, by their agreement."""
+    """Phases of every layer by CKA and, if regions are recorded, by region agreement."""
     variables: dict[str, np.ndarray] = {}
     for similarity, suffix in SIMILARITIES.items():
         grams = series.computed(similarity)
@@ -220,7 +224,7 @@ def over_epochs(series: Series) -> Arrays:
 
 
 def variable_table() -> dict[str, Dims]:
-    """The variables of all similarities, with their dims."""
+    """Dims of the variables of all similarities."""
     table: dict[str, Dims] = {}
     for suffix in SIMILARITIES.values():
         table |= {f"{name}{suffix}": ("layer", "epoch") for name in ("phase", "phase_candidate")}

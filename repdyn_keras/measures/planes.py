@@ -6,8 +6,8 @@ import numpy as np
 
 from repdyn_keras.errors import InputError
 
-# Relative distance of the third image from the line through the first two, below which rounding
-# errors would determine the plane.
+# Minimum distance of the third image from the line through the first two, relative to its distance
+# from the first. Below it, rounding errors would determine the plane.
 COLLINEAR = 1e-5
 
 
@@ -17,7 +17,7 @@ class Plane:
 
     Attributes:
         origin: (d,) the first image, flattened.
-        axes: (2, d) orthonormal, by Gram-Schmidt.
+        axes: (2, d) orthonormal vectors, by Gram-Schmidt.
         corners: (3, 2) coordinates of the three images along the axes.
         low, high: (2,) the extent of the grid.
     """
@@ -35,16 +35,16 @@ class Plane:
         return np.stack(np.meshgrid(first, second), axis=-1)
 
     def positions(self, resolution: int) -> np.ndarray:
-        """(3, 2) row and column of the three images on the grid, fractional."""
+        """(3, 2) fractional row and column of the three images on the grid."""
         spacing = (self.high - self.low) / (resolution - 1)
         return ((self.corners - self.low) / spacing)[:, ::-1]
 
 
 def plane_through(images: np.ndarray, margin: float = 0.1) -> Plane | None:
-    """The plane through three images, or None where they lie on a line or repeat.
+    """The plane through three images, or None if they are collinear or not distinct.
 
-    Source: Somepalli et al. 2022 (arXiv 2203.08124): Gram-Schmidt basis, bounding box of the
-    three points widened by 0.1 of its extent on each side, unclipped.
+    Source: Somepalli et al. 2022 (arXiv 2203.08124): a Gram-Schmidt basis, and the bounding box of
+    the three points, widened by 0.1 of its extent on each side. Points are not clipped.
 
     Args:
         images: (3, ...) images.
@@ -77,11 +77,13 @@ def plane_through(images: np.ndarray, margin: float = 0.1) -> Plane | None:
 def draw_planes(
     images: np.ndarray, labels: np.ndarray, count: int, margin: float, seed: int
 ) -> tuple[np.ndarray, list[Plane]]:
-    """Random planes through three images of three distinct classes, without degenerate ones.
+    """Draws random planes through three images of three distinct classes.
+
+    Triplets that span no plane are drawn again.
 
     Args:
         images: (n, ...) images.
-        labels: (n,) classes that the three corners differ in.
+        labels: (n,) classes of the images.
         count: number of planes.
         margin: as for `plane_through`.
         seed: seed of the draw.
@@ -90,13 +92,14 @@ def draw_planes(
         (count, 3) indices of the corners' images, and the planes.
 
     Raises:
-        InputError: fewer than 3 classes, or too few distinct triplets that span a plane.
+        InputError: there are fewer than 3 classes, or too few distinct triplets span a plane.
     """
     classes = np.unique(labels)
     if count and len(classes) < 3:
         raise InputError(
             "Expected evaluation images of at least 3 classes: planes go through images of 3 "
-            f"classes. Received: images of {len(classes)}. Set planes=0 to record no regions."
+            f"classes. Received: images of {len(classes)} classes. Set planes=0 to record no "
+            "regions."
         )
     rng = np.random.default_rng(seed)
     members = {value: np.flatnonzero(labels == value) for value in classes}
@@ -108,8 +111,8 @@ def draw_planes(
         if tries == 0:
             raise InputError(
                 f"Expected images that span {count} planes. Received: images that span only "
-                f"{len(planes)}: too few of distinct classes, or repeated or collinear ones. Use "
-                "more distinct images or fewer planes."
+                f"{len(planes)}: too few images of distinct classes, or repeated or collinear "
+                "images. Use more distinct images or fewer planes."
             )
         tries -= 1
         triplet = tuple(int(rng.choice(members[c])) for c in rng.choice(classes, 3, replace=False))

@@ -1,4 +1,4 @@
-"""Linear classifier probes, solved to their optimum."""
+"""Linear probes, solved to their optimum."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -11,26 +11,26 @@ from repdyn_keras.measures.accuracies import SUBSETS, output_accuracies, subset_
 from repdyn_keras.measures.threads import one_blas_thread
 
 L2 = 1e-3
-# The solver stops when the objective is proven to be within this relative distance of its optimum.
+# The solver stops when a bound shows that the objective is this close to its optimum (relative).
 TOLERANCE = 1e-6
 MAX_ITERATIONS = 2000
 # The logit of a class without images.
 ABSENT = -1e30
-# Number of features from which several BLAS threads are faster.
+# Smallest size of the feature array for which several BLAS threads are faster than one.
 THREADED_SIZE = 1 << 22
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear softmax classifier with the scaling of its features folded in.
+    """A linear softmax classifier. Its weights include the scaling of the features.
 
     Attributes:
         kernel: (d, classes) float32.
         bias: (classes,) float32.
-        objective: mean cross-entropy + L2 / 2 |W|^2 at the solution, W on the scaled features.
-        gradient_norm: Euclidean norm of the objective's gradient there.
-        gap: upper bound on the relative distance of the objective from that of the best kernel at
-            this bias.
+        objective: mean cross-entropy + L2 / 2 |W|^2 at the solution, where W is the kernel for the
+            scaled features.
+        gradient_norm: Euclidean norm of the gradient of the objective at the solution.
+        gap: upper bound on the relative distance of the objective from its optimum for this bias.
     """
 
     kernel: np.ndarray
@@ -45,66 +45,66 @@ class Probe:
 
 
 def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float = L2) -> Probe:
-    """The probe of a layer: multinomial logistic regression at its optimum.
+    """Fits the probe of a layer: multinomial logistic regression, solved to its optimum.
 
-    The features are centred and divided by one number, sqrt(mean |x - mu|^2), so that a
-    representation and its multiples give the same regions. The objective, mean cross-entropy plus
-    l2 / 2 |W|^2 with a free bias, is scikit-learn's with C = 1 / (n l2). It is strictly convex in
-    W, hence |gradient|^2 / (2 l2) bounds its distance from the optimum. L-BFGS runs in coordinates
-    that whiten the regularized features, in which the curvature is even at the start.
+    The features are centred and divided by a single number, sqrt(mean |x - mu|^2), so that a
+    representation and its multiples give the same regions. The objective is mean cross-entropy plus
+    l2 / 2 |W|^2 with an unregularized bias, as in scikit-learn with C = 1 / (n l2). It is strongly
+    convex in W, so |gradient|^2 / (2 l2) bounds its distance from the optimum. L-BFGS runs in
+    whitened coordinates, in which a bound of the Hessian is the identity.
 
     Source: Alain and Bengio 2016 (arXiv 1610.01644) for probes; Boehning 1992 for the bound of the
-    Hessian behind the whitening.
+    Hessian.
 
     Args:
         features: (n, d) finite features.
         labels: (n,) integers in [0, n_classes).
-        n_classes: number of classes C.
-        l2: strength of the penalty, lambda.
+        n_classes: number of classes.
+        l2: strength of the penalty.
 
     Returns:
         The probe for unscaled features.
 
     Raises:
-        InputError: features are not finite.
+        InputError: the features are not finite.
     """
     if not np.isfinite(features).all():
         raise InputError(
             "Expected finite features. Received: NaN or infinite values in features of shape "
             f"{features.shape}."
         )
-    present, among = np.unique(labels, return_inverse=True)
-    # For a small problem, threads cost more than they gain.
+    present, class_positions = np.unique(labels, return_inverse=True)
+    # For small problems, one thread is faster.
     with one_blas_thread() if features.size < THREADED_SIZE else nullcontext():
-        found = solve(features, among, len(present), l2)
-    # The optimal logit of a class without images is minus infinity: it is left out of the problem.
+        probe = solve(features, class_positions, len(present), l2)
+    # Classes without images are left out, since their optimal logit is minus infinity.
     kernel = np.zeros((features.shape[1], n_classes), np.float32)
     bias = np.full(n_classes, ABSENT, np.float32)
-    kernel[:, present], bias[present] = found.kernel, found.bias
-    return replace(found, kernel=kernel, bias=bias)
+    kernel[:, present], bias[present] = probe.kernel, probe.bias
+    return replace(probe, kernel=kernel, bias=bias)
 
 
 def solve(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float) -> Probe:
-    """The solution that `solve_probe` describes."""
+    """Fits a probe as `solve_probe` does, for labels that include every class."""
     x, mean, scale = scaled(features)
     start = np.zeros((x.shape[1] + 1, n_classes))
     start[-1] = np.log(np.bincount(labels) / len(labels))
-    found = minimum(x, labels, l2, start)
-    kernel = found.weights[:-1] / scale
+    solution = minimum(x, labels, l2, start)
+    kernel = solution.weights[:-1] / scale
     return Probe(
         kernel=kernel.astype(np.float32),
-        bias=(found.weights[-1] - mean.astype(np.float64) @ kernel).astype(np.float32),
-        objective=found.value,
-        gradient_norm=found.gradient_norm,
-        gap=found.gap,
+        bias=(solution.weights[-1] - mean.astype(np.float64) @ kernel).astype(np.float32),
+        objective=solution.value,
+        gradient_norm=solution.gradient_norm,
+        gap=solution.gap,
     )
 
 
 def scaled(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Features, centred and scaled to mean square norm 1; float64 stays float64, else float32.
+    """Features centred and scaled to mean squared norm 1, in float64 if they are, else float32.
 
     Returns:
-        (n, d) scaled features, their (d,) mean, and the number by which they were divided.
+        (n, d) scaled features, (d,) mean, and the divisor.
     """
     features = features.astype(np.promote_types(features.dtype, np.float32), copy=False)
     mean = features.mean(axis=0, dtype=np.float64).astype(features.dtype)
@@ -116,7 +116,7 @@ def scaled(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def whitening(x: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
-    """Upper triangular root (d, d) of Boehning's bound of the Hessian, and its inverse."""
+    """Upper triangular root (d, d) of Boehning's bound of the Hessian, and the root's inverse."""
     from scipy.linalg import cholesky, solve_triangular
 
     identity = np.eye(x.shape[1])
@@ -129,24 +129,24 @@ def value_and_gradient(
 ) -> tuple[float, np.ndarray]:
     """Mean cross-entropy + l2 / 2 |W|^2 and its gradient.
 
-    Products are in the features' own precision, means over images in float64.
+    Products are computed in the precision of the features, means over images in float64.
 
     Args:
         x: (n, d) scaled features.
         labels: (n,) classes.
         l2: strength of the penalty.
-        weights: (d + 1, classes) float64: the kernel W and, in the last row, the bias.
+        weights: (d + 1, classes) float64, the kernel W and, in the last row, the bias.
     """
     kernel, bias = weights[:-1], weights[-1]
     images = np.arange(len(x))
-    # Classes first: NumPy reduces a first axis many times faster than a short last axis.
+    # Classes are the first axis, which NumPy reduces many times faster than a short last axis.
     logits = kernel.T.astype(x.dtype) @ x.T
     logits += bias.astype(x.dtype)[:, None]
     logits -= logits.max(axis=0)
-    of_label = logits[labels, images].mean(dtype=np.float64)
+    label_logit = logits[labels, images].mean(dtype=np.float64)
     residual = np.exp(logits, out=logits)
     sums = residual.sum(axis=0)
-    value = np.log(sums).mean(dtype=np.float64) - of_label
+    value = np.log(sums).mean(dtype=np.float64) - label_logit
     residual /= sums
     residual[labels, images] -= 1
     gradient = np.empty_like(weights)
@@ -157,12 +157,12 @@ def value_and_gradient(
 
 @dataclass(frozen=True)
 class Minimum:
-    """A state of the weights in a minimization.
+    """The weights, the objective and its gradient during a minimization.
 
     Attributes:
         weights: (d + 1, classes) kernel and, in the last row, bias.
         value: the objective.
-        gradient: (d + 1, classes) its gradient.
+        gradient: (d + 1, classes) gradient of the objective.
         l2: strength of the penalty.
     """
 
@@ -178,12 +178,12 @@ class Minimum:
 
     @property
     def gap(self) -> float:
-        """Upper bound on the relative distance of the value from the best kernel's at this bias."""
+        """Upper bound on the relative distance of the value from its optimum for this bias."""
         return self.gradient_norm**2 / (2 * self.l2) / max(self.value, np.finfo(float).tiny)
 
 
 def minimum(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> Minimum:
-    """Minimizes the objective by L-BFGS from weights (d + 1, classes) until the gap is small.
+    """Minimizes the objective by L-BFGS, starting at (d + 1, classes) weights, to TOLERANCE.
 
     It runs in coordinates in which the bound of the Hessian is the identity.
     """
@@ -192,37 +192,37 @@ def minimum(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> 
     root, inverse = whitening(x, l2)
     latest: list[tuple[np.ndarray, Minimum]] = []
 
-    def changed(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    def transformed(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         return np.concatenate([matrix @ weights[:-1], weights[-1:]]).ravel()
 
     def state(parameters: np.ndarray) -> Minimum:
         if not latest or not np.array_equal(latest[0][0], parameters):
-            weights = changed(parameters.reshape(start.shape), inverse).reshape(start.shape)
-            found = Minimum(weights, *value_and_gradient(x, labels, l2, weights), l2)
-            latest[:] = [(parameters.copy(), found)]
+            weights = transformed(parameters.reshape(start.shape), inverse).reshape(start.shape)
+            current = Minimum(weights, *value_and_gradient(x, labels, l2, weights), l2)
+            latest[:] = [(parameters.copy(), current)]
         return latest[0][1]
 
-    def seen(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        found = state(parameters)
-        return found.value, changed(found.gradient, inverse.T)
+    def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        current = state(parameters)
+        return current.value, transformed(current.gradient, inverse.T)
 
     def stop_when_solved(parameters: np.ndarray) -> None:
         if state(parameters).gap <= TOLERANCE:
             raise StopIteration
 
-    found = minimize(
-        seen,
-        changed(start, root),
+    result = minimize(
+        objective,
+        transformed(start, root),
         jac=True,
         method="L-BFGS-B",
         callback=stop_when_solved,
         options={"maxiter": MAX_ITERATIONS, "maxcor": 20, "ftol": 0, "gtol": 0},
     )
-    return state(found.x)
+    return state(result.x)
 
 
 def solved_probes(state: State) -> list[Probe | None]:
-    """The probe of each hidden layer; None where its features are not finite."""
+    """The probe of each hidden layer; None if its features are not finite."""
     if state.fitted is None:
         return []
     labels, classes = state.fitted.y, state.n_classes
@@ -233,9 +233,9 @@ def solved_probes(state: State) -> list[Probe | None]:
 
 
 def probe_weights(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Kernel (d, classes) and bias (classes,) of each hidden layer's probe; NaN without one."""
+    """Kernel (d, classes) and bias (classes,) of each hidden layer's probe; NaN if it has none."""
     weights = []
-    for probe, x in zip(state.once(solved_probes), state.fitted_features, strict=False):
+    for probe, x in zip(state.cached(solved_probes), state.fitted_features, strict=False):
         if probe is None:
             undefined = np.full((x.shape[1] + 1, state.n_classes), np.nan, np.float32)
             weights.append((undefined[:-1], undefined[-1]))
@@ -245,20 +245,20 @@ def probe_weights(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def on_state(state: State) -> Arrays:
-    """The probes, their accuracies, and those of the output as the last layer's."""
+    """The probes and their accuracies; the last layer has the accuracies of the output."""
     if state.fitted is None:
         return {}
     features, held_out = state.fitted_features, state.held_out_features
     accuracy = np.full((len(state.layers), len(SUBSETS)), np.nan)
     solution = np.full((len(state.layers), 3), np.nan)
-    for index, probe in enumerate(state.once(solved_probes)):
+    for index, probe in enumerate(state.cached(solved_probes)):
         if probe is None:
             continue
         solution[index] = probe.objective, probe.gradient_norm, probe.gap
         held_out_logits = None if held_out is None else probe.logits(held_out[index])
         accuracy[index] = subset_accuracies(state, probe.logits(features[index]), held_out_logits)
-    accuracy[-1] = state.once(output_accuracies)
-    weights = [array.ravel() for pair in state.once(probe_weights) for array in pair]
+    accuracy[-1] = state.cached(output_accuracies)
+    weights = [array.ravel() for pair in state.cached(probe_weights) for array in pair]
     return {
         "probe_accuracy": accuracy,
         "probe_objective": solution[:, 0],

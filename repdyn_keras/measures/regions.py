@@ -1,4 +1,4 @@
-"""Decision regions: class indices on grids, the agreement of two maps, and their fragmentation."""
+"""Decision regions: agreement, kappa and fragmentation of region maps."""
 
 import numpy as np
 
@@ -10,17 +10,17 @@ EIGHT_NEIGHBOURS[1] = True
 
 
 def undefined_class(dtype) -> int:
-    """The class index that means undefined: the dtype's maximum."""
+    """The class index of undefined points: the maximum of the dtype."""
     return int(np.iinfo(dtype).max)
 
 
 def region_dtype(n_classes: int) -> np.dtype:
-    """The smallest unsigned integer type for the class indices and the index of undefined."""
+    """The smallest unsigned integer dtype for all class indices and the undefined class."""
     return np.min_scalar_type(n_classes)
 
 
 def agreements(maps: np.ndarray) -> np.ndarray:
-    """Share of points of equal class, for all pairs of maps: similarity, 1 = identical.
+    """Share of points with equal class, for all pairs of maps: similarity, 1 = identical.
 
     Source: Somepalli et al. 2022 (arXiv 2203.08124), reproducibility score.
 
@@ -28,10 +28,10 @@ def agreements(maps: np.ndarray) -> np.ndarray:
         maps: (t, points) class indices of an unsigned dtype, over all planes.
 
     Returns:
-        (t, t) float64, NaN where a map holds undefined points.
+        (t, t) float64; NaN where a map has undefined points.
     """
     undefined = (maps == undefined_class(maps.dtype)).any(axis=1)
-    shares = np.stack([(maps == one).mean(axis=1) for one in maps])
+    shares = np.stack([(maps == reference).mean(axis=1) for reference in maps])
     shares[undefined] = np.nan
     shares[:, undefined] = np.nan
     return shares
@@ -47,27 +47,29 @@ def kappas(maps: np.ndarray, n_classes: int) -> np.ndarray:
         n_classes: number of classes.
 
     Returns:
-        (t, t) float64; NaN for 0 / 0 (both maps hold one and the same class) and where a map holds
-        undefined points.
+        (t, t) float64; NaN where both maps consist of the same single class (0 / 0), and where a
+        map has undefined points.
     """
     observed = agreements(maps)
     shares = class_shares(maps, n_classes)
     expected = shares @ shares.T
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Sums of shares are exact but for rounding: 1 may be 1 - 2e-16.
+        # Because of rounding, a sum of shares that is 1 may be 1 - 2e-16.
         possible = np.where(1 - expected > 1e-12, 1 - expected, np.nan)
         return (observed - expected) / possible
 
 
 def class_shares(maps: np.ndarray, n_classes: int) -> np.ndarray:
-    """(t, n_classes) share of each map's points that each class holds."""
+    """(t, n_classes) share of the points of each map that belong to each class."""
     return np.stack([np.bincount(m, minlength=n_classes)[:n_classes] / len(m) for m in maps])
 
 
 def fragments(maps: np.ndarray) -> np.ndarray:
-    """Number of 8-connected components of equal class of each map, summed over classes.
+    """Number of 8-connected components of equal class in each map, summed over classes.
 
-    Source: Somepalli et al. 2022 (arXiv 2203.08124), fragmentation; undefined points are left out.
+    Undefined points are left out.
+
+    Source: Somepalli et al. 2022 (arXiv 2203.08124), fragmentation.
 
     Args:
         maps: (..., rows, columns) class indices of an unsigned dtype.
@@ -77,22 +79,22 @@ def fragments(maps: np.ndarray) -> np.ndarray:
     """
     from scipy.ndimage import label
 
-    lead = maps.shape[:-2]
+    batch_shape = maps.shape[:-2]
     stack = maps.reshape(-1, *maps.shape[-2:])
     count = np.zeros(len(stack), dtype=np.int64)
     plane = np.broadcast_to(np.arange(len(stack))[:, None, None], stack.shape)
     for value in np.unique(stack):
         if value == undefined_class(maps.dtype):
             continue
-        components, found = label(stack == value, EIGHT_NEIGHBOURS)
-        owner = np.zeros(found + 1, dtype=np.int64)
-        owner[components] = plane
-        count += np.bincount(owner[1:], minlength=len(stack))
-    return count.reshape(lead)
+        components, n_components = label(stack == value, EIGHT_NEIGHBOURS)
+        plane_of_component = np.zeros(n_components + 1, dtype=np.int64)
+        plane_of_component[components] = plane
+        count += np.bincount(plane_of_component[1:], minlength=len(stack))
+    return count.reshape(batch_shape)
 
 
 def boundary_lengths(maps: np.ndarray) -> np.ndarray:
-    """Share of neighbouring pairs of points, across and down, whose classes differ.
+    """Share of horizontally or vertically neighbouring points with different classes.
 
     Args:
         maps: (..., rows, columns) class indices.
@@ -107,14 +109,14 @@ def boundary_lengths(maps: np.ndarray) -> np.ndarray:
 
 
 def on_state(state: State) -> Arrays:
-    """The classes that the probes and the network give to the points of all planes."""
+    """The classes that the probes and the network predict at the grid points of all planes."""
     if not state.has_planes:
         return {}
-    return {"regions": state.classify_planes(state.once(probe_weights))}
+    return {"regions": state.classify_planes(state.cached(probe_weights))}
 
 
 def over_epochs(series: Series) -> Arrays:
-    """Regions of every epoch, their agreement and kappa between all epochs, and their shape."""
+    """Region maps of every epoch, their agreement and kappa between epochs, and their shape."""
     recorded = series.recorded("regions")
     if "regions" not in recorded or "plane_sample" not in series.constants:
         return {}

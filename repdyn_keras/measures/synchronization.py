@@ -1,4 +1,4 @@
-"""Whether two layers change at the same times."""
+"""Synchronization: whether two layers change at the same time."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ from repdyn_keras.measures.trajectory import (
     step_shares,
 )
 
-# Fewer records have no second difference, and hence no timing.
+# Timing needs second differences, and hence three records.
 MIN_RECORDS = 3
 
 
 def timing_overlap(gram: np.ndarray, other: np.ndarray) -> float:
     """Overlap of two paths' step shares: similarity, 1 = identical timing.
 
-    Sum over steps of the smaller of the two shares.
+    It is the sum of the smaller of the two shares over all steps.
 
     Args:
         gram, other: (t, t) similarities of two layers over the same epochs.
@@ -27,9 +27,9 @@ def timing_overlap(gram: np.ndarray, other: np.ndarray) -> float:
 
 
 def timing_spread(gram: np.ndarray, other: np.ndarray, epochs: np.ndarray) -> float:
-    """Area between two progress curves on u = log2(1 + epoch), in octaves; 0 = identical timing."""
-    apart = np.abs(progress(step_shares(gram)) - progress(step_shares(other)))
-    return float(np.trapezoid(apart, octaves(epochs)))
+    """Area between two progress curves on u = log2(1 + epoch), in octaves: 0 = identical timing."""
+    difference = np.abs(progress(step_shares(gram)) - progress(step_shares(other)))
+    return float(np.trapezoid(difference, octaves(epochs)))
 
 
 def half_progress(gram: np.ndarray, epochs: np.ndarray) -> float:
@@ -43,9 +43,9 @@ def half_progress(gram: np.ndarray, epochs: np.ndarray) -> float:
 
 
 def concordance(gram: np.ndarray, other: np.ndarray) -> float:
-    """Lin's concordance of two matrices' upper triangles: similarity, 1 = identical.
+    """Lin's concordance of the upper triangles of two matrices: similarity, 1 = identical.
 
-    It compares the matrices, mostly their amplitudes, and not the timing.
+    It mostly compares the amplitudes of the matrices, not the timing of changes.
 
     Source: Lin 1989, Biometrics 45.
 
@@ -60,7 +60,7 @@ def concordance(gram: np.ndarray, other: np.ndarray) -> float:
 
 
 def timing_by_layer(cka: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
-    """Synchronization of all pairs of layers, over the records at which both are defined.
+    """Synchronization of all pairs of layers, from the records at which both are defined.
 
     Args:
         cka: (layer, epoch, epoch_other).
@@ -68,7 +68,7 @@ def timing_by_layer(cka: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]
 
     Returns:
         `synchronization`, `concordance`, `timing_spread` (octaves) and `lag` (layer, layer_other)
-        in octaves, positive where `layer` changes later; `settling_epoch` (layer,).
+        in octaves, positive if `layer` changes later; `settling_epoch` (layer,).
     """
     layers = len(cka)
     shape = (layers, layers)
@@ -84,11 +84,11 @@ def timing_by_layer(cka: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]
             if len(both) < MIN_RECORDS:
                 continue
             part = np.ix_(both, both)
-            one, other, at = cka[i][part], cka[j][part], times[both]
-            overlap[i, j] = timing_overlap(one, other)
-            similarity[i, j] = concordance(one, other)
-            spread[i, j] = timing_spread(one, other, at)
-            lag[i, j] = half_progress(one, at) - half_progress(other, at)
+            gram_i, gram_j, common_times = cka[i][part], cka[j][part], times[both]
+            overlap[i, j] = timing_overlap(gram_i, gram_j)
+            similarity[i, j] = concordance(gram_i, gram_j)
+            spread[i, j] = timing_spread(gram_i, gram_j, common_times)
+            lag[i, j] = half_progress(gram_i, common_times) - half_progress(gram_j, common_times)
     return {
         "synchronization": overlap,
         "concordance": similarity,
@@ -99,15 +99,15 @@ def timing_by_layer(cka: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]
 
 
 def synchronization_mean(overlap: np.ndarray, blocks: np.ndarray) -> float:
-    """Mean timing overlap over all pairs of blocks; NaN where there are fewer than two.
+    """Mean timing overlap over all pairs of blocks; NaN if there are fewer than two.
 
     Args:
         overlap: (layer, layer_other) timing overlap.
         blocks: (layer,) whether a layer is a block of the network.
     """
-    places = np.flatnonzero(blocks)
-    first, second = np.triu_indices(len(places), 1)
-    pairs = overlap[np.ix_(places, places)][first, second]
+    block_indices = np.flatnonzero(blocks)
+    first, second = np.triu_indices(len(block_indices), 1)
+    pairs = overlap[np.ix_(block_indices, block_indices)][first, second]
     return float(np.nanmean(pairs)) if np.isfinite(pairs).any() else float("nan")
 
 

@@ -1,4 +1,4 @@
-"""Threads: those of BLAS, or several computations in parallel."""
+"""Threads: limiting those of BLAS, and running computations in parallel."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 
-# Bytes that parallel computations may hold together.
+# Maximum memory of all parallel computations together, in bytes.
 MEMORY_BYTES = 1 << 28
 
 
@@ -26,15 +26,15 @@ def blas():
 
 
 def parallel_map(function: Callable, items: Sequence, size: int) -> Iterator:
-    """Results of a function in the order of its items, several computed at a time.
+    """Results of a function in the order of the items, with several calls in parallel.
 
-    One thread computes an item from beginning to end, passes over memory included. BLAS alone
-    would distribute only its matrix products over the cores.
+    Each call runs in one thread, so that passes over memory also use all cores. BLAS would
+    distribute only matrix products over the cores.
 
     Args:
         function: called with each item.
-        items: its arguments.
-        size: bytes that a call of the function holds.
+        items: the arguments.
+        size: memory that one call needs, in bytes.
     """
     threads = cores()
     if threads > min(len(items), MEMORY_BYTES // size):

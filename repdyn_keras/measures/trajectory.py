@@ -1,6 +1,6 @@
-"""A layer's path through training, computed from its epoch x epoch similarity matrix.
+"""Paths of layers through training, computed from epoch x epoch similarity matrices.
 
-A positive semidefinite matrix G of similarities is the Gram matrix of points, one for each epoch:
+A positive semidefinite matrix G of similarities is the Gram matrix of one point for each epoch:
 |point_s - point_t|^2 = G_ss + G_tt - 2 G_st. These points are the path.
 """
 
@@ -11,12 +11,12 @@ from scipy.ndimage import median_filter
 
 
 def octaves(epochs: np.ndarray) -> np.ndarray:
-    """The axis that paths are measured on, u = log2(1 + epoch)."""
+    """The axis of paths, u = log2(1 + epoch)."""
     return np.log2(1.0 + np.asarray(epochs, float))
 
 
 def trapezoid_widths(u: np.ndarray) -> np.ndarray:
-    """(t,) trapezoid widths of points on an axis: the part of the axis that each represents."""
+    """(t,) widths of the points on an axis as in the trapezoidal rule."""
     steps = np.diff(u)
     return np.concatenate([[0.0], steps]) / 2 + np.concatenate([steps, [0.0]]) / 2
 
@@ -24,8 +24,8 @@ def trapezoid_widths(u: np.ndarray) -> np.ndarray:
 def jitter(gram: np.ndarray) -> np.ndarray:
     """(t,) squared size of each point's scatter around a smooth path.
 
-    s_t = max(0, G_tt + G_(t-1,t+1) - G_(t-1,t) - G_(t,t+1)), ends copied, running median of 3:
-    white scatter around a smooth path has exactly this expectation.
+    s_t = max(0, G_tt + G_(t-1,t+1) - G_(t-1,t) - G_(t,t+1)), with copied ends and a running median
+    of 3. The expectation of s_t is the squared size of white scatter around a smooth path.
 
     Args:
         gram: (t, t) similarities, t >= 3.
@@ -43,9 +43,9 @@ def squared_steps(gram: np.ndarray) -> np.ndarray:
 
 
 def step_shares(gram: np.ndarray) -> np.ndarray:
-    """(t - 1,) each step's share of the path's squared steps, less jitter; sums to 1.
+    """(t - 1,) share of each step in the sum of squared steps, after subtracting jitter.
 
-    NaN where no step is larger than the jitter.
+    All NaN if no step is larger than the jitter.
     """
     scatter = jitter(gram)
     steps = np.maximum(0, squared_steps(gram) - scatter[:-1] - scatter[1:])
@@ -54,7 +54,7 @@ def step_shares(gram: np.ndarray) -> np.ndarray:
 
 
 def progress(shares: np.ndarray) -> np.ndarray:
-    """(t,) running sum of step shares, from 0 to 1."""
+    """(t,) cumulative sum of step shares, from 0 to 1."""
     return np.concatenate([[0.0], np.cumsum(shares)])
 
 
@@ -69,18 +69,19 @@ def defined_records(gram: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~np.isnan(np.diagonal(gram)))
 
 
-# Matrix entries of the surrogates that are held at a time.
-NUMBERS_AT_ONCE = 1 << 20
+# Maximum number of matrix entries of the surrogates that are held at a time.
+MAX_CHUNK_ENTRIES = 1 << 20
 
 
 def even_pace_surrogates(
     gram: np.ndarray, u: np.ndarray, count: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Similarity matrices of paths of the same shape without phases.
+    """Similarity matrices of simulated paths with the same shape but without phases.
 
-    The jitter is subtracted from the diagonal and the path smoothed by (1, 2, 1) / 4, ends copied.
-    The surrogate advances along its arc length by increments drawn from Gamma(2 du / mean du),
-    rescaled to the length; between two points the path is linear. Permuted jitter is added back.
+    The jitter is subtracted from the diagonal, and the path is smoothed by (1, 2, 1) / 4 except at
+    its ends. A surrogate advances along the arc length of this path, which is linear between its
+    points, by increments drawn from Gamma(2 du / mean du) and rescaled to the total length. Finally
+    the jitter is added back in random order.
 
     Args:
         gram: (t, t) similarities, finite, t >= 3.
@@ -89,7 +90,7 @@ def even_pace_surrogates(
         rng: source of randomness.
 
     Yields:
-        (k, t, t) similarities, until `count` surrogates were yielded.
+        (k, t, t) similarities of the next k surrogates.
     """
     t = len(gram)
     scatter = jitter(gram)
@@ -98,42 +99,43 @@ def even_pace_surrogates(
     length = np.concatenate([[0.0], np.cumsum(np.sqrt(squared_steps(path)))])
     du = np.diff(u)
     pace = rng.gamma(2 * du / du.mean(), size=(count, t - 1))
-    walked = np.concatenate([np.zeros((count, 1)), np.cumsum(pace, axis=1)], axis=1)
-    walked *= length[-1] / walked[:, -1:]
-    put_back = rng.permuted(np.tile(scatter, (count, 1)), axis=1)
+    distances = np.concatenate([np.zeros((count, 1)), np.cumsum(pace, axis=1)], axis=1)
+    distances *= length[-1] / distances[:, -1:]
+    permuted_jitter = rng.permuted(np.tile(scatter, (count, 1)), axis=1)
     index = np.arange(t)
-    at_once = max(1, NUMBERS_AT_ONCE // t**2)
-    for start in range(0, count, at_once):
-        group = slice(start, start + at_once)
-        weights = interpolation(length, walked[group])
+    chunk_size = max(1, MAX_CHUNK_ENTRIES // t**2)
+    for start in range(0, count, chunk_size):
+        group = slice(start, start + chunk_size)
+        weights = interpolation(length, distances[group])
         surrogates = weights @ path @ weights.swapaxes(1, 2)
-        surrogates[:, index, index] += put_back[group]
+        surrogates[:, index, index] += permuted_jitter[group]
         yield surrogates
 
 
 def smoothing(t: int) -> np.ndarray:
-    """(t, t) running mean with weights (1, 2, 1) / 4; the end points stay."""
+    """(t, t) matrix of a running mean with weights (1, 2, 1) / 4; the end points are unchanged."""
     matrix = 0.5 * np.eye(t) + 0.25 * (np.eye(t, k=1) + np.eye(t, k=-1))
     matrix[[0, -1]] = 0
     matrix[0, 0] = matrix[-1, -1] = 1
     return matrix
 
 
-def interpolation(length: np.ndarray, walked: np.ndarray) -> np.ndarray:
-    """Weights of the path's points in the points at given arc lengths.
+def interpolation(length: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Weights of linear interpolation at given arc lengths of a path.
 
     Args:
         length: (t,) arc length at each point of the path, not decreasing.
-        walked: (count, t) arc lengths wanted.
+        distances: (count, t) arc lengths at which to interpolate.
 
     Returns:
-        (count, t, t), rows sum to 1, at most two entries of a row are not 0.
+        (count, t, t) weights of the path's points. Rows sum to 1 and have at most two nonzero
+        entries.
     """
-    count, t = walked.shape
-    after = np.clip(np.searchsorted(length, walked, side="right"), 1, t - 1)
+    count, t = distances.shape
+    after = np.clip(np.searchsorted(length, distances, side="right"), 1, t - 1)
     gap = length[after] - length[after - 1]
     part = np.divide(
-        walked - length[after - 1], gap, out=np.zeros_like(walked), where=gap > 0
+        distances - length[after - 1], gap, out=np.zeros_like(distances), where=gap > 0
     ).clip(0, 1)
     weights = np.zeros((count, t, t))
     np.put_along_axis(weights, after[..., None], part[..., None], axis=2)

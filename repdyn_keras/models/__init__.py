@@ -1,4 +1,4 @@
-"""Networks by name, and the optimizers that train them."""
+"""The networks and optimizers of a configuration."""
 
 from repdyn_keras.models.build import block_layers, build_model, build_optimizer, recorded_layers
 from repdyn_keras.models.user_models import load_model

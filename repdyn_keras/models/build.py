@@ -10,14 +10,14 @@ from repdyn_keras.config import NETWORKS, OPTIMIZERS, SCHEDULES, Config, require
 from repdyn_keras.config.registry import import_object
 from repdyn_keras.seeds import initializer_seeds
 
-# Bytes of a weight in training: itself, its gradient and one moment, in float32.
+# Bytes per weight in training: the weight, its gradient and one moment, in float32.
 BYTES_PER_WEIGHT = 12
-# Longer values of a key are described by their length.
+# Lists with more numbers are described by their length.
 MAX_NUMBERS = 8
 
 
 def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
-    """The network of a resolved configuration, its initial weights drawn from `config.seed`.
+    """Builds the network of a resolved configuration, with weights drawn from `config.seed`.
 
     Args:
         config: a resolved configuration.
@@ -25,8 +25,8 @@ def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) ->
         n_classes: number of classes.
 
     Raises:
-        InputError: the network cannot take images of this shape or exceeds the machine's memory,
-            or a user's network cannot be loaded or built.
+        InputError: the network does not accept images of this shape or exceeds the memory of the
+            machine, or a user's network cannot be loaded or built.
     """
     require_memory_for_weights(config)
     entry = NETWORKS.find(config.model)
@@ -39,7 +39,7 @@ def build_model(config: Config, image_shape: tuple[int, ...], n_classes: int) ->
 
 
 def require_memory_for_weights(config: Config) -> None:
-    """Raises InputError where training the weights alone exceeds the machine's memory.
+    """Raises InputError if the weights and their training state exceed the machine's memory.
 
     Args:
         config: a resolved configuration.
@@ -65,24 +65,23 @@ def describe_size(value: object) -> str:
 def recorded_layers(config: Config) -> str | None:
     """Regular expression of the layers to record: the configured one, or the network's default.
 
-    None leaves the choice among the layers of a user's network to the recorder.
+    None for a user's network without a configured expression: the recorder then chooses.
     """
     return config.layers or NETWORKS.find(config.model).layers
 
 
 def block_layers(config: Config) -> str | None:
-    """Regular expression of those recorded layers that are blocks of the network.
+    """Regular expression of the recorded layers that are blocks of the network.
 
-    None for a user's network, whose blocks are not known.
+    None for a user's network, whose blocks are unknown.
     """
     return NETWORKS.find(config.model).blocks
 
 
 def seeded(seed: int) -> Callable[..., keras.initializers.Initializer]:
-    """A function that creates initializers, each with its own seed derived from `seed`.
+    """Returns a function that creates initializers, each with a new seed derived from `seed`.
 
-    Global random state is neither used nor changed: the same seed gives the same network, whatever
-    was built before.
+    Global random state is neither used nor changed, so the same seed always gives the same network.
     """
     seeds = initializer_seeds(seed)
 
@@ -97,13 +96,13 @@ LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedul
 
 
 class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
-    """rate / sqrt(1 + floor(step / period)).
+    """The schedule rate / sqrt(1 + floor(step / period)).
 
     Source: Nakkiran et al. 2020 (arXiv 1912.02292), 0.1 / sqrt(1 + floor(step / 512)) for SGD.
 
     Args:
         rate: initial learning rate.
-        period: steps between two changes.
+        period: number of steps between two changes.
     """
 
     def __init__(self, rate: float, period: int = 512):
@@ -118,22 +117,22 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def constant(rate: float, total_steps: int) -> LearningRate:
-    """The initial rate throughout."""
+    """Keeps the initial rate."""
     return rate
 
 
 def inverse_sqrt(rate: float, total_steps: int) -> LearningRate:
-    """Falls with the square root of the step."""
+    """Decreases the rate with the square root of the step."""
     return InverseSquareRoot(rate)
 
 
 def cosine(rate: float, total_steps: int) -> LearningRate:
-    """Falls to zero at the last step along a cosine."""
+    """Decreases the rate to zero at the last step, along a cosine."""
     return keras.optimizers.schedules.CosineDecay(rate, max(1, total_steps))
 
 
 def learning_rate(schedule: str, rate: float, total_steps: int) -> LearningRate:
-    """The learning rate of a named schedule, as Keras's optimizers take it.
+    """The learning rate of a named schedule, as an argument of Keras's optimizers.
 
     Args:
         schedule: name of the schedule.
@@ -147,7 +146,7 @@ def learning_rate(schedule: str, rate: float, total_steps: int) -> LearningRate:
 
 
 def build_optimizer(config: Config, total_steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer of a resolved configuration.
+    """Builds the optimizer of a resolved configuration.
 
     `weight_decay` is decoupled from the gradient for every optimizer (Loshchilov and Hutter 2019,
     arXiv 1711.05101).

@@ -5,9 +5,9 @@ from keras import layers
 
 from repdyn_keras.models.build import seeded
 
-# With Keras's default of 0.99 the moving statistics lag by many epochs if an epoch has few steps.
+# With Keras's default of 0.99, moving statistics lag by many epochs if an epoch has few steps.
 BATCH_NORM_MOMENTUM = 0.9
-# Counting stops beyond this number of weights, which no machine holds.
+# Counting stops at this number of weights, which exceeds the memory of any machine.
 MAX_WEIGHTS = 2**60
 
 
@@ -20,20 +20,20 @@ def resnet(
     stem: str = "small",
     seed: int = 0,
 ) -> keras.Model:
-    """A pre-activation ResNet of width k: `blocks=(2, 2, 2, 2)` is ResNet-18, (3, 4, 6, 3) 34.
+    """A pre-activation ResNet: `blocks=(2, 2, 2, 2)` is ResNet-18, `(3, 4, 6, 3)` ResNet-34.
 
     Stage i (from 0) has `blocks[i]` basic blocks of `width * 2**i` channels; every stage but the
     first halves the image. Every block ends in an `Add`, whose output is its representation.
 
     Source: He et al. 2016 (arXiv 1603.05027) for the blocks; He et al. 2016 (arXiv 1512.03385),
-    table 1, for their numbers and the ImageNet stem; Nakkiran et al. 2020 (arXiv 1912.02292) for
-    the width k, 64 in the standard network. The momentum of BatchNormalization, 0.9, is a choice
-    of this package.
+    table 1, for the numbers of blocks and the ImageNet stem; Nakkiran et al. 2020
+    (arXiv 1912.02292) for the width, which is 64 in the standard network. The momentum 0.9 of
+    BatchNormalization is a choice of this package.
 
     Args:
         image_shape: (height, width, channels) of the images.
         n_classes: number of classes; the output is (n, n_classes) logits.
-        width: channels of the first stage, k.
+        width: channels of the first stage.
         blocks: number of blocks of each stage.
         stem: "small" for a 3 x 3 convolution of stride 1, usual for small images, or "imagenet"
             for a 7 x 7 convolution and 3 x 3 max pooling, each of stride 2.
@@ -85,7 +85,7 @@ def resnet(
 
 
 def approximate_weights(width: int, blocks: tuple[int, ...]) -> int:
-    """A lower bound of the number of weights: most convolutions of the blocks."""
+    """A lower bound of the number of weights, from most convolutions of the blocks."""
     total = 0
     for stage, count in enumerate(blocks):
         total += (2 * count - 1) * 9 * (width * 2**stage) ** 2

@@ -1,4 +1,4 @@
-"""A user's network: built by a Python function, or loaded from a saved model."""
+"""User-defined networks: built by a Python function, or loaded from a saved model."""
 
 import importlib
 import inspect
@@ -18,18 +18,18 @@ from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.seeds import legacy
 from repdyn_keras.text import quoted
 
-# Characters of another package's error in a message.
+# Maximum number of characters of another package's error in a message.
 MAX_REASON = 200
 
 
 def build_by_function(
     model: str, image_shape: tuple[int, ...], n_classes: int, seed: int
 ) -> keras.Model:
-    """The network that a user's function builds.
+    """Builds a network by a user's function.
 
     The function is called with those of the arguments `image_shape`, `n_classes` and `seed` that
-    it accepts by name. Python's and NumPy's global generators, from which Keras draws the seeds of
-    layers without one, are seeded for the call and restored.
+    it accepts by name. The global generators of Python and NumPy, from which Keras draws seeds of
+    layers that have none, are seeded for the call and restored afterwards.
 
     Args:
         model: "module:function"; the module is in the current folder, or installed.
@@ -38,7 +38,7 @@ def build_by_function(
         seed: the run's seed.
 
     Raises:
-        InputError: there is no such module or function, or it does not return a built model.
+        InputError: there is no such module or function, or it does not return a model.
     """
     function = import_function(model)
     available = {"image_shape": image_shape, "n_classes": n_classes, "seed": seed}
@@ -55,8 +55,8 @@ def build_by_function(
     unavailable = [name for name in required if name not in available]
     if unavailable:
         raise InputError(
-            f"Expected a function of any of the arguments {', '.join(available)}. Received: "
-            f"{model}, which needs the arguments {', '.join(unavailable)}."
+            f"Expected a function whose arguments are among {', '.join(available)}. Received: "
+            f"{model}, which also requires {', '.join(unavailable)}."
         )
     names = set(available) if any_name else {p.name for p in parameters} & set(available)
     with seeded_globals(seed), user_code(f"The function {model}"):
@@ -70,7 +70,7 @@ def build_by_function(
 
 
 def import_function(name: str) -> Callable[..., Any]:
-    """The function "module:function"; the module is in the current folder, or installed."""
+    """Imports "module:function" from the current folder or an installed module."""
     module_name, _, function_name = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -96,11 +96,11 @@ def import_function(name: str) -> Callable[..., Any]:
 
 @contextmanager
 def user_code(description: str, *reraised: type[Exception]) -> Iterator[None]:
-    """Turns an exception of a user's code, SystemExit included, into InputError.
+    """Turns exceptions of a user's code, including SystemExit, into InputError.
 
     Args:
-        description: what the code is, for the message.
-        reraised: exceptions that are left to the caller.
+        description: description of the code, for the message.
+        reraised: exceptions that are raised unchanged.
     """
     kept: tuple[type[Exception], ...] = (InputError, *reraised)
     try:
@@ -133,12 +133,12 @@ def seeded_globals(seed: int) -> Iterator[None]:
 def build_from_file(
     model: str, image_shape: tuple[int, ...], n_classes: int, seed: int
 ) -> keras.Model:
-    """The network of a `.keras` file, which has its own input shape, classes and weights."""
+    """Loads the network of a `.keras` file, which defines input shape, classes and weights."""
     return load_model(model)
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """The network of a `.keras` file, in safe mode: code in the file is not run.
+    """Loads a `.keras` file in safe mode, in which code in the file is not run.
 
     Raises:
         InputError: there is no such file, it is damaged, or it needs custom code.
@@ -154,6 +154,6 @@ def load_model(path: str | Path) -> keras.Model:
         reason = text.splitlines()[0][:MAX_REASON] if text else "no message"
         raise InputError(
             f"Cannot load {path}. Expected {expected}, without custom code. Received: "
-            f"{type(error).__name__}: {reason}. For a model with custom code give --model "
+            f"{type(error).__name__}: {reason}. For a model with custom code, use --model "
             "module:function."
         ) from None

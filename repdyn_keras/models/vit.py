@@ -53,8 +53,8 @@ def vit(
 ) -> keras.Model:
     """A Vision Transformer with pre-normalized encoder blocks and a class token.
 
-    An encoder block is attention and an MLP of four times the width, each after a
-    LayerNormalization and with a residual connection. The output of a block's second `Add` is its
+    An encoder block consists of attention and an MLP of four times the width, each with a preceding
+    LayerNormalization and a residual connection. The output of a block's second `Add` is its
     representation.
 
     Source: Dosovitskiy et al. 2021 (arXiv 2010.11929), equations 1-4.
@@ -101,8 +101,8 @@ def vit(
             heads, width // heads, kernel_initializer="zeros", name=name
         )
         x = attention(x, x)
-        # MultiHeadAttention would draw all four kernels from one seed, hence equal, and scale them
-        # as kernels of convolutions. Each is drawn here as Glorot's for width x width.
+        # MultiHeadAttention would draw all four kernels from the same seed and scale them like
+        # kernels of convolutions. Here each is drawn as by Glorot for width x width.
         limit = (3 / width) ** 0.5
         for weight in attention.weights:
             if weight.name == "kernel":
@@ -138,5 +138,5 @@ def vit(
 
 
 def approximate_weights(width: int, depth: int) -> int:
-    """About the number of weights: the attention and the MLP of every block."""
+    """An estimate of the number of weights, from the attention and the MLP of every block."""
     return 12 * depth * width**2

@@ -1,4 +1,4 @@
-"""Recording a training: the callback, the epochs it records, and passes through the layers."""
+"""Recording: the callback, the schedule of recorded epochs, and passes through the layers."""
 
 from repdyn_keras.recording.layers import recordable_layers
 from repdyn_keras.recording.recorder import RepresentationRecorder

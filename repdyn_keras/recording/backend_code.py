@@ -1,4 +1,4 @@
-"""Code that differs between the backends: compiled passes, and full float32 precision."""
+"""Backend-specific code: compiled passes, and full float32 precision."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,19 +10,19 @@ import keras
 
 from repdyn_keras.measures import device
 
-# Entries of the images that go through the layers at a time in jax on a CPU, and the most parts of
-# a batch: each part is compiled.
+# Number of pixel values per part of a batch in jax on a CPU, and maximum number of parts, each of
+# which is compiled.
 PART_SIZE = 100_000
 MAX_PARTS = 8
-# Sides of images that a 3 x 3 kernel covers from each of their points.
+# Maximum side of images that a 3 x 3 kernel covers completely from each of their points.
 MAX_SMALL_SIDE = 2
 
 
 def parts(shape: tuple[int, ...]) -> list[slice]:
     """Equal parts of a batch of images that go through a network one after another.
 
-    XLA's code for a ResNet or a Vision Transformer takes a tenth less time on a CPU where the
-    layers' outputs stay in the caches. torch and tensorflow do not gain from it.
+    On a CPU, XLA takes a tenth less time for a ResNet or a Vision Transformer if the outputs of the
+    layers stay in the caches. torch and tensorflow do not benefit and process whole batches.
 
     Args:
         shape: shape of the batch.
@@ -36,7 +36,7 @@ def parts(shape: tuple[int, ...]) -> list[slice]:
 
 
 def is_jax_on_a_cpu() -> bool:
-    """Whether Keras runs on jax, and jax on a CPU."""
+    """Whether Keras runs on jax on a CPU."""
     if keras.backend.backend() != "jax":
         return False
     import jax
@@ -45,17 +45,17 @@ def is_jax_on_a_cpu() -> bool:
 
 
 def compiled(model: keras.Model) -> Callable:
-    """A pass as one compiled function of a batch.
+    """Compiles a pass into one function of a batch.
 
-    On jax it is a stateless call, without the overhead of `predict_on_batch`, which takes as long
-    as a small batch. The function returns before its result is computed, so that the next batch can
-    be prepared meanwhile.
+    On jax it is a stateless call, which avoids the overhead of `predict_on_batch`, as large as the
+    time of a small batch. The function returns before its result is computed, so that the next
+    batch can be prepared in the meantime.
 
     Args:
         model: a built model.
 
     Returns:
-        A function with the input and the output of the model.
+        A function with the same input and output as the model.
     """
     if keras.backend.backend() != "jax":
         return model.predict_on_batch
@@ -79,8 +79,8 @@ def compiled(model: keras.Model) -> Callable:
 def small_convolutions_as_products(model: keras.Model) -> Iterator[None]:
     """Traces convolutions of images of at most 2 x 2 as matrix products inside the block.
 
-    XLA's own convolutions take six times as long on a CPU, and the later stages of a small ResNet
-    consist of them.
+    On a CPU, XLA's convolutions take six times as long. The later stages of a small ResNet consist
+    of such convolutions.
     """
     layers = [
         layer
@@ -91,7 +91,7 @@ def small_convolutions_as_products(model: keras.Model) -> Iterator[None]:
     ]
     try:
         for layer in layers:
-            # Keras tracks attributes that are set in the ordinary way.
+            # Bypasses Keras, which tracks the attributes of layers.
             object.__setattr__(layer, "convolution_op", partial(convolution, layer))
         yield
     finally:
@@ -100,7 +100,7 @@ def small_convolutions_as_products(model: keras.Model) -> Iterator[None]:
 
 
 def convolution(layer: keras.layers.Conv2D, images, kernel):
-    """Replaces a layer's `convolution_op`."""
+    """Replacement for `convolution_op` of a layer."""
     is_small = layer.data_format == "channels_last" and all(
         side is not None and side <= MAX_SMALL_SIDE for side in images.shape[1:3]
     )
@@ -111,10 +111,10 @@ def convolution(layer: keras.layers.Conv2D, images, kernel):
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Computes float32 products in full inside the block, and leaves global random state alone.
+    """Computes float32 products in full precision and restores global random state.
 
-    On NVIDIA GPUs a float32 product may otherwise run as TF32. Its error of about 3e-4 would look
-    like a change of the representation.
+    NVIDIA GPUs may otherwise use TF32, whose error of about 3e-4 would look like a change of the
+    representation.
     """
     scopes = {"jax": jax_scope, "tensorflow": tensorflow_scope, "torch": torch_scope}
     with scopes[keras.backend.backend()]():
@@ -123,7 +123,7 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def jax_scope() -> Iterator[None]:
-    """Matrix products in the highest precision."""
+    """Highest precision of matrix products, for jax."""
     import jax
 
     with jax.default_matmul_precision("highest"):
@@ -132,7 +132,7 @@ def jax_scope() -> Iterator[None]:
 
 @contextmanager
 def tensorflow_scope() -> Iterator[None]:
-    """No TF32."""
+    """No TF32, for tensorflow."""
     import tensorflow as tf
 
     before = tf.config.experimental.tensor_float_32_execution_enabled()
@@ -145,20 +145,20 @@ def tensorflow_scope() -> Iterator[None]:
 
 @contextmanager
 def torch_scope() -> Iterator[None]:
-    """No TF32, no gradients; restores the global generators, which dropout draws from."""
+    """No TF32 and no gradients, for torch; restores the global generators, which dropout uses."""
     import torch
 
     precision = legacy_settings if has_legacy_settings() else backend_settings
     with precision(), torch.random.fork_rng(), torch.no_grad():
-        # Dropout in training mode draws the same in every record.
+        # Dropout in training mode draws the same values in every record.
         torch.manual_seed(0)
         yield
 
 
 def has_legacy_settings() -> bool:
-    """Whether torch's legacy precision settings can be read and are the only ones in use.
+    """Whether the precision settings of torch before 2.9 can be read and are the only ones in use.
 
-    Reading them may fail once the settings of torch 2.9 were used.
+    Reading them may fail after the settings of torch 2.9 were used.
     """
     import torch
 
@@ -172,7 +172,7 @@ def has_legacy_settings() -> bool:
 
 @contextmanager
 def legacy_settings() -> Iterator[None]:
-    """No TF32, by the settings of every version of torch."""
+    """No TF32, with the settings that every version of torch has."""
     import torch
 
     products = torch.get_float32_matmul_precision()
@@ -190,17 +190,17 @@ def legacy_settings() -> Iterator[None]:
 
 @contextmanager
 def backend_settings() -> Iterator[None]:
-    """No TF32, by the settings of torch 2.9 and later."""
+    """No TF32, with the settings of torch 2.9 and later."""
     import torch
 
-    backends: Any = torch.backends  # torch creates attributes of it at run time
+    backends: Any = torch.backends  # torch creates its attributes at run time
     cuda, cudnn, mkldnn = backends.cuda, backends.cudnn, backends.mkldnn
-    places = [cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
-    before = [place.fp32_precision for place in places]
+    settings = [cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
+    before = [setting.fp32_precision for setting in settings]
     try:
-        for place in places:
-            place.fp32_precision = "ieee"
+        for setting in settings:
+            setting.fp32_precision = "ieee"
         yield
     finally:
-        for place, value in zip(places, before, strict=True):
-            place.fp32_precision = value
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value

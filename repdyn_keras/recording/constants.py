@@ -1,4 +1,4 @@
-"""What is the same at every epoch of a recording, and identifies it."""
+"""The constants of a recording: everything that is the same at every epoch."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.accuracies import SUBSETS
-from repdyn_keras.recording.inputs import Labelled, arrays_hash
+from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
 from repdyn_keras.recording.recorded_model import RecordedModel
 
-# Variables that constants written by earlier versions lack.
+# Variables that earlier versions did not write.
 OPTIONAL = ("is_block",)
 
 
@@ -18,7 +18,7 @@ def constants_of(recorded: RecordedModel):
     import xarray
 
     settings = recorded.settings
-    evaluation, probed, rasterized = settings.evaluation, settings.probed, settings.rasterized
+    evaluation, probes, planes = settings.evaluation, settings.probes, settings.planes
     no_labels = np.full(len(evaluation.x), -1)
     variables: dict = {
         "sample": (("image",), evaluation.ids),
@@ -32,7 +32,7 @@ def constants_of(recorded: RecordedModel):
     }
     if recorded.planes and evaluation.true is not None:
         corners = recorded.plane_samples
-        positions = [plane.positions(rasterized.resolution) for plane in recorded.planes]
+        positions = [plane.positions(planes.resolution) for plane in recorded.planes]
         variables |= {
             "plane_sample": (("plane", "corner"), evaluation.ids[corners]),
             "plane_label": (("plane", "corner"), evaluation.true[corners]),
@@ -44,7 +44,7 @@ def constants_of(recorded: RecordedModel):
         }
     if settings.class_names:
         variables["class_name"] = (("class",), np.array(settings.class_names))
-    if probed.fitted is not None:
+    if probes.fitted is not None:
         variables["probe_width"] = (("hidden",), np.array(recorded.widths))
     return xarray.Dataset(
         variables,
@@ -52,19 +52,19 @@ def constants_of(recorded: RecordedModel):
         attrs={
             "batch": evaluation.batch,
             "n_classes": recorded.n_classes,
-            "margin": float(rasterized.margin),
-            "resolution": rasterized.resolution,
-            "pooling": str(probed.pooling),
+            "margin": float(planes.margin),
+            "resolution": planes.resolution,
+            "pooling": str(probes.pooling),
             "batch_norm": settings.batch_norm,
             "images_hash": evaluation.hash,
-            "probe_images_hash": hash_of(probed.fitted),
-            "test_images_hash": hash_of(probed.held_out),
+            "probe_images_hash": hash_of(probes.fitted),
+            "test_images_hash": hash_of(probes.held_out),
         },
     )
 
 
 def check_constants(stored, constants, folder: Path) -> None:
-    """Raises InputError unless the constants stored in a folder are these."""
+    """Raises InputError unless the stored constants of a folder equal the given ones."""
     stored.attrs.pop("schema_version", None)
     constants = constants.drop_vars([name for name in OPTIONAL if name not in stored])
     if stored.identical(constants):
@@ -82,8 +82,8 @@ def check_constants(stored, constants, folder: Path) -> None:
     )
 
 
-def hash_of(data: Labelled | None) -> str:
-    """Hash of images and labels; empty without images."""
+def hash_of(data: LabelledImages | None) -> str:
+    """Hash of images and labels; empty if there are none."""
     if data is None:
         return ""
     return arrays_hash([data.x, data.y, *([] if data.true is None else [data.true])])

@@ -1,4 +1,4 @@
-"""The arrays of a recorder, checked and ordered, and the hashes that identify them."""
+"""Checks and orders the input arrays of a recorder, and computes hashes of arrays."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ def as_images(images, name: str) -> np.ndarray:
     array = np.asarray(images)
     if array.ndim < 2 or len(array) == 0 or not np.issubdtype(array.dtype, np.number):
         raise InputError(
-            f"Expected {name} as numbers of shape (n, ...), one entry for each image. Received: an "
+            f"Expected {name} as numbers of shape (n, ...), one entry per image. Received: an "
             f"array of {array.dtype} of shape {array.shape}."
         )
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
@@ -26,7 +26,7 @@ def as_images(images, name: str) -> np.ndarray:
 
 
 def as_labels(labels, n: int, name: str) -> np.ndarray:
-    """`labels`, integers (n,) or (n, 1) or one-hot (n, classes), as (n,) int64."""
+    """`labels` as (n,) int64, from integers (n,) or (n, 1) or one-hot rows (n, classes)."""
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -45,37 +45,37 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
         )
     if not np.isfinite(array).all() or not np.all(np.mod(array, 1) == 0) or array.min() < 0:
         raise InputError(
-            f"Expected {name} as whole numbers from 0 to classes - 1. Received: other numbers."
+            f"Expected {name} as whole numbers from 0 to classes - 1. Received: other values."
         )
     return array.astype(np.int64)
 
 
-def places_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n,) the place of each image among other images, -1 where it is not among them.
+def indices_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) index of each image among other images; -1 if it is not among them.
 
     Args:
         images: (n, ...) images.
-        others: (m, ...) images; images are the same where all their numbers are.
+        others: (m, ...) images. Images are equal if all their pixels are.
     """
-    places = np.full(len(images), -1)
+    indices = np.full(len(images), -1)
     if images.dtype != others.dtype or images.shape[1:] != others.shape[1:]:
-        return places
-    by_bytes = {hash(image.tobytes()): place for place, image in enumerate(others)}
+        return indices
+    by_bytes = {hash(image.tobytes()): index for index, image in enumerate(others)}
     for number, image in enumerate(images):
-        place = by_bytes.get(hash(image.tobytes()), -1)
-        if place >= 0 and np.array_equal(others[place], image):
-            places[number] = place
-    return places
+        index = by_bytes.get(hash(image.tobytes()), -1)
+        if index >= 0 and np.array_equal(others[index], image):
+            indices[number] = index
+    return indices
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Images with as many labels.
+class LabelledImages:
+    """Images and their labels.
 
     Attributes:
         x: (n, ...) images.
         y: (n,) int64 labels.
-        true: (n,) int64 labels before noise, or None where they are not known.
+        true: (n,) int64 labels before noise, or None if they are not known.
     """
 
     x: np.ndarray
@@ -83,8 +83,8 @@ class Labelled:
     true: np.ndarray | None = None
 
     @classmethod
-    def of(cls, pair, name: str, true=None) -> "Labelled":
-        """Checks a pair (x, y), and the true labels of x."""
+    def from_pair(cls, pair, name: str, true=None) -> "LabelledImages":
+        """Checks a pair (x, y) and the true labels of x."""
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InputError(
                 f"Expected {name} as a pair (images, labels). Received: an object of type "
@@ -94,18 +94,18 @@ class Labelled:
         y = as_labels(pair[1], len(x), f"{name} labels")
         return cls(x, y, None if true is None else as_labels(true, len(x), f"true {name} labels"))
 
-    def take(self, index: np.ndarray) -> "Labelled":
-        """Some of the images, in the order of `index`."""
-        return Labelled(
+    def take(self, index: np.ndarray) -> "LabelledImages":
+        """The images with these indices, in this order."""
+        return LabelledImages(
             self.x[index], self.y[index], None if self.true is None else self.true[index]
         )
 
-    def probe_sample(self, limit: int, seed: int) -> "Labelled":
-        """At most `limit` images, in a random order that is stratified by label."""
+    def probe_sample(self, limit: int, seed: int) -> "LabelledImages":
+        """At most `limit` images in a random order, stratified by label."""
         return self.take(stratified_order(self.y, seed)[:limit])
 
     def subsets(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By subset: (n,) which images belong to it, and (n,) the labels they are scored by."""
+        """By name of a subset: (n,) mask of its images, and (n,) the labels to compare with."""
         everything = np.ones(len(self.y), bool)
         if self.true is None:
             return {"train": (everything, self.y)}
@@ -119,15 +119,15 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The images whose representations are compared, in their fixed order.
+class EvaluationImages:
+    """The evaluation images, whose representations are compared, in their fixed order.
 
     Attributes:
         x: (n, ...) images, n a multiple of `batch`.
-        ids: (n,) their ids.
-        given, true: (n,) labels, or None.
-        batch: images in a CKA batch.
-        left_out: number of images that were left out to make n a multiple.
+        ids: (n,) ids of the images.
+        given, true: (n,) given and true labels, or None.
+        batch: number of images in a CKA batch.
+        left_out: number of images that were left out so that n is a multiple of `batch`.
     """
 
     x: np.ndarray
@@ -138,8 +138,10 @@ class Evaluation:
     left_out: int
 
     @classmethod
-    def of(cls, images, labels, true, ids, batch_size: int, seed: int) -> "Evaluation":
-        """Checks the images, orders them at random (stratified by given label) and cuts them."""
+    def from_arrays(
+        cls, images, labels, true, ids, batch_size: int, seed: int
+    ) -> "EvaluationImages":
+        """Checks the images, shuffles them (stratified by given label) and keeps whole batches."""
         x = as_images(images, "images")
         given = None if labels is None else as_labels(labels, len(x), "labels")
         true = given if true is None else as_labels(true, len(x), "images_true_labels")
@@ -163,12 +165,12 @@ class Evaluation:
 
     @cached_property
     def hash(self) -> str:
-        """Hash of the images, which identifies recordings of the same images."""
+        """Hash of the images, by which recordings of the same images are recognized."""
         return arrays_hash([self.x])
 
 
 def weights_hash(model: keras.Model) -> str:
-    """SHA-256 of all weights of a model, in their order."""
+    """SHA-256 of all weights of a model, in order."""
     return arrays_hash(keras.ops.convert_to_numpy(weight.value) for weight in model.weights)
 
 

@@ -1,4 +1,4 @@
-"""The recorded output of a model, its recordable layers, and the choice among them."""
+"""The recorded output of a model, its recordable layers, and the selection of layers."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from keras import ops
 
 from repdyn_keras.errors import InputError, nearest, unknown
 from repdyn_keras.recording.graph import (
-    INSIDE,
+    SEPARATOR,
     VALUE_PRESERVING,
     check_model,
     connected_to_input,
@@ -30,12 +30,12 @@ class Head:
     """One output of a model.
 
     Attributes:
-        name: the name of its layer.
-        index: its place among the outputs of the model.
+        name: name of the layer that computes it.
+        index: its index among the outputs of the model.
         tensor: its tensor.
-        activation: name of its activation, such as "softmax"; "linear" for logits; else the name
-            of the operation that computes it.
-        classes: number of classes, 2 for a single unit; 0 where the output is not (n, classes).
+        activation: name of its activation, such as "softmax", or "linear" for logits; otherwise
+            the name of the operation that computes it.
+        classes: number of classes, 2 for a single unit; 0 if the output is not (n, classes).
     """
 
     name: str
@@ -46,21 +46,21 @@ class Head:
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one unit for two classes."""
+        """Whether the output is a single unit for two classes."""
         return self.classes == 2 and self.tensor.shape[-1] == 1
 
     @property
     def has_known_activation(self) -> bool:
-        """Whether the activation tells probabilities from logits."""
+        """Whether the activation shows if the output is a probability or a logit."""
         return self.activation in ACTIVATIONS
 
     @property
     def threshold(self) -> float:
-        """The value above which a single unit stands for class 1."""
+        """The value above which a single unit predicts class 1."""
         return 0.5 if self.activation in SIGMOIDS else 0.0
 
     def scores(self, output):
-        """(batch, classes) float32 scores of an output; the largest is at the predicted class."""
+        """(batch, classes) float32 scores of an output; the predicted class has the largest."""
         output = ops.cast(output, "float32")
         if not self.is_single:
             return output
@@ -68,15 +68,15 @@ class Head:
 
 
 def find_head(model: keras.Model, output: str | None = None) -> Head:
-    """The output of a model that is recorded.
+    """Finds the output of a model that is recorded.
 
     Args:
         model: a built functional or Sequential model.
-        output: name of the output's layer, or its key where the outputs are a dict; None where
+        output: name of the output's layer, or its key where the outputs are a dict; None if
             there is only one.
 
     Raises:
-        InputError: there are several and none was named, or there is none of that name.
+        InputError: there are several outputs and none was named, or the name is unknown.
     """
     names = list(graph_of(model).output_names)
     if output is None and len(names) > 1:
@@ -126,17 +126,18 @@ MIN_ADDITIONS = 3
 def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
     """Name and output tensor of every recordable hidden layer, in the order of the model.
 
-    These are the layers with one float output tensor, except the one whose tensor is the recorded
-    output. Layers inside a nested functional or Sequential model are called `nested/layer`.
+    These are the layers with one float output tensor, except for the layer that computes the
+    recorded output. Layers inside a nested functional or Sequential model are called
+    `nested/layer`.
 
     Args:
         model: a built functional or Sequential model.
-        head: its recorded output; None for a model with a single one.
+        head: its recorded output; None for a model with a single output.
 
     Raises:
-        InputError: the model is not built, subclassed, has several inputs, or several outputs
-            and no `head`, or has a hidden layer named `output`, which is the name of the recorded
-            output.
+        InputError: the model is not built, is subclassed, has several inputs, has several outputs
+            and `head` is None, or has a hidden layer named `output`, which is the name of the
+            recorded output.
     """
     check_model(model)
     head = head or find_head(model)
@@ -147,8 +148,8 @@ def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
         if name == OUTPUT:
             raise InputError(
                 f"Expected hidden layers with names other than {OUTPUT!r}, the name of the "
-                f"recorded output, here {head.name!r}. Received: a layer of {model.name!r} with "
-                "that name. Rename it."
+                f"recorded output {head.name!r}. Received: a layer of {model.name!r} with that "
+                "name. Rename it."
             )
         tensors[name] = tensor
     return tensors
@@ -157,42 +158,44 @@ def recordable_layers(model: keras.Model, head: Head | None = None) -> dict:
 def choose_layers(
     model: keras.Model, layers: str | Iterable[str] | None, head: Head | None = None
 ) -> tuple[dict, str]:
-    """The tensors to record by layer name, and a description of the choice.
+    """Chooses the layers to record; returns tensors by layer name, and a description.
 
     Args:
         model: a built functional or Sequential model.
-        layers: names; a regular expression that whole names match; or None for the outputs of
-            additions, `Add` layers or `x + y`, and where there are fewer than 3, of all layers
-            with weights.
-        head: the recorded output; None for a model with a single one.
+        layers: names; a regular expression that matches full names; or None for the outputs of
+            additions (`Add` layers or `x + y`), or of all layers with weights if there are fewer
+            than 3 additions.
+        head: the recorded output; None for a model with a single output.
 
     Raises:
-        InputError: an unknown name, an expression that matches nothing, or a model that
-            `recordable_layers` rejects.
+        InputError: a name is unknown, the expression matches nothing, or `recordable_layers`
+            rejects the model.
     """
     check_model(model)
     head = head or find_head(model)
     tensors = recordable_layers(model, head)
     if layers is None:
-        found = [
+        candidates = [
             (name, layer) for name, layer, _ in recordable(model, head.tensor) if name in tensors
         ]
-        # An operation that is no layer is an addition written x + y.
-        adds = [
+        # An operation that is not a layer is an addition written as x + y.
+        additions = [
             name
-            for name, layer in found
+            for name, layer in candidates
             if isinstance(layer, keras.layers.Add) or not isinstance(layer, keras.layers.Layer)
         ]
         # The last layer of a nested model has the same output as the nested model.
         weighted = [
-            name for name, layer in found if getattr(layer, "weights", ()) and not is_nested(layer)
+            name
+            for name, layer in candidates
+            if getattr(layer, "weights", ()) and not is_nested(layer)
         ]
-        names = adds if len(adds) >= MIN_ADDITIONS else weighted
-        how = "additions" if names is adds else "layers with weights"
+        names = additions if len(additions) >= MIN_ADDITIONS else weighted
+        description = "additions" if names is additions else "layers with weights"
         if not names:
             raise InputError(
                 "Expected a hidden layer with weights that is called once. Received: the model "
-                f"{model.name!r} without one. Name layers to record by layers=..., among: "
+                f"{model.name!r} without one. Name layers to record with layers=..., from: "
                 f"{', '.join(tensors) or 'none'}."
             )
     elif isinstance(layers, str):
@@ -205,10 +208,10 @@ def choose_layers(
             ) from None
         if not names:
             raise no_match(model, layers, tensors)
-        how = f"layers that match {layers!r}"
+        description = f"layers that match {layers!r}"
     else:
         names = list(dict.fromkeys(layers))
-        how = "layers by name"
+        description = "layers by name"
         if not names:
             raise InputError(
                 "Expected at least one name, or None for the default choice. Received: layers=[]."
@@ -218,12 +221,12 @@ def choose_layers(
                 raise missing_layer(model, name, tensors, head)
     chosen = connected_to_input(model, [name for name in tensors if name in names])
     output = OUTPUT if len(model.outputs) == 1 else f"{OUTPUT} ({head.name})"
-    return chosen, f"{len(chosen)} {how}: {', '.join(chosen)}; and {output}"
+    return chosen, f"{len(chosen)} {description}: {', '.join(chosen)}; and {output}"
 
 
 def no_match(model: keras.Model, pattern: str, tensors: dict) -> InputError:
-    """The error for an expression that matches no whole name."""
-    inside = [name for name in tensors if re.fullmatch(pattern, name.rpartition(INSIDE)[2])]
+    """The error for an expression that matches no full name."""
+    inside = [name for name in tensors if re.fullmatch(pattern, name.rpartition(SEPARATOR)[2])]
     if inside:
         return inside_nested(model, pattern, inside)
     near = nearest(pattern, tensors)
@@ -234,8 +237,8 @@ def no_match(model: keras.Model, pattern: str, tensors: dict) -> InputError:
 
 
 def missing_layer(model: keras.Model, name: str, tensors: dict, head: Head) -> InputError:
-    """The error for a name that cannot be recorded, with the reason."""
-    inside = [full for full in tensors if full.rpartition(INSIDE)[2] == name]
+    """The error for a layer that cannot be recorded, with the reason."""
+    inside = [full for full in tensors if full.rpartition(SEPARATOR)[2] == name]
     if inside:
         return inside_nested(model, name, inside)
     for layer in model.layers:
@@ -254,7 +257,7 @@ def missing_layer(model: keras.Model, name: str, tensors: dict, head: Head) -> I
 
 
 def inside_nested(model: keras.Model, name: str, full: list[str]) -> InputError:
-    """The error for the short name of layers inside a nested model."""
+    """The error for a name without the prefix of the nested model."""
     return InputError(
         f"Expected the full name of a layer inside a nested model of {model.name!r}: "
         f"{format_names(full, limit=3)}. Received: {name!r}."

@@ -1,7 +1,7 @@
-"""Passes through the network on its device, each one Keras model that is built once.
+"""Passes through the network on its device. Each is a Keras model that is built once.
 
-`compilation.compiled` compiles them, with one trace a run. They share the variables of the model
-and create none that draws from a random initializer.
+`backend_code.compiled` compiles them, with one trace per run. They share the variables of the model
+and create no randomly initialized ones.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from repdyn_keras.measures.planes import Plane
 from repdyn_keras.measures.regions import undefined_class
 from repdyn_keras.recording.backend_code import parts
 from repdyn_keras.recording.layers import Head
-from repdyn_keras.recording.settings import Probed
+from repdyn_keras.recording.settings import ProbeSettings
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,22 @@ class LayerOutputs:
     """The recorded layers of a model, and the features that probes use.
 
     Attributes:
-        model: keras.Model from the images to the list of the layers' tensors, the output last.
+        model: keras.Model from images to the list of the tensors of all layers, the output last.
         head: the output.
-        probed: says how features are pooled.
+        probes: the settings of the probes, which define the pooling.
     """
 
     model: keras.Model
     head: Head
-    probed: Probed
+    probes: ProbeSettings
 
     def activations(self, images) -> list:
-        """The layers' tensors, in inference mode."""
+        """The tensors of the layers for images, in inference mode."""
         return self.model(ops.cast(images, self.model.inputs[0].dtype), training=False)
 
     def pooled(self, tensor):
         """(batch, d) float32 features of a hidden layer's activations."""
-        return device.pooled(tensor, self.probed.pooling)
+        return device.pooled(tensor, self.probes.pooling)
 
     def features(self, activations: list) -> list:
         """Each hidden layer's pooled features, and the output's scores (batch, classes)."""
@@ -52,7 +52,7 @@ class LayerOutputs:
 
 
 class Pass(keras.Model):
-    """A pass through the layers of a model, in float32 whatever the global dtype policy.
+    """A pass through the layers of a model, in float32 regardless of the global dtype policy.
 
     Args:
         layer_outputs: the layers.
@@ -62,12 +62,12 @@ class Pass(keras.Model):
     def __init__(self, layer_outputs: LayerOutputs, name: str):
         super().__init__(name=name, dtype="float32")
         self.layer_outputs = layer_outputs
-        # Keras finds the variables of models that are attributes themselves.
+        # Keras only finds the variables of models that are attributes.
         self.layer_model = layer_outputs.model
         self.built = True
 
     def joined(self, function: Callable, images) -> list:
-        """The tensors of a function of images, computed on one part of the images at a time."""
+        """The tensors that a function computes from images, one part of the batch at a time."""
         results = [function(images[part]) for part in parts(images.shape)]
         if len(results) == 1:
             return results[0]
@@ -75,7 +75,7 @@ class Pass(keras.Model):
 
 
 class FeaturePass(Pass):
-    """Images (b, ...) to each hidden layer's pooled features and the output's scores (b, classes).
+    """Maps images (b, ...) to pooled features of the hidden layers and scores (b, classes).
 
     Args:
         layer_outputs: the layers.
@@ -93,12 +93,12 @@ class FeaturePass(Pass):
 
 
 class FingerprintPass(Pass):
-    """Images (b, ...) to each layer's fingerprint and norms, see `device.fingerprints`.
+    """Maps images (b, ...) to fingerprints and norms of the layers, see `device.fingerprints`.
 
     Args:
         layer_outputs: the layers.
         batch: number of images b.
-        with_features: whether the result of `FeaturePass` for these images is returned as well.
+        with_features: whether to return the result of `FeaturePass` for these images as well.
     """
 
     def __init__(self, layer_outputs: LayerOutputs, batch: int, with_features: bool):
@@ -114,10 +114,10 @@ class FingerprintPass(Pass):
 
 
 class RegionPass(Pass):
-    """Points of planes to class indices: planes to images to layers to probes, in one pass.
+    """Maps points on planes to class indices, in one pass through images, layers and probes.
 
-    Input: plane numbers (b,) and coordinates (b, 2). Output: (b, layers) of the region dtype.
-    The pass holds the planes and the probes, and never a grid of images.
+    Input: plane numbers (b,) and coordinates (b, 2). Output: (b, layers) class indices. The pass
+    holds the planes and the probes, but no grid of images.
 
     Args:
         layer_outputs: the layers.
@@ -177,16 +177,16 @@ class RegionPass(Pass):
 
 
 class BatchStatisticsPass(keras.Model):
-    """Images (b, ...) to the scores in training mode and every BatchNormalization's moments.
+    """Maps images (b, ...) to scores in training mode and moments of BatchNormalization layers.
 
-    The model is called as in training, with batch statistics and dropout. Its updates of variables
-    are returned instead of written. Moving statistics are set to 0, so that each update is
-    (1 - momentum) times the moment of the batch. Dropout draws the same in every call.
+    The model is called as in training, with batch statistics and dropout, but its variables are not
+    updated. The call starts with moving statistics of 0, so that their updated values are
+    (1 - momentum) times the moments of the batch. Dropout draws the same values in every call.
 
     Args:
-        model: the model that is trained.
-        norms: its BatchNormalization layers that training updates, see `updated_norms`.
-        head: the output whose scores are returned.
+        model: the trained model.
+        norms: the BatchNormalization layers that training updates, see `updated_norms`.
+        head: the output that gives the scores.
     """
 
     def __init__(self, model: keras.Model, norms: list, head: Head):
@@ -197,29 +197,29 @@ class BatchStatisticsPass(keras.Model):
         self.built = True
 
     def call(self, images):
-        shares = {}
+        factors = {}
         for norm in self.norms:
-            shares[id(norm.moving_mean)] = shares[id(norm.moving_variance)] = 1 - norm.momentum
-        free = self.trained.non_trainable_variables
+            factors[id(norm.moving_mean)] = factors[id(norm.moving_variance)] = 1 - norm.momentum
+        non_trainable = self.trained.non_trainable_variables
         output, updated = self.trained.stateless_call(
             [v.value for v in self.trained.trainable_variables],
-            [self.initial_value(place, v, shares) for place, v in enumerate(free)],
+            [self.initial_value(index, v, factors) for index, v in enumerate(non_trainable)],
             ops.cast(images, self.trained.inputs[0].dtype),
             training=True,
         )
         batch = {
-            id(v): new / shares[id(v)]
-            for v, new in zip(free, updated, strict=True)
-            if id(v) in shares
+            id(v): new / factors[id(v)]
+            for v, new in zip(non_trainable, updated, strict=True)
+            if id(v) in factors
         }
         moments = [(batch[id(n.moving_mean)], batch[id(n.moving_variance)]) for n in self.norms]
         return self.head.scores(keras.tree.flatten(output)[self.head.index]), moments
 
-    def initial_value(self, place: int, variable, shares: dict):
-        """The value of a non-trainable variable at the beginning of the call."""
+    def initial_value(self, index: int, variable, factors: dict):
+        """The value of a non-trainable variable at the start of the call."""
         if is_seed_state(variable):
-            return ops.convert_to_tensor(np.array([0, place]), dtype=variable.dtype)
-        return ops.zeros_like(variable.value) if id(variable) in shares else variable.value
+            return ops.convert_to_tensor(np.array([0, index]), dtype=variable.dtype)
+        return ops.zeros_like(variable.value) if id(variable) in factors else variable.value
 
 
 def is_seed_state(variable) -> bool:
@@ -230,8 +230,8 @@ def is_seed_state(variable) -> bool:
 def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
     """The BatchNormalization layers whose moving statistics a training step changes.
 
-    Frozen layers, and those that are always called in inference mode, are not among them. They are
-    found by tracing one call, which computes and changes nothing.
+    Frozen layers and layers that are always called in inference mode are not included. The layers
+    are found by tracing one call, which computes and changes nothing.
 
     Args:
         model: a built model.
@@ -255,7 +255,7 @@ class TracedCall(keras.Operation):
     """Finds the BatchNormalization layers that a call in training mode updates.
 
     Attributes:
-        updated: those layers, after a symbolic call.
+        updated: these layers, once the operation was called.
     """
 
     def __init__(self, model: keras.Model, norms: list):

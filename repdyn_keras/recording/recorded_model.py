@@ -1,4 +1,4 @@
-"""A model with the passes that measure it, each built once."""
+"""A model with compiled passes through its recorded layers."""
 
 import re
 from collections import deque
@@ -12,7 +12,7 @@ from repdyn_keras.measures.planes import Plane, draw_planes
 from repdyn_keras.measures.regions import region_dtype
 from repdyn_keras.recording.backend_code import compiled
 from repdyn_keras.recording.graph import check_model, has_continuous_input
-from repdyn_keras.recording.inputs import places_among
+from repdyn_keras.recording.inputs import indices_among
 from repdyn_keras.recording.layers import OUTPUT, Head, choose_layers, find_head
 from repdyn_keras.recording.passes import (
     BatchStatisticsPass,
@@ -25,11 +25,11 @@ from repdyn_keras.recording.passes import (
 from repdyn_keras.recording.settings import Settings
 from repdyn_keras.text import format_shape
 
-# Pixels of the grid images of one call, which bound the memory of the widest layer.
+# Number of pixels of plane points in one call, which limits the memory of the widest layer.
 CHUNK_PIXELS = 1 << 20
 MIN_POINTS, MAX_POINTS = 16, 1024
-# Batches that are computed while the result of one is read.
-AHEAD = 1
+# Number of batches that are computed while a result is read.
+MAX_PENDING = 1
 EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float64": 2.0**-52}
 
 
@@ -38,19 +38,19 @@ class RecordedModel:
 
     Args:
         model: a built functional or Sequential model.
-        settings: what is recorded of it.
+        settings: the settings of the recorder.
 
     Attributes:
         names: names of the layers, the output last.
         blocks: (layer,) whether a layer is a block of the network.
-        choice: which layers were chosen and how, in words.
+        choice: description of the chosen layers.
         head: the output.
         epsilons: machine epsilon of each layer's activations.
         widths: number of features of each hidden layer's probe; empty without probes.
-        is_continuous: whether points between two inputs are inputs.
+        is_continuous: whether points between two inputs are valid inputs.
         planes, plane_samples: the planes, and (plane, 3) indices of their evaluation images.
         norms: BatchNormalization layers that training updates; empty without probes.
-        shared: (n,) place of each fitted image among the evaluation images, -1 for none.
+        shared: (n,) index of each probe image among the evaluation images; -1 if it is not one.
 
     Raises:
         InputError: the model cannot be recorded, or the data does not fit it.
@@ -60,25 +60,25 @@ class RecordedModel:
         check_model(model)
         self.model = model
         self.settings = settings
-        self.head = find_head(model, settings.tapped.output)
-        tensors, self.choice = choose_layers(model, settings.tapped.layers, self.head)
+        self.head = find_head(model, settings.selection.output)
+        tensors, self.choice = choose_layers(model, settings.selection.layers, self.head)
         self.names = [*tensors, OUTPUT]
-        self.blocks = block_flags(self.names, settings.tapped.blocks)
+        self.blocks = block_flags(self.names, settings.selection.blocks)
         self.is_continuous = has_continuous_input(model)
         outputs = [*tensors.values(), self.head.tensor]
         self.epsilons = [EPSILONS.get(tensor.dtype, 2.0**-23) for tensor in outputs]
         check_data(model, self.head, settings)
         layers = keras.Model(model.inputs[0], outputs, name="recorded_layers")
-        self._outputs = LayerOutputs(layers, self.head, settings.probed)
+        self._outputs = LayerOutputs(layers, self.head, settings.probes)
         self.widths: list[int] = []
         self.shared = np.zeros(0, int)
         self.norms: list = []
-        evaluation, fitted = settings.evaluation, settings.probed.fitted
+        evaluation, fitted = settings.evaluation, settings.probes.fitted
         if fitted is not None:
-            check_sizes(self.names, layers.outputs, settings.probed.pooling)
+            check_sizes(self.names, layers.outputs, settings.probes.pooling)
             self.widths = self._outputs.widths()
-            # Images that are both compared and probed go through the network once.
-            self.shared = places_among(fitted.x, evaluation.x)
+            # Images that are both evaluation and probe images go through the network once.
+            self.shared = indices_among(fitted.x, evaluation.x)
             self.norms = updated_norms(model, evaluation.x.shape[1:])
         self.fingerprint_pass = compiled(
             FingerprintPass(self._outputs, evaluation.batch, with_features=self.has_shared)
@@ -94,23 +94,23 @@ class RecordedModel:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; 0 where the output is not one score a class."""
+        """Number of classes; 0 if the output is not one score per class."""
         return self.head.classes
 
     @property
     def has_shared(self) -> bool:
-        """Whether some images are both compared and probed."""
+        """Whether some images are both evaluation and probe images."""
         return bool((self.shared >= 0).any())
 
     def _build_planes(self) -> None:
-        evaluation, rasterized = self.settings.evaluation, self.settings.rasterized
+        evaluation, planes = self.settings.evaluation, self.settings.planes
         labels = np.zeros(0) if evaluation.true is None else evaluation.true
         self.plane_samples, self.planes = draw_planes(
             evaluation.x,
             labels,
-            rasterized.planes,
-            rasterized.margin,
-            rasterized.seed,
+            planes.count,
+            planes.margin,
+            planes.seed,
         )
         self._region_pass = RegionPass(
             self._outputs, evaluation.x.shape[1:], self.planes, region_dtype(self.n_classes)
@@ -118,33 +118,33 @@ class RecordedModel:
         self._classify = compiled(self._region_pass)
 
     def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """(layer, plane, row, column) classes of plane points, see `measures.State`."""
+        """(layer, plane, row, column) classes at grid points, see `measures.State`."""
         self._region_pass.set_probes(probes)
-        resolution = self.settings.rasterized.resolution
+        resolution = self.settings.planes.resolution
         grids = np.stack([plane.grid(resolution) for plane in self.planes])
         coordinates = grids.reshape(-1, 2).astype(np.float32)
-        number = np.repeat(np.arange(len(self.planes), dtype=np.int32), resolution**2)
-        size = points_at_once(self.settings.evaluation.x.shape[1:])
-        inputs = zip(batches(number, size), batches(coordinates, size), strict=True)
+        plane_numbers = np.repeat(np.arange(len(self.planes), dtype=np.int32), resolution**2)
+        size = points_per_call(self.settings.evaluation.x.shape[1:])
+        inputs = zip(batches(plane_numbers, size), batches(coordinates, size), strict=True)
         classes = np.concatenate(list(results(self._classify, map(list, inputs))))
         shape = (len(self.names), len(self.planes), resolution, resolution)
         dtype = self._region_pass.region_dtype
-        return classes[: len(number)].T.astype(dtype).reshape(shape)
+        return classes[: len(plane_numbers)].T.astype(dtype).reshape(shape)
 
-    def features(self, x: np.ndarray, places: np.ndarray | None = None) -> list[np.ndarray]:
+    def features(self, x: np.ndarray, indices: np.ndarray | None = None) -> list[np.ndarray]:
         """Each hidden layer's pooled features (n, d) and the output's scores (n, classes).
 
         Args:
             x: images.
-            places: which of them; None for all.
+            indices: indices of the images to use; None for all.
         """
-        n = len(x) if places is None else len(places)
-        parts = results(self.feature_pass, batches(x, self.settings.evaluation.batch, places))
+        n = len(x) if indices is None else len(indices)
+        parts = results(self.feature_pass, batches(x, self.settings.evaluation.batch, indices))
         return [np.concatenate(layer)[:n] for layer in zip(*parts, strict=True)]
 
 
 def announcements(recorded: RecordedModel) -> Iterator[str]:
-    """What is recorded and what is not, before the first record."""
+    """Messages before the first record about what is recorded and what is not."""
     settings, head = recorded.settings, recorded.head
     evaluation = settings.evaluation
     yield f"recording {recorded.choice}."
@@ -153,17 +153,17 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
             f"{evaluation.left_out} evaluation images are left out: {len(evaluation.x)} are whole "
             f"batches of {evaluation.batch}."
         )
-    if settings.probed.fitted is None:
+    if settings.probes.fitted is None:
         yield "no labels given: only fingerprints are recorded, no probes and no decision regions."
         return
     if settings.fits_on_evaluation:
         yield "no train=(x, y) given: probes are fitted on the evaluation images."
-    if settings.rasterized.planes and not settings.has_planes:
+    if settings.planes.count and not settings.has_planes:
         yield "no labels of the evaluation images given: no decision regions are recorded."
-    elif settings.rasterized.planes and not recorded.is_continuous:
+    elif settings.planes.count and not recorded.is_continuous:
         yield (
-            "the model takes whole numbers, such as word indices, and a point between two inputs "
-            "is no input: no decision regions are recorded."
+            "the model takes whole numbers, such as word indices, so that points between two "
+            "inputs are not valid inputs: no decision regions are recorded."
         )
     if head.is_single:
         yield (
@@ -173,22 +173,22 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
 
 
 def block_flags(names: list[str], pattern: str | None) -> np.ndarray:
-    """(layer,) whether a layer is a block: every hidden one without a pattern of names."""
+    """(layer,) whether a layer is a block; without a pattern, every hidden layer is one."""
     flags = [pattern is None or bool(re.fullmatch(pattern, name)) for name in names[:-1]]
     return np.array([*flags, False])
 
 
-def batches(x: np.ndarray, size: int, places: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Batches of one size; the last one is padded with its last image.
+def batches(x: np.ndarray, size: int, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Batches of equal size; the last one is padded with copies of its last image.
 
     Args:
         x: (n, ...) images.
         size: images in a batch.
-        places: which of the images; None for all.
+        indices: indices of the images to use; None for all.
     """
-    for start in range(0, len(x) if places is None else len(places), size):
+    for start in range(0, len(x) if indices is None else len(indices), size):
         part = slice(start, start + size)
-        batch = x[part] if places is None else x[places[part]]
+        batch = x[part] if indices is None else x[indices[part]]
         if len(batch) < size:
             padding = np.repeat(batch[-1:], size - len(batch), axis=0)
             batch = np.concatenate([batch, padding])
@@ -196,30 +196,30 @@ def batches(x: np.ndarray, size: int, places: np.ndarray | None = None) -> Itera
 
 
 def results(function: Callable, inputs: Iterable) -> Iterator:
-    """Results of a compiled pass, in order, as NumPy arrays; one is computed ahead."""
-    waiting: deque = deque()
+    """Results of a compiled pass, in order, as NumPy arrays; one batch is computed ahead."""
+    pending: deque = deque()
     for batch in inputs:
-        waiting.append(function(batch))
-        if len(waiting) > AHEAD:
-            yield as_numpy(waiting.popleft())
-    while waiting:
-        yield as_numpy(waiting.popleft())
+        pending.append(function(batch))
+        if len(pending) > MAX_PENDING:
+            yield as_numpy(pending.popleft())
+    while pending:
+        yield as_numpy(pending.popleft())
 
 
 def as_numpy(structure):
-    """Arrays of a backend, in any structure, as NumPy arrays."""
+    """A structure of backend arrays as NumPy arrays."""
     return keras.tree.map_structure(keras.ops.convert_to_numpy, structure)
 
 
-def points_at_once(image_shape: tuple[int, ...]) -> int:
+def points_per_call(image_shape: tuple[int, ...]) -> int:
     """Number of plane points that go through the network in one call."""
     return int(np.clip(CHUNK_PIXELS // int(np.prod(image_shape)), MIN_POINTS, MAX_POINTS))
 
 
 def check_data(model: keras.Model, head: Head, settings: Settings) -> None:
-    """Raises InputError unless images and labels fit the model."""
-    evaluation, fitted = settings.evaluation, settings.probed.fitted
-    held_out = settings.probed.held_out
+    """Raises InputError unless the images and labels fit the model."""
+    evaluation, fitted = settings.evaluation, settings.probes.fitted
+    held_out = settings.probes.held_out
     expected = tuple(model.inputs[0].shape[1:])
     arrays = {
         "images": evaluation.x,
@@ -243,16 +243,16 @@ def check_data(model: keras.Model, head: Head, settings: Settings) -> None:
         "test labels": None if held_out is None else held_out.y,
     }
     is_labelled = any(y is not None for y in labels.values())
-    remedy = "Leave out the labels to record fingerprints alone."
+    remedy = "Leave out the labels to record only fingerprints."
     if is_labelled and head.is_single and not head.has_known_activation:
         raise InputError(
-            "Expected a single output unit with the activation sigmoid or none, which tells "
-            f"whether it is a probability or a logit. Received: {head.name!r} with the activation "
+            "Expected a single output unit with a sigmoid or no activation, so that it is known "
+            f"to be a probability or a logit. Received: {head.name!r} with the activation "
             f"{head.activation!r}. {remedy}"
         )
     if is_labelled and not head.classes:
         raise InputError(
-            "Expected an output with one number for each class, since there are labels. Received: "
+            "Expected an output with one number per class, since there are labels. Received: "
             f"the output {head.name!r} of shape {format_shape(head.tensor.shape[1:])}. {remedy}"
         )
     for name, y in labels.items():
@@ -264,7 +264,7 @@ def check_data(model: keras.Model, head: Head, settings: Settings) -> None:
 
 
 def check_sizes(names: list[str], tensors: list, pooling: str | int) -> None:
-    """Raises InputError unless each hidden layer has a fixed number of features to probe."""
+    """Raises InputError unless each hidden layer has a fixed number of pooled features."""
     for name, tensor in zip(names[:-1], tensors[:-1], strict=True):
         if pooling != "mean" and None in tensor.shape[1:] or tensor.shape[-1] is None:
             raise InputError(

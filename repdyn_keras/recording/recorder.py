@@ -1,4 +1,4 @@
-"""The callback that records every layer while a model trains."""
+"""The callback that records every layer of a model during training."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,14 +9,14 @@ import keras
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError
 from repdyn_keras.recording.constants import check_constants, constants_of
-from repdyn_keras.recording.inputs import Evaluation, Labelled, weights_hash
+from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages, weights_hash
 from repdyn_keras.recording.recorded_model import RecordedModel, announcements
 from repdyn_keras.recording.settings import (
-    Probed,
-    Rasterized,
+    LayerSelection,
+    PlaneSettings,
+    ProbeSettings,
     Schedule,
     Settings,
-    Tapped,
     fitted_images,
 )
 from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
@@ -28,50 +28,52 @@ if TYPE_CHECKING:
 
 
 class RepresentationRecorder(keras.callbacks.Callback):
-    """Records the representation in every layer at chosen epochs of a training.
+    """Records the representation in every layer at selected epochs of a training.
 
-    At each recorded epoch it stores in one file: the fingerprint of every layer, whose cosine with
-    another is their minibatch unbiased CKA; a linear probe of every layer, solved to its optimum;
-    and the decision regions of all probes and of the network's output on planes through image
-    triplets. Epoch 0, the initialization, and the last state are always recorded. Recording never
-    changes the training: the same seed gives the same weights with and without it.
+    Each recorded epoch is stored in one file. It holds the fingerprint of every layer, such that
+    the cosine of two fingerprints is minibatch unbiased CKA; a linear probe of every layer, solved
+    to its optimum; and the decision regions of all probes and of the network's output on planes
+    through three images. Epoch 0, the initialization, and the last epoch are always recorded.
+    Recording does not change the training: the same seed gives the same weights with and without
+    it.
 
     Source: Nguyen et al. 2021 (arXiv 2010.15327, eq. 2-4) for minibatch CKA; Alain and Bengio 2016
     (arXiv 1610.01644) for probes; Somepalli et al. 2022 (arXiv 2203.08124) for planes and regions.
 
     Args:
-        folder: the run folder. Records of the same training in it are kept.
-        images: (n, ...) evaluation images, whose representations are compared, in the model's input
-            space. n is rounded down to a multiple of `batch_size`.
-        labels: (n,) integers or (n, classes) one-hot, as in the training; without them only
+        folder: the run folder. Existing records of the same training are kept.
+        images: (n, ...) evaluation images, whose representations are compared, as the model
+            receives them. n is rounded down to a multiple of `batch_size`.
+        labels: (n,) integers or (n, classes) one-hot given labels; without labels, only
             fingerprints are recorded.
-        layers: names; a regular expression; or None for the outputs of additions, `Add` layers
-            or `x + y`, and where there are fewer than 3, of every layer with weights. A layer
+        layers: names; a regular expression; or None for the outputs of additions (`Add` layers or
+            `x + y`), or of all layers with weights if there are fewer than 3 additions. A layer
             inside a nested model is called `nested/layer`.
-        epochs: "log" for 0, the distinct round(2^(i/6)) and the last; a whole number k for every
-            k-th; or a list. Epoch e is the state after e epochs.
-        train: (x, y) that the probes are fitted on; None for `images` and `labels`.
+        epochs: "log" for 0, the distinct values of round(2^(i/6)) and the last epoch; a whole
+            number k for every k-th epoch; or a list. Epoch e is the state after e epochs.
+        train: (x, y), images and given labels that the probes are fitted on; None for `images`
+            and `labels`.
         true_labels: (n,) labels of `train` before label noise.
-        test: (x, y) that nothing is fitted on.
-        planes: number of planes; 0 records no regions.
+        test: (x, y), held-out images and labels.
+        planes: number of planes; 0 records no decision regions.
         resolution: points along each side of a plane's grid.
         margin: margin around a plane's three images, relative to their extent.
-        batch_size: images in a batch of CKA, at least 4.
+        batch_size: number of images in a CKA batch, at least 4.
         pooling: features of a probe: "mean" over positions, "flatten", or the side of a grid.
-        batch_norm: "moving" records with the model's moving statistics, "recalibrate" with
-            moments recomputed on the probes' images.
-        seed: seed of the order of the images, of the probes' images and of the planes.
+        batch_norm: "moving" records with the model's moving statistics, "recalibrate" with moments
+            recomputed on the probe images.
+        seed: seed of the order of the images, the selection of probe images, and the planes.
         probe_images: maximum number of training images that the probes are fitted on.
         sample_ids: (n,) ids of `images`; None numbers them.
-        images_true_labels: (n,) labels of `images` before label noise, in which the corners of a
-            plane differ; None for `labels`.
-        output: which output is recorded as `output`, by the name of its layer or its key; None
-            for a model with one. Labels are of this output.
-        class_names: names of the classes, for pictures.
+        images_true_labels: (n,) labels of `images` before label noise, by which the corners of a
+            plane have different classes; None for `labels`.
+        output: name of the layer, or key, of the output to record as `output`; None for a model
+            with one output. The labels belong to this output.
+        class_names: names of the classes, for figures.
 
     Raises:
-        InputError: arrays do not fit together, in the constructor; the model or a layer cannot be
-            recorded, or the folder holds another training, when the training begins.
+        InputError: in the constructor, arrays do not fit together; when the training begins, the
+            model or a layer cannot be recorded, or the folder holds another training.
 
     Example:
         >>> recorder = RepresentationRecorder("runs/mine", x[:1024], y[:1024])  # doctest: +SKIP
@@ -102,19 +104,21 @@ class RepresentationRecorder(keras.callbacks.Callback):
         output: str | None = None,
         class_names: Iterable[str] | None = None,
     ):
-        rasterized = Rasterized(planes, resolution, margin, seeds.derived(seed, seeds.PLANES))
+        plane_settings = PlaneSettings(
+            planes, resolution, margin, seeds.derived(seed, seeds.PLANES)
+        )
         order = seeds.derived(seed, seeds.IMAGE_ORDER)
         settings = Settings(
-            evaluation=Evaluation.of(
+            evaluation=EvaluationImages.from_arrays(
                 images, labels, images_true_labels, sample_ids, batch_size, order
             ),
-            probed=Probed(
+            probes=ProbeSettings(
                 fitted_images(train, images, labels, true_labels, probe_images, seed),
-                None if test is None else Labelled.of(test, "test"),
+                None if test is None else LabelledImages.from_pair(test, "test"),
                 pooling,
             ),
-            rasterized=rasterized,
-            tapped=Tapped(layers, output),
+            planes=plane_settings,
+            selection=LayerSelection(layers, output),
             schedule=Schedule(epochs),
             batch_norm=batch_norm,
             class_names=tuple(str(name) for name in class_names or ()),
@@ -123,14 +127,14 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self._begin(RunFolder(folder), settings, print_notice)
 
     @classmethod
-    def of_settings(
+    def from_settings(
         cls, folder: RunFolder, settings: Settings, notify: Callable[[str], None]
     ) -> "RepresentationRecorder":
-        """A recorder of settings that are complete.
+        """Creates a recorder from complete settings.
 
         Args:
             folder: the run folder.
-            settings: what is recorded.
+            settings: what to record.
             notify: called with each message to the user.
         """
         recorder = cls.__new__(cls)
@@ -146,11 +150,11 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self._recorded: RecordedModel | None = None
         self._is_prepared = False
         self._holds_folder = False
-        # The latest epoch of the present `fit`; None before its first epoch.
+        # The latest epoch of the current `fit`; None before its first epoch.
         self._latest_epoch: int | None = None
-        # Where the present `fit` continued an earlier one that was recorded.
+        # The epoch at which the current `fit` continued an earlier recorded one.
         self._resumed_at: int | None = None
-        # A record that is measured and not yet written, with its epoch and the weights' hash.
+        # A record that is measured but not yet written, with its epoch and the hash of the weights.
         self._pending: tuple[int, str, xarray.Dataset] | None = None
         self._stopwatch = Stopwatch()
         self._warned: set[str] = set()
@@ -164,7 +168,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         self._latest_epoch = epoch
 
     def _begin_fit(self, epoch: int) -> None:
-        """Locks the folder and records the first state of a `fit`, where it is due."""
+        """Locks the folder, and records the first state of a `fit` if it is due."""
         if not self._holds_folder:
             self.folder.lock()
             self._holds_folder = True
@@ -190,24 +194,24 @@ class RepresentationRecorder(keras.callbacks.Callback):
             self._holds_folder = False
 
     def _is_resumed(self, epoch: int) -> bool:
-        """Whether a `fit` that begins at this epoch continues a recorded one."""
+        """Whether a `fit` that begins at this epoch continues an earlier recorded one."""
         return epoch > 0 and bool(self.folder.epochs())
 
     def _is_due(self, epoch: int) -> bool:
-        """Whether the state after `epoch` epochs is recorded in the present `fit`.
+        """Whether to record the state after `epoch` epochs in the current `fit`.
 
-        A `fit` that continues another one is recorded as if there had been no break.
+        A `fit` that continues an earlier one is recorded as if there were no interruption.
         """
         is_last = epoch == (self.params or {}).get("epochs")
-        if is_last or self.settings.schedule.wants(epoch):
+        if is_last or self.settings.schedule.includes(epoch):
             return True
         is_first = self._latest_epoch is None
         return is_first and (not self._is_resumed(epoch) or self._has_record(epoch))
 
     def _restored_final_epoch(self) -> int | None:
-        """The last epoch, where BackupAndRestore restored it and no epoch was left to train.
+        """The last epoch, if BackupAndRestore restored it and no epoch remained to train.
 
-        Such a training ends without the beginning of an epoch. None for every other.
+        `fit` then ends without beginning an epoch. None in all other cases.
         """
         epoch = getattr(self.model, "_initial_epoch", None)
         recorded = self.folder.epochs()
@@ -219,15 +223,15 @@ class RepresentationRecorder(keras.callbacks.Callback):
         return self.folder.record_file(epoch).is_file()
 
     def record(self, model: keras.Model, epoch: int) -> None:
-        """Records the model as the state after `epoch` epochs; works without `fit`, too.
+        """Records the model as the state after `epoch` epochs; also works without `fit`.
 
-        A record of the same epoch and the same weights is kept. Where a training was restored from
-        a backup and its weights differ from before, the earlier record is moved to `set_aside/` in
-        the folder.
+        An existing record of the same epoch and the same weights is kept. If a training was
+        restored from a backup and now has other weights, the earlier record is moved to
+        `set_aside/`.
 
         Args:
             model: a built functional or Sequential model; the same one in every call.
-            epoch: number of epochs that it was trained.
+            epoch: number of epochs that the model was trained for.
 
         Raises:
             InputError: the model cannot be recorded, the folder holds another training, or
@@ -245,16 +249,16 @@ class RepresentationRecorder(keras.callbacks.Callback):
             self.timings = self._stopwatch.seconds
 
     def measured(self, epoch: int) -> "xarray.Dataset | None":
-        """The record of the present state, for callbacks that write files before it.
+        """The record of the current state, for callbacks that write files before the record.
 
-        Such a callback stands before the recorder in `fit`'s list of callbacks. The state is
-        measured once.
+        Such a callback has to come before the recorder in the list of callbacks. The state is
+        measured only once.
 
         Args:
-            epoch: number of epochs that the model was trained.
+            epoch: number of epochs that the model was trained for.
 
         Returns:
-            What the recorder writes, or has written, for this epoch; None where none is due.
+            The record that is written, or has been written, for this epoch; None if none is due.
         """
         if not self._is_due(epoch):
             return None
@@ -264,7 +268,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
             return self.folder.record(epoch) if record is None else record
 
     def _new_record(self, model: keras.Model, epoch: int) -> "xarray.Dataset | None":
-        """The record of a state, measured once; None where the folder holds it."""
+        """Measures a state once; returns None if the folder already holds its record."""
         recorded = self._prepare(model)
         weights = weights_hash(model)
         if self._has_record(epoch) and self._keeps(epoch, weights):
@@ -274,45 +278,45 @@ class RepresentationRecorder(keras.callbacks.Callback):
         return self._pending[2]
 
     def _keeps(self, epoch: int, weights: str) -> bool:
-        """Whether the record of an epoch is of these weights; if not, it is set aside.
+        """Whether the record of an epoch has these weights; if not, it is set aside.
 
         Raises:
-            InputError: it is a record of another training.
+            InputError: the record belongs to another training.
         """
         if self.folder.recorded_hash(epoch) == weights:
             return True
         if self._resumed_at is None or epoch <= self._resumed_at:
             raise InputError(
                 f"Expected a folder of this training, or a new one. Received: "
-                f"{self.folder.record_file(epoch)}, which records another training: its weights at "
-                f"epoch {epoch} differ from these."
+                f"{self.folder.record_file(epoch)}, which belongs to another training: its weights "
+                f"at epoch {epoch} differ."
             )
         moved = self.folder.set_aside(self.folder.record_file(epoch))
         self._notify(
             f"epoch {epoch} was recorded with other weights before the training was restored at "
-            f"epoch {self._resumed_at}: that record is now {moved}."
+            f"epoch {self._resumed_at}: the earlier record was moved to {moved}."
         )
         return False
 
     def build(self, model: keras.Model) -> RecordedModel:
-        """Builds the passes that measure this model, once; writes nothing.
+        """Builds the passes that measure the model, once; writes nothing.
 
         Raises:
-            InputError: the model cannot be recorded, the data does not fit it, or the recorder was
-                built for another model.
+            InputError: the model cannot be recorded, the data does not fit the model, or the
+                recorder was built for another model.
         """
         if self._recorded is None:
             self._recorded = RecordedModel(model, self.settings)
         elif self._recorded.model is not model:
             raise InputError(
-                f"Expected the model that this recorder began with, "
+                f"Expected the model that this recorder was built for, "
                 f"{self._recorded.model.name!r}. Received: another model, {model.name!r}. Use one "
-                "recorder for each model."
+                "recorder per model."
             )
         return self._recorded
 
     def _prepare(self, model: keras.Model) -> RecordedModel:
-        """Checks once that the folder belongs to this recording, or begins it."""
+        """Writes the constants to a new folder, or checks those of an existing one, once."""
         recorded = self.build(model)
         if self._is_prepared:
             return recorded
@@ -322,8 +326,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
         else:
             if self.folder.epochs():
                 raise InputError(
-                    f"Expected constants.nc beside the records in {self.folder.records}. Received: "
-                    "records without it. Restore it, or record into a new folder."
+                    f"Expected constants.nc next to the records in {self.folder.records}. "
+                    "Received: records without it. Restore the file, or record into a new folder."
                 )
             self.folder.write_constants(constants)
         self._is_prepared = True
@@ -332,7 +336,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         return recorded
 
     def _measure(self, epoch: int, weights: str, recorded: RecordedModel) -> "xarray.Dataset":
-        """Measures the model, and warns once of each layer or statistic that looks wrong."""
+        """Measures the model, and reports each kind of problem once."""
         import xarray
 
         self._stopwatch = Stopwatch()
@@ -354,5 +358,5 @@ class RepresentationRecorder(keras.callbacks.Callback):
 
 
 def print_notice(text: str) -> None:
-    """Prints a message of the recorder."""
+    """Prints a message from the recorder."""
     print(f"repdyn: {visible(text)}", flush=True)

@@ -1,4 +1,4 @@
-"""Files of saved weights: their epochs, and how they are loaded into a model."""
+"""Files of saved weights: finding their epochs, and loading them into a model."""
 
 import re
 import tempfile
@@ -21,34 +21,35 @@ WEIGHTS_IN_ARCHIVE = "model.weights.h5"
 
 
 @dataclass(frozen=True)
-class Checkpoints:
+class WeightFiles:
     """The files of saved weights in a folder.
 
     Attributes:
-        files: file by epoch, ascending.
-        ignored: names of files with the right ending and no epoch in their names.
+        files: paths by epoch, in ascending order.
+        ignored: names of weight files that contain no epoch.
     """
 
     files: dict[int, Path]
     ignored: list[str]
 
 
-def find_checkpoints(folder: str | Path) -> Checkpoints:
-    """The files of saved weights in a folder, one for each epoch, by the epochs in their names.
+def find_weight_files(folder: str | Path) -> WeightFiles:
+    """Finds the files of saved weights in a folder and their epochs.
 
-    The epoch is the number after the word "epoch"; where the names lack it, the first whole number
-    that differs between the files, as in `resnet18-007-0.53.keras`; the last one where none does.
-    It is the number of epochs trained so far, like `{epoch}` of Keras's `ModelCheckpoint`.
+    The epoch is the number after the word "epoch" in the name. If no name contains this word, it is
+    the first whole number that differs between the files, as in `resnet18-007-0.53.keras`, or the
+    last whole number if none differs. It is the number of epochs trained so far, like `{epoch}` of
+    Keras's `ModelCheckpoint`.
 
     Raises:
-        InputError: no such folder, no checkpoints in it, or two for one epoch.
+        InputError: there is no such folder, it has no saved weights, or two files for one epoch.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(
-            "Expected a folder with a file of saved weights for each epoch: "
+            "Expected a folder with one file of saved weights per epoch: "
             "epoch-000.weights.h5, epoch-001.weights.h5, ... or .keras. Received: "
-            f"{folder}, which is no folder."
+            f"{folder}, which is not a folder."
         )
     names = sorted(
         file.name
@@ -68,15 +69,15 @@ def find_checkpoints(folder: str | Path) -> Checkpoints:
     for name, epoch in sorted(epochs.items(), key=lambda item: (item[1], item[0])):
         if epoch in files:
             raise InputError(
-                f"Expected one file for each epoch in {folder}. Received: two for epoch {epoch}, "
+                f"Expected one file per epoch in {folder}. Received: two files for epoch {epoch}, "
                 f"{files[epoch].name} and {name}. Move one of them away."
             )
         files[epoch] = folder / name
-    return Checkpoints(files, [name for name in names if name not in epochs])
+    return WeightFiles(files, [name for name in names if name not in epochs])
 
 
 def epochs_of(names: list[str]) -> dict[str, int]:
-    """The epochs in file names; names without one are left out."""
+    """The epochs in file names; names without an epoch are left out."""
     stems = {}
     for name in names:
         ending = next(e for e in ENDINGS if name.endswith(e))
@@ -87,17 +88,17 @@ def epochs_of(names: list[str]) -> dict[str, int]:
     numbers = {
         name: [int(n) for n in NUMBER.findall(stem) if "." not in n] for name, stem in stems.items()
     }
-    numbers = {name: found for name, found in numbers.items() if found}
+    numbers = {name: values for name, values in numbers.items() if values}
     if not numbers:
         return {}
-    places = range(min(len(found) for found in numbers.values()))
-    differing = [p for p in places if len({found[p] for found in numbers.values()}) > 1]
-    place = differing[0] if differing else places[-1]
-    return {name: found[place] for name, found in numbers.items()}
+    positions = range(min(len(values) for values in numbers.values()))
+    differing = [p for p in positions if len({values[p] for values in numbers.values()}) > 1]
+    position = differing[0] if differing else positions[-1]
+    return {name: values[position] for name, values in numbers.items()}
 
 
 class WeightLoader:
-    """Loads saved weights into one model after checking them; runs no code of theirs.
+    """Checks saved weights and loads them into a model, without running code from the files.
 
     Args:
         model: a built model.
@@ -106,15 +107,15 @@ class WeightLoader:
     def __init__(self, model: keras.Model):
         self.model = model
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "own.weights.h5"
+            path = Path(folder) / "model.weights.h5"
             model.save_weights(path)
             stored = stored_shapes(path)
         order = [layer.name for layer in model._flatten_layers()]
-        places = sorted(stored, key=lambda place: place_in(order, stored[place][0]))
-        self.own = {place: stored[place] for place in places}
+        paths = sorted(stored, key=lambda path_in_file: position_in(order, stored[path_in_file][0]))
+        self.expected = {path_in_file: stored[path_in_file] for path_in_file in paths}
 
     def check(self, path: Path) -> None:
-        """Raises InputError where a file is damaged or does not fit the model, with the layer."""
+        """Raises InputError if a file is damaged or does not fit the model."""
         self.compare(path, stored_shapes(path))
 
     def load(self, path: Path) -> None:
@@ -125,64 +126,68 @@ class WeightLoader:
         except Exception as error:  # Keras's reader raises many types
             raise damaged(path, error) from None
 
-    def compare(self, path: Path, found: dict) -> None:
+    def compare(self, path: Path, stored: dict) -> None:
         """Raises InputError at the first layer whose variables differ from the model's."""
-        for place, (layer, shapes) in self.own.items():
-            if place not in found:
+        for path_in_file, (layer, shapes) in self.expected.items():
+            if path_in_file not in stored:
                 raise InputError(
                     f"Expected weights of the model {self.model.name!r}. Received: {path}, which "
-                    f"holds nothing for the layer {layer!r} of shapes {listed(shapes)}."
+                    f"has no weights for the layer {layer!r} of shapes {format_shapes(shapes)}."
                 )
-            if found[place][1] != shapes:
+            if stored[path_in_file][1] != shapes:
                 raise InputError(
                     f"{path} does not fit the model {self.model.name!r}. Expected shapes "
-                    f"{listed(shapes)} for the layer {layer!r}. Received: "
-                    f"{listed(found[place][1])}."
+                    f"{format_shapes(shapes)} for the layer {layer!r}. Received: "
+                    f"{format_shapes(stored[path_in_file][1])}."
                 )
-        extra = [layer for place, (layer, _) in found.items() if place not in self.own]
+        extra = [
+            layer
+            for path_in_file, (layer, _) in stored.items()
+            if path_in_file not in self.expected
+        ]
         if extra:
             raise InputError(
                 f"Expected weights of the model {self.model.name!r}. Received: {path}, which "
-                f"holds weights of layers that the model lacks: {format_names(extra)}."
+                f"has weights of layers that the model lacks: {format_names(extra)}."
             )
 
 
-def place_in(order: list[str], layer: str) -> int:
-    """The place of a layer in the model; after all layers where it is not among them."""
+def position_in(order: list[str], layer: str) -> int:
+    """The position of a layer in the model; the number of layers if it is not found."""
     return order.index(layer) if layer in order else len(order)
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[str, list[tuple[int, ...]]]]:
-    """Layer name and shapes of variables by place in a file of weights, without the optimizer's.
+    """Layer names and shapes of the variables, by path in a file, without the optimizer.
 
     Raises:
-        InputError: the file cannot be read, or holds anything but arrays in the file itself.
+        InputError: the file cannot be read, or is not self-contained.
     """
     import h5py
 
-    found: dict[str, tuple[str, list]] = {}
+    shapes: dict[str, tuple[str, list]] = {}
 
-    def note(name, item):
+    def collect(name, item):
         if not isinstance(item, h5py.Dataset) or name.startswith("optimizer/"):
             return
-        place = name.rpartition("/")[0]
-        layer = item.parent.attrs.get("name", place.removesuffix("/vars"))
-        found.setdefault(place, (str(layer), []))[1].append(tuple(item.shape))
+        path_in_file = name.rpartition("/")[0]
+        layer = item.parent.attrs.get("name", path_in_file.removesuffix("/vars"))
+        shapes.setdefault(path_in_file, (str(layer), []))[1].append(tuple(item.shape))
 
     try:
         with opened(path) as source, h5py.File(source, "r") as file:
             require_self_contained(file, path)
-            file.visititems(note)
+            file.visititems(collect)
     except InputError:
         raise
     except Exception as error:  # h5py and zipfile raise OSError, KeyError, BadZipFile and more
         raise damaged(path, error) from None
-    return found
+    return shapes
 
 
 @contextmanager
 def opened(path: Path) -> Iterator:
-    """The source that h5py opens for a file of weights or a `.keras` archive."""
+    """Yields what h5py can open for a `.weights.h5` file or a `.keras` archive."""
     if not path.name.endswith(".keras"):
         yield path
         return
@@ -196,10 +201,10 @@ def damaged(path: Path, error: Exception) -> InputError:
     return InputError(
         "Expected a file written by save_weights or model.save. Received: "
         f"{path}, which cannot be read ({type(error).__name__}: {reason}): it is damaged, "
-        "incomplete or no file of Keras weights. Move it away to record the others."
+        "incomplete or not a file of Keras weights. Move it away to record the other files."
     )
 
 
-def listed(shapes: list[tuple[int, ...]]) -> str:
+def format_shapes(shapes: list[tuple[int, ...]]) -> str:
     """Shapes, separated by commas."""
     return ", ".join(map(format_shape, shapes))

@@ -1,4 +1,4 @@
-"""What a recorder records: epochs, images that are compared and probed, planes, layers."""
+"""Settings of a recorder: epochs, evaluation images, probes, planes and layers."""
 
 import math
 from collections.abc import Iterable
@@ -8,20 +8,20 @@ import numpy as np
 
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.recording.inputs import Evaluation, Labelled
+from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
 
 PER_OCTAVE = 6
 
 
 class Schedule:
-    """The epochs to record; epoch 0 and the last one are always among them.
+    """The epochs to record, which always include epoch 0 and the last epoch.
 
     Args:
-        epochs: "log" for the distinct round(2^(i/6)), independent of the length of the training;
-            a whole number k for every k-th epoch; or a list of epochs.
+        epochs: "log" for the distinct values of round(2^(i/6)), which do not depend on the length
+            of the training; a whole number k for every k-th epoch; or a list of epochs.
 
     Raises:
-        InputError: none of these.
+        InputError: `epochs` has none of these forms.
 
     Example:
         >>> Schedule("log").planned(10)
@@ -51,8 +51,8 @@ class Schedule:
                     f"a list of epochs of at least 0. Received: epochs={epochs!r}."
                 )
 
-    def wants(self, epoch: int) -> bool:
-        """Whether the state after `epoch` epochs is recorded, whatever the training's length."""
+    def includes(self, epoch: int) -> bool:
+        """Whether to record the state after `epoch` epochs, whatever the length of the training."""
         if epoch == 0:
             return True
         if isinstance(self.epochs, str):
@@ -62,8 +62,8 @@ class Schedule:
         return epoch in self.epochs
 
     def planned(self, last: int) -> list[int]:
-        """The epochs recorded in a training of `last` epochs."""
-        return [epoch for epoch in range(last + 1) if epoch == last or self.wants(epoch)]
+        """The epochs to record in a training of `last` epochs."""
+        return [epoch for epoch in range(last + 1) if epoch == last or self.includes(epoch)]
 
 
 def is_log_epoch(epoch: int) -> bool:
@@ -77,17 +77,17 @@ BATCH_NORMS = ("moving", "recalibrate")
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What probes are fitted and tested on.
+class ProbeSettings:
+    """The images and the features of the probes.
 
     Attributes:
-        fitted: the images and given labels that probes are fitted on; None for no probes.
-        held_out: images and labels that nothing is fitted on, or None.
+        fitted: the probe images and their given labels; None for no probes.
+        held_out: the held-out images and their labels, or None.
         pooling: features of a probe: "mean" over positions, "flatten", or the side of a grid.
     """
 
-    fitted: Labelled | None
-    held_out: Labelled | None
+    fitted: LabelledImages | None
+    held_out: LabelledImages | None
     pooling: str | int
 
     def __post_init__(self):
@@ -98,37 +98,37 @@ class Probed:
 
 
 @dataclass(frozen=True)
-class Rasterized:
+class PlaneSettings:
     """The planes and the grids on them.
 
     Attributes:
-        planes: number of planes; 0 records no decision regions.
+        count: number of planes; 0 records no decision regions.
         resolution: points along each side of a grid.
         margin: margin around a plane's three images, relative to their extent.
-        seed: seed of the draw of planes.
+        seed: seed of the random choice of planes.
     """
 
-    planes: int
+    count: int
     resolution: int
     margin: float
     seed: int
 
     def __post_init__(self):
-        require_whole("planes", self.planes, 0)
+        require_whole("planes", self.count, 0)
         require_whole("resolution", self.resolution, 2)
         if not 0 <= self.margin < np.inf:
             raise InputError(f"Expected a margin of at least 0. Received: margin={self.margin!r}.")
 
 
 @dataclass(frozen=True)
-class Tapped:
-    """What of the model is recorded.
+class LayerSelection:
+    """The layers and the output of a model to record.
 
     Attributes:
-        layers: names, a regular expression, or None for the default choice.
-        output: name of the recorded output; None for a model with one.
-        blocks: regular expression of the names of the layers that are blocks of the network; None
-            for every hidden layer.
+        layers: names, a regular expression, or None for the default.
+        output: name of the output to record; None for a model with one output.
+        blocks: regular expression of the layers that are blocks of the network; None if every
+            hidden layer is one.
     """
 
     layers: str | Iterable[str] | None
@@ -141,21 +141,21 @@ class Settings:
     """Everything that a recorder records, apart from the model.
 
     Attributes:
-        evaluation: the images whose representations are compared.
-        probed: what probes are fitted and tested on.
-        rasterized: the planes.
-        tapped: what of the model is recorded.
+        evaluation: the evaluation images, whose representations are compared.
+        probes: the images and the features of the probes.
+        planes: the planes.
+        selection: the layers and the output to record.
         schedule: the epochs to record.
         batch_norm: "moving" or "recalibrate".
-        class_names: names of the classes; empty where they have none.
-        fits_on_evaluation: whether probes are fitted on the evaluation images because no others
-            were given.
+        class_names: names of the classes; empty if they have none.
+        fits_on_evaluation: whether probes are fitted on the evaluation images because no other
+            images were given.
     """
 
-    evaluation: Evaluation
-    probed: Probed
-    rasterized: Rasterized
-    tapped: Tapped
+    evaluation: EvaluationImages
+    probes: ProbeSettings
+    planes: PlaneSettings
+    selection: LayerSelection
     schedule: Schedule
     batch_norm: str
     class_names: tuple[str, ...] = ()
@@ -167,31 +167,31 @@ class Settings:
 
     @property
     def has_planes(self) -> bool:
-        """Whether images and labels allow decision regions, and planes are wanted."""
+        """Whether planes are requested, and the labels that they need are given."""
         return (
-            self.rasterized.planes > 0
+            self.planes.count > 0
             and self.evaluation.true is not None
-            and self.probed.fitted is not None
+            and self.probes.fitted is not None
         )
 
 
 def fitted_images(
     train, images, labels, true_labels, probe_images: int, seed: int
-) -> Labelled | None:
-    """The images that probes are fitted on, at most `probe_images`, or None without labels.
+) -> LabelledImages | None:
+    """The probe images, or None without labels.
 
     Args:
         train: (x, y), or None for the evaluation images and their labels.
         images, labels: the evaluation images; labels may be None.
         true_labels: (n,) labels of `train` before label noise, or None.
-        probe_images: their number, at most.
+        probe_images: maximum number of probe images.
         seed: seed of the recorder.
     """
     require_whole("probe_images", probe_images, 1)
     if train is None and labels is None:
         return None
     pair = (images, labels) if train is None else train
-    labelled = Labelled.of(pair, "train", true_labels)
+    labelled = LabelledImages.from_pair(pair, "train", true_labels)
     return labelled.probe_sample(probe_images, seeds.derived(seed, seeds.PROBE_IMAGES))
 
 

@@ -1,4 +1,4 @@
-"""One state of a model: what measures read of it, computed when it is first needed."""
+"""One state of a model: the properties that measures use, computed when first needed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,16 +12,16 @@ import numpy as np
 from repdyn_keras.measures import Dims, labelled, registered
 from repdyn_keras.measures.accuracies import pooled_moments
 from repdyn_keras.recording.backend_code import full_precision
-from repdyn_keras.recording.inputs import Labelled
+from repdyn_keras.recording.inputs import LabelledImages
 from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
 
 T = TypeVar("T")
-# Difference of the accuracies with batch and moving statistics that is reported.
+# Difference of the accuracies with batch and moving statistics from which it is reported.
 BATCH_NORM_GAP = 0.1
 
 
 class Stopwatch:
-    """Seconds by purpose; a purpose that begins inside another one interrupts it.
+    """Measures seconds by purpose. Nested purposes are not counted for the outer one.
 
     Attributes:
         seconds: seconds by purpose.
@@ -34,7 +34,7 @@ class Stopwatch:
 
     @contextmanager
     def timed(self, purpose: str) -> Iterator[None]:
-        """Adds the seconds of the block to those of its purpose."""
+        """Adds the duration of the block to its purpose."""
         self._lap()
         self._running.append(purpose)
         try:
@@ -52,11 +52,11 @@ class Stopwatch:
 
 
 class ModelState:
-    """The state of a model as it is now; implements `measures.State`.
+    """The current state of a model; implements `measures.State`.
 
     Args:
         recorded: the model with its passes.
-        stopwatch: measures the seconds of each pass.
+        stopwatch: measures the time of each pass.
     """
 
     def __init__(self, recorded: RecordedModel, stopwatch: Stopwatch):
@@ -67,14 +67,14 @@ class ModelState:
         self._results: dict[Callable, Any] = {}
 
     @property
-    def fitted(self) -> Labelled | None:
-        """The images and labels that probes are fitted on."""
-        return self._recorded.settings.probed.fitted
+    def fitted(self) -> LabelledImages | None:
+        """The probe images and their labels."""
+        return self._recorded.settings.probes.fitted
 
     @property
-    def held_out(self) -> Labelled | None:
-        """The images and labels that nothing is fitted on."""
-        return self._recorded.settings.probed.held_out
+    def held_out(self) -> LabelledImages | None:
+        """The held-out images and their labels."""
+        return self._recorded.settings.probes.held_out
 
     @property
     def epsilons(self) -> list[float]:
@@ -86,15 +86,15 @@ class ModelState:
         """Whether decision regions are recorded."""
         return bool(self._recorded.planes)
 
-    def once(self, function: Callable[[Any], T]) -> T:
-        """`function(self)`, computed once."""
+    def cached(self, function: Callable[[Any], T]) -> T:
+        """`function(self)`, computed only once."""
         if function not in self._results:
             self._results[function] = function(self)
         return self._results[function]
 
     @cached_property
     def _evaluated(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Fingerprints, norms, and the features of the evaluation images where they are needed."""
+        """Fingerprints, norms and, if needed, the features of the evaluation images."""
         evaluation, layers = self._recorded.settings.evaluation, len(self.layers)
         size = evaluation.batch
         count = len(evaluation.x) // size
@@ -102,9 +102,9 @@ class ModelState:
         norms = np.zeros((layers, 3))
         features = []
         with self._stopwatch.timed("fingerprints"):
-            found = results(self._recorded.fingerprint_pass, batches(evaluation.x, size))
-            for place, (vectors, squares, of_images) in enumerate(found):
-                fingerprints[:, place] = vectors
+            batch_results = results(self._recorded.fingerprint_pass, batches(evaluation.x, size))
+            for index, (vectors, squares, of_images) in enumerate(batch_results):
+                fingerprints[:, index] = vectors
                 norms += squares
                 features.append(of_images)
         joined = [np.concatenate(layer) for layer in zip(*features, strict=True)]
@@ -122,7 +122,7 @@ class ModelState:
 
     @cached_property
     def fitted_features(self) -> list[np.ndarray]:
-        """Features of the fitted images; those that are also compared are taken from there."""
+        """Features of the probe images; those of evaluation images are not computed again."""
         recorded, fitted = self._recorded, self.fitted
         if fitted is None:
             return []
@@ -132,10 +132,12 @@ class ModelState:
         evaluated = self._evaluated[2]
         with self._stopwatch.timed("accuracies"):
             layers = [layer[recorded.shared] for layer in evaluated]
-            rest = np.flatnonzero(recorded.shared < 0)
-            if len(rest):
-                for layer, found in zip(layers, recorded.features(fitted.x, rest), strict=True):
-                    layer[rest] = found
+            remaining = np.flatnonzero(recorded.shared < 0)
+            if len(remaining):
+                for layer, features in zip(
+                    layers, recorded.features(fitted.x, remaining), strict=True
+                ):
+                    layer[remaining] = features
         return layers
 
     @cached_property
@@ -148,9 +150,9 @@ class ModelState:
 
     @cached_property
     def _statistics(self) -> tuple[np.ndarray, list] | None:
-        """Scores in training mode, and each BatchNormalization layer's moments.
+        """Scores in training mode, and moments of each BatchNormalization layer.
 
-        Only whole batches are used: a padded one would have other moments.
+        Only whole batches are used, since padding would change the moments.
         """
         recorded, fitted = self._recorded, self.fitted
         if recorded.statistics_pass is None or fitted is None:
@@ -168,19 +170,19 @@ class ModelState:
 
     @property
     def training_scores(self) -> np.ndarray | None:
-        """(n, classes) scores of the fitted images with batch statistics, in whole batches."""
+        """(n, classes) scores of the probe images with batch statistics, for whole batches."""
         return None if self._statistics is None else self._statistics[0]
 
     def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """(layer, plane, row, column) classes of plane points."""
+        """(layer, plane, row, column) classes at grid points."""
         with self._stopwatch.timed("regions"):
             return self._recorded.classify_planes(probes)
 
     @contextmanager
     def recalibrated(self) -> Iterator[None]:
-        """BatchNormalization with the moments of the fitted images inside the block.
+        """Sets BatchNormalization to the moments of the probe images inside the block.
 
-        The model's own moving statistics are restored afterwards.
+        The moving statistics of the model are restored afterwards.
         """
         if self._statistics is None:
             yield
@@ -202,17 +204,17 @@ class ModelState:
 
 
 def measure(recorded: RecordedModel, stopwatch: Stopwatch) -> dict[str, tuple[Dims, Any]]:
-    """All measures of a model as it is now.
+    """Computes all measures of the current state of a model.
 
     Args:
         recorded: the model with its passes.
-        stopwatch: measures the seconds of each measure.
+        stopwatch: measures the time of each measure.
 
     Returns:
         Variables by name, each (dims, array).
 
     Raises:
-        InputError: a variable of a measure is not declared or does not fit its dims.
+        InputError: a variable of a measure is not declared, or does not fit its dims.
     """
     sizes = {"layer": len(recorded.names), "plane": len(recorded.planes)}
     variables: dict[str, tuple[Dims, Any]] = {}
@@ -221,21 +223,21 @@ def measure(recorded: RecordedModel, stopwatch: Stopwatch) -> dict[str, tuple[Di
         state = ModelState(recorded, stopwatch)
         if recorded.settings.batch_norm == "recalibrate":
             scopes.enter_context(state.recalibrated())
-        for each in registered():
-            if each.on_state is None:
+        for registered_measure in registered():
+            if registered_measure.on_state is None:
                 continue
-            with stopwatch.timed(each.name):
-                arrays = each.on_state(state)
-            variables |= labelled(each, arrays, each.recorded, sizes)
+            with stopwatch.timed(registered_measure.name):
+                arrays = registered_measure.on_state(state)
+            variables |= labelled(registered_measure, arrays, registered_measure.recorded, sizes)
             if not arrays:
-                stopwatch.seconds.pop(each.name)
+                stopwatch.seconds.pop(registered_measure.name)
     return variables
 
 
 def record_warnings(
     record, epoch: int, n: int, uses_moving_statistics: bool
 ) -> Iterator[tuple[str, str]]:
-    """What looks wrong in a record: a key, the same at every epoch, and the message.
+    """Problems in a record: a key that is the same at every epoch, and a message.
 
     Args:
         record: the record, an `xarray.Dataset`.
@@ -244,15 +246,15 @@ def record_warnings(
         uses_moving_statistics: whether BatchNormalization is recorded with moving statistics.
     """
     for layer in record["layer"].values.tolist():
-        here = record.sel(layer=layer)
-        norms = ", ".join(f"{v:.3g}" for v in np.sqrt(here["norm"].values))
-        if not here["finite"]:
+        values = record.sel(layer=layer)
+        norms = ", ".join(f"{v:.3g}" for v in np.sqrt(values["norm"].values))
+        if not values["finite"]:
             yield (
                 f"not finite {layer}",
                 f"layer {layer!r} has NaN or infinite activations at epoch {epoch} (n = {n}): its "
                 "similarities are NaN.",
             )
-        elif here["dead"]:
+        elif values["dead"]:
             yield (
                 f"dead {layer}",
                 f"layer {layer!r} is constant over the {n} images at epoch {epoch} (norms of U, "
@@ -268,5 +270,5 @@ def record_warnings(
             "gap",
             f"at epoch {epoch} the accuracy is {with_batch:.2f} with batch statistics and "
             f"{with_moving:.2f} with moving statistics. BatchNormalization lags behind, which may "
-            "cause an early phase of its own. Compare with batch_norm='recalibrate'.",
+            "look like an early phase. Compare with batch_norm='recalibrate'.",
         )

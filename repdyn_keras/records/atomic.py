@@ -1,4 +1,4 @@
-"""Writing without partial files: atomic replacement, disk errors, and the lock of a folder."""
+"""Atomic writes, disk errors, and the lock of a folder."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PARTIAL = ".part"
 LOCK, OWNER = ".lock", ".owner"
-# Errors of the disk or the location. Any other OSError is a mistake in the program.
+# Errors of the disk or the location. Any other OSError is a bug.
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -29,7 +29,7 @@ DISK_ERRORS = {
     errno.EIO: "an input/output error of the disk",
 }
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# The locks that this process holds, by folder. Every FileLock object is a lock of its own.
+# The locks that this process holds, by folder. A second FileLock object would be another lock.
 HELD_LOCKS: "dict[Path, BaseFileLock]" = {}
 
 
@@ -41,14 +41,15 @@ def replacing(
     size: int = 0,
     before_replace: Callable[[Path], None] | None = None,
 ) -> Iterator[Path]:
-    """Yields a temporary path, whose file replaces `path` if the block raises no error.
+    """Yields a temporary path; its file replaces `path` if the block raises no error.
 
-    The file and its folder are fsynced, so that after a crash `path` is the old file or the new.
+    The file and its folder are fsynced, so that after a crash `path` is either the old or the new
+    file.
 
     Args:
         path: the file to write.
-        suffix: suffix of the temporary name, for writers that depend on it.
-        size: bytes of the new file, for the error message; 0 if unknown.
+        suffix: suffix of the temporary name, for writers that require one.
+        size: size of the new file in bytes, for the error message; 0 if unknown.
         before_replace: called with the temporary path after the fsync and before the rename.
 
     Raises:
@@ -57,7 +58,7 @@ def replacing(
     temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
         with storage_errors(path, size):
-            # A file of this name may be a link that another process made.
+            # A file of this name may be a link that another process created.
             temporary.unlink(missing_ok=True)
             yield temporary
             sync(temporary)
@@ -66,7 +67,7 @@ def replacing(
             os.replace(temporary, path)
             sync(path.parent)
     finally:
-        # An error here would hide the one that is being raised.
+        # An error here would hide the error that is being raised.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
@@ -82,16 +83,16 @@ def write_bytes(
 
 
 def append_bytes(path: Path, data: bytes, end: int) -> None:
-    """Appends all of `data` or nothing to a file of `end` bytes, and fsyncs it.
+    """Appends all of `data`, or nothing, to a file of `end` bytes, and fsyncs it.
 
     Raises:
         OSError: the data cannot be written. The file is unchanged.
     """
-    # A buffered file would try to write the rest again when it is closed.
+    # A buffered file would try again to write the rest when it is closed.
     with path.open("ab", buffering=0) as file:
         try:
             rest = data
-            while rest:  # a nearly full disk accepts a part
+            while rest:  # a nearly full disk writes only a part
                 rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:
@@ -109,7 +110,7 @@ def sync(path: Path) -> None:
 
 
 def file_state(path: Path) -> tuple[int, int, int]:
-    """Time, size and inode of a file, which differ after it is written or replaced."""
+    """Modification time, size and inode of a file, which change if it is written or replaced."""
     state = path.stat()
     return state.st_mtime_ns, state.st_size, state.st_ino
 
@@ -119,11 +120,11 @@ def file_state(path: Path) -> tuple[int, int, int]:
 
 @contextmanager
 def storage_errors(path: Path, size: int = 0) -> Iterator[None]:
-    """Raises disk errors inside the block as a StorageError that names the path.
+    """Turns disk errors inside the block into a StorageError that names the path.
 
     Args:
         path: the file or folder that is written.
-        size: bytes of the new file; 0 if unknown.
+        size: size of the new file in bytes; 0 if unknown.
     """
     try:
         yield
@@ -134,18 +135,18 @@ def storage_errors(path: Path, size: int = 0) -> Iterator[None]:
 
 
 def storage_error(path: Path, number: int, size: int = 0) -> StorageError:
-    """The error for a file that cannot be written, by the number of its OSError."""
+    """The error for a file that cannot be written; `number` is the `errno` of the OSError."""
     expected, received = "a writable location", DISK_ERRORS[number]
     remedy = "Files written before are intact."
     if number in NO_SPACE:
         expected = f"{format_bytes(size)} of free space" if size else "free space"
         received += f", {format_bytes(free_bytes(path.parent))} free"
-        remedy += " Make room and continue."
+        remedy += " Free some space and continue."
     return StorageError(f"Cannot write {path}. Expected {expected}. Received: {received}. {remedy}")
 
 
 def require_free_space(path: Path, size: int) -> None:
-    """Raises StorageError unless the disk has room for `size` more bytes at `path`."""
+    """Raises StorageError unless the disk has space for `size` more bytes at `path`."""
     if size > free_bytes(path.parent):
         raise storage_error(path, errno.ENOSPC, size)
 
@@ -159,7 +160,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def reject_link(path: Path) -> None:
-    """Raises StorageError if a file that is written in place is a symbolic link."""
+    """Raises StorageError if a file to be written in place is a symbolic link."""
     if path.is_symlink():
         raise StorageError(
             f"Cannot write {path}. Expected a regular file of the run folder. Received: a "
@@ -173,8 +174,8 @@ def reject_link(path: Path) -> None:
 def acquire_lock(folder: Path) -> None:
     """Locks a folder for writing by this process; creates the folder if necessary.
 
-    The operating system holds the lock, so it ends with the process, even with a killed one. The
-    same process may acquire it repeatedly. The file `.owner` names the process.
+    The operating system holds the lock and releases it when the process ends, even if it is killed.
+    The same process may acquire the lock repeatedly. The file `.owner` names the process.
 
     Raises:
         InputError: another process holds the lock.
@@ -206,7 +207,7 @@ def acquire_lock(folder: Path) -> None:
 
 
 def release_lock(folder: Path) -> None:
-    """Releases a lock once; the last release lets other processes write."""
+    """Releases a lock once. After the last release, other processes can acquire it."""
     key = folder.resolve()
     lock = HELD_LOCKS[key]
     if lock.lock_counter == 1:

@@ -1,4 +1,4 @@
-"""The checksums of a run folder's files, by which damage is detected."""
+"""Checksums of the files of a run folder, by which damage is detected."""
 
 import hashlib
 import os
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from repdyn_keras.errors import InputError
 from repdyn_keras.records.atomic import append_bytes, file_state, reject_link, storage_errors, sync
 
-# CRC-32 of the rest, SHA-256 (or dashes, for a deleted file), size, name.
+# CRC-32 of the rest of the line, SHA-256 (dashes for a deleted file), size, name.
 LINE = re.compile(rb"([0-9a-f]{8}) (([0-9a-f-]{64}) (\d{1,20}) (.+))")
 
 
 class Entry(NamedTuple):
-    """SHA-256 and size of a file; `DELETED` if there is none."""
+    """SHA-256 and size of a file; `DELETED` if it does not exist."""
 
     digest: str
     size: int
@@ -25,11 +25,11 @@ DELETED = Entry("-" * 64, 0)
 
 
 class Checksums:
-    """The file `checksums.txt` of a run folder: a line for each write, the newest last.
+    """The file `checksums.txt` of a run folder: one line per write, the newest last.
 
     A line is appended before its file is renamed into place, so that every complete file has one.
-    After a crash in between, the last line describes a write that did not happen. Its file may
-    therefore match the entry before as well, until `confirm_last` decides.
+    After a crash in between, the last line describes a write that did not happen. The file of the
+    last line may therefore match its previous entry as well, until `confirm_last` corrects it.
 
     Args:
         folder: the run folder.
@@ -52,7 +52,7 @@ class Checksums:
         with storage_errors(self.path, len(line)):
             self.path.touch()
             end = complete_length(self.path)
-            os.truncate(self.path, end)  # drops a line that a crash cut off
+            os.truncate(self.path, end)  # removes a line that a crash cut off
             append_bytes(self.path, line, end)
         if end == 0:
             sync(self.folder)
@@ -61,15 +61,16 @@ class Checksums:
         """Announces that `path` is about to be replaced by the file `temporary`."""
         self.announce(path, *entry_of(temporary))
 
-    def forget(self, path: Path) -> None:
-        """Announces that a file is about to be removed on purpose."""
+    def announce_removal(self, path: Path) -> None:
+        """Announces that a file is about to be removed."""
         if self.accepted(path):
             self.announce(path, *DELETED)
 
     def confirm_last(self) -> None:
         """Corrects the last line if its write did not happen.
 
-        Every writer calls this before it announces another file: only the last line is in doubt.
+        Every writer calls this before it announces another file, so that only the last line can be
+        wrong.
         """
         entries, name, _ = self.read()
         if not name:
@@ -80,9 +81,11 @@ class Checksums:
             self.announce(self.folder / name, *actual)
 
     def read(self) -> tuple[dict[str, list[Entry]], str, list[int]]:
-        """Entries by file name, oldest first; the last line's name; the numbers of damaged lines.
+        """Reads the file.
 
-        A last line without its end was cut off by a crash, and does not count.
+        Returns:
+            Entries by file name, oldest first; the file name of the last line; and the numbers of
+            damaged lines. A last line without a line break was cut off by a crash and is ignored.
         """
         try:
             state = file_state(self.path)
@@ -93,13 +96,13 @@ class Checksums:
         return self._parsed[1]
 
     def accepted(self, path: Path) -> list[Entry]:
-        """What a file may hold: its last entry, and the one before if that is the last line."""
+        """The entries that a file may match: its last one, or also the previous one (see above)."""
         entries, last, _ = self.read()
         name = self.name_of(path)
         return entries.get(name, [])[-2 if name == last else -1 :]
 
     def problem(self, path: Path) -> str:
-        """How an existing file differs from its entry; empty if it does not, or has none."""
+        """How an existing file differs from its entry; empty if it does not, or has no entry."""
         accepted = [entry for entry in self.accepted(path) if entry != DELETED]
         if not accepted:
             return ""
@@ -116,7 +119,7 @@ class Checksums:
         return f"it has {actual.size:,} bytes instead of {' or '.join(sizes)}"
 
     def problem_of(self, name: str) -> str:
-        """The problem of a file that has an entry, which may be missing; empty if there is none."""
+        """The problem of a file with an entry, which may be missing; empty if there is none."""
         path = self.folder / name
         is_deleted = self.accepted(path)[-1] == DELETED
         if path.is_file():
@@ -140,7 +143,7 @@ class Checksums:
 
 
 def entry_of(path: Path) -> Entry:
-    """The entry that a file should have."""
+    """The entry of the current content of a file."""
     if not path.is_file():
         return DELETED
     with path.open("rb") as file:
@@ -148,7 +151,7 @@ def entry_of(path: Path) -> Entry:
 
 
 def complete_length(path: Path) -> int:
-    """Bytes of a text file up to the end of its last complete line."""
+    """Number of bytes of a text file up to the end of its last complete line."""
     return path.read_bytes().rfind(b"\n") + 1
 
 
@@ -168,6 +171,6 @@ def parse(data: bytes) -> tuple[dict[str, list[Entry]], str, list[int]]:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative name stays inside its folder."""
+    """Whether a relative path stays inside its folder."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and bool(path.parts)

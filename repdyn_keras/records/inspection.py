@@ -1,4 +1,4 @@
-"""Which files of a run folder are intact, damaged or missing, and which can be repaired."""
+"""Inspection of a run folder: intact, damaged, missing and repairable files."""
 
 import re
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class Finding:
         problem: what is wrong with it; empty if it is intact.
         repair: how it can be repaired.
         note: its size, if it is intact.
-        is_unfinished: whether the run ended before the file was written, which is no damage.
+        is_unfinished: whether the run ended before the file was written, so it is not damaged.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Finding:
 
 
 def inspect(folder: RunFolder) -> list[Finding]:
-    """Checks every file of a run folder, and changes nothing.
+    """Checks every file of a run folder without changing anything.
 
-    A file is intact if its content is the one listed in `checksums.txt`, and its format is of this
-    version. Files that do not belong to a run are left out, as is `set_aside/`.
+    A file is intact if it matches `checksums.txt` and has the format of this version. Files that do
+    not belong to a run are left out, as is `set_aside/`.
 
     Raises:
-        InputError: this is no run folder.
+        InputError: the folder is not a run folder.
     """
     if not folder.path.is_dir() or not (
         folder.config_file.is_file() or folder.replay_file.is_file() or folder.records.is_dir()
@@ -88,7 +88,7 @@ def name_in(folder: RunFolder, path: Path) -> str:
 
 
 def run_files(folder: RunFolder) -> list[str]:
-    """The existing files that belong to a run by their names."""
+    """The existing files that belong to a run, according to their names."""
     files = [
         folder.config_file,
         folder.replay_file,
@@ -126,7 +126,7 @@ def inspect_unlisted(folder: RunFolder, name: str, has_checksums: bool) -> Findi
 
 
 def inspect_format(path: Path, finding: Finding) -> Finding:
-    """Adds a problem if the file has another format, or its size if it is intact."""
+    """Adds a problem if the file has another format, else its size."""
     if finding.problem:
         return finding
     try:
@@ -138,7 +138,7 @@ def inspect_format(path: Path, finding: Finding) -> Finding:
 
 
 def missing_files(folder: RunFolder, listed: set[str]) -> list[Finding]:
-    """Files that a run folder should have, apart from those with a finding; outdated dynamics."""
+    """Findings about missing files that are not listed yet, and about outdated dynamics."""
     expected = []
     if folder.epochs():
         expected.append(folder.constants_file)
@@ -157,7 +157,7 @@ def missing_files(folder: RunFolder, listed: set[str]) -> list[Finding]:
 
 
 def repair_of(folder: RunFolder, finding: Finding, intact: set[str]) -> Repair:
-    """How a damaged or missing file can be repaired, given the names of the intact ones."""
+    """How a damaged or missing file can be repaired, given the names of intact files."""
     name = finding.name
     if finding.is_unfinished or finding.repair:
         return Repair.BY_RESUMING
@@ -171,7 +171,7 @@ def repair_of(folder: RunFolder, finding: Finding, intact: set[str]) -> Repair:
     if epoch and name.startswith("records/"):
         weights = {name_in(folder, folder.weights_file(int(epoch[1])))}
     elif name == "records/constants.nc":
-        weights = {each for each in intact if WEIGHTS_NAME.fullmatch(Path(each).name)}
+        weights = {file for file in intact if WEIGHTS_NAME.fullmatch(Path(file).name)}
     else:
         return Repair.NONE
     can_record = "run.toml" in intact and bool(weights & intact)

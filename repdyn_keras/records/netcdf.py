@@ -1,4 +1,4 @@
-"""NetCDF4 files, checked before they are read: they may be untrusted."""
+"""Writes NetCDF4 files, and reads them after checks, since they may be untrusted."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     import xarray
     from h5py import h5d, h5g, h5t
 
-# Version of the format of every file.
+# Version of the file format.
 SCHEMA_VERSION = 1
 
 
 def write_netcdf(dataset: xarray.Dataset, path: Path) -> None:
-    """Writes a Dataset atomically, with the version of the format as an attribute."""
+    """Writes a Dataset atomically, with the format version as an attribute."""
     write_bytes(Path(path), netcdf_bytes(dataset))
 
 
 def netcdf_bytes(dataset: xarray.Dataset) -> bytes:
-    """A Dataset as the content of a NetCDF4 file, with the version of the format as an attribute.
+    """The content of a NetCDF4 file for a Dataset, with the format version as an attribute.
 
-    It is made in memory, since HDF5 does not report clearly that a disk is full.
+    The file is created in memory, since HDF5 does not report clearly that a disk is full.
     """
     dataset = dataset.assign_attrs(schema_version=SCHEMA_VERSION)
-    # With a fill value xarray would read integers back as floats.
+    # With a fill value, xarray would read integers as floats.
     encoding = {name: {"_FillValue": None} for name in dataset.variables}
     return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
 
@@ -42,7 +42,8 @@ def read_netcdf(path: Path) -> xarray.Dataset:
     """Reads a file into memory.
 
     Raises:
-        InputError: the file is missing, damaged, of another format version, or refers to others.
+        InputError: the file is missing or damaged, has another format version, or is not
+            self-contained.
     """
     import xarray
 
@@ -57,12 +58,12 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """Reads variables as plain arrays.
 
-    The file is read as HDF5, many times faster than by xarray. An analysis reads thousands of
+    The file is read as HDF5, which is many times faster than xarray. An analysis reads thousands of
     parts.
 
     Args:
         path: the file.
-        names: variables; those that the file does not have are left out of the result.
+        names: names of variables; the result leaves out those that the file does not have.
         part: slices along the first dimensions; None reads whole variables.
 
     Raises:
@@ -93,7 +94,7 @@ def scalar(value: Any) -> Any:
 
 
 def require_version(version: object, path: Path) -> None:
-    """Raises InputError unless the version of a file's format is the one of this package."""
+    """Raises InputError unless a file has the format version of this package."""
     if version != SCHEMA_VERSION:
         raise InputError(
             f"{path} has another format version. Expected {SCHEMA_VERSION}. Received: {version!r}. "
@@ -103,7 +104,7 @@ def require_version(version: object, path: Path) -> None:
 
 @contextmanager
 def checked(path: Path) -> Iterator[None]:
-    """Checks that a file is self-contained; any failure in the block becomes an InputError."""
+    """Checks that a file is self-contained; turns any error in the block into InputError."""
     if not path.is_file():
         raise InputError(f"No file {path}. Expected one written by repdyn. Received: no such file.")
     try:
@@ -121,37 +122,37 @@ def checked(path: Path) -> Iterator[None]:
 
 @lru_cache(maxsize=1 << 14)
 def check_once(path: Path, state: tuple[int, int, int]) -> None:
-    """Checks that a file is self-contained, once for each of its states."""
+    """Checks that a file is self-contained; repeats the check only if the file has changed."""
     import h5py
 
     with h5py.File(path, "r") as file:
         require_self_contained(file, path)
 
 
-# Bytes in memory for each byte of the file, about the ratio of deflate for a constant array.
+# Maximum bytes in memory per byte of the file, about the ratio of deflate for a constant array.
 MAX_EXPANSION = 1000
-# Bytes in memory that a file of any size may take.
+# Bytes in memory that are allowed regardless of the size of the file.
 ALWAYS_ALLOWED = 64 * 2**20
-# Strings of variable length are measured in blocks.
+# Number of variable-length strings that are read at a time to measure them.
 STRINGS_PER_BLOCK = MAX_EXPANSION
-# Keras stores bfloat16 and narrower floats as opaque values, of at most this many bytes.
+# Keras stores bfloat16 and narrower floats as opaque values with at most this many bytes.
 MAX_OPAQUE_BYTES = 2
 
 
 def require_self_contained(file: h5py.File, path: str | Path) -> None:
-    """Raises InputError unless an HDF5 file holds plain arrays, and of a reasonable size.
+    """Raises InputError unless an HDF5 file consists of plain arrays of reasonable size.
 
-    Links are not followed and arrays are not read. Call it before h5netcdf, xarray or Keras open
-    the file: they follow links when they list a group.
+    It neither follows links nor reads arrays. Call it before h5netcdf, xarray or Keras open the
+    file, since they follow links when they list a group.
 
     Args:
         file: the open file.
         path: its path, for the error message.
 
     Raises:
-        InputError: the file has a link to another file or another name; the values of a variable
-            are stored in other files, or are neither numbers nor strings; or all variables
-            together take more than 64 MB of memory and 1000 times the size of the file.
+        InputError: the file has a soft or external link; the values of a variable are stored in
+            other files, or are neither numbers nor strings; or all variables together take more
+            memory than 64 MiB plus 1000 times the size of the file.
     """
     size = file.id.get_filesize()
     allowed = MAX_EXPANSION * size + ALWAYS_ALLOWED
@@ -168,7 +169,7 @@ def require_self_contained(file: h5py.File, path: str | Path) -> None:
 
 
 def variables_of(file: h5py.File, path: str | Path) -> Iterator[tuple[str, h5d.DatasetID]]:
-    """Name and identifier of every variable; raises InputError at the first link."""
+    """Name and identifier of every variable; raises InputError if there is a link."""
     from h5py import h5d, h5g, h5l, h5o
 
     seen = {address_of(file.id)}
@@ -219,13 +220,13 @@ def require_plain(variable: h5d.DatasetID, name: str, path: str | Path) -> None:
 
 
 def bytes_in_memory(variable: h5d.DatasetID, limit: int) -> int:
-    """Bytes that a variable takes in memory; strings are measured until `limit` is exceeded."""
+    """Bytes that a variable takes in memory; stops counting strings once `limit` is exceeded."""
     import h5py
 
     kind, shape = variable.get_type(), variable.shape
     if shape is None:
         return 0
-    # Python integers: those of HDF5 would overflow.
+    # Python integers do not overflow.
     total = math.prod(shape) * kind.get_size()
     if not is_variable_length(kind):
         return total
@@ -241,15 +242,16 @@ def bytes_in_memory(variable: h5d.DatasetID, limit: int) -> int:
 
 
 def is_variable_length(kind: h5t.TypeID) -> bool:
-    """Whether an HDF5 type is that of strings of variable length."""
+    """Whether an HDF5 type is a variable-length string."""
     from h5py import h5t
 
     return kind.get_class() == h5t.STRING and kind.is_variable_str()
 
 
 def rejection(path: str | Path, reason: str) -> InputError:
-    """The error for a file that is not read."""
+    """The error for a file that is rejected before it is read."""
     return InputError(
         f"{path} is not read. Expected arrays of numbers and strings stored in the file itself, as "
-        f"repdyn and Keras write them. Received: {reason}. Ask its author for such a file."
+        f"repdyn and Keras write them. Received: {reason}. Ask the author of the file for such a "
+        "file."
     )

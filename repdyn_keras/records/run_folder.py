@@ -1,4 +1,4 @@
-"""The run folder: its files, how they are written and read, and where a new one goes."""
+"""The run folder: the paths of its files, reading and writing them, and new folders."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 RECORD_NAME = re.compile(r"epoch-(\d{6,})\.nc")
 WEIGHTS_SUFFIX = ".weights.h5"
-# Characters of a data set or model in the name of a folder.
+# Maximum number of characters of a data set or a model in the name of a folder.
 MAX_NAME_PART = 80
 
 
 class RunFolder:
     """The files of one run.
 
-    Files and folders are created when they are first written, and read when they are used.
+    Files and folders are created on first write, and read on use.
 
     Args:
         path: the folder.
@@ -78,7 +78,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise InputError(
                 f"No folder {self.path}. Expected a run folder, such as `repdyn run` creates under "
-                "runs/. Received: a path that is no folder."
+                "runs/. Received: a path that is not a folder."
             )
         if not self.constants_file.is_file() or not self.epochs():
             raise InputError(
@@ -88,18 +88,18 @@ class RunFolder:
         return self
 
     def is_replay(self) -> bool:
-        """Whether `repdyn record` made the folder."""
+        """Whether `repdyn record` created the folder."""
         return self.replay_file.is_file()
 
     def size(self) -> int:
-        """Bytes of all files; 0 if the folder does not exist."""
+        """Size of all files in bytes; 0 if the folder does not exist."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     # Writing.
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the lock of the folder in a block; raises as `lock` does."""
+        """Holds the lock of the folder inside a block; raises the errors of `lock`."""
         self.lock()
         try:
             yield
@@ -142,19 +142,19 @@ class RunFolder:
 
     @contextmanager
     def writing(self, path: Path, suffix: str) -> Iterator[Path]:
-        """`write` for functions that take a path: yields a temporary one with this suffix."""
+        """Like `write`, for functions that take a path; yields a temporary one with this suffix."""
         with self._announcing(path) as announce:
             with atomic.replacing(path, suffix, before_replace=announce) as temporary:
                 yield temporary
 
     @contextmanager
     def _announcing(self, path: Path) -> Iterator[Callable[[Path], None]]:
-        """Yields what announces a file of this folder; corrects the checksums after an error."""
+        """Yields a function that announces a file; corrects the checksums after an error."""
         self.create_parent(path)
         try:
             yield partial(self.checksums.announce_file, path)
         except BaseException:
-            # On a full disk the next writer corrects them.
+            # If the disk is full, the next writer corrects them.
             with suppress(OSError, StorageError):
                 self.checksums.confirm_last()
             raise
@@ -171,20 +171,20 @@ class RunFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
 
     def set_aside(self, path: Path) -> Path:
-        """Moves a file to `set_aside/` under a name that is free there; returns its new path."""
+        """Moves a file to `set_aside/` under an unused name; returns the new path."""
         target, number = self.set_aside_folder / path.name, 1
         self.create_parent(target)
         while target.exists():
             number += 1
             target = self.set_aside_folder / f"{number}-{path.name}"
-        # In this order the next writer moves the file if this one is killed in between.
-        self.checksums.forget(path)
+        # In this order, the next writer moves the file if this process is killed in between.
+        self.checksums.announce_removal(path)
         with storage_errors(target):
             os.replace(path, target)
         return target
 
     def table(self, path: Path, columns: tuple[str, ...]) -> TableFile:
-        """A CSV file of this folder, to which rows are appended."""
+        """A CSV file of this folder that supports appending rows."""
         return TableFile(path, columns, self.checksums)
 
     def write_constants(self, dataset: xarray.Dataset) -> None:
@@ -199,10 +199,10 @@ class RunFolder:
         """Writes `dynamics.nc`."""
         self.write(self.dynamics_file, netcdf_bytes(dataset))
 
-    # Reading. Every method raises InputError if a file is missing, damaged or not readable.
+    # Reading. All methods raise InputError if a file is missing, damaged or unreadable.
 
     def constants(self) -> xarray.Dataset:
-        """What all epochs have in common: evaluation images, planes, layers, classes."""
+        """The constants of all epochs: evaluation images, planes, layers, classes."""
         return read_netcdf(self.checksums.check(self.constants_file))
 
     def record(self, epoch: int) -> xarray.Dataset:
@@ -216,7 +216,7 @@ class RunFolder:
     def series(self, epochs: list[int], names: Iterable[str]) -> dict[str, np.ndarray]:
         """Variables of several records, stacked along a first dimension of epochs.
 
-        Variables that not all of the records have are left out.
+        Variables that some records lack are left out.
         """
         names = list(names)
         rows = [read_arrays(self.checked_record(epoch), names) for epoch in epochs]
@@ -226,11 +226,11 @@ class RunFolder:
     def fingerprints(
         self, epochs: list[int], layers: slice, pairs: slice = slice(None)
     ) -> np.ndarray:
-        """(epoch, layer, pair) fingerprints of some layers, whole or in part."""
+        """(epoch, layer, pair) fingerprints, or slices of them, of selected layers."""
         stacked = np.zeros(0)
-        for place, epoch in enumerate(epochs):
+        for index, epoch in enumerate(epochs):
             fingerprint = self._fingerprint(epoch, (layers, pairs))
-            if place == 0:
+            if index == 0:
                 stacked = np.zeros((len(epochs), *fingerprint.shape), fingerprint.dtype)
             if fingerprint.shape != stacked.shape[1:]:
                 raise InputError(
@@ -238,7 +238,7 @@ class RunFolder:
                     f"fingerprints of shape {stacked.shape[1:]}. Received: {fingerprint.shape}. "
                     "Move it away."
                 )
-            stacked[place] = fingerprint
+            stacked[index] = fingerprint
         return stacked
 
     def fingerprint_length(self, epoch: int) -> int:
@@ -280,7 +280,7 @@ class RunFolder:
         return read_netcdf(self.checksums.check(self.checkpoint_file))
 
     def config(self) -> dict:
-        """The keys of `run.toml`; empty if there is none, as in a folder of the callback."""
+        """The keys of `run.toml`; empty if there is none, as in a folder that a callback wrote."""
         if not self.config_file.is_file():
             return {}
         return load_config(self.checksums.check(self.config_file))
@@ -297,7 +297,7 @@ class RunFolder:
 
 
 def choose_folder(name: str, out: str | Path | None) -> Path:
-    """The folder of a new run: `out`, or runs/NAME, or runs/NAME-2 and so on if that exists.
+    """The folder of a new run: `out`, else runs/NAME, or runs/NAME-2 and so on if it exists.
 
     Raises:
         InputError: `out` exists.
@@ -307,7 +307,8 @@ def choose_folder(name: str, out: str | Path | None) -> Path:
         if path.exists():
             raise InputError(
                 f"{path} exists. Expected a new folder, so that nothing is overwritten. Received: "
-                "an existing path. Choose another --out, or continue the run in it with --resume."
+                "an existing path. Choose another --out, or continue the existing run with "
+                "--resume."
             )
         return path
     base = Path("runs") / name
@@ -327,15 +328,15 @@ def run_name(config: Config) -> str:
 
 
 def file_name_part(text: str) -> str:
-    """Text as a part of a file name: letters, digits, `_`, `.` and `-`, and not too long."""
+    """Text as part of a file name: letters, digits, `_`, `.` and `-`, of limited length."""
     return re.sub(r"[^\w.]+", "-", text).strip("-.")[:MAX_NAME_PART].strip("-.")
 
 
 def create_folder(path: Path, file_name: str, text: str) -> RunFolder:
-    """Creates a run folder with its configuration file atomically.
+    """Atomically creates a run folder with its configuration file.
 
     Raises:
-        InputError: the folder cannot be created, or another process has just created it.
+        InputError: the folder cannot be created, or another process just created it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:

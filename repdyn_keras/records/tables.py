@@ -1,4 +1,4 @@
-"""The tables of a run folder: CSV files that grow by whole rows, and the rows of the history."""
+"""The tables of a run folder: CSV files to which rows are appended, and rows of the history."""
 
 import csv
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 from repdyn_keras.records.atomic import append_bytes, reject_link, storage_errors, write_bytes
 from repdyn_keras.records.checksums import Checksums
 
-# Columns of `history.csv` with accuracies, and their subsets of images.
+# Subset of images by column of `history.csv`.
 ACCURACIES = {
     "train_accuracy": "train",
     "clean_accuracy": "clean",
@@ -22,10 +22,10 @@ Row = Mapping[str, object]
 
 
 class TableFile:
-    """A CSV file of a run folder, to which rows are appended.
+    """A CSV file of a run folder, with a header, that supports appending rows.
 
     Args:
-        path: the file; the first row is preceded by the header.
+        path: the file.
         columns: names of the columns; missing values of a row are left empty.
         checksums: the checksums of the run folder.
     """
@@ -57,12 +57,12 @@ class TableFile:
         self._digest, self._size = digest, size
 
     def holds(self, rows: Iterable[Row]) -> bool:
-        """Whether the file consists of these rows; without rows, whether it is missing or empty."""
+        """Whether the file has exactly these rows; for no rows, whether it is missing or empty."""
         rows = list(rows)
         return self._content() == (as_csv(rows, self.columns, header=True) if rows else b"")
 
     def replace(self, rows: Iterable[Row]) -> None:
-        """Replaces the file by one with these rows."""
+        """Replaces the file with one that has these rows."""
         text = as_csv(rows, self.columns, header=True)
         write_bytes(
             self.path,
@@ -76,7 +76,7 @@ class TableFile:
 
 
 def as_csv(rows: Iterable[Row], columns: tuple[str, ...], header: bool) -> bytes:
-    """Rows as the lines of a CSV file."""
+    """Rows as lines of a CSV file."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="raise", lineterminator="\r\n")
     if header:
@@ -86,11 +86,11 @@ def as_csv(rows: Iterable[Row], columns: tuple[str, ...], header: bool) -> bytes
 
 
 def accuracies_of(record, subsets: Sequence[str]) -> dict[str, float]:
-    """The network's accuracies in a record, by column, without NaN.
+    """The network's accuracies in a record, by column of `history.csv`, without NaN.
 
     Args:
         record: the `xarray.Dataset` of a recorded epoch.
-        subsets: names of its subsets of images.
+        subsets: names of the subsets of images in the record.
     """
     by_subset = dict(zip(subsets, record["probe_accuracy"].values[-1].tolist(), strict=True))
     return {
@@ -101,9 +101,9 @@ def accuracies_of(record, subsets: Sequence[str]) -> dict[str, float]:
 
 
 def rows_of(checkpoint) -> list[dict[str, str]]:
-    """The rows in the `xarray.Dataset` of a checkpoint, up to its epoch.
+    """The rows of `history.csv` in the `xarray.Dataset` of a checkpoint, up to its epoch.
 
-    The last one lacks the accuracies of its record.
+    The last row lacks the accuracies of its record.
     """
     text = checkpoint["history"].values.tobytes().decode("utf-8")
     return list(csv.DictReader(io.StringIO(text, newline="")))

@@ -1,1 +1,1 @@
-"""How a run survives interrupts, kills, full disks, divergence and damaged files."""
+"""Recovery of a run from interrupts, kills, full disks, divergence and damaged files."""

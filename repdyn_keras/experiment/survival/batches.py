@@ -1,4 +1,4 @@
-"""Batches and random states as functions of seed and epoch, which make resuming exact."""
+"""Batches and random states that depend only on seed and epoch, so that resuming is exact."""
 
 import keras
 import numpy as np
@@ -11,12 +11,12 @@ from repdyn_keras.recording.passes import is_seed_state
 class EpochBatches(keras.utils.PyDataset):
     """The training images in a new random order each epoch, in batches of one size.
 
-    The images after the last whole batch of an epoch are left out, different ones in each epoch.
-    `EpochSeeds` sets `epoch`: Keras's own count differs in a resumed training.
+    The images after the last whole batch of an epoch are left out; they differ between epochs.
+    `EpochSeeds` sets `epoch`, since Keras counts differently in a resumed training.
 
     Args:
         data: the data set.
-        batch_size: images in a batch; all images where there are fewer.
+        batch_size: images in a batch; reduced to the number of images if that is smaller.
         seed: seed of the orders and the augmentation.
         augment: whether to crop (after padding by 1/8 of the side) and flip at random.
     """
@@ -35,7 +35,7 @@ class EpochBatches(keras.utils.PyDataset):
         return len(self.data.x_train) // self.size
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws the order of an epoch."""
+        """Draws the order of the images in an epoch."""
         self.epoch = epoch
         rng = seeds.epoch_generator(self.seed, epoch)
         self.order = rng.permutation(len(self.data.x_train))
@@ -50,10 +50,12 @@ class EpochBatches(keras.utils.PyDataset):
 
 
 def cropped_and_flipped(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random crops of images padded by 1/8 of their side, flipped horizontally half the time.
+    """Random crops of images padded by 1/8 of their side; half of them are flipped horizontally.
+
+    The padding is 0, the mean of standardized pixels.
 
     Source: the usual augmentation of CIFAR-10 (4 of 32 pixels), as in Nakkiran et al. 2020
-    (arXiv 1912.02292). Pads with 0, the mean of standardized pixels.
+    (arXiv 1912.02292).
 
     Args:
         images: (n, height, width, channels).
@@ -72,7 +74,7 @@ def cropped_and_flipped(images: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 
 class EpochSeeds(keras.callbacks.Callback):
-    """Makes every source of randomness of an epoch a function of (seed, epoch).
+    """Sets all random states of an epoch as a function of seed and epoch.
 
     Args:
         batches: the training batches.
@@ -85,7 +87,7 @@ class EpochSeeds(keras.callbacks.Callback):
         self.seed = seed
 
     def on_train_begin(self, logs=None):
-        # `fit` imports TensorFlow where it is installed.
+        # `fit` imports TensorFlow if it is installed.
         keep_tensorflow_off_gpus(keras.backend.backend())
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a training as one file, and the callbacks that save it."""
+"""Checkpoints: the state of a training in one file, and the callbacks that save it."""
 
 import time
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import WEIGHTS_SUFFIX
 from repdyn_keras.records.tables import HISTORY, as_csv, rows_of
 
-# Bytes of HDF5 for the name, dtype and shape of a variable, and for the file.
+# Estimated bytes for the name, dtype and shape of a variable, and for the structure of the file.
 OVERHEAD, FILE_OVERHEAD = 256, 16_384
 
 
-class Checkpoints(keras.callbacks.Callback):
-    """Saves a checkpoint at every recorded epoch, and otherwise after some time.
+class CheckpointWriter(keras.callbacks.Callback):
+    """Saves a checkpoint at every recorded epoch, and otherwise every `checkpoint_seconds`.
 
     Args:
         folder: the run folder.
         config: the resolved configuration.
-        history: the rows so far are part of a checkpoint.
-        stopping: a requested stop is preceded by a checkpoint.
+        history: provides the rows that a checkpoint includes.
+        stopping: after a signal, a checkpoint is saved before the run stops.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Checkpoints(keras.callbacks.Callback):
             self.save(epoch + 1, [*self.history.rows, self.history.row(epoch + 1, logs or {})])
 
     def is_due(self, epoch: int) -> bool:
-        """Whether the state after an epoch is saved."""
+        """Whether to save the state after an epoch."""
         return (
             epoch == self.config.epochs
-            or self.schedule.wants(epoch)
-            or self.stopping.asked is not None
+            or self.schedule.includes(epoch)
+            or self.stopping.signal is not None
             or time.monotonic() - self._saved_at >= self.config.checkpoint_seconds
         )
 
@@ -60,22 +60,22 @@ class Checkpoints(keras.callbacks.Callback):
         """Writes the checkpoint of an epoch.
 
         Raises:
-            Diverged: a weight is not finite; the previous checkpoint stays.
-            StorageError: it cannot be written; the previous checkpoint stays.
+            Diverged: a weight is not finite. The previous checkpoint is kept.
+            StorageError: it cannot be written. The previous checkpoint is kept.
         """
         if not has_finite_weights(self.model):
-            problem = "a weight is not a finite number"
+            problem = "a weight is not finite"
             raise diverged(self.folder, self.model, epoch, problem)
         save_checkpoint(self.folder, self.model, epoch, rows)
         self._saved_at = time.monotonic()
 
 
-class KeptWeights(keras.callbacks.Callback):
-    """Saves the weights of every recorded epoch, before it is recorded.
+class WeightsWriter(keras.callbacks.Callback):
+    """Saves the weights of every recorded epoch, before the epoch is recorded.
 
     Args:
         folder: the run folder.
-        recorder: measures the epochs that are recorded.
+        recorder: decides which epochs are recorded.
     """
 
     def __init__(self, folder: RunFolder, recorder: RepresentationRecorder):
@@ -90,7 +90,7 @@ class KeptWeights(keras.callbacks.Callback):
         self.save(epoch + 1)
 
     def save(self, epoch: int) -> None:
-        """Saves the weights of an epoch that is to be recorded."""
+        """Saves the weights of an epoch if it is about to be recorded."""
         if self.folder.record_file(epoch).is_file() or self.recorder.measured(epoch) is None:
             return
         file = self.folder.weights_file(epoch)
@@ -100,10 +100,10 @@ class KeptWeights(keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training between two epochs.
+    """The part of a loaded checkpoint that is not in the model.
 
     Attributes:
-        epoch: epochs that it has been trained.
+        epoch: number of epochs trained.
         rows: the rows of `history.csv` up to this epoch; the last one lacks the accuracies of
             its record.
     """
@@ -113,7 +113,7 @@ class Checkpoint:
 
 
 def variables_of(model: keras.Model) -> list:
-    """Every variable that the next epoch depends on: of the network and of the optimizer."""
+    """All variables of the network and of the optimizer, on which the next epoch depends."""
     model.optimizer.build(model.trainable_variables)
     return [
         *model.trainable_variables,
@@ -132,20 +132,20 @@ def checkpoint_bytes(model: keras.Model) -> int:
 
 
 def numpy_dtype(dtype: str) -> np.dtype:
-    """NumPy's dtype for a dtype of Keras."""
+    """The NumPy dtype of a Keras dtype."""
     import ml_dtypes
 
     return np.dtype(getattr(ml_dtypes, dtype, dtype))
 
 
 def save_checkpoint(folder: RunFolder, model: keras.Model, epoch: int, rows: list[dict]) -> None:
-    """Writes the state of a training in place of the previous checkpoint.
+    """Replaces the checkpoint by the current state of a training.
 
-    All variables are one array of bytes, beside their paths, dtypes and shapes: HDF5 takes
-    milliseconds for every array, and a model has hundreds.
+    All variables are stored as one array of bytes, with their paths, dtypes and shapes. HDF5 takes
+    milliseconds per array, and a model has hundreds of variables.
 
     Raises:
-        StorageError: it cannot be written; the previous checkpoint stays.
+        StorageError: it cannot be written. The previous checkpoint is kept.
     """
     import xarray
 
@@ -172,52 +172,52 @@ def kinds_of(model: keras.Model) -> list[str]:
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:
-    """The bytes of an array's numbers."""
+    """The values of an array as bytes."""
     return np.frombuffer(array.tobytes(), np.uint8)
 
 
 def load_checkpoint(folder: RunFolder, model: keras.Model) -> Checkpoint | None:
-    """Sets a compiled model to the state of a run's last checkpoint.
+    """Restores a compiled model from the last checkpoint of a run.
 
     Returns:
-        The checkpoint; None where there is none yet, and the model is unchanged.
+        The checkpoint; None if there is none, in which case the model is unchanged.
 
     Raises:
-        InputError: it is damaged, or belongs to another network or optimizer.
+        InputError: the checkpoint is damaged, or belongs to another network or optimizer.
     """
-    found = folder.checkpoint()
-    if found is None:
+    dataset = folder.checkpoint()
+    if dataset is None:
         return None
     variables = variables_of(model)
     file = folder.checkpoint_file
-    if "kind" not in found or "state" not in found:
+    if "kind" not in dataset or "state" not in dataset:
         raise InputError(
             f"Expected a checkpoint of this version of repdyn-keras. Received: {file}, which "
             "another version wrote. Resume with that version, or move the file away to begin again "
             "from epoch 0."
         )
-    stored = found["kind"].values.tolist()
+    stored = dataset["kind"].values.tolist()
     if len(stored) != len(variables):
         raise InputError(
             f"{file} belongs to another network or optimizer. Expected {len(variables)} "
             f"variables. Received: {len(stored)}."
         )
-    for variable, there, here in zip(variables, stored, kinds_of(model), strict=True):
-        if here != there:
+    for variable, stored_kind, kind in zip(variables, stored, kinds_of(model), strict=True):
+        if kind != stored_kind:
             raise InputError(
-                f"{file} belongs to another network or optimizer. Expected {here} for "
-                f"{variable.path!r}. Received: {there}."
+                f"{file} belongs to another network or optimizer. Expected {kind} for "
+                f"{variable.path!r}. Received: {stored_kind}."
             )
-    state, start = found["state"].values, 0
+    state, start = dataset["state"].values, 0
     for variable in variables:
         dtype, shape = numpy_dtype(variable.dtype), tuple(variable.shape)
         end = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
         variable.assign(np.frombuffer(state[start:end].tobytes(), dtype).reshape(shape))
         start = end
-    if weights_hash(model) != found.attrs["weights_hash"]:
+    if weights_hash(model) != dataset.attrs["weights_hash"]:
         raise InputError(
             "Expected a checkpoint of this network, written with this version of Keras. Received: "
-            f"{file}, whose weights do not have the hash that was stored with them. Move it away "
+            f"{file}, whose weights do not match the stored hash. Move it away "
             "to begin again from epoch 0."
         )
-    return Checkpoint(int(found.attrs["epoch"]), rows_of(found))
+    return Checkpoint(int(dataset.attrs["epoch"]), rows_of(dataset))

@@ -1,4 +1,4 @@
-"""The callback that ends a training whose loss became non-finite."""
+"""The callback that ends a training with a non-finite loss."""
 
 import math
 
@@ -9,7 +9,7 @@ from repdyn_keras.records import RunFolder
 
 
 class Divergence(keras.callbacks.Callback):
-    """Ends a training whose loss is NaN or infinite.
+    """Ends a training when the loss is NaN or infinite.
 
     Args:
         folder: the run folder.
@@ -26,12 +26,12 @@ class Divergence(keras.callbacks.Callback):
 
 
 def diverged(folder: RunFolder, model: keras.Model, epoch: int, problem: str) -> Diverged:
-    """The error that ends a training whose loss or weights became non-finite."""
+    """The error for a non-finite loss or weight."""
     rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
     checkpoint = folder.checkpoint()
     last = "missing" if checkpoint is None else f"that of epoch {checkpoint.attrs['epoch']}"
     return Diverged(
         f"The training diverged in epoch {epoch}: {problem}, at the learning rate {rate:g}. The "
-        f"last good checkpoint is {last}; the records stay, see "
+        f"last good checkpoint is {last}. The records are kept; see "
         f"`repdyn analyze {folder.path}`. Start a new run with a lower --set learning_rate=..."
     )

@@ -20,7 +20,7 @@ class HistoryFile(keras.callbacks.Callback):
     Args:
         folder: the run folder.
         recorder: measures the accuracies of recorded epochs.
-        watcher: is notified of each record before it is written.
+        watcher: is notified of each recorded epoch before its record is written.
     """
 
     def __init__(self, folder: RunFolder, recorder: RepresentationRecorder, watcher: Watcher):
@@ -33,14 +33,14 @@ class HistoryFile(keras.callbacks.Callback):
         self._is_written = False
 
     def restore(self, rows: Sequence[Mapping[str, object]], epoch: int, is_planned: bool) -> None:
-        """Makes `history.csv` hold the rows of a checkpoint; other rows are set aside.
+        """Restores `history.csv` to the rows of a checkpoint; a file with other rows is set aside.
 
-        The last row is left out where its epoch is still to be recorded.
+        The last row is left out if its epoch has yet to be recorded.
 
         Args:
             rows: the rows up to the checkpoint's epoch.
-            epoch: that epoch.
-            is_planned: whether it is one of the epochs to record.
+            epoch: the checkpoint's epoch.
+            is_planned: whether this epoch is one of the epochs to record.
         """
         self.rows = [dict(row) for row in rows]
         is_recorded = self.folder.record_file(epoch).is_file()
@@ -56,7 +56,7 @@ class HistoryFile(keras.callbacks.Callback):
             self.table.replace(stored)
 
     def row(self, epoch: int, logs: dict[str, float]) -> Row:
-        """The row of an epoch without the accuracies of its record."""
+        """The row of an epoch, without the accuracies of its record."""
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
         return {"epoch": epoch, "loss": loss, "accuracy": accuracy, "learning_rate": rate}
@@ -71,7 +71,7 @@ class HistoryFile(keras.callbacks.Callback):
         self.write(epoch + 1)
 
     def write(self, epoch: int) -> None:
-        """Writes the last row, with the accuracies of the epoch's record where it has one."""
+        """Writes the last row, with the accuracies of the epoch's record if it has one."""
         record = self.recorder.measured(epoch)
         accuracies = {} if record is None else accuracies_of(record, SUBSETS)
         self.rows[-1] |= accuracies

@@ -1,4 +1,4 @@
-"""Repair of a run folder: damaged and missing files, restored from the intact ones."""
+"""Repair of a run folder: restores damaged and missing files from intact ones."""
 
 from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, resolve, with_trust
@@ -12,21 +12,22 @@ from repdyn_keras.records.tables import HISTORY, accuracies_of, rows_of
 
 
 def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None = None) -> None:
-    """Restores what can be restored. Damaged files are moved to `set_aside/`, never deleted.
+    """Restores the files of a run folder, as far as possible.
 
-    Records are restored from kept weights, `history.csv` from the checkpoint, `dynamics.nc` and
-    the figures from the records. What cannot be restored is left unchanged.
+    Records are restored from saved weights, `history.csv` from the checkpoint, and `dynamics.nc`
+    and the figures from the records. Damaged files are moved to `set_aside/`, never deleted. Files
+    that cannot be restored are left unchanged.
 
     Args:
         folder: a run folder.
-        given: keys that the user names, such as a `model` whose code is trusted.
-        watcher: is notified of messages.
+        given: configuration keys from the user, such as a `model` whose code is trusted.
+        watcher: receives messages.
 
     Raises:
         InputError: another process writes to the folder, or its network or data is not available.
     """
     watcher = watcher or Watcher()
-    # Raises an error before a lock is created in a folder that is no run.
+    # Raises an error for folders that are no run folder, before a lock is created.
     inspect(folder)
     with folder.locked():
         findings = [f for f in inspect(folder) if f.problem and f.repair]
@@ -35,7 +36,7 @@ def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None
             by_repair.setdefault(finding.repair, []).append(finding)
         replay = None
         if Repair.FROM_WEIGHTS in by_repair:
-            # Raises an error before anything is moved.
+            # Errors are raised before a file is moved.
             replay = replay_of(folder, given or {}, watcher)
         for finding in findings:
             if finding.repair != Repair.BY_RESUMING:
@@ -49,21 +50,21 @@ def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None
         if Repair.FROM_RECORDS in by_repair or Repair.FROM_WEIGHTS in by_repair:
             redraw(folder, watcher)
         for finding in by_repair.get(Repair.BY_MOVING, []):
-            watcher.message(f"{finding.name}: set aside; the run does not need it.")
+            watcher.message(f"{finding.name}: set aside, since the run does not need it.")
 
 
 def move_aside(folder: RunFolder, finding: Finding, watcher: Watcher) -> None:
-    """Moves a damaged file aside, or removes a missing one from the checksums."""
+    """Moves a damaged file to `set_aside/`, or removes a missing one from the checksums."""
     path = folder.path / finding.name
     if path.is_file():
         moved = folder.set_aside(path)
         watcher.message(f"{finding.name}: {finding.problem}; moved to {moved}.")
     else:
-        folder.checksums.forget(path)
+        folder.checksums.announce_removal(path)
 
 
 def replay_of(folder: RunFolder, given: dict, watcher: Watcher):
-    """The `Replay` of a run's kept weights."""
+    """The `Replay` for the saved weights of a run."""
     config = resolve(Config(**with_trust(folder.config(), given)))
     use_backend(config.backend)
     from repdyn_keras.experiment.configured_recorder import Replay
@@ -72,7 +73,7 @@ def replay_of(folder: RunFolder, given: dict, watcher: Watcher):
 
 
 def record_again(folder: RunFolder, replay, names: list[str], watcher: Watcher) -> None:
-    """Restores constants and the records with these names."""
+    """Restores the constants, if they are missing, and the records with these names."""
     from repdyn_keras.recording.constants import constants_of
 
     if not folder.constants_file.is_file():
@@ -83,11 +84,11 @@ def record_again(folder: RunFolder, replay, names: list[str], watcher: Watcher) 
         if match:
             epoch = int(match[1])
             replay.record(epoch, folder.checksums.check(folder.weights_file(epoch)))
-            watcher.message(f"{name}: recorded again from its kept weights.")
+            watcher.message(f"{name}: recorded again from the saved weights.")
 
 
 def restore_history(folder: RunFolder) -> None:
-    """`history.csv` up to the last checkpoint, as the run wrote it."""
+    """Restores `history.csv` up to the last checkpoint."""
     checkpoint = folder.checkpoint()
     if checkpoint is None:
         return
@@ -101,7 +102,7 @@ def restore_history(folder: RunFolder) -> None:
 
 
 def redraw(folder: RunFolder, watcher: Watcher) -> None:
-    """Analyzes and draws again, where the records allow it."""
+    """Restores the dynamics and the figures, unless a record is damaged."""
     from repdyn_keras.figures import draw_all
 
     try:

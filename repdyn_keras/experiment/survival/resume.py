@@ -1,4 +1,4 @@
-"""Resuming a run: its folder, its configuration, and the records that it keeps."""
+"""Resuming a run: its folder, its configuration and its records."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +17,14 @@ from repdyn_keras.records import RunFolder
 
 
 def folder_to_resume(config: object, out: str | Path | None) -> RunFolder | None:
-    """The folder of the run to resume; None where it does not exist yet.
+    """The folder of the run to resume; None if it does not exist yet.
 
     Args:
         config: the first argument of `run`: the folder, or a configuration in any form.
-        out: the folder, where `config` is not one.
+        out: the folder, if `config` is not one.
 
     Raises:
-        InputError: no folder was given, two were, or it is not a run of `repdyn run`.
+        InputError: no folder or two folders were given, or `repdyn run` did not create it.
     """
     given = (
         config if isinstance(config, str | Path) and Path(config).expanduser().is_dir() else None
@@ -35,7 +35,7 @@ def folder_to_resume(config: object, out: str | Path | None) -> RunFolder | None
     if chosen is None:
         raise InputError(
             "Expected the folder of a run: repdyn run RUN --resume, or --out RUN. Received: "
-            f"{config!r}, which is no folder."
+            f"{config!r}, which is not a folder."
         )
     path = Path(chosen).expanduser()
     if not path.exists():
@@ -53,11 +53,12 @@ def resumed_config(folder: RunFolder, given: Config | dict | str | Path | None) 
     """The configuration of a resumed run: the stored one, for at least as many epochs.
 
     Args:
-        folder: the run's folder.
+        folder: the run folder.
         given: the first argument of `run`: the folder, or a configuration in any form.
 
     Raises:
-        InputError: it differs from the stored one by more than additional epochs.
+        InputError: keys other than `epochs` differ, there are fewer epochs, or the schedule does
+            not allow more epochs.
     """
     stored = folder.config()
     if isinstance(given, Config):
@@ -76,8 +77,8 @@ def resumed_config(folder: RunFolder, given: Config | dict | str | Path | None) 
     if differing:
         name = differing[0]
         raise InputError(
-            f"Expected {name} = {getattr(stored_config, name)!r}, with which {folder.path} began: "
-            f"with --resume only --epochs may change. Received: {getattr(config, name)!r}."
+            f"Expected {name} = {getattr(stored_config, name)!r}, as in {folder.path}: with "
+            f"--resume only --epochs may change. Received: {getattr(config, name)!r}."
         )
     if config.epochs < stored_config.epochs:
         raise InputError(
@@ -94,37 +95,37 @@ def resumed_config(folder: RunFolder, given: Config | dict | str | Path | None) 
 
 
 def warn_of_other_versions(folder: RunFolder, backend: str, notify: Callable[[str], None]) -> None:
-    """Warns where a run began with other versions of the packages that determine its numbers."""
-    before, now = load_versions(folder.config_file), versions()
-    deciding = ("repdyn-keras", "keras", "numpy", backend)
+    """Warns if a run was started with other versions of the packages that affect its numbers."""
+    stored, current = load_versions(folder.config_file), versions()
+    relevant = ("repdyn-keras", "keras", "numpy", backend)
     changed = [
-        f"{name} {before[name]}, now {now.get(name, 'none')}"
-        for name in deciding
-        if name in before and before[name] != now.get(name)
+        f"{name} {stored[name]}, now {current.get(name, 'none')}"
+        for name in relevant
+        if name in stored and stored[name] != current.get(name)
     ]
     if changed:
         notify(
-            f"warning: the run began with {'; '.join(changed)}: it continues, but its numbers may "
-            "differ in the last bits."
+            f"warning: the run was started with {'; '.join(changed)}. It continues, but its "
+            "numbers may differ in the last bits."
         )
 
 
 def drop_unscheduled_records(folder: RunFolder, config: ResolvedConfig, epoch: int) -> list[int]:
-    """Sets aside the records that a run of this length does not make; returns their epochs.
+    """Sets aside records of epochs that are not scheduled; returns these epochs.
 
-    That is the last state of an extended run, where the schedule does not include its epoch.
+    When a run is extended, this is its previous last epoch, unless the schedule includes it.
 
     Args:
-        folder: the run's folder.
-        config: its configuration from now on.
+        folder: the run folder.
+        config: the configuration of the resumed run.
         epoch: number of epochs trained so far.
     """
     from repdyn_keras.recording.settings import Schedule
 
     planned = Schedule(config.record_epochs).planned(config.epochs)
     dropped = [e for e in folder.epochs() if e <= epoch and e not in planned]
-    for each in dropped:
-        for file in (folder.weights_file(each), folder.record_file(each)):
+    for dropped_epoch in dropped:
+        for file in (folder.weights_file(dropped_epoch), folder.record_file(dropped_epoch)):
             if file.is_file():
                 folder.set_aside(file)
     return dropped

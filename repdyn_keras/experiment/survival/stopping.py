@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training: the epoch ends and is saved where time allows."""
+"""Ctrl-C and SIGTERM during a training: completes and saves the epoch if there is time."""
 
 import signal
 import statistics
@@ -18,23 +18,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Stopping(keras.callbacks.Callback):
     """Handles the signals that end a run, inside a `with` block.
 
-    After the first signal the epoch ends and is saved if that is expected within the grace time.
-    Otherwise, and at the second signal, `Interrupted` is raised at once. In the list of callbacks
-    it precedes all that work at the end of an epoch: it measures the seconds of the training.
+    After the first signal, the current epoch is completed and saved if it is expected to end within
+    the grace time. Otherwise, and after a second signal, `Interrupted` is raised immediately. In
+    the list of callbacks it must come before callbacks that do work at the end of an epoch, since
+    it measures the time of the training.
 
     Args:
         grace: seconds that an epoch may still take after a signal.
         notify: called with a message when a signal is handled.
 
     Attributes:
-        asked: number of the signal that was received, or None.
+        signal: number of the received signal, or None.
     """
 
     def __init__(self, grace: float, notify: Callable[[str], None]):
         super().__init__()
         self.grace = grace
         self.notify = notify
-        self.asked: int | None = None
+        self.signal: int | None = None
         self._began: float | None = None
         self._epochs: list[float] = []
         self._handlers: dict[int, Any] = {}
@@ -56,26 +57,26 @@ class Stopping(keras.callbacks.Callback):
         self.epoch_ends()
 
     def epoch_begins(self) -> None:
-        """The training of an epoch begins."""
+        """Marks the beginning of the training of an epoch."""
         self._began = time.monotonic()
 
     def epoch_ends(self) -> float:
-        """The training of an epoch ended; returns its seconds.
+        """Marks the end of the training of an epoch; returns its duration in seconds.
 
-        A signal does not wait for what follows, which can be repeated.
+        A later signal stops the run immediately, since the work after the training can be repeated.
         """
         seconds = 0.0 if self._began is None else time.monotonic() - self._began
         self._epochs.append(seconds)
         self._began = None
         return seconds
 
-    def stop_if_asked(self, epoch: int) -> None:
-        """Raises Interrupted after a signal; the state after `epoch` epochs is saved."""
-        if self.asked is not None:
-            raise Interrupted(f"interrupted after epoch {epoch}, which is saved", self.asked)
+    def stop_if_signalled(self, epoch: int) -> None:
+        """Raises Interrupted if a signal was received; the state after `epoch` epochs is saved."""
+        if self.signal is not None:
+            raise Interrupted(f"interrupted after epoch {epoch}, which is saved", self.signal)
 
-    def expected(self) -> float | None:
-        """Seconds until the epoch ends; None where that is not known or no epoch is running."""
+    def seconds_left(self) -> float | None:
+        """Estimated seconds until the epoch ends; None if unknown or if no epoch is running."""
         if self._began is None or not self._epochs:
             return None
         # The first epoch of a process includes compilation.
@@ -84,19 +85,20 @@ class Stopping(keras.callbacks.Callback):
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal."""
-        if self.asked is not None:
+        if self.signal is not None:
             raise Interrupted("interrupted at once", number)
-        self.asked = number
-        expected = self.expected()
-        if expected is None or expected > self.grace:
+        self.signal = number
+        seconds_left = self.seconds_left()
+        if seconds_left is None or seconds_left > self.grace:
             raise Interrupted("interrupted", number)
         self.notify(
-            f"stopping after this epoch, in about {expected:.0f} s; signal again to stop at once."
+            f"stopping after this epoch, in about {seconds_left:.0f} s; signal again to stop at "
+            "once."
         )
 
 
 class StopWhenSaved(keras.callbacks.Callback):
-    """Ends the run after a signal. In the list of callbacks it follows the checkpoints.
+    """Ends the run after a signal. In the list of callbacks it comes after `CheckpointWriter`.
 
     Args:
         stopping: handles the signals.
@@ -107,4 +109,4 @@ class StopWhenSaved(keras.callbacks.Callback):
         self.stopping = stopping
 
     def on_epoch_end(self, epoch, logs=None):
-        self.stopping.stop_if_asked(epoch + 1)
+        self.stopping.stop_if_signalled(epoch + 1)

@@ -11,11 +11,11 @@ COLUMNS = ("epoch", "purpose", "seconds")
 
 
 class TimingFile(keras.callbacks.Callback):
-    """Writes the seconds of each epoch's training and recording, by purpose.
+    """Writes the duration of each epoch's training and of the steps of its recording.
 
     Args:
         folder: the run folder.
-        recorder: has the seconds of the latest record.
+        recorder: provides the times of the latest record.
     """
 
     def __init__(self, folder: RunFolder, recorder: RepresentationRecorder):
@@ -29,7 +29,7 @@ class TimingFile(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         file = self.folder.timing_file
         if file.is_file() and self.folder.checksums.problem(file):
-            # New rows after damaged ones would give the file a valid checksum.
+            # Appending rows to a damaged file would give it a valid checksum.
             self.folder.set_aside(file)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -47,7 +47,7 @@ class TimingFile(keras.callbacks.Callback):
         self.write_recording(self._epoch)
 
     def write_recording(self, epoch: int) -> None:
-        """Writes the seconds of the latest record, once."""
+        """Writes the times of the latest record, unless they were written before."""
         self.write(epoch, self.recorder.timings)
         self.recorder.timings = {}
 
