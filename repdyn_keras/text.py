@@ -10,6 +10,8 @@ HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 MAX_VALUE_LENGTH = 80
 # Maximum number of names of a list in a message.
 MAX_NAMES = 5
+# Maximum number of characters of another package's error in a message.
+MAX_REASON = 200
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -64,6 +66,17 @@ def format_names(names: Iterable[object], limit: int = MAX_NAMES) -> str:
     texts = [str(name) for name in names]
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more
+
+
+def format_error(error: Exception) -> str:
+    """The type and the first line of another package's error.
+
+    Example:
+        >>> format_error(KeyError("weights"))
+        "KeyError: 'weights'"
+    """
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__}: {lines[0][:MAX_REASON]}"
 
 
 def quoted(value: object) -> str:

@@ -166,7 +166,15 @@ def print_keys() -> None:
     Console().print(table)
 
 
-class PlanPrinter(Watcher):
+class MessagePrinter(Watcher):
+    """Prints messages."""
+
+    def message(self, text: str) -> None:
+        """Prints a message."""
+        Console().print(literal(text), soft_wrap=True)
+
+
+class PlanPrinter(MessagePrinter):
     """Prints the plan of a run."""
 
     def started(self, folder: "RunFolder", config: "Config", plan: "Plan") -> None:
@@ -184,17 +192,9 @@ class PlanPrinter(Watcher):
         table.add_row("time", f"about {format_duration(plan.seconds)}, without probes and figures")
         Console().print(table)
 
-    def message(self, text: str) -> None:
-        """Prints a message."""
-        Console().print(literal(text), soft_wrap=True)
 
-
-class ReplayPrinter(Watcher):
+class ReplayPrinter(MessagePrinter):
     """Prints messages, and each file of saved weights that is recorded."""
-
-    def message(self, text: str) -> None:
-        """Prints a message."""
-        Console().print(literal(text), soft_wrap=True)
 
     def replayed(self, epoch: int, path: Path) -> None:
         """Prints the epoch and the file of saved weights."""

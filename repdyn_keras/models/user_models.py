@@ -16,10 +16,7 @@ import numpy as np
 from repdyn_keras.config import usable_path
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.seeds import legacy
-from repdyn_keras.text import quoted
-
-# Maximum number of characters of another package's error in a message.
-MAX_REASON = 200
+from repdyn_keras.text import format_error, quoted
 
 
 def build_by_function(
@@ -150,10 +147,8 @@ def load_model(path: str | Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # damaged archives raise whatever their reader raises
-        text = str(error).strip()
-        reason = text.splitlines()[0][:MAX_REASON] if text else "no message"
         raise InputError(
             f"Cannot load {path}. Expected {expected}, without custom code. Received: "
-            f"{type(error).__name__}: {reason}. For a model with custom code, use --model "
+            f"{format_error(error)}. For a model with custom code, use --model "
             "module:function."
         ) from None

@@ -12,7 +12,7 @@ import keras
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.records.netcdf import require_self_contained
-from repdyn_keras.text import format_names, format_shape
+from repdyn_keras.text import format_error, format_names, format_shape
 
 ENDINGS = (".weights.h5", ".keras")
 EPOCH = re.compile(r"epoch[-_= ]?(\d+)", re.IGNORECASE)
@@ -197,10 +197,9 @@ def opened(path: Path) -> Iterator:
 
 def damaged(path: Path, error: Exception) -> InputError:
     """The error for a file that cannot be read."""
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
     return InputError(
         "Expected a file written by save_weights or model.save. Received: "
-        f"{path}, which cannot be read ({type(error).__name__}: {reason}): it is damaged, "
+        f"{path}, which cannot be read ({format_error(error)}): it is damaged, "
         "incomplete or not a file of Keras weights. Move it away to record the other files."
     )
 
