@@ -138,6 +138,37 @@ def test_names_are_found_at_once():
     assert first_level - pictures == {"__init__.py", "parts"}
 
 
+def documented_arguments(node: ast.AST) -> tuple[set[str], set[str]]:
+    """The names under `Args:` in the docstring of a function or class, and its parameters."""
+    if isinstance(node, ast.ClassDef):
+        inits = [n for n in node.body if getattr(n, "name", "") == "__init__"]
+        fields = {n.target.id for n in node.body if isinstance(n, ast.AnnAssign)}
+    arguments = node.args if isinstance(node, ast.FunctionDef) else inits and inits[0].args
+    if arguments:
+        listed = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        listed += [arguments.vararg, arguments.kwarg]
+        parameters = {a.arg for a in listed if a is not None} - {"self", "cls"}
+    else:
+        parameters = fields
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
+    names = re.findall(r"^    ([\w, ]+):", section[1], re.MULTILINE) if section else []
+    return {name.strip() for line in names for name in line.split(",")}, parameters
+
+
+def test_documented_arguments_are_the_parameters():
+    made_up = 'def f(a, *, b):\n    """Does it.\n\n    Args:\n        a: x.\n        c: y.\n    """'
+    assert documented_arguments(ast.parse(made_up).body[0]) == ({"a", "c"}, {"a", "b"})
+    violations = []
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names, parameters = documented_arguments(node)
+                missing = parameters - names if isinstance(node, ast.FunctionDef) else set()
+                if names and (names - parameters or missing):
+                    violations.append((module, node.name, sorted(names ^ parameters)))
+    assert violations == []
+
+
 def test_test_files_do_not_import_each_other_or_keras_if_marked():
     """Files marked `without_keras` are only tested on one backend."""
     files = {path.stem: path.read_text("utf-8") for path in sorted(TESTS.glob("*.py"))}

@@ -48,7 +48,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
     Args:
         config: the configuration.
         data: its data set.
-        tapped: what of the model is recorded.
+        selection: the layers and the output to record.
     """
     seed = config.data_seed
     compared = evaluation_images(config, data)
