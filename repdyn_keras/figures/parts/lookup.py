@@ -15,11 +15,7 @@ MAX_LAYER_NAME = 32
 
 
 def require(dynamics: xr.Dataset, variable: str, hint: str = NO_REGIONS) -> xr.DataArray:
-    """A variable of the Dataset.
-
-    Raises:
-        InputError: it is absent. The message ends with the hint.
-    """
+    """A variable of the Dataset; InputError, which ends with the hint, where it is absent."""
     if variable in dynamics:
         return dynamics[variable]
     raise unknown("variable", variable, map(str, dynamics.data_vars), hint)
@@ -50,17 +46,8 @@ def layer_index(dynamics: xr.Dataset, layer: str) -> int:
     return names.index(str(layer))
 
 
-def epoch_index(dynamics: xr.Dataset, epoch: int) -> int:
-    """The index of a recorded epoch; InputError where it is absent."""
-    return _number_index(dynamics, "epoch", epoch)
-
-
-def plane_index(dynamics: xr.Dataset, plane: int) -> int:
-    """The index of a plane; InputError where it is absent."""
-    return _number_index(dynamics, "plane", plane)
-
-
-def _number_index(dynamics: xr.Dataset, kind: str, number: int) -> int:
+def number_index(dynamics: xr.Dataset, kind: str, number: int) -> int:
+    """The index of an "epoch" or a "plane"; InputError where it was not recorded."""
     recorded = dynamics[kind].values
     matches = np.flatnonzero(recorded == number)
     if matches.size == 0:
@@ -99,7 +86,7 @@ def layer_name(layers: Iterable[str], layer: str) -> str:
     return shortened(layers, MAX_LAYER_NAME)[layers.index(str(layer))]
 
 
-def _cut(name: str, max_length: int, tail: int) -> str:
+def _cut(name, max_length, tail):
     if len(name) <= max_length:
         return name
     return f"{name[: max_length - tail - 1]}…{name[-tail:]}"
