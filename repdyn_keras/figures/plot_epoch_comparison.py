@@ -16,7 +16,7 @@ from repdyn_keras.figures.parts.cells import (
     settle_cells,
     symbol,
 )
-from repdyn_keras.figures.parts.epochs import cell_position, label_epochs
+from repdyn_keras.figures.parts.epochs import label_epochs
 from repdyn_keras.figures.parts.lookup import require_nonempty
 from repdyn_keras.figures.parts.page import (
     PictureFile,
@@ -106,5 +106,5 @@ def _same_epochs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(point, 2) positions, across and upwards, of the epochs that lie within both runs."""
     low, high = max(rows[0], columns[0]), min(rows[-1], columns[-1])
     both = [epoch for epoch in np.union1d(rows, columns) if low <= epoch <= high]
-    places = [(cell_position(columns, epoch), cell_position(rows, epoch)) for epoch in both]
-    return np.array(places).reshape(-1, 2)
+    places = [np.interp(both, epochs, np.arange(len(epochs))) for epochs in (columns, rows)]
+    return np.stack(places, axis=-1)

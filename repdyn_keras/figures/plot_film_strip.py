@@ -138,7 +138,7 @@ def film_strip(
     ax = body.add_subplot(map_grid(body, width - beside, 1, [1.0])[0, 0])
     position = dynamics["plane_position"].values[index]
     labels = dynamics["plane_label"].values[index]
-    x, y, aspect = draw_mosaic(ax, maps, position, labels, SPACE / side, disc=4.6)
+    x, y, aspect = draw_mosaic(ax, maps, position, labels, size=4.6, gap=SPACE / side)
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.tick_params("x", labelsize=style.SMALL, pad=4)
     ax.tick_params("y", labelsize=style.LABEL, pad=4)

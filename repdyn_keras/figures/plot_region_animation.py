@@ -242,12 +242,9 @@ MAX_COLORS, MAX_EXACT = 255, 200
 
 
 def encode_gif(frames, palette, milliseconds) -> bytes:
-    """An endless animation as a GIF file.
+    """Frames (height, width, 3) as an endless GIF with one palette (color, 3), both uint8.
 
-    Args:
-        frames: (height, width, 3) uint8 pixels, all of one shape.
-        palette: (color, 3) uint8, at most 255.
-        milliseconds: duration of each frame; the format keeps multiples of 10.
+    Each has a duration in milliseconds, of which the format keeps multiples of 10.
     """
     from PIL import Image
 
@@ -261,14 +258,10 @@ def encode_gif(frames, palette, milliseconds) -> bytes:
 
 
 def common_palette(samples, exact) -> np.ndarray:
-    """A palette for all frames: some exact colours, the others by median cut of sample frames.
+    """A palette (color, 3) of at most 255 colours for all frames.
 
-    Args:
-        samples: (height, width, 3) uint8 frames that hold nearly all colours of the animation.
-        exact: (color, 3) uint8 colours to keep, most important first; at most 200 are kept.
-
-    Returns:
-        (color, 3) uint8, at most 255, the exact ones first.
+    It begins with the first 200 of the `exact` colours (color, 3), most important first. The other
+    ones are the median cut of sample frames (height, width, 3).
     """
     from PIL import Image
 
@@ -279,7 +272,7 @@ def common_palette(samples, exact) -> np.ndarray:
     if len(others) == 0:
         return exact
     limit = MAX_COLORS - len(exact)
-    # An image of RGB is cut by its median, and not dithered, unless told otherwise.
+    # By default, Pillow uses the median cut for RGB, without dithering.
     cut = Image.fromarray(others[None]).quantize(limit)
     colors = np.array(cut.getpalette(), np.uint8).reshape(-1, 3)
     return np.concatenate([exact, colors[:limit]])

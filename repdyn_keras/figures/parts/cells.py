@@ -3,7 +3,6 @@
 import numpy as np
 
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.epochs import cell_position
 from repdyn_keras.figures.parts.page import settle, size_inches, text_width
 
 VALUE_SIZES = (7.5, 7.0, 6.5, 6.0)
@@ -39,7 +38,8 @@ def mark_epoch(ax, epochs, epoch, marker):
     """
     if epoch is None or not epochs[0] <= epoch <= epochs[-1]:
         return
-    x, y, transform = cell_position(epochs, epoch), 1.018, ax.get_xaxis_transform()
+    x, y = np.interp(epoch, epochs, np.arange(len(epochs))), 1.018
+    transform = ax.get_xaxis_transform()
     if marker == "<":
         x, y, transform = y, x, ax.get_yaxis_transform()
     ax.plot(x, y, transform=transform, gid="perfect fit", clip_on=False, **symbol(marker))
@@ -59,25 +59,23 @@ def outlined(width, rim, **look):
 
 
 def write_cells(ax, values, crossed):
-    """Write values into the cells if they fit, and cross some cells out.
+    """Write values (row, column) into the cells if they fit at the final size; NaN is left out.
 
-    Args:
-        ax: Axes of the cells, laid out.
-        values: (row, column) similarities; NaN is left out.
-        crossed: (row, column) which cells get a cross in place of their value.
+    Cells that are `crossed` (row, column) get a cross in place of their value.
     """
     across, down = 72 * size_inches(ax) / values.T.shape
     written = values[np.isfinite(values) & ~crossed]
     widest = max((text_width(text, 1.0) for text in set(map(short_number, written))), default=0.0)
     fitting = [s for s in VALUE_SIZES if s * widest <= 0.9 * across and 1.3 * s <= down]
     cross = {"marker": "x", "markeredgewidth": 0.7, "markersize": min(5, 0.4 * across, 0.4 * down)}
-    for (row, column), value in np.ndenumerate(values):
-        color = style.ink_on(ax.images[0].to_rgba(value))
+    colors = ax.images[0].to_rgba(values)
+    for row, column in np.argwhere(crossed | (np.isfinite(values) & bool(fitting))):
+        ink = style.ink_on(colors[row, column])
         if crossed[row, column]:
-            ax.plot(column, row, color=color, gid="cross", **cross)
-        elif fitting and np.isfinite(value):
+            ax.plot(column, row, color=ink, gid="cross", **cross)
+        else:
             look = {"ha": "center", "va": "center_baseline", "size": fitting[0]}
-            ax.text(column, row, short_number(value), color=color, **look)
+            ax.text(column, row, short_number(values[row, column]), color=ink, **look)
 
 
 def short_number(value: float) -> str:
@@ -89,11 +87,7 @@ def short_number(value: float) -> str:
 def add_bar(axes, values, label, **place):
     """Add the colour bar of one or several panels, at the right of them all.
 
-    Args:
-        axes: the panels, the first with an image.
-        values: everything that is drawn; the bar ends in an arrow if some lie below the scale.
-        label: of the scale.
-        place: keyword arguments of `Figure.colorbar`.
+    It ends in an arrow if some of the values lie below the scale.
     """
     image = axes[0].images[0]
     below = np.nanmin(values, initial=np.inf) < image.norm.vmin

@@ -19,20 +19,11 @@ def log_position(epochs: np.ndarray | Sequence[float] | float) -> np.ndarray:
     return np.log2(1 + np.asarray(epochs, float))
 
 
-def cell_position(epochs: np.ndarray, epoch: float) -> float:
-    """The position of an epoch among the recorded ones, which stand at 0, 1, 2, ..."""
-    return float(np.interp(epoch, epochs, np.arange(len(epochs))))
-
-
 def thinned(positions: np.ndarray, max_count: int) -> np.ndarray:
-    """Indices of at most `max_count` positions, as evenly spaced as possible.
+    """Indices of at most `max_count` ascending positions, as evenly spaced as possible.
 
     The first and the last are always included. Neighbours are at least three quarters of an even
     spacing apart.
-
-    Args:
-        positions: (n,) ascending.
-        max_count: at least 2.
     """
     last = len(positions) - 1
     if last < 1:
@@ -47,12 +38,9 @@ def thinned(positions: np.ndarray, max_count: int) -> np.ndarray:
 
 
 def label_axis(axis, positions, epochs, ends=False):
-    """Write as many epoch numbers as fit at the present size; minor ticks mark the others.
+    """Write as many epochs as fit at their positions; minor ticks, which are slow, mark the others.
 
-    Args:
-        axis: whose ticks are set; one whose labels are hidden gets no minor ticks, which are slow.
-        positions, epochs: (n,) places on the axis, and their numbers.
-        ends: write only the first and the last, as long as the size is not final.
+    As long as the size is not final, write only the first and the last (`ends`).
     """
     room = text_width(str(int(np.max(epochs))), style.SMALL) + style.SMALL
     chosen = thinned(positions, 2 if ends else int(_length(axis) / room))

@@ -6,7 +6,9 @@ from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.page import settle
 
 MAX_IN_LEGEND = 20
-FRAME = {"edgecolor": "#888888", "linewidth": 0.5}
+FRAME: style.Look = {"edgecolor": "#888888", "linewidth": 0.5}
+# For discs and frames at the edge of the Axes, drawn whole.
+OVER_EDGE: style.Look = {"clip_on": False, "in_layout": False}
 # Inches: width of the key, and of a page's left column with the key and the legend.
 KEY, SIDE = 2.0, 2.45
 # Parts of the key's width: side of an image, height of its caption, distance to the next image.
@@ -16,13 +18,10 @@ MAX_CAPTION = 11
 
 
 def draw_map(ax, classes, hatch=False, aspect="equal"):
-    """Draw a map of classes, row 0 at the bottom; returns the image.
+    """Draw a map of classes (row, column), row 0 at the bottom; returns the image.
 
-    Args:
-        ax: Axes to draw into.
-        classes: (row, column) unsigned integers; the dtype's maximum is "undefined".
-        hatch: draw the hatch for "undefined" even if this map does not need it.
-        aspect: "equal", or "auto" to fill Axes that `settle_maps` makes square.
+    `hatch` draws the hatch for "undefined" even if this map does not need it. The aspect is "auto"
+    in Axes that `settle_maps` makes square.
     """
     colors = style.class_image(classes)
     image = style.draw_grid(ax, colors, hatch or (colors[..., 3] == 0).any(), aspect=aspect)
@@ -31,16 +30,14 @@ def draw_map(ax, classes, hatch=False, aspect="equal"):
     return image
 
 
-def draw_mosaic(ax, maps, position, labels, gap, disc):
+def draw_mosaic(ax, maps, position, labels, size, gap):
     """Draw many maps of one plane into one Axes: a figure with hundreds of Axes takes seconds.
 
     Args:
         ax: Axes to draw into.
-        maps: (line, place, row, column) unsigned integers, see `draw_map`.
-        position: (corner, axis) row and column of each disc on a map.
-        labels: (corner,) classes of the discs.
+        maps: (line, place, row, column) unsigned integers; the dtype's maximum is "undefined".
+        position, labels, size: of the discs on each map, see `draw_discs`.
         gap: space between maps, in parts of a map's side.
-        disc: diameter of a disc in points.
 
     Returns:
         The maps' centres along the x axis; along the y axis, downwards; height over width.
@@ -59,16 +56,9 @@ def draw_mosaic(ax, maps, position, labels, gap, disc):
     x = (columns + beside) * np.arange(across)
     places = [(low, left) for low in y for left in x]
     frames = [Rectangle((left - 0.5, low - 0.5), columns, rows) for low, left in places]
-    look: style.Look = {
-        "facecolor": "none",
-        "zorder": 2,
-        "clip_on": False,
-        "in_layout": False,
-        **FRAME,
-    }
-    ax.add_collection(PatchCollection(frames, **look))
+    ax.add_collection(PatchCollection(frames, facecolor="none", zorder=2, **FRAME, **OVER_EDGE))
     discs = np.concatenate([position + place for place in places])
-    draw_discs(ax, discs, np.tile(labels, len(places)), disc)
+    draw_discs(ax, discs, np.tile(labels, len(places)), size)
     ax.spines[:].set_visible(False)
     return x + (columns - 1) / 2, y + (rows - 1) / 2, image.shape[0] / image.shape[1]
 
@@ -78,16 +68,15 @@ def draw_discs(ax, position, labels, size, numbers=False):
 
     Args:
         ax: Axes of the map.
-        position: (corner, axis) row and column of each disc.
-        labels: (corner,) classes.
+        position, labels: (corner, axis) row and column of each disc; (corner,) classes.
         size: diameter in points.
         numbers: write each disc's class on it.
     """
     y, x = position.T
     colors = [style.class_color(int(label)) for label in labels]
-    look: style.Look = {"clip_on": False, "in_layout": False}
-    ax.scatter(x, y, s=(size + 2.6) ** 2, color=style.INK, linewidth=0, zorder=3, **look)
-    ax.scatter(x, y, s=size**2, color=colors, edgecolor="white", linewidth=1.1, zorder=4, **look)
+    rim = {"edgecolor": "white", "linewidth": 1.1}
+    ax.scatter(x, y, s=(size + 2.6) ** 2, color=style.INK, linewidth=0, zorder=3, **OVER_EDGE)
+    ax.scatter(x, y, s=size**2, color=colors, zorder=4, **rim, **OVER_EDGE)
     if numbers:
         look = {"ha": "center", "va": "center_baseline", "size": 9, "weight": "bold", "zorder": 5}
         for column, row, label, color in zip(x, y, labels, colors, strict=True):
@@ -129,13 +118,9 @@ def class_legend(owner, dynamics, classes, corners, **look):
 
 
 def map_grid(body, width, columns, heights):
-    """A grid for maps, and beside it, at the left, the cell of a plane's key.
+    """A grid for maps, `width` inches wide, and at its left the cell of a plane's key.
 
-    Args:
-        body: of `new_page`.
-        width: of the maps, in inches.
-        columns: of the grid.
-        heights: of its rows; a spare row is added, see `settle`.
+    A spare row is added to those with the given heights, see `settle`.
     """
     outer = body.add_gridspec(1, 2, width_ratios=[KEY, width])
     ratios = [*heights, 0.01]
@@ -146,9 +131,7 @@ def settle_maps(figure, panel, aspect, dynamics, plane, classes):
     """Add the plane's key and the classes' legend to the left of maps, and lay out the page.
 
     Args:
-        figure: of `new_page`.
-        panel: one of the maps, in a grid of `map_grid`.
-        aspect: height of the panel over its width.
+        figure, panel, aspect: see `settle`; the panel is in a grid of `map_grid`.
         dynamics: holds `plane_position`, `plane_label` and perhaps `plane_image`.
         plane: index of the plane.
         classes: all maps.
@@ -201,10 +184,9 @@ def displayable(image: np.ndarray) -> np.ndarray:
 
 
 def _apart(corners):
-    """Places of three images, moved inside the key and sideways until none overlaps another.
+    """Lower left corners of three images (3, 2), in parts of the key's width, moved apart.
 
-    Args:
-        corners: (3, 2) x and y of each image's lower left corner, in parts of the key's width.
+    They are moved inside the key, and sideways until no image overlaps another.
     """
     size = np.array([IMAGE + GAP, IMAGE + CAPTION + GAP])
     low, high = np.array([0.03, 0.03 + CAPTION]), 0.97 - IMAGE

@@ -108,7 +108,7 @@ def panel_page(count, heading, across, upwards, columns=None):
         columns: panels in a row; None: chosen by their number, 4 at most.
 
     Returns:
-        The Figure, and its Axes, row by row. Call `settle` when everything is drawn.
+        The Figure, and its Axes row by row. Call `settle` when everything is drawn.
     """
     columns = columns or {5: 3, 6: 3, 9: 3}.get(count, min(count, 4))
     figure, body = new_page(min(style.WIDTH, BESIDE + PANEL * columns), *heading)

@@ -115,13 +115,9 @@ def subset_line(name):
 
 
 def draw_grid(ax, cells, undefined, **look):
-    """Draw a grid of cells, row 0 at the bottom; returns the image.
+    """Draw values (row, column) or colours (row, column, 4), row 0 at the bottom, as an image.
 
-    Args:
-        ax: Axes to draw into.
-        cells: (row, column) values or (row, column, 4) colours.
-        undefined: whether to draw a gray hatch below, visible where the image is transparent.
-        look: keyword arguments of `Axes.imshow`.
+    With `undefined` there is a gray hatch below, visible where the image is transparent.
     """
     from matplotlib.patches import Rectangle
 
