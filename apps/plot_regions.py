@@ -45,7 +45,7 @@ def draw(
     """Draw decision regions of chosen layers, epochs and planes of a recorded run."""
     from repdyn_keras import open_run
     from repdyn_keras.figures import animate_regions, film_strip
-    from repdyn_keras.figures.parts.lookup import plane_index, require
+    from repdyn_keras.figures.parts.lookup import number_index, require
     from repdyn_keras.figures.parts.style import without_tex
 
     out = out or Path("regions.gif" if animate else "regions.png")
@@ -61,7 +61,7 @@ def draw(
     planes = plane or [0]
     require(dynamics, "regions")
     for number in planes:
-        plane_index(dynamics, number)
+        number_index(dynamics, "plane", number)
     paths = [out.with_stem(f"{out.stem}-plane{number}") for number in planes]
     paths = paths if len(planes) > 1 else [out]
     if animate:

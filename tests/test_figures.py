@@ -327,7 +327,13 @@ def test_every_module_of_a_picture_has_its_entry():
     plots = [getattr(entry.plot, "func", entry.plot).__name__ for entry in figures.FIGURES]
     assert set(plots) == modules
     assert len({entry.name for entry in figures.FIGURES}) == len(figures.FIGURES)
-    assert all(entry.source in ("run", "comparison") and entry.about for entry in figures.FIGURES)
+    text = (Path(__file__).parents[1] / "docs" / "files.md").read_text("utf-8")
+    section = text.partition("\n## figures/\n")[2].partition("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    rows = [tuple(line.strip("| ").split(" | ")) for line in table[2:]]
+    entries = [(f"`{entry.name}`", entry.source, entry.about) for entry in figures.FIGURES]
+    assert rows == entries, "docs/files.md lists every figure"
+    assert {source for _, source, _ in entries} == {"run", "comparison"}
 
 
 def test_draw_all_draws_a_single_epoch_and_layer_without_regions(tmp_path):

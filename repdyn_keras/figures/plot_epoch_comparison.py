@@ -9,29 +9,26 @@ import xarray as xr
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import (
     PAIR_SCALE,
-    add_legend,
-    add_page_bar,
     color_range,
     draw_cells,
     mark_epoch,
     outlined,
-    pair_aspect,
-    triangle,
+    settle_cells,
+    symbol,
 )
-from repdyn_keras.figures.parts.epochs import cell_position, label_epochs
+from repdyn_keras.figures.parts.epochs import label_epochs
 from repdyn_keras.figures.parts.lookup import require_nonempty
 from repdyn_keras.figures.parts.page import (
     PictureFile,
     fitted,
     panel_page,
     png,
-    settle,
     size_inches,
     text_width,
+    title_panel,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -59,67 +56,55 @@ def epoch_comparison(comparison: xr.Dataset) -> "Figure":
     cka = require_nonempty(comparison, "cka_epochs", ("match", "recorded_a", "recorded_b"))
     values = cka.values
     rows, columns = cka["recorded_a"].values, cka["recorded_b"].values
-    matches = [
-        (str(cka["match_a"].values[i]), str(cka["match_b"].values[i])) for i in range(len(values))
-    ]
+    names = zip(cka["match_a"].values, cka["match_b"].values, strict=True)
+    matches = [(str(a), str(b)) for a, b in names]
     about = (
         "cell: CKA of the layer of A at the epoch upwards with that of B at the epoch across, on "
         "the same images"
     )
-    figure, body, axes = panel_page(
-        len(values),
-        "Similarity of layers of two runs between epochs (CKA)",
-        style.pair_subtitle(comparison, about),
-    )
+    title = "Similarity of layers of two runs between epochs (CKA)"
+    heading = (title, style.subtitle(comparison, about))
+    across = "epoch of B (recorded epochs only, one cell each)"
+    figure, axes = panel_page(len(values), heading, across, "epoch of A")
     low = min(0.0, color_range(values)[0])
     same = _same_epochs(rows, columns)
     dashes = outlined(1.1, 2.1, linestyle=(0, (3, 2.5)))
     fits = {run: style.perfect_fit_epoch(comparison, run) for run in "ab"}
     for ax, cells in zip(axes, values, strict=True):
-        draw_cells(ax, cells, low, 1.0)
+        draw_cells(ax, cells, (low, 1.0))
         label_epochs(ax, columns, rows, ends=True)
         if len(same) > 1:
             ax.plot(same[:, 0], same[:, 1], gid="same epoch", zorder=2, **dashes)
         mark_epoch(ax, columns, fits["b"], "v")
         mark_epoch(ax, rows, fits["a"], "<")
     explained = {
-        f"perfect fit of the given labels in {run.upper()}: epoch {fit:g}": triangle(marker)
+        f"perfect fit of the given labels in {run.upper()}: epoch {fit:g}": symbol(marker)
         for (run, fit), marker in zip(fits.items(), "<v", strict=True)
         if fit is not None
     }
     if len(same) > 1:
         explained["the same epoch in both runs"] = dashes
     _title_matches(axes, matches)
-    body.supxlabel("epoch of B (recorded epochs only, one cell each)", size=style.LABEL)
-    body.supylabel("epoch of A", size=style.LABEL)
-    add_page_bar(axes, values, PAIR_SCALE)
-    add_legend(figure, explained, values)
-    settle(figure, axes, pair_aspect(rows, columns))
+    settle_cells(figure, axes, values, PAIR_SCALE, explained)
     _title_matches(axes, matches)
     for ax in axes:
         label_epochs(ax, columns, rows)
     return figure
 
 
-def _title_matches(axes: list["Axes"], matches: list[tuple[str, str]]) -> None:
+def _title_matches(axes, matches):
     """Write the names of matching layers over their panels, as long as fits at the present size."""
     room = 72 * size_inches(axes[0])[0] - text_width("A: ", style.PANEL_TITLE)
     names = [name for match in matches for name in match]
     short = dict(zip(names, fitted(names, room, style.PANEL_TITLE), strict=True))
-    look: style.Look = {
-        "size": style.PANEL_TITLE,
-        "pad": 8,
-        "linespacing": 1.2,
-        "parse_math": False,
-    }
     for ax, (a, b) in zip(axes, matches, strict=True):
         title = short[a] if a == b else f"A: {short[a]}\nB: {short[b]}"
-        ax.set_title(title, loc="left", **look)
+        title_panel(ax, title, pad=8, linespacing=1.2)
 
 
 def _same_epochs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(point, 2) positions, across and upwards, of the epochs that lie within both runs."""
     low, high = max(rows[0], columns[0]), min(rows[-1], columns[-1])
     both = [epoch for epoch in np.union1d(rows, columns) if low <= epoch <= high]
-    places = [(cell_position(columns, epoch), cell_position(rows, epoch)) for epoch in both]
-    return np.array(places).reshape(-1, 2)
+    places = [np.interp(both, epochs, np.arange(len(epochs))) for epochs in (columns, rows)]
+    return np.stack(places, axis=-1)

@@ -9,17 +9,15 @@ import xarray as xr
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import (
     MAX_LAYER_NAME,
-    epoch_index,
     layer_index,
     layer_name,
     layer_names,
-    plane_index,
+    number_index,
     require,
     shortened,
 )
 from repdyn_keras.figures.parts.maps import (
     SIDE,
-    class_handles,
     class_legend,
     draw_discs,
     draw_map,
@@ -69,8 +67,8 @@ def decision_regions(
     regions = require(dynamics, "regions")
     at = {
         "layer": layer_index(dynamics, layer),
-        "epoch": epoch_index(dynamics, epoch),
-        "plane": plane_index(dynamics, plane),
+        "epoch": number_index(dynamics, "epoch", epoch),
+        "plane": number_index(dynamics, "plane", plane),
     }
     classes = regions.isel(at).values
     ax = axes_or_new(ax, 6.4, 5.6)
@@ -84,7 +82,7 @@ def decision_regions(
     ax.set_title(title, size=style.PANEL_TITLE + 1, loc="left", parse_math=False)
     about = f"plane {plane} through three images (discs: their true classes)"
     ax.set_xlabel(about, size=style.LABEL)
-    class_legend(ax, class_handles(dynamics, classes, labels), bbox_to_anchor=(1.01, 1.0))
+    class_legend(ax, dynamics, classes, labels, bbox_to_anchor=(1.01, 1.0))
     return ax
 
 
@@ -113,7 +111,7 @@ def film_strip(
         InputError: no planes were recorded, or a layer, epoch or plane is absent.
     """
     regions = require(dynamics, "regions")
-    index = plane_index(dynamics, plane)
+    index = number_index(dynamics, "plane", plane)
     names = layer_names(dynamics) if layers is None else list(layers)
     rows = [layer_index(dynamics, name) for name in names]
     names = shortened(names, MAX_LAYER_NAME)
@@ -122,7 +120,7 @@ def film_strip(
         even = np.linspace(0, count - 1, max(2, min(most, count)))
         columns = np.unique(even.round().astype(int)).tolist()
     else:
-        columns = [epoch_index(dynamics, epoch) for epoch in epochs]
+        columns = [number_index(dynamics, "epoch", epoch) for epoch in epochs]
     chosen = regions.isel(plane=index, layer=rows, epoch=columns)
     maps = chosen.transpose("layer", "epoch", "row", "column").values
 
@@ -130,8 +128,8 @@ def film_strip(
     side = (style.WIDTH - beside) / len(columns) - SPACE
     side = float(np.clip(side, MIN_SIDE, min(MAX_SIDE, max(0.9, MAX_HEIGHT / len(rows)))))
     width = max(MIN_WIDTH, beside + len(columns) * (side + SPACE))
-    subtitle = style.joined(
-        style.run_title(dynamics),
+    subtitle = style.subtitle(
+        dynamics,
         f"plane {plane}: the plane through the three images at the left; discs mark their places "
         "in the colours of their true classes",
         "rows: the class that a linear probe on the layer gives; output: the network's own class",
@@ -140,13 +138,13 @@ def film_strip(
     ax = body.add_subplot(map_grid(body, width - beside, 1, [1.0])[0, 0])
     position = dynamics["plane_position"].values[index]
     labels = dynamics["plane_label"].values[index]
-    x, y, aspect = draw_mosaic(ax, maps, position, labels, SPACE / side, disc=4.6)
+    x, y, aspect = draw_mosaic(ax, maps, position, labels, size=4.6, gap=SPACE / side)
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.tick_params("x", labelsize=style.SMALL, pad=4)
     ax.tick_params("y", labelsize=style.LABEL, pad=4)
     ax.set_xticks(x, [str(epoch) for epoch in dynamics["epoch"].values[columns]])
     ax.set_yticks(y, names, parse_math=False)
-    corner: style.Look = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
+    corner = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
     ax.annotate("epoch", (0, 1), xytext=(-4, 5), size=style.SMALL, **corner)
     settle_maps(figure, ax, aspect, dynamics, index, maps)
     return figure

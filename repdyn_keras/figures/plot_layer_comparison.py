@@ -9,16 +9,15 @@ import xarray as xr
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import (
     PAIR_SCALE,
-    add_legend,
-    add_page_bar,
     color_range,
     draw_cells,
-    pair_aspect,
+    settle_cells,
+    symbol,
     write_cells,
 )
 from repdyn_keras.figures.parts.epochs import NAME_SIZE, label_names
 from repdyn_keras.figures.parts.lookup import require_nonempty, shortened
-from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle, text_width
+from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, text_width, title_panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,24 +66,17 @@ def layer_comparison(comparison: xr.Dataset) -> "Figure":
     beside = 2.0 + max(text_width(name, NAME_SIZE) for name in rows) / 72
     fitting = int((style.WIDTH - beside) / (WRITTEN_CELL * len(columns) / 72 + 0.2))
     about = "cell: CKA of a layer of A, upwards, with a layer of B, across, on the same images"
-    figure, body, axes = panel_page(
-        len(values),
-        "Similarity of the layers of two runs (CKA)",
-        style.pair_subtitle(comparison, about),
-        columns=max(1, min(len(values), MAX_COLUMNS, fitting)),
-    )
+    heading = ("Similarity of the layers of two runs (CKA)", style.subtitle(comparison, about))
+    in_a_row = max(1, min(len(values), MAX_COLUMNS, fitting))
+    figure, axes = panel_page(len(values), heading, "layers of B", "layers of A", in_a_row)
     low = min(0.0, color_range(values)[0])
     for index, ax in enumerate(axes):
-        draw_cells(ax, values[index], low, 1.0)
+        draw_cells(ax, values[index], (low, 1.0))
         label_names(ax, columns, rows)
         title = "\n".join(_moment(comparison, cka, run, index) for run in "ab")
-        ax.set_title(title, size=style.PANEL_TITLE, loc="left", pad=5, linespacing=1.2)
-    body.supxlabel("layers of B", size=style.LABEL)
-    body.supylabel("layers of A", size=style.LABEL)
-    add_page_bar(axes, values, PAIR_SCALE)
-    cross = {"marker": "x", "linestyle": "none", "color": style.INK, "markersize": 5.0}
-    add_legend(figure, {CROSS: cross} if unrelated.any() else {}, values)
-    settle(figure, axes, pair_aspect(rows, columns))
+        title_panel(ax, title, pad=5, linespacing=1.2)
+    explained = {CROSS: symbol("x")} if unrelated.any() else {}
+    settle_cells(figure, axes, values, PAIR_SCALE, explained)
     for index, ax in enumerate(axes):
         label_names(ax, columns, rows)
         write_cells(ax, values[index], unrelated[index])

@@ -1,24 +1,17 @@
 """Accuracy of the network over training, on each subset of images."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.epochs import (
-    ACCURACY,
-    EPOCH_AXIS,
-    curves_subtitle,
-    draw_curves,
-    mark_fit,
-)
+from repdyn_keras.figures.parts.epochs import EPOCH_AXIS, curves_subtitle, draw_curves, mark_fit
 from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, png
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Letters of the subtitle, on one line.
 MAX_SUBTITLE = 150
@@ -26,8 +19,7 @@ MAX_SUBTITLE = 150
 
 def plot_learning_curves(dynamics: xr.Dataset) -> Iterator[PictureFile]:
     """Draw `learning_curves.png`."""
-    figure = cast("Figure", learning_curves(dynamics).figure)
-    yield PictureFile("learning_curves.png", png(figure))
+    yield PictureFile("learning_curves.png", png(learning_curves(dynamics).figure))
 
 
 def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
@@ -47,7 +39,7 @@ def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
     lines = draw_curves(ax, dynamics, "output")
     mark_fit(ax, dynamics, labelled=True)
     ax.set_xlabel(EPOCH_AXIS, size=style.LABEL)
-    ax.set_ylabel(ACCURACY, size=style.LABEL)
+    ax.set_ylabel("accuracy (share of images, 1 = all)", size=style.LABEL)
     title = "What the network has learned, memorized and resisted"
     ax.set_title(title, size=style.TITLE, weight="bold", loc="left", pad=38)
     subtitle = curves_subtitle(dynamics, "accuracy of the network's own output")

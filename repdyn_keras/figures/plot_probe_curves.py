@@ -15,7 +15,7 @@ from repdyn_keras.figures.parts.epochs import (
     mark_fit,
 )
 from repdyn_keras.figures.parts.lookup import layer_name, layer_names, require
-from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle
+from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle, title_panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,26 +44,20 @@ def probe_curves(dynamics: xr.Dataset) -> "Figure":
     epochs = require(dynamics, "probe_accuracy")["epoch"].values
     layers = layer_names(dynamics)
     fit = style.perfect_fit_epoch(dynamics)
-    figure, body, axes = panel_page(
-        len(layers),
-        "What a linear probe can read from each layer",
-        style.joined(
-            curves_subtitle(
-                dynamics,
-                "accuracy of a linear classifier fitted to each layer's features at every epoch",
-            ),
-            "" if fit is None else f"dashed vertical line: perfect fit at epoch {fit:g}",
-        ),
+    subtitle = curves_subtitle(
+        dynamics,
+        "accuracy of a linear classifier fitted to each layer's features at every epoch",
+        "" if fit is None else f"dashed vertical line: perfect fit at epoch {fit:g}",
     )
+    heading = ("What a linear probe can read from each layer", subtitle)
+    figure, axes = panel_page(len(layers), heading, EPOCH_AXIS, "accuracy (1 = all images)")
     lines: dict[str, Line2D] = {}
     for layer, ax in zip(layers, axes, strict=True):
         lines |= draw_curves(ax, dynamics, layer, ends=True)
         mark_fit(ax, dynamics, labelled=False)
         name = layer_name(layers, layer)
         name = "output (the network itself)" if layer == "output" else name
-        ax.set_title(name, size=style.PANEL_TITLE, loc="left", pad=4, parse_math=False)
-    body.supxlabel(EPOCH_AXIS, size=style.LABEL)
-    body.supylabel("accuracy (1 = all images)", size=style.LABEL)
+        title_panel(ax, name)
     names = [name for name in style.SUBSETS if name in lines]
     if names:
         figure.legend(

@@ -2,10 +2,10 @@
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -13,17 +13,17 @@ import xarray as xr
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import EPOCH_AXIS, label_axis, label_fit, log_position
-from repdyn_keras.figures.parts.lookup import (
-    layer_index,
-    layer_names,
-    plane_index,
-    require,
-)
+from repdyn_keras.figures.parts.lookup import layer_index, layer_names, number_index, require
 from repdyn_keras.figures.parts.maps import SIDE, draw_discs, draw_map, map_grid, settle_maps
-from repdyn_keras.figures.parts.page import PictureFile, fitted, new_page, write_file
+from repdyn_keras.figures.parts.page import (
+    PictureFile,
+    fitted,
+    new_page,
+    title_panel,
+    write_file,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
@@ -95,10 +95,10 @@ def animate_regions(
     return path
 
 
-def _animation(dynamics: xr.Dataset, layers: list[str] | None, plane: int, seconds: float) -> bytes:
+def _animation(dynamics, layers, plane, seconds):
     """The GIF file."""
     regions = require(dynamics, "regions")
-    index = plane_index(dynamics, plane)
+    index = number_index(dynamics, "plane", plane)
     names = layer_names(dynamics) if layers is None else layers
     rows = [layer_index(dynamics, name) for name in names]
     chosen = regions.isel(layer=rows, plane=index)
@@ -139,8 +139,8 @@ class Scene:
         columns = len(names) if len(names) <= 4 else round((1.6 * len(names)) ** 0.5)
         lines = -(-len(names) // columns)
         side = min(MAX_SIDE, (style.WIDTH - SIDE) / columns - 0.15)
-        subtitle = style.joined(
-            style.run_title(dynamics),
+        subtitle = style.subtitle(
+            dynamics,
             f"plane {int(dynamics['plane'].values[plane])}, through the three images at the left; "
             "discs mark their places in the colours of their true classes",
             _about(names),
@@ -163,7 +163,7 @@ class Scene:
             numbers = large and not style.has_class_names(dynamics)
             draw_discs(ax, position, labels, size=17 if large else 6.5, numbers=numbers)
             shown = f"{name} (the network itself)" if name == "output" and side > 2 else name
-            ax.set_title(shown, size=style.PANEL_TITLE, loc="left", pad=4, parse_math=False)
+            title_panel(ax, shown)
         top = body.add_subplot(grid[0, :])
         top.set_axis_off()
         counter = top.text(0, 0, "", size=style.TITLE + 3, weight="bold", color=style.INK)
@@ -174,10 +174,9 @@ class Scene:
         label_axis(bar.xaxis, log_position(epochs), epochs)
         for part in (*(image.axes for image in images), elapsed, now, counter):
             part.set_animated(True)
-        canvas = cast("FigureCanvasAgg", figure.canvas)
-        canvas.draw()
-        background = canvas.copy_from_bbox(figure.bbox)
-        return cls(figure, canvas, background, maps, epochs, images, counter, elapsed, now)
+        figure.canvas.draw()
+        background = figure.canvas.copy_from_bbox(figure.bbox)
+        return cls(figure, figure.canvas, background, maps, epochs, images, counter, elapsed, now)
 
     def frame(self, at: int) -> np.ndarray:
         """(height, width, 3) uint8 pixels of the epoch with this index."""
@@ -195,7 +194,7 @@ class Scene:
         return np.array(self.canvas.buffer_rgba())[..., :3]
 
 
-def _draw_bar(ax: "Axes", dynamics: xr.Dataset, epochs: np.ndarray) -> tuple["Line2D", "Line2D"]:
+def _draw_bar(ax, dynamics, epochs):
     """Draw the time bar; returns the lines that move: the time elapsed, and the present."""
     position = log_position(epochs)
     low, high = float(position[0]), float(position[-1])
@@ -203,10 +202,10 @@ def _draw_bar(ax: "Axes", dynamics: xr.Dataset, epochs: np.ndarray) -> tuple["Li
         low, high = low - 0.5, high + 0.5
     ax.set(xlim=(low, high), ylim=(-1, 1), yticks=[])
     ax.spines[:].set_visible(False)
-    look: style.Look = {"linewidth": 6, "solid_capstyle": "butt", "clip_on": False}
+    look = {"linewidth": 6, "solid_capstyle": "butt", "clip_on": False}
     ax.plot([low, high], [0, 0], color="#DDDDDD", **look)
     (elapsed,) = ax.plot([low, low], [0, 0], color=style.FAINT, **look)
-    dot: style.Look = {"color": style.INK, "clip_on": False}
+    dot = {"color": style.INK, "clip_on": False}
     (now,) = ax.plot([low], [0], marker="o", markersize=9, **dot)
     label_axis(ax.xaxis, position, epochs, ends=True)
     ax.tick_params(which="both", color=style.FAINT, labelsize=style.SMALL)
@@ -225,62 +224,44 @@ def _about(names: list[str]) -> str:
     return f"{probes}; output: the network's own" if "output" in names else probes
 
 
-def _flat_colors(maps: np.ndarray) -> np.ndarray:
+def _flat_colors(maps):
     """(color, 3) uint8 colours of areas: of the page, and of the classes, largest area first."""
     from matplotlib.colors import to_rgb
 
     values, counts = np.unique(maps, return_counts=True)
     undefined = np.iinfo(maps.dtype).max
     classes = [int(value) for value in values[np.argsort(-counts)] if value != undefined]
-    page = ("white", style.INK, style.FAINT, style.UNDEFINED_FACE, style.UNDEFINED_EDGE)
-    colors = [to_rgb(name) for name in page] + [style.class_color(index) for index in classes]
+    hatch = (style.UNDEFINED["facecolor"], style.UNDEFINED["edgecolor"])
+    page = [to_rgb(name) for name in ("white", style.INK, style.FAINT, *hatch)]
+    colors = page + [style.class_color(index) for index in classes]
     return np.round(np.array(colors) * 255).astype(np.uint8)
 
 
 # The encoder uses one of 256 colours for pixels that a frame does not change.
-MAX_COLORS = 255
-MAX_EXACT = 200
+MAX_COLORS, MAX_EXACT = 255, 200
 
 
-def encode_gif(
-    frames: Iterable[np.ndarray], palette: np.ndarray, milliseconds: Sequence[int]
-) -> bytes:
-    """An endless animation as a GIF file.
+def encode_gif(frames, palette, milliseconds) -> bytes:
+    """Frames (height, width, 3) as an endless GIF with one palette (color, 3), both uint8.
 
-    Args:
-        frames: (height, width, 3) uint8 pixels, all of one shape.
-        palette: (color, 3) uint8, at most 255.
-        milliseconds: duration of each frame; the format keeps multiples of 10.
+    Each has a duration in milliseconds, of which the format keeps multiples of 10.
     """
     from PIL import Image
 
-    pictures = []
-    for pixels in frames:
-        picture = Image.fromarray(palette_indices(pixels, palette))
+    pictures = [Image.fromarray(palette_indices(pixels, palette)) for pixels in frames]
+    for picture in pictures:
         picture.putpalette(palette.tobytes())
-        pictures.append(picture)
     data = io.BytesIO()
-    pictures[0].save(
-        data,
-        format="GIF",
-        save_all=True,
-        append_images=pictures[1:],
-        duration=list(milliseconds),
-        loop=0,
-        optimize=False,
-    )
+    options = {"append_images": pictures[1:], "duration": milliseconds, "loop": 0}
+    pictures[0].save(data, "GIF", save_all=True, optimize=False, **options)
     return data.getvalue()
 
 
-def common_palette(samples: Sequence[np.ndarray], exact: np.ndarray) -> np.ndarray:
-    """A palette for all frames: some exact colours, the others by median cut of sample frames.
+def common_palette(samples, exact) -> np.ndarray:
+    """A palette (color, 3) of at most 255 colours for all frames.
 
-    Args:
-        samples: (height, width, 3) uint8 frames that hold nearly all colours of the animation.
-        exact: (color, 3) uint8 colours to keep, most important first; at most 200 are kept.
-
-    Returns:
-        (color, 3) uint8, at most 255, the exact ones first.
+    It begins with the first 200 of the `exact` colours (color, 3), most important first. The other
+    ones are the median cut of sample frames (height, width, 3).
     """
     from PIL import Image
 
@@ -291,9 +272,8 @@ def common_palette(samples: Sequence[np.ndarray], exact: np.ndarray) -> np.ndarr
     if len(others) == 0:
         return exact
     limit = MAX_COLORS - len(exact)
-    cut = Image.fromarray(others[None]).quantize(
-        limit, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
-    )
+    # By default, Pillow uses the median cut for RGB, without dithering.
+    cut = Image.fromarray(others[None]).quantize(limit)
     colors = np.array(cut.getpalette(), np.uint8).reshape(-1, 3)
     return np.concatenate([exact, colors[:limit]])
 
@@ -311,7 +291,6 @@ def palette_indices(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return distance.argmin(-1).astype(np.uint8)[where.reshape(pixels.shape[:-1])]
 
 
-def _codes(pixels: np.ndarray) -> np.ndarray:
+def _codes(pixels):
     """One integer for each colour."""
-    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
-    return red << 16 | green << 8 | blue
+    return pixels.astype(np.int32) @ [1 << 16, 1 << 8, 1]

@@ -11,17 +11,16 @@ from repdyn_keras.errors import unknown
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import (
     add_bar,
-    add_legend,
-    add_page_bar,
     color_range,
     draw_cells,
     mark_epoch,
     outlined,
-    triangle,
+    settle_cells,
+    symbol,
 )
 from repdyn_keras.figures.parts.epochs import label_epochs
 from repdyn_keras.figures.parts.lookup import layer_index, layer_name, layer_names, require
-from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, panel_page, png, settle
+from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, panel_page, png, title_panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,17 +122,13 @@ def similarity_heatmaps(dynamics: xr.Dataset, variable: str) -> "Figure":
     """
     values = _similarity(dynamics, variable).transpose("layer", "epoch", "epoch_other").values
     layers, epochs, words = layer_names(dynamics), dynamics["epoch"].values, WORDS[variable]
-    subtitle = style.joined(style.run_title(dynamics), words.subtitle)
-    figure, body, axes = panel_page(len(layers), words.title, subtitle)
+    heading = (words.title, style.subtitle(dynamics, words.subtitle))
+    across = "epoch (recorded epochs only, one cell each; 0 = before training)"
+    figure, axes = panel_page(len(layers), heading, across, "epoch")
     scale = color_range(values)
     for layer, ax, cells in zip(layers, axes, values, strict=True):
         _draw_heatmap(ax, dynamics, variable, layer, cells, scale, on_page=True)
-    label = "epoch (recorded epochs only, one cell each; 0 = before training)"
-    body.supxlabel(label, size=style.LABEL)
-    body.supylabel("epoch", size=style.LABEL)
-    add_page_bar(axes, values, words.scale)
-    add_legend(figure, _explained(dynamics, variable), values)
-    settle(figure, axes, 1.0)
+    settle_cells(figure, axes, values, words.scale, _explained(dynamics, variable))
     for ax in axes:
         label_epochs(ax, epochs, epochs)
     return figure
@@ -145,18 +140,9 @@ def _similarity(dynamics: xr.Dataset, variable: str) -> xr.DataArray:
     return require(dynamics, variable)
 
 
-def _draw_heatmap(
-    ax: "Axes",
-    dynamics: xr.Dataset,
-    variable: str,
-    layer: str,
-    values: np.ndarray,
-    scale: tuple[float, float],
-    *,
-    on_page: bool,
-) -> None:
+def _draw_heatmap(ax, dynamics, variable, layer, values, scale, *, on_page):
     epochs = dynamics["epoch"].values
-    draw_cells(ax, values, *scale, aspect="auto" if on_page else "equal")
+    draw_cells(ax, values, scale, "auto" if on_page else "equal")
     label_epochs(ax, epochs, epochs, ends=on_page)
     phases = _phases(dynamics, variable, layer)
     if phases is not None:
@@ -165,14 +151,7 @@ def _draw_heatmap(
     mark_epoch(ax, epochs, fit, "v")
     mark_epoch(ax, epochs, fit, "<")
     name = layer_name(dynamics["layer"].values, layer)
-    title = name if phases is None else f"{name}\n{phases.text}"
-    look: style.Look = {
-        "size": style.PANEL_TITLE,
-        "pad": 8,
-        "linespacing": 1.2,
-        "parse_math": False,
-    }
-    ax.set_title(title, loc="left", **look)
+    title_panel(ax, name if phases is None else f"{name}\n{phases.text}", pad=8, linespacing=1.2)
 
 
 @dataclass(frozen=True)
@@ -216,13 +195,13 @@ def _format_p(p: float) -> str:
     return f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
-def _border_look(distinguished: bool) -> style.Look:
+def _border_look(distinguished):
     if distinguished:
         return outlined(1.1, 2.1, dash_capstyle="round")
     return outlined(1.4, 2.6, dash_capstyle="round", linestyle=(0, (0.1, 2.9)))
 
 
-def _draw_borders(ax: "Axes", phases: _Phases) -> None:
+def _draw_borders(ax, phases):
     from matplotlib.lines import Line2D
 
     low, high = ax.get_xlim()
@@ -233,7 +212,7 @@ def _draw_borders(ax: "Axes", phases: _Phases) -> None:
             ax.add_line(line)
 
 
-def _explained(dynamics: xr.Dataset, variable: str) -> dict[str, style.Look]:
+def _explained(dynamics, variable):
     """The labels and looks of the lines that are drawn."""
     drawn = {
         phases.distinguished
@@ -247,5 +226,5 @@ def _explained(dynamics: xr.Dataset, variable: str) -> dict[str, style.Look]:
     explained = {labels[kind]: _border_look(kind) for kind in labels if kind in drawn}
     fit = style.perfect_fit_epoch(dynamics)
     if fit is not None:
-        explained[f"perfect fit of the given labels: epoch {fit:g}"] = triangle("v")
+        explained[f"perfect fit of the given labels: epoch {fit:g}"] = symbol("v")
     return explained

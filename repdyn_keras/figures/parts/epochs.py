@@ -1,19 +1,12 @@
 """Epochs on an axis: positions, tick labels, and curves of accuracy."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import layer_index, require
 from repdyn_keras.figures.parts.page import quiet_frame, size_inches, text_width
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.lines import Line2D
 
 EPOCH_AXIS = "epoch (axis: log2(1 + epoch); 0 = before training)"
 NAME_SIZE = 8.0
@@ -26,20 +19,11 @@ def log_position(epochs: np.ndarray | Sequence[float] | float) -> np.ndarray:
     return np.log2(1 + np.asarray(epochs, float))
 
 
-def cell_position(epochs: np.ndarray, epoch: float) -> float:
-    """The position of an epoch among the recorded ones, which stand at 0, 1, 2, ..."""
-    return float(np.interp(epoch, epochs, np.arange(len(epochs))))
-
-
 def thinned(positions: np.ndarray, max_count: int) -> np.ndarray:
-    """Indices of at most `max_count` positions, as evenly spaced as possible.
+    """Indices of at most `max_count` ascending positions, as evenly spaced as possible.
 
     The first and the last are always included. Neighbours are at least three quarters of an even
     spacing apart.
-
-    Args:
-        positions: (n,) ascending.
-        max_count: at least 2.
     """
     last = len(positions) - 1
     if last < 1:
@@ -48,29 +32,25 @@ def thinned(positions: np.ndarray, max_count: int) -> np.ndarray:
     gap = 0.75 * (targets[1] - targets[0])
     kept = [0]
     for index in np.unique(np.abs(positions[:, None] - targets).argmin(0))[1:-1]:
-        after, before = positions[index] - positions[kept[-1]], positions[last] - positions[index]
-        if after >= gap and before >= gap:
+        if np.diff(positions[[kept[-1], index, last]]).min() >= gap:
             kept.append(int(index))
     return np.array([*kept, last])
 
 
-def label_axis(axis: "Axis", positions: np.ndarray, epochs: np.ndarray, ends: bool = False) -> None:
-    """Write as many epoch numbers as fit at the present size; minor ticks mark the others.
+def label_axis(axis, positions, epochs, ends=False):
+    """Write as many epochs as fit at their positions; minor ticks, which are slow, mark the others.
 
-    Args:
-        axis: whose ticks are set; one whose labels are hidden gets no minor ticks, which are slow.
-        positions, epochs: (n,) places on the axis, and their numbers.
-        ends: write only the first and the last, as long as the size is not final.
+    As long as the size is not final, write only the first and the last (`ends`).
     """
     room = text_width(str(int(np.max(epochs))), style.SMALL) + style.SMALL
     chosen = thinned(positions, 2 if ends else int(_length(axis) / room))
-    axis.set_ticks(positions[chosen], labels=[str(int(epochs[i])) for i in chosen])
-    shown = "labelbottom" if axis is axis.axes.xaxis else "labelleft"
+    axis.set_ticks(positions[chosen], labels=[str(int(epoch)) for epoch in epochs[chosen]])
+    shown = {"x": "labelbottom", "y": "labelleft"}[axis.axis_name]
     if not ends and axis.get_tick_params().get(shown, True):
         axis.set_ticks(np.delete(positions, chosen), minor=True)
 
 
-def label_epochs(ax: "Axes", columns: np.ndarray, rows: np.ndarray, ends: bool = False) -> None:
+def label_epochs(ax, columns, rows, ends=False):
     """Write epoch numbers at the cells of a grid, (column,) and (row,); see `label_axis`."""
     for axis, epochs in ((ax.xaxis, columns), (ax.yaxis, rows)):
         label_axis(axis, np.arange(len(epochs)), epochs, ends)
@@ -78,7 +58,7 @@ def label_epochs(ax: "Axes", columns: np.ndarray, rows: np.ndarray, ends: bool =
     ax.tick_params(which="minor", length=1.5, color=style.FAINT)
 
 
-def label_names(ax: "Axes", columns: list[str], rows: list[str]) -> None:
+def label_names(ax, columns, rows):
     """Write names at the cells of a grid, only some where cells are narrower than the text."""
     for axis, names, turn in ((ax.xaxis, columns, 90), (ax.yaxis, rows, 0)):
         chosen = thinned(np.arange(len(names)), int(_length(axis) / MIN_CELL))
@@ -86,44 +66,34 @@ def label_names(ax: "Axes", columns: list[str], rows: list[str]) -> None:
     ax.tick_params(length=2, labelsize=NAME_SIZE, pad=2)
 
 
-def _length(axis: "Axis") -> float:
+def _length(axis):
     """The length of an axis in points."""
-    return 72 * size_inches(axis.axes)[0 if axis is axis.axes.xaxis else 1]
+    return 72 * size_inches(axis.axes)["xy".index(axis.axis_name)]
 
 
-ACCURACY = "accuracy (share of images, 1 = all)"
-
-
-def draw_curves(
-    ax: "Axes", dynamics: xr.Dataset, layer: str, ends: bool = False
-) -> dict[str, "Line2D"]:
+def draw_curves(ax, dynamics, layer, ends=False):
     """Draw one line for each recorded subset; returns the lines. For `ends` see `label_axis`."""
-    accuracy = require(dynamics, "probe_accuracy")
-    accuracy = accuracy.isel(layer=layer_index(dynamics, layer))
+    accuracy = require(dynamics, "probe_accuracy").isel(layer=layer_index(dynamics, layer))
     epochs = accuracy["epoch"].values
     position = log_position(epochs)
     recorded = [str(name) for name in accuracy["subset"].values]
     lines = {}
-    for name in style.SUBSETS:
-        if name not in recorded:
-            continue
+    for name in [name for name in style.SUBSETS if name in recorded]:
         values = accuracy.isel(subset=recorded.index(name)).values
         if np.isfinite(values).any():
             (lines[name],) = ax.plot(position, values, **style.subset_line(name))
     if not lines:
         ax.text(0.5, 0.5, "no accuracy recorded", transform=ax.transAxes, ha="center")
     quiet_frame(ax)
-    ax.set_ylim(-0.02, 1.03)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
     ax.grid(axis="y", color="#E3E3E3", linewidth=0.7)
-    ax.set_axisbelow(True)
     room = 0.03 * max(position[-1] - position[0], 1)
-    ax.set_xlim(position[0] - room, position[-1] + room)
+    ax.set(xlim=(position[0] - room, position[-1] + room), ylim=(-0.02, 1.03), axisbelow=True)
     label_axis(ax.xaxis, position, epochs, ends)
     return lines
 
 
-def mark_fit(ax: "Axes", dynamics: xr.Dataset, *, labelled: bool) -> None:
+def mark_fit(ax, dynamics, *, labelled):
     """Draw a vertical line at the epoch of perfect fit, if it is in sight."""
     fit = style.perfect_fit_epoch(dynamics)
     low, high = ax.get_xlim()
@@ -134,25 +104,18 @@ def mark_fit(ax: "Axes", dynamics: xr.Dataset, *, labelled: bool) -> None:
         label_fit(ax, fit, x, offset=4, color=style.FAINT)
 
 
-def label_fit(ax: "Axes", fit: float, x: float, offset: float, **look: Any) -> None:
+def label_fit(ax, fit, x, offset, **look):
     """Write the epoch of perfect fit above the Axes, `offset` points away, where there is room."""
     low, high = ax.get_xlim()
     share = (x - low) / (high - low)
-    ax.annotate(
-        f"perfect fit of the given labels: epoch {fit:g}",
-        (x, 1),
-        xytext=(0, offset),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        annotation_clip=False,
-        ha="left" if share < 0.3 else "right" if share > 0.7 else "center",
-        size=style.SMALL,
-        **look,
-    )
+    look["ha"] = "left" if share < 0.3 else "right" if share > 0.7 else "center"
+    look |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    text = f"perfect fit of the given labels: epoch {fit:g}"
+    ax.annotate(text, (x, 1), (0, offset), annotation_clip=False, size=style.SMALL, **look)
 
 
-def curves_subtitle(dynamics: xr.Dataset, about: str) -> str:
+def curves_subtitle(dynamics, *about):
     """The run's title, what is drawn, and whether the network never fitted its labels."""
     reached = style.perfect_fit_epoch(dynamics) is not None
     never = "" if reached else "perfect fit of the given labels was not reached"
-    return style.joined(style.run_title(dynamics), about, never)
+    return style.subtitle(dynamics, *about, never)

@@ -15,11 +15,7 @@ MAX_LAYER_NAME = 32
 
 
 def require(dynamics: xr.Dataset, variable: str, hint: str = NO_REGIONS) -> xr.DataArray:
-    """A variable of the Dataset.
-
-    Raises:
-        InputError: it is absent. The message ends with the hint.
-    """
+    """A variable of the Dataset; InputError, which ends with the hint, where it is absent."""
     if variable in dynamics:
         return dynamics[variable]
     raise unknown("variable", variable, map(str, dynamics.data_vars), hint)
@@ -50,17 +46,8 @@ def layer_index(dynamics: xr.Dataset, layer: str) -> int:
     return names.index(str(layer))
 
 
-def epoch_index(dynamics: xr.Dataset, epoch: int) -> int:
-    """The index of a recorded epoch; InputError where it is absent."""
-    return _number_index(dynamics, "epoch", epoch)
-
-
-def plane_index(dynamics: xr.Dataset, plane: int) -> int:
-    """The index of a plane; InputError where it is absent."""
-    return _number_index(dynamics, "plane", plane)
-
-
-def _number_index(dynamics: xr.Dataset, kind: str, number: int) -> int:
+def number_index(dynamics: xr.Dataset, kind: str, number: int) -> int:
+    """The index of an "epoch" or a "plane"; InputError where it was not recorded."""
     recorded = dynamics[kind].values
     matches = np.flatnonzero(recorded == number)
     if matches.size == 0:
@@ -72,34 +59,26 @@ def _number_index(dynamics: xr.Dataset, kind: str, number: int) -> int:
 
 
 def shortened(names: Iterable[str], max_length: int = 28) -> list[str]:
-    """Names on one line, long ones without their middle, and distinct where they were.
+    """Names on one line of at most `max_length` letters, 12 or more, distinct where they were.
 
     All long names are cut at the same place, near their middle if that keeps them distinct. If no
     place does, long names start with their number.
-
-    Args:
-        names: of layers.
-        max_length: letters of a name, at least 12.
     """
+
+    def cut(name, tail, number=""):
+        if len(name) <= max_length:
+            return name
+        return f"{number}{name}"[: max_length - tail - 1] + "…" + name[-tail:]
+
     names = [visible(name) for name in names]
-    tails = sorted(range(1, max_length - 2), key=lambda tail: abs(tail - max_length // 2))
-    for tail in tails:
-        cut = [_cut(name, max_length, tail) for name in names]
-        if len(set(cut)) == len(set(names)):
-            return cut
-    return [
-        name if len(name) <= max_length else _cut(f"{index}: {name}", max_length, max_length // 3)
-        for index, name in enumerate(names)
-    ]
+    for tail in sorted(range(1, max_length - 2), key=lambda tail: abs(tail - max_length // 2)):
+        short = [cut(name, tail) for name in names]
+        if len(set(short)) == len(set(names)):
+            return short
+    return [cut(name, max_length // 3, f"{index}: ") for index, name in enumerate(names)]
 
 
 def layer_name(layers: Iterable[str], layer: str) -> str:
     """The text for one of a run's layers. Draw it with `parse_math=False`."""
     layers = [str(name) for name in layers]
     return shortened(layers, MAX_LAYER_NAME)[layers.index(str(layer))]
-
-
-def _cut(name: str, max_length: int, tail: int) -> str:
-    if len(name) <= max_length:
-        return name
-    return f"{name[: max_length - tail - 1]}…{name[-tail:]}"

@@ -5,19 +5,13 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
 from repdyn_keras.records.atomic import write_bytes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
-    from matplotlib.gridspec import SubplotSpec
-    from matplotlib.legend import Legend
 
 # Inches: around panels and text, and to the left of the heading.
 PAD, MARGIN = 0.08, 0.12
@@ -32,24 +26,20 @@ class PictureFile(NamedTuple):
     data: bytes
 
 
-def new_figure(
-    width: float, height: float, layout: Literal["constrained"] | None = None
-) -> "Figure":
+def new_figure(width, height, layout=None):
     """An empty Figure of so many inches, unknown to pyplot: nothing to close, no display needed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
+    return FigureCanvasAgg(Figure((width, height), facecolor="white", layout=layout)).figure
 
 
-def axes_or_new(ax: "Axes | None", width: float, height: float) -> "Axes":
+def axes_or_new(ax, width, height):
     """The given Axes, or those of a new Figure, which is `ax.figure`."""
     return ax or new_figure(width, height, "constrained").add_subplot()
 
 
-def png(figure: "Figure") -> bytes:
+def png(figure) -> bytes:
     """A figure as a PNG file."""
     data = io.BytesIO()
     # No software name: the same data give the same bytes under another patch of matplotlib.
@@ -77,8 +67,7 @@ def wrapped(text: str, size: float, width: float) -> str:
 
     Text that matplotlib wraps would be measured as mathematics wherever it contains two `$`.
     """
-    letters = len(text)
-    lines = [text]
+    letters, lines = len(text), [text]
     while letters > 20 and max(text_width(line, size) for line in lines) > width:
         letters = min(letters - 1, int(letters * 0.98))
         lines = textwrap.wrap(text, letters)
@@ -94,106 +83,98 @@ def fitted(names: Sequence[str], width: float, size: float) -> list[str]:
     return short
 
 
-def new_page(width: float, title: str, subtitle: str) -> tuple["Figure", "SubFigure"]:
+def new_page(width, title, subtitle):
     """A Figure with a title above a SubFigure with a subtitle, which is for the panels.
 
     Constrained layout stacks neither two titles, nor a legend and an axis label, of one figure:
     the title and the legend belong to the Figure, the subtitle and the labels to the SubFigure.
     """
     figure = new_figure(width, width)
+    body = figure.subfigures()
     place = {"x": MARGIN / width, "ha": "left", "parse_math": False}
     figure.suptitle(title, size=style.TITLE, color=style.INK, weight="bold", **place)
-    body = cast("SubFigure", figure.subfigures())
     lines = wrapped(subtitle, style.LABEL, 69 * (width - 2 * MARGIN))
     body.suptitle(lines, size=style.LABEL, color=style.FAINT, linespacing=1.25, **place)
     return figure, body
 
 
-def panel_page(
-    count: int, title: str, subtitle: str, columns: int | None = None
-) -> tuple["Figure", "SubFigure", list["Axes"]]:
+def panel_page(count, heading, across, upwards, columns=None):
     """A page with a grid of panels, of which only the outer ones carry tick labels.
 
     Args:
         count: number of panels.
-        title, subtitle: the heading.
+        heading: title and subtitle.
+        across, upwards: labels of the axes.
         columns: panels in a row; None: chosen by their number, 4 at most.
 
     Returns:
-        The Figure, the SubFigure that holds the panels, and their Axes, row by row. Call `settle`
-        when everything is drawn.
+        The Figure, and its Axes row by row. Call `settle` when everything is drawn.
     """
     columns = columns or {5: 3, 6: 3, 9: 3}.get(count, min(count, 4))
-    figure, body = new_page(min(style.WIDTH, BESIDE + PANEL * columns), title, subtitle)
+    figure, body = new_page(min(style.WIDTH, BESIDE + PANEL * columns), *heading)
+    body.supxlabel(across, size=style.LABEL)
+    body.supylabel(upwards, size=style.LABEL)
     grid = body.add_gridspec(math.ceil(count / columns), columns)
     axes = [body.add_subplot(grid[index]) for index in range(count)]
-    for index, ax in enumerate(axes):
-        lowest, first = index // columns == (count - 1) // columns, index % columns == 0
-        ax.tick_params(labelsize=style.SMALL, labelbottom=lowest, labelleft=first)
-    return figure, body, axes
+    for ax in axes:
+        ax.label_outer()
+        ax.tick_params(labelsize=style.SMALL)
+    return figure, axes
 
 
-def settle(
-    figure: "Figure", panels: Sequence["Axes"], aspect: float, lowest: "Legend | None" = None
-) -> None:
+def title_panel(ax, title, pad=4, **look):
+    """Write a panel's title at the left, `pad` points above it."""
+    ax.set_title(title, loc="left", pad=pad, size=style.PANEL_TITLE, parse_math=False, **look)
+
+
+def settle(figure, panels, aspect, legend=None):
     """Lay out a page once, with the height that its panels need, and keep that layout.
 
     Args:
         figure: of `new_page`.
         panels: Axes of one grid and one height.
         aspect: height of a panel over its width.
-        lowest: a legend beside the panels, for which the page may have to be longer. The grid
-            then ends with an empty row. Without it, the lowest panel of every column gets tick
-            labels.
+        legend: at the left of the panels, for which the page may have to be longer. The grid then
+            ends with an empty row. Without it, the lowest panel of every column gets tick labels.
     """
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # An engine of the figure would be run, and the figure drawn twice, whenever it is saved.
     engine = ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD, wspace=0, hspace=0)
-    spec = place_of(panels[0])
+    spec = panels[0].get_subplotspec()
     grid = spec.get_gridspec()
-    ratios = np.array(grid.get_height_ratios(), float).tolist()
-    ratio = ratios[spec.rowspan.start]
+    # In heights of a panel.
+    ratios = np.array(grid.get_height_ratios(), float)
+    ratios /= ratios[spec.rowspan.start]
     # Generous, so that no panel collapses in the first pass.
-    width, height = figure.get_figwidth(), 6.0 + 4.0 * sum(ratios) / ratio
-    figure.set_size_inches(width, height)
+    height = 6.0 + 4.0 * ratios.sum()
+    figure.set_figheight(height)
     engine.execute(figure)
     across, down = size_inches(panels[0])
-    change = sum(ratios) / ratio * (aspect * across - down)
-    if lowest is not None:
+    height += ratios.sum() * (aspect * across - down)
+    if legend is not None:
         for ax in figure.axes:
             ax.apply_aspect()
-        missing = PAD - lowest.get_window_extent().y0 / figure.dpi - change
+        missing = PAD - legend.get_window_extent().y0 / figure.dpi + figure.get_figheight() - height
         if missing > 0:
-            ratios[-1] += ratio * missing / (aspect * across)
+            ratios[-1] += missing / (aspect * across)
             grid.set_height_ratios(ratios)
-            change += missing
-    figure.set_size_inches(width, height + change)
+            height += missing
+    figure.set_figheight(height)
     engine.execute(figure)
-    for ax in figure.axes:
-        ax.apply_aspect()
-    if lowest is None:
+    if legend is None:
         # After the layout: tick labels of a panel above an empty cell hang into that cell.
         for ax in panels[-grid.ncols :]:
             ax.tick_params(labelbottom=True)
 
 
-def place_of(ax: "Axes") -> "SubplotSpec":
-    """The place of a panel in its grid."""
-    return cast("SubplotSpec", ax.get_subplotspec())
-
-
-def size_inches(ax: "Axes") -> tuple[float, float]:
+def size_inches(ax) -> np.ndarray:
     """Width and height of Axes, before their aspect is applied."""
-    box, page = ax.get_position(original=True), ax.figure.bbox
-    dpi = ax.figure.dpi
-    return box.width * page.width / dpi, box.height * page.height / dpi
+    return ax.get_position(original=True).size * ax.figure.bbox.size / ax.figure.dpi
 
 
-def quiet_frame(ax: "Axes") -> None:
+def quiet_frame(ax) -> None:
     """Keep only the left and the lower line of the frame, in gray."""
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_color(style.FAINT)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(style.FAINT)
     ax.tick_params(which="both", color=style.FAINT, labelcolor=style.INK)

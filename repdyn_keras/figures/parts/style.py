@@ -1,16 +1,13 @@
 """Colours, line styles, sizes and titles that all figures share."""
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from repdyn_keras.text import visible
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+# Red, green and blue in 0..1.
 Color = tuple[float, float, float]
 # Keyword arguments of matplotlib.
 Look = dict[str, Any]
@@ -20,47 +17,24 @@ Look = dict[str, Any]
 # deuteranopia and tritanopia; of its best results, this one has the greatest variety of hues. Its
 # closest pair is 0.069 apart in the worst case, that of matplotlib's tab10 is 0.007. The optimum,
 # 0.098, has four blues and no red. Gray and white are reserved for "undefined".
-FIRST_COLORS = (
-    "#0077BB",
-    "#EE7733",
-    "#009E73",
-    "#CC79A7",
-    "#66CCEE",
-    "#882255",
-    "#EEDD88",
-    "#332288",
-    "#FFAABB",
-    "#CC3311",
-)
+FIRST_COLORS: tuple[str, ...] = ("#0077BB", "#EE7733", "#009E73", "#CC79A7", "#66CCEE")
+FIRST_COLORS += ("#882255", "#EEDD88", "#332288", "#FFAABB", "#CC3311")
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
-
-SIMILARITY_MAP = "viridis"
-UNDEFINED_FACE = "#F4F4F4"
-UNDEFINED_EDGE = "#ABABAB"
-UNDEFINED_HATCH = "//////"
-INK = "#222222"
-FAINT = "#6B6B6B"
+INK, FAINT = "#222222", "#6B6B6B"
+UNDEFINED: Look = {"facecolor": "#F4F4F4", "edgecolor": "#ABABAB"}
+UNDEFINED |= {"hatch": "//////", "linewidth": 0}
 
 DPI, GIF_DPI = 150, 100
 WIDTH = 12.0
-TITLE = 13.0
-PANEL_TITLE = 9.5
-LABEL = 9.5
-SMALL = 8.5
-MAX_TITLE = 200
-MAX_CLASS_NAME = 18
+TITLE, PANEL_TITLE, LABEL, SMALL = 13.0, 9.5, 9.5, 8.5
+MAX_TITLE, MAX_CLASS_NAME = 200, 18
 
 # Line styles and markers differ too, for prints without colour.
 SUBSETS: dict[str, Look] = {
     "train": {"color": "#222222", "linestyle": "-", "linewidth": 1.6},
     "clean": {"color": "#33BBEE", "linestyle": (0, (5, 1.6)), "linewidth": 1.8},
     "mislabeled_given": {"color": "#CC3311", "linestyle": "-", "marker": "o"},
-    "mislabeled_true": {
-        "color": "#009E73",
-        "linestyle": "-.",
-        "marker": "s",
-        "markerfacecolor": "white",
-    },
+    "mislabeled_true": {"color": "#009E73", "linestyle": "-.", "marker": "s", "mfc": "white"},
     "test": {"color": "#332288", "linestyle": (0, (1, 1.1)), "linewidth": 2.4},
 }
 MEANING = {
@@ -73,7 +47,7 @@ MEANING = {
 
 
 def class_color(index: int) -> Color:
-    """The colour of a class, red, green and blue in 0..1, which depends on its index only.
+    """The colour of a class, which depends on its index only.
 
     The first ten are `FIRST_COLORS`. From then on hues advance by the golden angle, lightness and
     chroma along van der Corput sequences: consecutive classes differ most, and no two of the first
@@ -84,9 +58,8 @@ def class_color(index: int) -> Color:
         return red / 255, green / 255, blue / 255
     lightness = 0.45 + 0.42 * _van_der_corput(index, 2)
     chroma = 0.08 + 0.10 * _van_der_corput(index, 3)
-    hue = index * GOLDEN_ANGLE
     while True:
-        rgb = _oklch_to_srgb(lightness, chroma, hue)
+        rgb = _oklch_to_srgb(lightness, chroma, index * GOLDEN_ANGLE)
         if rgb.min() >= 0 and rgb.max() <= 1:
             red, green, blue = rgb.tolist()
             return red, green, blue
@@ -96,10 +69,7 @@ def class_color(index: int) -> Color:
 def class_name(dynamics: xr.Dataset, index: int, max_length: int = MAX_CLASS_NAME) -> str:
     """The name of a class, or `class INDEX` if it has none. Draw it with `parse_math=False`.
 
-    Args:
-        dynamics: may hold the attribute `class_names`, as NetCDF returns a list of strings.
-        index: of the class.
-        max_length: letters; a longer name ends with an ellipsis.
+    A name of more than `max_length` letters ends with an ellipsis.
     """
     names = _class_names(dynamics)
     name = visible(names[index]) if index < len(names) else ""
@@ -113,25 +83,18 @@ def has_class_names(dynamics: xr.Dataset) -> bool:
     return any(_class_names(dynamics))
 
 
-def _class_names(dynamics: xr.Dataset) -> list[str]:
+def _class_names(dynamics):
     # h5netcdf returns a list of one string as a string, and an empty list as an array of floats.
     stored = dynamics.attrs.get("class_names")
     values = [] if stored is None else np.ravel(np.asarray(stored, dtype=object)).tolist()
-    names = [
-        value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
-        for value in values
-    ]
-    return [" ".join(name.split()) for name in names]
+    names = [v.decode(errors="backslashreplace") if isinstance(v, bytes) else v for v in values]
+    return [" ".join(str(name).split()) for name in names]
 
 
 def class_image(classes: np.ndarray) -> np.ndarray:
-    """Colours of a map of class indices. The dtype's maximum, "undefined", is transparent.
+    """Red, green, blue and opacity in 0..1 of class indices, (..., 4).
 
-    Args:
-        classes: (row, column) unsigned integers.
-
-    Returns:
-        (row, column, 4) red, green, blue and opacity in 0..1.
+    The maximum of the indices' dtype, "undefined", is transparent.
     """
     undefined = np.iinfo(classes.dtype).max
     present, where = np.unique(classes, return_inverse=True)
@@ -146,62 +109,42 @@ def ink_on(color: Color) -> str:
     return "black" if luminance > 0.18 else "white"
 
 
-def subset_line(name: str) -> Look:
+def subset_line(name):
     """Keyword arguments of `Axes.plot` for the accuracy on a subset of images."""
     return {"linewidth": 1.6, "markersize": 3.8, "markeredgewidth": 1.1, **SUBSETS[name]}
 
 
-def hatch_undefined(ax: "Axes", columns: int, rows: int) -> None:
-    """Draw a gray hatch under a grid of cells, visible where the image above is transparent."""
+def draw_grid(ax, cells, undefined, **look):
+    """Draw values (row, column) or colours (row, column, 4), row 0 at the bottom, as an image.
+
+    With `undefined` there is a gray hatch below, visible where the image is transparent.
+    """
     from matplotlib.patches import Rectangle
 
-    ax.add_patch(Rectangle((-0.5, -0.5), columns, rows, zorder=0, **undefined_look()))
+    rows, columns = cells.shape[:2]
+    image = ax.imshow(cells, origin="lower", interpolation="nearest", zorder=1, **look)
+    if undefined:
+        ax.add_patch(Rectangle((-0.5, -0.5), columns, rows, zorder=0, **UNDEFINED))
+    # What is drawn later must not change the limits.
+    ax.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5))
+    return image
 
 
-def undefined_look() -> Look:
-    """Keyword arguments of a patch for undefined values."""
-    return {
-        "facecolor": UNDEFINED_FACE,
-        "edgecolor": UNDEFINED_EDGE,
-        "hatch": UNDEFINED_HATCH,
-        "linewidth": 0,
-    }
-
-
-def run_title(dynamics: xr.Dataset) -> str:
-    """The run's title on one line, or an empty string. Draw it with `parse_math=False`."""
-    return title_of(dynamics.attrs.get("title"))
-
-
-def title_of(title: object) -> str:
-    """A title on one line, shortened for a heading. Draw it with `parse_math=False`."""
-    return visible(title or "", MAX_TITLE)
-
-
-def pair_subtitle(comparison: xr.Dataset, about: str) -> str:
-    """The titles of both runs, and what is drawn."""
-    titles = [title_of(comparison.attrs.get(f"title_{run}")) for run in "ab"]
-    named = [f"{run}: {title}" for run, title in zip("AB", titles, strict=True) if title]
-    return joined(*named, about)
-
-
-def joined(*parts: str) -> str:
-    """The non-empty parts of a subtitle."""
-    return " · ".join(part for part in parts if part)
+def subtitle(dataset: xr.Dataset, *parts: str) -> str:
+    """The run's title, or those of both, and non-empty parts. Draw it with `parse_math=False`."""
+    titles = {"": dataset.attrs.get("title")}
+    titles |= {f"{run}: ": dataset.attrs.get(f"title_{run.lower()}") for run in "AB"}
+    named = [prefix + visible(title, MAX_TITLE) for prefix, title in titles.items() if title]
+    return " · ".join(part for part in (*named, *parts) if part)
 
 
 def perfect_fit_epoch(dynamics: xr.Dataset, run: str = "") -> float | None:
-    """The epoch of perfect fit, or None if it was not reached.
-
-    Args:
-        dynamics: of a run, or of a comparison of two.
-        run: "a" or "b" of a comparison.
-    """
+    """The epoch of perfect fit (of run "a" or "b" of a comparison), or None if not reached."""
     epoch = dynamics.attrs.get(f"perfect_fit_epoch_{run}" if run else "perfect_fit_epoch")
     return float(epoch) if epoch is not None and np.isfinite(epoch) else None
 
 
-def without_tex() -> AbstractContextManager[None]:
+def without_tex():
     """A context in which no text is typeset by LaTeX, whatever the user's settings are.
 
     LaTeX would read files named in text such as `\\input{...}`.
@@ -211,32 +154,24 @@ def without_tex() -> AbstractContextManager[None]:
     return matplotlib.rc_context({"text.usetex": False})
 
 
-def _van_der_corput(index: int, base: int) -> float:
-    value, part = 0.0, 1.0
-    while index:
-        part /= base
-        index, digit = divmod(index, base)
-        value += digit * part
-    return value
+def _van_der_corput(index, base):
+    """The digits of an index, mirrored at the decimal point."""
+    return (index % base + _van_der_corput(index // base, base)) / base if index else 0.0
 
 
-def _oklch_to_srgb(lightness: float, chroma: float, hue: float) -> np.ndarray:
+def _oklch_to_srgb(lightness, chroma, hue):
     """Ottosson's OKLab to sRGB (2020); values outside 0..1 are outside the gamut."""
     a, b = chroma * np.cos(hue), chroma * np.sin(hue)
-    cones = np.array(
-        [
-            lightness + 0.3963377774 * a + 0.2158037573 * b,
-            lightness - 0.1055613458 * a - 0.0638541728 * b,
-            lightness - 0.0894841775 * a - 1.2914855480 * b,
-        ]
-    )
-    to_linear = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = to_linear @ cones**3
+    cones = [
+        lightness + 0.3963377774 * a + 0.2158037573 * b,
+        lightness - 0.1055613458 * a - 0.0638541728 * b,
+        lightness - 0.0894841775 * a - 1.2914855480 * b,
+    ]
+    to_linear = [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+    linear = np.array(to_linear) @ np.array(cones) ** 3
     curved = 1.055 * np.abs(linear) ** (1 / 2.4) - 0.055
     return np.where(linear <= 0.0031308, 12.92 * linear, curved)
