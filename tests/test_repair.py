@@ -166,7 +166,7 @@ def test_the_command_repairs_what_it_can_and_lists_the_rest(copy, undrawn):
     result = repdyn("doctor", copy.path, "--repair")
     assert result.exit_code == 0, result.stdout + result.stderr
     assert "records/epoch-000001.nc: recorded again from the saved weights." in result.stdout
-    assert "timing.csv: set aside; the run does not need it." in result.stdout
+    assert "timing.csv: set aside, since the run does not need it." in result.stdout
     assert "│ no │" not in result.stdout
     for file in (copy.record_file(2), copy.config_file, copy.dynamics_file):
         flip(file)
