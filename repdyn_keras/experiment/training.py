@@ -23,7 +23,7 @@ from repdyn_keras.experiment.survival.divergence import Divergence
 from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.experiment.survival.resume import drop_unscheduled_records
 from repdyn_keras.experiment.survival.stopping import Stopping, StopWhenSaved
-from repdyn_keras.experiment.survival.timing import TimingFile
+from repdyn_keras.experiment.survival.timing import RecordingTime, TimingFile, TrainingTime
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.recording.graph import check_model
@@ -108,10 +108,11 @@ class Training:
         self.batches.set_epoch(epoch)
         history = HistoryFile(self.folder, self.recorder, self.watcher)
         checkpoints = CheckpointWriter(self.folder, self.config, history, stopping)
-        timing = TimingFile(self.folder, self.recorder)
+        timing = TimingFile(self.folder)
+        recording_time = RecordingTime(timing, self.recorder)
         kept = [WeightsWriter(self.folder, self.recorder)] if self.config.keep_weights else []
         self.begin(checkpoint, checkpoints, history)
-        self.record_initial_state(epoch, timing, [history, *kept])
+        self.record_initial_state(epoch, [history, *kept], recording_time)
         if epoch == self.config.epochs:
             return
         self.model.fit(
@@ -124,7 +125,7 @@ class Training:
                 EpochSeeds(self.batches, self.config.seed),
                 stopping,
                 Divergence(self.folder),
-                timing,
+                TrainingTime(timing),
                 Progress(self.watcher),
                 # In the order in which the files of an epoch are written.
                 checkpoints,
@@ -132,6 +133,7 @@ class Training:
                 history,
                 *kept,
                 self.recorder,
+                recording_time,
             ],
         )
 
@@ -149,7 +151,10 @@ class Training:
             history.restore(checkpoint.rows, checkpoint.epoch, is_planned)
 
     def record_initial_state(
-        self, epoch: int, timing: TimingFile, writers: list[keras.callbacks.Callback]
+        self,
+        epoch: int,
+        writers: list[keras.callbacks.Callback],
+        recording_time: RecordingTime,
     ) -> None:
         """Records the state at which the training begins, if that epoch is to be recorded.
 
@@ -157,18 +162,17 @@ class Training:
 
         Args:
             epoch: number of epochs trained so far.
-            timing: writes the times.
             writers: the callbacks that write before the recorder does.
+            recording_time: writes the times of the record.
         """
-        for callback in (timing, *writers, self.recorder):
+        for callback in (*writers, self.recorder):
             callback.set_params({"epochs": self.config.epochs})
             callback.set_model(self.model)
-        timing.on_train_begin()
         for callback in writers:
             callback.on_epoch_begin(epoch)
         if self.recorder.measured(epoch) is not None:
             self.recorder.record(self.model, epoch)
-            timing.write_recording(epoch)
+            recording_time.write(epoch)
 
     def warn_of_missing_records(self, epoch: int) -> None:
         """Warns about missing records of epochs before the checkpoint."""

@@ -1,4 +1,4 @@
-"""The callback that writes `timing.csv`."""
+"""The callbacks that write `timing.csv`."""
 
 import time
 
@@ -10,46 +10,19 @@ from repdyn_keras.records import RunFolder
 COLUMNS = ("epoch", "purpose", "seconds")
 
 
-class TimingFile(keras.callbacks.Callback):
-    """Writes the duration of each epoch's training and of the steps of its recording.
+class TimingFile:
+    """The rows of `timing.csv`.
 
     Args:
-        folder: the run folder.
-        recorder: provides the times of the latest record.
+        folder: the run folder. A damaged file is set aside.
     """
 
-    def __init__(self, folder: RunFolder, recorder: RepresentationRecorder):
-        super().__init__()
-        self.folder = folder
-        self.recorder = recorder
-        self.table = folder.table(folder.timing_file, COLUMNS)
-        self._epoch = 0
-        self._began = 0.0
-
-    def on_train_begin(self, logs=None):
-        file = self.folder.timing_file
-        if file.is_file() and self.folder.checksums.problem(file):
+    def __init__(self, folder: RunFolder):
+        file = folder.timing_file
+        if file.is_file() and folder.checksums.problem(file):
             # Appending rows to a damaged file would give it a valid checksum.
-            self.folder.set_aside(file)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-        self.write_recording(epoch)
-        self._began = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        seconds = time.monotonic() - self._began
-        self.write_recording(epoch)
-        self._epoch = epoch + 1
-        self.write(epoch + 1, {"training": seconds})
-
-    def on_train_end(self, logs=None):
-        self.write_recording(self._epoch)
-
-    def write_recording(self, epoch: int) -> None:
-        """Writes the times of the latest record, unless they were written before."""
-        self.write(epoch, self.recorder.timings)
-        self.recorder.timings = {}
+            folder.set_aside(file)
+        self.table = folder.table(file, COLUMNS)
 
     def write(self, epoch: int, seconds: dict[str, float]) -> None:
         """Appends a row for each purpose."""
@@ -59,3 +32,49 @@ class TimingFile(keras.callbacks.Callback):
                 for purpose, value in seconds.items()
             ]
             self.table.append(*rows)
+
+
+class TrainingTime(keras.callbacks.Callback):
+    """Writes the duration of each epoch's training.
+
+    In the list of callbacks it precedes those that write files.
+
+    Args:
+        timing: the rows.
+    """
+
+    def __init__(self, timing: TimingFile):
+        super().__init__()
+        self.timing = timing
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.timing.write(epoch + 1, {"training": time.monotonic() - self._began})
+
+
+class RecordingTime(keras.callbacks.Callback):
+    """Writes the durations of the steps of each record. It follows the recorder.
+
+    Args:
+        timing: the rows.
+        recorder: provides the times of the latest record.
+    """
+
+    def __init__(self, timing: TimingFile, recorder: RepresentationRecorder):
+        super().__init__()
+        self.timing = timing
+        self.recorder = recorder
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.write(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.write(epoch + 1)
+
+    def write(self, epoch: int) -> None:
+        """Writes the times of the latest record, unless they were written before."""
+        self.timing.write(epoch, self.recorder.timings)
+        self.recorder.timings = {}
