@@ -170,7 +170,7 @@ class Training:
             callback.set_model(self.model)
         for callback in writers:
             callback.on_epoch_begin(epoch)
-        if self.recorder.measured(epoch) is not None:
+        if self.recorder.is_due(epoch):
             self.recorder.record(self.model, epoch)
             recording_time.write(epoch)
 

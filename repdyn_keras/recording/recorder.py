@@ -173,13 +173,13 @@ class RepresentationRecorder(keras.callbacks.Callback):
             self.folder.lock()
             self._holds_folder = True
         is_resumed = self._is_resumed(epoch)
-        if self._is_due(epoch):
+        if self.is_due(epoch):
             self.record(self.model, epoch)
         self._resumed_at = epoch if is_resumed else None
 
     def on_epoch_end(self, epoch, logs=None):
         self._latest_epoch = epoch + 1
-        if self._is_due(epoch + 1):
+        if self.is_due(epoch + 1):
             self.record(self.model, epoch + 1)
 
     def on_train_end(self, logs=None):
@@ -197,7 +197,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         """Whether a `fit` that begins at this epoch continues an earlier recorded one."""
         return epoch > 0 and bool(self.folder.epochs())
 
-    def _is_due(self, epoch: int) -> bool:
+    def is_due(self, epoch: int) -> bool:
         """Whether to record the state after `epoch` epochs in the current `fit`.
 
         A `fit` that continues an earlier one is recorded as if there were no interruption.
@@ -260,7 +260,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         Returns:
             The record that is written, or has been written, for this epoch; None if none is due.
         """
-        if not self._is_due(epoch):
+        if not self.is_due(epoch):
             return None
         self.build(self.model)
         with self.folder.locked():

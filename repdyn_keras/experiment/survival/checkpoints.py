@@ -91,11 +91,10 @@ class WeightsWriter(keras.callbacks.Callback):
 
     def save(self, epoch: int) -> None:
         """Saves the weights of an epoch if it is about to be recorded."""
-        if self.folder.record_file(epoch).is_file() or self.recorder.measured(epoch) is None:
-            return
-        file = self.folder.weights_file(epoch)
-        with self.folder.writing(file, WEIGHTS_SUFFIX) as temporary:
-            self.model.save_weights(temporary)
+        if self.recorder.is_due(epoch) and not self.folder.record_file(epoch).is_file():
+            file = self.folder.weights_file(epoch)
+            with self.folder.writing(file, WEIGHTS_SUFFIX) as temporary:
+                self.model.save_weights(temporary)
 
 
 @dataclass(frozen=True)
