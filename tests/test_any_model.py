@@ -13,6 +13,7 @@ from repdyn_keras.recording import recordable_layers
 from repdyn_keras.recording.graph import has_continuous_input
 from repdyn_keras.recording.layers import choose_layers, find_head
 from repdyn_keras.recording.state import Stopwatch, measure
+from repdyn_keras.recording.values import ModelValues
 
 BACKEND = keras.backend.backend()
 SETTINGS = {"planes": 2, "resolution": 4, "batch_size": 8}
@@ -450,7 +451,7 @@ def test_batch_statistics_include_the_norms_that_a_training_step_updates(tmp_pat
             before = weights_of(model)
             recorder = built(tmp_path / "run", model, x, y, planes=0)
             if trained:
-                variables = measure(recorder.build(model), Stopwatch())
+                variables = measure(recorder.build(model), Stopwatch(), ModelValues.live(model))
             assert same_arrays(before, weights_of(model))
             norms = [n for n in model._flatten_layers() if isinstance(n, layers.BatchNormalization)]
             means = means_of(norms)

@@ -1,14 +1,17 @@
 """Backend-specific code: compiled passes, and full float32 precision."""
 
 import math
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
 from repdyn_keras.measures import device
+from repdyn_keras.recording.values import FrozenScope, state_variables
 
 # Number of pixel values per part of a batch in jax on a CPU, and maximum number of parts, each of
 # which is compiled.
@@ -44,33 +47,140 @@ def is_jax_on_a_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def compiled(model: keras.Model) -> Callable:
-    """Compiles a pass into one function of a batch.
+def compiled(function: Callable, model: keras.Model) -> Callable:
+    """Compiles a pass into a function of the values of a model's variables.
 
-    On jax it is a stateless call, which avoids the overhead of `predict_on_batch`, as large as the
-    time of a small batch. The function returns before its result is computed, so that the next
-    batch can be prepared in the meantime.
+    The pass runs as the model was compiled: eagerly with `run_eagerly`, and with XLA only if the
+    model uses it. The function returns before its result is computed, so that the next batch can be
+    prepared in the meantime. It writes no variable.
 
     Args:
-        model: a built model.
+        function: the pass, a function of arrays.
+        model: the model that the pass calls.
 
     Returns:
-        A function with the same input and output as the model.
+        A function of `ModelValues.tensors` and the arrays of the pass.
     """
-    if keras.backend.backend() != "jax":
-        return model.predict_on_batch
+    variables = state_variables(model)
+
+    def stateless(values, *inputs):
+        with FrozenScope(variables, values):
+            return function(*inputs)
+
+    makers = {"jax": jax_function, "tensorflow": tensorflow_function, "torch": torch_function}
+    return makers[keras.backend.backend()](stateless, model)
+
+
+def jax_function(stateless: Callable, model: keras.Model) -> Callable:
+    """A compiled pass on jax."""
     import jax
 
-    @jax.jit
-    def stateless(trainable, non_trainable, batch):
-        with small_convolutions_as_products(model):
-            outputs, _ = model.stateless_call(trainable, non_trainable, batch)
-        return outputs
+    if model.run_eagerly or not model.jit_compile:
+        return with_tensors(stateless)
 
-    def call(batch):
-        trainable = [variable.value for variable in model.trainable_variables]
-        non_trainable = [variable.value for variable in model.non_trainable_variables]
-        return stateless(trainable, non_trainable, batch)
+    @jax.jit
+    def call(values, *inputs):
+        with small_convolutions_as_products(model):
+            return stateless(values, *inputs)
+
+    return call
+
+
+def tensorflow_function(stateless: Callable, model: keras.Model) -> Callable:
+    """A compiled pass on tensorflow."""
+    import tensorflow as tf
+
+    variables = [
+        variable
+        for layer in model._flatten_layers()
+        for attribute in vars(layer).values()
+        for variable in (attribute if isinstance(attribute, list | tuple) else [attribute])
+        if isinstance(variable, tf.Variable)
+    ]
+    call = stateless
+    if not model.run_eagerly:
+        call = tf.function(stateless, jit_compile=model.jit_compile, autograph=False)
+    call = with_tensors(call)
+    if not variables:
+        return call
+
+    def restoring(values, *inputs):
+        # Keras's scopes do not apply to variables of tensorflow.
+        before = [variable.numpy() for variable in variables]
+        try:
+            return call(values, *inputs)
+        finally:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+
+    return restoring
+
+
+def torch_function(stateless: Callable, model: keras.Model) -> Callable:
+    """A pass on torch, which runs eagerly."""
+    import torch
+
+    variables = state_variables(model)
+    wrapped = {
+        id(parameter)
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.TorchModuleWrapper)
+        for parameter in layer.module.parameters()
+    }
+    stateless = with_tensors(stateless)
+
+    def call(values, *inputs):
+        parameters = [
+            (variable.value, value)
+            for variable, value in zip(variables, values, strict=True)
+            if id(variable.value) in wrapped
+        ]
+        with torch.no_grad(), torch_modules_restored(model, parameters):
+            return stateless(values, *inputs)
+
+    has_state = wrapped or any(module._buffers for module in model.modules())
+    return call if has_state else stateless
+
+
+@contextmanager
+def torch_modules_restored(model, parameters: list[tuple]) -> Iterator[None]:
+    """Gives values to the parameters of wrapped torch modules inside the block.
+
+    Keras's scopes do not apply to torch modules. Afterwards, their parameters, buffers and modes
+    are what they were.
+
+    Args:
+        model: the model, which is a torch module as well.
+        parameters: parameters and their values.
+    """
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    buffers = [
+        (module, name, buffer, None if buffer is None else buffer.clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+    ]
+    stored = [parameter.data for parameter, _ in parameters]
+    try:
+        for parameter, value in parameters:
+            parameter.data = value.data
+        yield
+    finally:
+        for (parameter, _), data in zip(parameters, stored, strict=True):
+            parameter.data = data
+        for module, name, buffer, value in buffers:
+            if buffer is not None:
+                buffer.copy_(value)
+            module._buffers[name] = buffer
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def with_tensors(function: Callable) -> Callable:
+    """A function whose NumPy arguments are converted to tensors of the backend."""
+
+    def call(values, *inputs):
+        return function(values, *keras.tree.map_structure(keras.ops.convert_to_tensor, inputs))
 
     return call
 
@@ -111,14 +221,27 @@ def convolution(layer: keras.layers.Conv2D, images, kernel):
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Computes float32 products in full precision and restores global random state.
+    """Computes float32 products in full precision and restores global random states.
 
     NVIDIA GPUs may otherwise use TF32, whose error of about 3e-4 would look like a change of the
     representation.
     """
     scopes = {"jax": jax_scope, "tensorflow": tensorflow_scope, "torch": torch_scope}
-    with scopes[keras.backend.backend()]():
+    with scopes[keras.backend.backend()](), global_generators_restored():
         yield
+
+
+@contextmanager
+def global_generators_restored() -> Iterator[None]:
+    """Seeds the global generators of Python and NumPy inside the block, and restores them."""
+    before, numpy_before = random.getstate(), np.random.get_state()
+    random.seed(0)
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(numpy_before)
 
 
 @contextmanager

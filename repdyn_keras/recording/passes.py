@@ -1,7 +1,7 @@
-"""Passes through the network on its device. Each is a Keras model that is built once.
+"""Passes through the network on its device: functions of images that write nothing.
 
-`backend_code.compiled` compiles them, with one trace per run. They share the variables of the model
-and create no randomly initialized ones.
+`backend_code.compiled` compiles them, with one trace per run, as functions of the values of the
+model's variables. They create no variables.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ import numpy as np
 from keras import ops
 
 from repdyn_keras.measures import device
-from repdyn_keras.measures.planes import Plane
 from repdyn_keras.measures.regions import undefined_class
 from repdyn_keras.recording.backend_code import parts
 from repdyn_keras.recording.layers import Head
 from repdyn_keras.recording.settings import ProbeSettings
+from repdyn_keras.recording.values import FrozenScope
 
 
 @dataclass(frozen=True)
@@ -51,180 +51,123 @@ class LayerOutputs:
         return [int(self.pooled(tensor).shape[-1]) for tensor in self.model.outputs[:-1]]
 
 
-class Pass(keras.Model):
-    """A pass through the layers of a model, in float32 regardless of the global dtype policy.
-
-    Args:
-        layer_outputs: the layers.
-        name: name of the pass.
-    """
-
-    def __init__(self, layer_outputs: LayerOutputs, name: str):
-        super().__init__(name=name, dtype="float32")
-        self.layer_outputs = layer_outputs
-        # Keras only finds the variables of models that are attributes.
-        self.layer_model = layer_outputs.model
-        self.built = True
-
-    def joined(self, function: Callable, images) -> list:
-        """The tensors that a function computes from images, one part of the batch at a time."""
-        results = [function(images[part]) for part in parts(images.shape)]
-        if len(results) == 1:
-            return results[0]
-        return [ops.concatenate(tensors) for tensors in zip(*results, strict=True)]
+def joined(function: Callable, images) -> list:
+    """The tensors that a function computes from images, one part of the batch at a time."""
+    results = [function(images[part]) for part in parts(images.shape)]
+    if len(results) == 1:
+        return results[0]
+    return [ops.concatenate(tensors) for tensors in zip(*results, strict=True)]
 
 
-class FeaturePass(Pass):
+@dataclass(frozen=True)
+class FeaturePass:
     """Maps images (b, ...) to pooled features of the hidden layers and scores (b, classes).
 
-    Args:
+    Attributes:
         layer_outputs: the layers.
     """
 
-    def __init__(self, layer_outputs: LayerOutputs):
-        super().__init__(layer_outputs, "feature_pass")
+    layer_outputs: LayerOutputs
 
-    def call(self, images):
-        return self.joined(self.features, images)
+    def __call__(self, images):
+        return joined(self.features, images)
 
     def features(self, images) -> list:
         """The features of one part of the images."""
         return self.layer_outputs.features(self.layer_outputs.activations(images))
 
 
-class FingerprintPass(Pass):
+@dataclass(frozen=True)
+class FingerprintPass:
     """Maps images (b, ...) to fingerprints and norms of the layers, see `device.fingerprints`.
 
-    Args:
+    Attributes:
         layer_outputs: the layers.
         batch: number of images b.
         with_features: whether to return the result of `FeaturePass` for these images as well.
     """
 
-    def __init__(self, layer_outputs: LayerOutputs, batch: int, with_features: bool):
-        super().__init__(layer_outputs, "fingerprint_pass")
-        self.batch = batch
-        self.with_features = with_features
+    layer_outputs: LayerOutputs
+    batch: int
+    with_features: bool
 
-    def call(self, images):
-        activations = self.joined(self.layer_outputs.activations, images)
+    def __call__(self, images):
+        activations = joined(self.layer_outputs.activations, images)
         vectors, norms = device.fingerprints(activations, self.batch)
         features = self.layer_outputs.features(activations) if self.with_features else []
         return vectors, norms, features
 
 
-class RegionPass(Pass):
+@dataclass(frozen=True)
+class RegionPass:
     """Maps points on planes to class indices, in one pass through images, layers and probes.
 
-    Input: plane numbers (b,) and coordinates (b, 2). Output: (b, layers) class indices. The pass
-    holds the planes and the probes, but no grid of images.
+    Inputs: plane numbers (b,), coordinates (b, 2), origins (planes, d) and axes (planes, 2, d) of
+    the planes, kernels and biases of the probes. Output: (b, layers) class indices. No grid of
+    images exists as a whole.
 
-    Args:
+    Attributes:
         layer_outputs: the layers.
         image_shape: the shape of one image.
-        planes: the planes.
         dtype: dtype of the class indices.
     """
 
-    def __init__(
-        self,
-        layer_outputs: LayerOutputs,
-        image_shape: tuple[int, ...],
-        planes: list[Plane],
-        dtype: np.dtype,
-    ):
-        super().__init__(layer_outputs, "region_pass")
-        self.region_dtype = dtype
-        self.image_shape = tuple(image_shape)
+    layer_outputs: LayerOutputs
+    image_shape: tuple[int, ...]
+    dtype: np.dtype
 
-        def constant(shape, name):
-            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
-
-        d = int(np.prod(self.image_shape))
-        classes, widths = layer_outputs.head.classes, layer_outputs.widths()
-        self.origins = constant((len(planes), d), "origins")
-        self.axes = constant((len(planes), 2, d), "axes")
-        self.kernels = [constant((w, classes), f"kernel_{i}") for i, w in enumerate(widths)]
-        self.biases = [constant((classes,), f"bias_{i}") for i in range(len(widths))]
-        self.origins.assign(np.stack([plane.origin for plane in planes]).astype("float32"))
-        self.axes.assign(np.stack([plane.axes for plane in planes]).astype("float32"))
-
-    def set_probes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Sets the kernel and the bias of each hidden layer's probe."""
-        for (kernel, bias), weight, shift in zip(probes, self.kernels, self.biases, strict=True):
-            weight.assign(kernel)
-            shift.assign(bias)
-
-    def call(self, inputs):
-        plane, coordinates = inputs
+    def __call__(self, plane, coordinates, origins, axes, kernels, biases):
         points = device.plane_points(
-            ops.take(self.origins, plane, axis=0), ops.take(self.axes, plane, axis=0), coordinates
+            ops.take(origins, plane, axis=0), ops.take(axes, plane, axis=0), coordinates
         )
         images = ops.reshape(points, (-1, *self.image_shape))
-        dtype = "uint8" if self.region_dtype == np.uint8 else "int32"
-        return ops.cast(ops.stack(self.joined(self.classes, images), axis=1), dtype)
+        dtype = "uint8" if self.dtype == np.uint8 else "int32"
+        classes = joined(lambda part: self.classes(part, kernels, biases), images)
+        return ops.cast(ops.stack(classes, axis=1), dtype)
 
-    def classes(self, images) -> list:
+    def classes(self, images, kernels: list, biases: list) -> list:
         """Class indices (b,) of each layer for one part of the images."""
         *hidden, output = self.layer_outputs.activations(images)
-        undefined = undefined_class(self.region_dtype)
+        undefined = undefined_class(self.dtype)
         classes = [
             device.class_index(ops.matmul(self.layer_outputs.pooled(x), kernel) + bias, undefined)
-            for x, kernel, bias in zip(hidden, self.kernels, self.biases, strict=True)
+            for x, kernel, bias in zip(hidden, kernels, biases, strict=True)
         ]
         scores = self.layer_outputs.head.scores(output)
         return [*classes, device.class_index(scores, undefined)]
 
 
-class BatchStatisticsPass(keras.Model):
+@dataclass(frozen=True)
+class BatchStatisticsPass:
     """Maps images (b, ...) to scores in training mode and moments of BatchNormalization layers.
 
-    The model is called as in training, with batch statistics and dropout, but its variables are not
-    updated. The call starts with moving statistics of 0, so that their updated values are
-    (1 - momentum) times the moments of the batch. Dropout draws the same values in every call.
+    The model is called as in training, with batch statistics and dropout. The call starts with
+    moving statistics of 0, so that their updated values are (1 - momentum) times the moments of the
+    batch.
 
-    Args:
+    Attributes:
         model: the trained model.
         norms: the BatchNormalization layers that training updates, see `updated_norms`.
         head: the output that gives the scores.
     """
 
-    def __init__(self, model: keras.Model, norms: list, head: Head):
-        super().__init__(name="batch_statistics_pass", dtype="float32")
-        self.trained = model
-        self.norms = norms
-        self.head = head
-        self.built = True
+    model: keras.Model
+    norms: list
+    head: Head
 
-    def call(self, images):
-        factors = {}
-        for norm in self.norms:
-            factors[id(norm.moving_mean)] = factors[id(norm.moving_variance)] = 1 - norm.momentum
-        non_trainable = self.trained.non_trainable_variables
-        output, updated = self.trained.stateless_call(
-            [v.value for v in self.trained.trainable_variables],
-            [self.initial_value(index, v, factors) for index, v in enumerate(non_trainable)],
-            ops.cast(images, self.trained.inputs[0].dtype),
-            training=True,
-        )
-        batch = {
-            id(v): new / factors[id(v)]
-            for v, new in zip(non_trainable, updated, strict=True)
-            if id(v) in factors
-        }
-        moments = [(batch[id(n.moving_mean)], batch[id(n.moving_variance)]) for n in self.norms]
+    def __call__(self, images):
+        moving = [v for norm in self.norms for v in (norm.moving_mean, norm.moving_variance)]
+        zeros = [ops.zeros(variable.shape, variable.dtype) for variable in moving]
+        with FrozenScope(moving, zeros) as scope:
+            output = self.model(ops.cast(images, self.model.inputs[0].dtype), training=True)
+        moments = [
+            tuple(
+                scope.get_current_value(variable) / (1 - norm.momentum)
+                for variable in (norm.moving_mean, norm.moving_variance)
+            )
+            for norm in self.norms
+        ]
         return self.head.scores(keras.tree.flatten(output)[self.head.index]), moments
-
-    def initial_value(self, index: int, variable, factors: dict):
-        """The value of a non-trainable variable at the start of the call."""
-        if is_seed_state(variable):
-            return ops.convert_to_tensor(np.array([0, index]), dtype=variable.dtype)
-        return ops.zeros_like(variable.value) if id(variable) in factors else variable.value
-
-
-def is_seed_state(variable) -> bool:
-    """Whether a variable is the state of a `keras.random.SeedGenerator`."""
-    return variable.name == "seed_generator_state"
 
 
 def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
@@ -265,7 +208,7 @@ class TracedCall(keras.Operation):
         self.updated: list = []
 
     def call(self, images):
-        with keras.StatelessScope() as scope:
+        with FrozenScope([], []) as scope:
             output = self.model(images, training=True)
         self.updated = [
             norm for norm in self.norms if scope.get_current_value(norm.moving_mean) is not None

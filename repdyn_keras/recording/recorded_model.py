@@ -23,6 +23,7 @@ from repdyn_keras.recording.passes import (
     updated_norms,
 )
 from repdyn_keras.recording.settings import Settings
+from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.text import format_shape
 
 # Number of pixels of plane points in one call, which limits the memory of the widest layer.
@@ -81,12 +82,14 @@ class RecordedModel:
             self.shared = indices_among(fitted.x, evaluation.x)
             self.norms = updated_norms(model, evaluation.x.shape[1:])
         self.fingerprint_pass = compiled(
-            FingerprintPass(self._outputs, evaluation.batch, with_features=self.has_shared)
+            FingerprintPass(self._outputs, evaluation.batch, with_features=self.has_shared), model
         )
-        self.feature_pass = compiled(FeaturePass(self._outputs))
+        self.feature_pass = compiled(FeaturePass(self._outputs), model)
         self.statistics_pass: Callable | None = None
         if self.norms:
-            self.statistics_pass = compiled(BatchStatisticsPass(model, self.norms, self.head))
+            statistics = BatchStatisticsPass(model, self.norms, self.head)
+            self.statistics_pass = compiled(statistics, model)
+        self._structure = structure_of(model)
         self.planes: list[Plane] = []
         self.plane_samples = np.zeros((0, 3), int)
         if settings.has_planes and self.is_continuous:
@@ -112,35 +115,67 @@ class RecordedModel:
             planes.margin,
             planes.seed,
         )
-        self._region_pass = RegionPass(
-            self._outputs, evaluation.x.shape[1:], self.planes, region_dtype(self.n_classes)
-        )
-        self._classify = compiled(self._region_pass)
+        dtype = region_dtype(self.n_classes)
+        regions = RegionPass(self._outputs, evaluation.x.shape[1:], dtype)
+        self._region_pass = compiled(regions, self.model)
 
-    def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    def classify_planes(
+        self, values: ModelValues, probes: list[tuple[np.ndarray, np.ndarray]]
+    ) -> np.ndarray:
         """(layer, plane, row, column) classes at grid points, see `measures.State`."""
-        self._region_pass.set_probes(probes)
+        kernels, biases = zip(*probes, strict=True) if probes else ((), ())
+        constants = keras.tree.map_structure(
+            keras.ops.convert_to_tensor,
+            (
+                np.stack([plane.origin for plane in self.planes]).astype(np.float32),
+                np.stack([plane.axes for plane in self.planes]).astype(np.float32),
+                list(kernels),
+                list(biases),
+            ),
+        )
         resolution = self.settings.planes.resolution
         grids = np.stack([plane.grid(resolution) for plane in self.planes])
         coordinates = grids.reshape(-1, 2).astype(np.float32)
         plane_numbers = np.repeat(np.arange(len(self.planes), dtype=np.int32), resolution**2)
         size = points_per_call(self.settings.evaluation.x.shape[1:])
         inputs = zip(batches(plane_numbers, size), batches(coordinates, size), strict=True)
-        classes = np.concatenate(list(results(self._classify, map(list, inputs))))
+        classes = np.concatenate(
+            list(results(self._region_pass, ((values.tensors, *i, *constants) for i in inputs)))
+        )
         shape = (len(self.names), len(self.planes), resolution, resolution)
-        dtype = self._region_pass.region_dtype
+        dtype = region_dtype(self.n_classes)
         return classes[: len(plane_numbers)].T.astype(dtype).reshape(shape)
 
-    def features(self, x: np.ndarray, indices: np.ndarray | None = None) -> list[np.ndarray]:
+    def is_current(self) -> bool:
+        """Whether the passes still fit the model.
+
+        They do not after layers were frozen or thawed, or got other variables, as by `quantize` or
+        `enable_lora`, or after the model was compiled to run in another way.
+        """
+        return structure_of(self.model) == self._structure
+
+    def features(
+        self, values: ModelValues, x: np.ndarray, indices: np.ndarray | None = None
+    ) -> list[np.ndarray]:
         """Each hidden layer's pooled features (n, d) and the output's scores (n, classes).
 
         Args:
+            values: the values of the model's variables.
             x: images.
             indices: indices of the images to use; None for all.
         """
         n = len(x) if indices is None else len(indices)
-        parts = results(self.feature_pass, batches(x, self.settings.evaluation.batch, indices))
+        size = self.settings.evaluation.batch
+        inputs = ((values.tensors, batch) for batch in batches(x, size, indices))
+        parts = results(self.feature_pass, inputs)
         return [np.concatenate(layer)[:n] for layer in zip(*parts, strict=True)]
+
+
+def structure_of(model: keras.Model) -> tuple:
+    """What passes depend on: the variables, which of them are trained, and how the model runs."""
+    variables = [(v.path, tuple(v.shape), v.dtype, v.trainable, id(v)) for v in model.variables]
+    layers = [layer.trainable for layer in model._flatten_layers()]
+    return variables, layers, bool(model.run_eagerly), bool(model.jit_compile)
 
 
 def announcements(recorded: RecordedModel) -> Iterator[str]:
@@ -195,11 +230,11 @@ def batches(x: np.ndarray, size: int, indices: np.ndarray | None = None) -> Iter
         yield batch
 
 
-def results(function: Callable, inputs: Iterable) -> Iterator:
+def results(function: Callable, inputs: Iterable[tuple]) -> Iterator:
     """Results of a compiled pass, in order, as NumPy arrays; one batch is computed ahead."""
     pending: deque = deque()
-    for batch in inputs:
-        pending.append(function(batch))
+    for arguments in inputs:
+        pending.append(function(*arguments))
         if len(pending) > MAX_PENDING:
             yield as_numpy(pending.popleft())
     while pending:

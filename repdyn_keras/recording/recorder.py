@@ -20,6 +20,7 @@ from repdyn_keras.recording.settings import (
     fitted_images,
 )
 from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
+from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.records import RunFolder
 from repdyn_keras.text import visible
 
@@ -307,7 +308,10 @@ class RepresentationRecorder(keras.callbacks.Callback):
         """
         if self._recorded is None:
             self._recorded = RecordedModel(model, self.settings)
-        elif self._recorded.model is not model:
+        elif self._recorded.model is model:
+            if not self._recorded.is_current():
+                self._recorded = RecordedModel(model, self.settings)
+        else:
             raise InputError(
                 f"Expected the model that this recorder was built for, "
                 f"{self._recorded.model.name!r}. Received: another model, {model.name!r}. Use one "
@@ -341,7 +345,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
 
         self._stopwatch = Stopwatch()
         record = xarray.Dataset(
-            measure(recorded, self._stopwatch),
+            measure(recorded, self._stopwatch, ModelValues.live(recorded.model)),
             coords={"layer": recorded.names},
             attrs={
                 "epoch": epoch,

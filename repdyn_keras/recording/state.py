@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
-import keras
 import numpy as np
 
 from repdyn_keras.measures import Dims, labelled, registered
@@ -14,6 +13,7 @@ from repdyn_keras.measures.accuracies import pooled_moments
 from repdyn_keras.recording.backend_code import full_precision
 from repdyn_keras.recording.inputs import LabelledImages
 from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
+from repdyn_keras.recording.values import ModelValues
 
 T = TypeVar("T")
 # Difference of the accuracies with batch and moving statistics from which it is reported.
@@ -57,13 +57,15 @@ class ModelState:
     Args:
         recorded: the model with its passes.
         stopwatch: measures the time of each pass.
+        values: the values of the model's variables.
     """
 
-    def __init__(self, recorded: RecordedModel, stopwatch: Stopwatch):
+    def __init__(self, recorded: RecordedModel, stopwatch: Stopwatch, values: ModelValues):
         self.layers = recorded.names
         self.n_classes = recorded.n_classes
         self._recorded = recorded
         self._stopwatch = stopwatch
+        self._values = values
         self._results: dict[Callable, Any] = {}
 
     @property
@@ -102,7 +104,8 @@ class ModelState:
         norms = np.zeros((layers, 3))
         features = []
         with self._stopwatch.timed("fingerprints"):
-            batch_results = results(self._recorded.fingerprint_pass, batches(evaluation.x, size))
+            inputs = ((self._values.tensors, batch) for batch in batches(evaluation.x, size))
+            batch_results = results(self._recorded.fingerprint_pass, inputs)
             for index, (vectors, squares, of_images) in enumerate(batch_results):
                 fingerprints[:, index] = vectors
                 norms += squares
@@ -128,15 +131,14 @@ class ModelState:
             return []
         if not recorded.has_shared:
             with self._stopwatch.timed("accuracies"):
-                return recorded.features(fitted.x)
+                return recorded.features(self._values, fitted.x)
         evaluated = self._evaluated[2]
         with self._stopwatch.timed("accuracies"):
             layers = [layer[recorded.shared] for layer in evaluated]
             remaining = np.flatnonzero(recorded.shared < 0)
             if len(remaining):
-                for layer, features in zip(
-                    layers, recorded.features(fitted.x, remaining), strict=True
-                ):
+                others = recorded.features(self._values, fitted.x, remaining)
+                for layer, features in zip(layers, others, strict=True):
                     layer[remaining] = features
         return layers
 
@@ -146,7 +148,7 @@ class ModelState:
         if self.held_out is None:
             return None
         with self._stopwatch.timed("accuracies"):
-            return self._recorded.features(self.held_out.x)
+            return self._recorded.features(self._values, self.held_out.x)
 
     @cached_property
     def _statistics(self) -> tuple[np.ndarray, list] | None:
@@ -161,9 +163,8 @@ class ModelState:
         whole = len(fitted.y) // size * size
         scores, moments = [], []
         with self._stopwatch.timed("batch statistics"):
-            for output, of_batch in results(
-                recorded.statistics_pass, batches(fitted.x[:whole], size)
-            ):
+            inputs = ((self._values.tensors, batch) for batch in batches(fitted.x[:whole], size))
+            for output, of_batch in results(recorded.statistics_pass, inputs):
                 scores.append(output)
                 moments.append(of_batch)
         return np.concatenate(scores), pooled_moments(moments)
@@ -176,39 +177,28 @@ class ModelState:
     def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """(layer, plane, row, column) classes at grid points."""
         with self._stopwatch.timed("regions"):
-            return self._recorded.classify_planes(probes)
+            return self._recorded.classify_planes(self._values, probes)
 
-    @contextmanager
-    def recalibrated(self) -> Iterator[None]:
-        """Sets BatchNormalization to the moments of the probe images inside the block.
-
-        The moving statistics of the model are restored afterwards.
-        """
+    def recalibrate(self) -> None:
+        """Replaces the moving statistics by the moments of the probe images for later passes."""
         if self._statistics is None:
-            yield
             return
-        norms, moments = self._recorded.norms, self._statistics[1]
-        before = [
-            (variable, keras.ops.convert_to_numpy(variable.value).copy())
-            for norm in norms
-            for variable in (norm.moving_mean, norm.moving_variance)
-        ]
-        try:
-            for norm, (mean, variance) in zip(norms, moments, strict=True):
-                norm.moving_mean.assign(mean.astype(np.float32))
-                norm.moving_variance.assign(variance.astype(np.float32))
-            yield
-        finally:
-            for variable, value in before:
-                variable.assign(value)
+        changes = {}
+        for norm, (mean, variance) in zip(self._recorded.norms, self._statistics[1], strict=True):
+            changes[id(norm.moving_mean)] = mean.astype(np.float32)
+            changes[id(norm.moving_variance)] = variance.astype(np.float32)
+        self._values = self._values.with_values(changes)
 
 
-def measure(recorded: RecordedModel, stopwatch: Stopwatch) -> dict[str, tuple[Dims, Any]]:
-    """Computes all measures of the current state of a model.
+def measure(
+    recorded: RecordedModel, stopwatch: Stopwatch, values: ModelValues
+) -> dict[str, tuple[Dims, Any]]:
+    """Computes all measures of one state of a model; writes none of its variables.
 
     Args:
         recorded: the model with its passes.
         stopwatch: measures the time of each measure.
+        values: the values of the model's variables.
 
     Returns:
         Variables by name, each (dims, array).
@@ -218,11 +208,10 @@ def measure(recorded: RecordedModel, stopwatch: Stopwatch) -> dict[str, tuple[Di
     """
     sizes = {"layer": len(recorded.names), "plane": len(recorded.planes)}
     variables: dict[str, tuple[Dims, Any]] = {}
-    with ExitStack() as scopes:
-        scopes.enter_context(full_precision())
-        state = ModelState(recorded, stopwatch)
+    with full_precision():
+        state = ModelState(recorded, stopwatch, values)
         if recorded.settings.batch_norm == "recalibrate":
-            scopes.enter_context(state.recalibrated())
+            state.recalibrate()
         for registered_measure in registered():
             if registered_measure.on_state is None:
                 continue

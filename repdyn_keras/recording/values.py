@@ -1,6 +1,7 @@
-"""The values of a model's variables at one time."""
+"""The values of a model's variables at one time, and the scope in which passes read them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +45,23 @@ class ModelValues:
         return cls(model, live.variables, copies)
 
     @cached_property
+    def tensors(self) -> list:
+        """Tensors of the values of `state_variables(model)`, on the device."""
+        return [
+            keras.ops.convert_to_tensor(value, dtype=variable.dtype)
+            for variable, value in zip(self.variables, self.values, strict=True)
+            if not is_seed_state(variable)
+        ]
+
+    def with_values(self, changes: dict[int, Any]) -> "ModelValues":
+        """These values with changes, given by the id of each variable."""
+        values = [
+            changes.get(id(variable), value)
+            for variable, value in zip(self.variables, self.values, strict=True)
+        ]
+        return replace(self, values=values)
+
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of all weights of the model, in order, without the random states."""
         by_variable = {id(v): value for v, value in zip(self.variables, self.values, strict=True)}
@@ -57,10 +75,68 @@ def require_values(model: keras.Model, variables: list[keras.Variable]) -> None:
     if keras.backend.backend() != "jax":
         return
     for variable in variables:
-        if variable._value is None or getattr(variable._value, "is_deleted", bool)():
-            raise InputError(
-                f"Expected a model whose variables have values. Received: {model.name!r}, whose "
-                f"{variable.path!r} has none. On jax, fit keeps them outside of the model during "
-                "an epoch, and an interrupted predict or fit may leave them there. In a callback, "
-                "use self.model, which attaches them; after an interrupt, load the last weights."
+        if has_value(variable):
+            continue
+        raise InputError(
+            f"Expected a model whose variables have values. Received: {model.name!r}, whose "
+            f"variable {variable.path!r} has none. On jax, fit keeps the values outside of the "
+            "model during an epoch, and an interrupted predict or evaluate leaves them there. In "
+            "a callback, use self.model, which attaches them; after an interrupt, load saved "
+            "weights."
+        )
+
+
+def has_value(variable: keras.Variable) -> bool:
+    """Whether a variable on jax has a value that was not deleted."""
+    try:
+        return not variable.value.is_deleted()
+    except (TypeError, AttributeError):  # a variable without a value has no initializer either
+        return False
+
+
+def state_variables(model: keras.Model) -> list[keras.Variable]:
+    """The variables of a model, without the states of random generators."""
+    return [variable for variable in model.variables if not is_seed_state(variable)]
+
+
+def is_seed_state(variable) -> bool:
+    """Whether a variable is the state of a `keras.random.SeedGenerator`."""
+    return variable.name == "seed_generator_state"
+
+
+class FrozenScope(keras.StatelessScope):
+    """A scope in which variables have given values and nothing is written to any variable.
+
+    Every random generator starts with a fixed seed, so that the same values give the same result.
+    Variables without a given value have that of an outer scope, or their current one.
+
+    Args:
+        variables: variables.
+        values: their values.
+    """
+
+    def __init__(self, variables: Iterable[keras.Variable], values: Iterable):
+        # Losses are collected here, not in the layers that add them.
+        super().__init__(collect_losses=True)
+        for variable, value in zip(variables, values, strict=True):
+            self.add_update((variable, value))
+        self._outer: keras.StatelessScope | None = None
+        self._generators = 0
+
+    def __enter__(self):
+        scope = super().__enter__()
+        self._outer = self.original_scope
+        return scope
+
+    def get_current_value(self, variable):
+        """The value of a variable in this scope."""
+        value = super().get_current_value(variable)
+        if value is None and self._outer is not None:
+            value = self._outer.get_current_value(variable)
+        if value is None and is_seed_state(variable):
+            self._generators += 1
+            value = keras.ops.convert_to_tensor(
+                np.array([self._generators, 0]), dtype=variable.dtype
             )
+            self.add_update((variable, value))
+        return value

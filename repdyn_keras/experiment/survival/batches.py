@@ -5,7 +5,7 @@ import numpy as np
 
 from repdyn_keras import seeds
 from repdyn_keras.datasets import Data, keep_tensorflow_off_gpus
-from repdyn_keras.recording.passes import is_seed_state
+from repdyn_keras.recording.values import is_seed_state
 
 
 class EpochBatches(keras.utils.PyDataset):
