@@ -3,12 +3,16 @@
 import math
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
+
+# Keras has no public access to its global random generator.
+from keras.src.backend.common import global_state
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR as GLOBAL_GENERATOR
 
 from repdyn_keras.measures import device
 from repdyn_keras.recording.values import FrozenScope, state_variables
@@ -21,7 +25,7 @@ MAX_PARTS = 8
 MAX_SMALL_SIDE = 2
 
 
-def parts(shape: tuple[int, ...]) -> list[slice]:
+def parts(shape: tuple[int, ...], fixed: int | None = None) -> list[slice]:
     """Equal parts of a batch of images that go through a network one after another.
 
     On a CPU, XLA takes a tenth less time for a ResNet or a Vision Transformer if the outputs of the
@@ -29,11 +33,15 @@ def parts(shape: tuple[int, ...]) -> list[slice]:
 
     Args:
         shape: shape of the batch.
+        fixed: size of the parts; None to choose it.
     """
-    if not is_jax_on_a_cpu():
-        return [slice(None)]
     size = shape[0]
-    count = min(math.ceil(math.prod(shape) / PART_SIZE), MAX_PARTS, size)
+    if fixed is None and not is_jax_on_a_cpu():
+        return [slice(None)]
+    if fixed is None:
+        count = min(math.ceil(math.prod(shape) / PART_SIZE), MAX_PARTS, size)
+    else:
+        count = size // fixed
     edges = [size * part // count for part in range(count + 1)]
     return [slice(*ends) for ends in zip(edges[:-1], edges[1:], strict=True)]
 
@@ -90,13 +98,7 @@ def tensorflow_function(stateless: Callable, model: keras.Model) -> Callable:
     """A compiled pass on tensorflow."""
     import tensorflow as tf
 
-    variables = [
-        variable
-        for layer in model._flatten_layers()
-        for attribute in vars(layer).values()
-        for variable in (attribute if isinstance(attribute, list | tuple) else [attribute])
-        if isinstance(variable, tf.Variable)
-    ]
+    variables = tensorflow_variables(model)
     call = stateless
     if not model.run_eagerly:
         call = tf.function(stateless, jit_compile=model.jit_compile, autograph=False)
@@ -114,6 +116,23 @@ def tensorflow_function(stateless: Callable, model: keras.Model) -> Callable:
                 variable.assign(value)
 
     return restoring
+
+
+def tensorflow_variables(model: keras.Model) -> list:
+    """Variables of tensorflow that the layers of a model hold and Keras does not know."""
+    import tensorflow as tf
+
+    found = []
+    for layer in model._flatten_layers():
+        for attribute in vars(layer).values():
+            for value in attribute if isinstance(attribute, list | tuple) else [attribute]:
+                if isinstance(value, tf.Variable):
+                    found.append(value)
+                elif isinstance(value, tf.random.Generator):
+                    found.append(value.state)
+                elif isinstance(value, tf.Module) and not isinstance(value, keras.layers.Layer):
+                    found += value.variables
+    return found
 
 
 def torch_function(stateless: Callable, model: keras.Model) -> Callable:
@@ -138,7 +157,7 @@ def torch_function(stateless: Callable, model: keras.Model) -> Callable:
         with torch.no_grad(), torch_modules_restored(model, parameters):
             return stateless(values, *inputs)
 
-    has_state = wrapped or any(module._buffers for module in model.modules())
+    has_state = wrapped or any(module._buffers for module in torch_modules(model))
     return call if has_state else stateless
 
 
@@ -150,10 +169,10 @@ def torch_modules_restored(model, parameters: list[tuple]) -> Iterator[None]:
     are what they were.
 
     Args:
-        model: the model, which is a torch module as well.
+        model: the model.
         parameters: parameters and their values.
     """
-    modules = list(model.modules())
+    modules = torch_modules(model)
     modes = [module.training for module in modules]
     buffers = [
         (module, name, buffer, None if buffer is None else buffer.clone())
@@ -174,6 +193,12 @@ def torch_modules_restored(model, parameters: list[tuple]) -> Iterator[None]:
             module._buffers[name] = buffer
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+
+
+def torch_modules(model: keras.Model) -> list:
+    """All torch modules of a model; its layers are modules themselves."""
+    modules = (module for layer in model._flatten_layers() for module in layer.modules())
+    return list({id(module): module for module in modules}.values())
 
 
 def with_tensors(function: Callable) -> Callable:
@@ -220,28 +245,63 @@ def convolution(layer: keras.layers.Conv2D, images, kernel):
 
 
 @contextmanager
+def unchanged(model: keras.Model) -> Iterator[None]:
+    """Restores what no scope of Keras covers: global random states and wrapped torch modules.
+
+    Inside the block, the global generators start with fixed seeds.
+
+    Args:
+        model: a model that is called inside the block.
+    """
+    before, numpy_before = random.getstate(), np.random.get_state()
+    generator = global_state.get_global_attribute(GLOBAL_GENERATOR)
+    random.seed(0)
+    np.random.seed(0)
+    scopes = {"tensorflow": tensorflow_generator_restored, "torch": torch_state_restored}
+    scope = scopes.get(keras.backend.backend())
+    try:
+        with nullcontext() if scope is None else scope(model):
+            yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(numpy_before)
+        # A generator that was created inside the block has another seed than it would have later.
+        global_state.set_global_attribute(GLOBAL_GENERATOR, generator)
+
+
+@contextmanager
+def tensorflow_generator_restored(model: keras.Model) -> Iterator[None]:
+    """Restores the generator that seeds the random operations of tensorflow in eager mode."""
+    from tensorflow.python.eager.context import context
+
+    before = context()._rng
+    context()._rng = random.Random(0)
+    try:
+        yield
+    finally:
+        context()._rng = before
+
+
+@contextmanager
+def torch_state_restored(model: keras.Model) -> Iterator[None]:
+    """Restores torch's global generators and the wrapped modules of a model."""
+    import torch
+
+    with torch.random.fork_rng(), torch.no_grad(), torch_modules_restored(model, []):
+        torch.manual_seed(0)
+        yield
+
+
+@contextmanager
 def full_precision() -> Iterator[None]:
-    """Computes float32 products in full precision and restores global random states.
+    """Computes float32 products in full precision.
 
     NVIDIA GPUs may otherwise use TF32, whose error of about 3e-4 would look like a change of the
     representation.
     """
     scopes = {"jax": jax_scope, "tensorflow": tensorflow_scope, "torch": torch_scope}
-    with scopes[keras.backend.backend()](), global_generators_restored():
+    with scopes[keras.backend.backend()]():
         yield
-
-
-@contextmanager
-def global_generators_restored() -> Iterator[None]:
-    """Seeds the global generators of Python and NumPy inside the block, and restores them."""
-    before, numpy_before = random.getstate(), np.random.get_state()
-    random.seed(0)
-    np.random.seed(0)
-    try:
-        yield
-    finally:
-        random.setstate(before)
-        np.random.set_state(numpy_before)
 
 
 @contextmanager
@@ -268,13 +328,9 @@ def tensorflow_scope() -> Iterator[None]:
 
 @contextmanager
 def torch_scope() -> Iterator[None]:
-    """No TF32 and no gradients, for torch; restores the global generators, which dropout uses."""
-    import torch
-
+    """No TF32, for torch."""
     precision = legacy_settings if has_legacy_settings() else backend_settings
-    with precision(), torch.random.fork_rng(), torch.no_grad():
-        # Dropout in training mode draws the same values in every record.
-        torch.manual_seed(0)
+    with precision():
         yield
 
 

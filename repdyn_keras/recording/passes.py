@@ -27,11 +27,13 @@ class LayerOutputs:
         model: keras.Model from images to the list of the tensors of all layers, the output last.
         head: the output.
         probes: the settings of the probes, which define the pooling.
+        fixed_batch: number of images in a call, if the model accepts no other; else None.
     """
 
     model: keras.Model
     head: Head
     probes: ProbeSettings
+    fixed_batch: int | None = None
 
     def activations(self, images) -> list:
         """The tensors of the layers for images, in inference mode."""
@@ -46,17 +48,16 @@ class LayerOutputs:
         *hidden, output = activations
         return [*map(self.pooled, hidden), self.head.scores(output)]
 
+    def joined(self, function: Callable, images) -> list:
+        """The tensors that a function computes from images, one part of the batch at a time."""
+        results = [function(images[part]) for part in parts(images.shape, self.fixed_batch)]
+        if len(results) == 1:
+            return results[0]
+        return [ops.concatenate(tensors) for tensors in zip(*results, strict=True)]
+
     def widths(self) -> list[int]:
         """Number of pooled features of each hidden layer."""
         return [int(self.pooled(tensor).shape[-1]) for tensor in self.model.outputs[:-1]]
-
-
-def joined(function: Callable, images) -> list:
-    """The tensors that a function computes from images, one part of the batch at a time."""
-    results = [function(images[part]) for part in parts(images.shape)]
-    if len(results) == 1:
-        return results[0]
-    return [ops.concatenate(tensors) for tensors in zip(*results, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class FeaturePass:
     layer_outputs: LayerOutputs
 
     def __call__(self, images):
-        return joined(self.features, images)
+        return self.layer_outputs.joined(self.features, images)
 
     def features(self, images) -> list:
         """The features of one part of the images."""
@@ -92,7 +93,7 @@ class FingerprintPass:
     with_features: bool
 
     def __call__(self, images):
-        activations = joined(self.layer_outputs.activations, images)
+        activations = self.layer_outputs.joined(self.layer_outputs.activations, images)
         vectors, norms = device.fingerprints(activations, self.batch)
         features = self.layer_outputs.features(activations) if self.with_features else []
         return vectors, norms, features
@@ -122,7 +123,9 @@ class RegionPass:
         )
         images = ops.reshape(points, (-1, *self.image_shape))
         dtype = "uint8" if self.dtype == np.uint8 else "int32"
-        classes = joined(lambda part: self.classes(part, kernels, biases), images)
+        classes = self.layer_outputs.joined(
+            lambda part: self.classes(part, kernels, biases), images
+        )
         return ops.cast(ops.stack(classes, axis=1), dtype)
 
     def classes(self, images, kernels: list, biases: list) -> list:

@@ -10,7 +10,7 @@ import numpy as np
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.planes import Plane, draw_planes
 from repdyn_keras.measures.regions import region_dtype
-from repdyn_keras.recording.backend_code import compiled
+from repdyn_keras.recording.backend_code import compiled, unchanged
 from repdyn_keras.recording.graph import check_model, has_continuous_input
 from repdyn_keras.recording.inputs import indices_among
 from repdyn_keras.recording.layers import OUTPUT, Head, choose_layers, find_head
@@ -61,6 +61,10 @@ class RecordedModel:
         check_model(model)
         self.model = model
         self.settings = settings
+        with unchanged(model):
+            self._build(model, settings)
+
+    def _build(self, model: keras.Model, settings: Settings) -> None:
         self.head = find_head(model, settings.selection.output)
         tensors, self.choice = choose_layers(model, settings.selection.layers, self.head)
         self.names = [*tensors, OUTPUT]
@@ -69,8 +73,9 @@ class RecordedModel:
         outputs = [*tensors.values(), self.head.tensor]
         self.epsilons = [EPSILONS.get(tensor.dtype, 2.0**-23) for tensor in outputs]
         check_data(model, self.head, settings)
+        self._fixed_batch = fixed_batch(model, settings.evaluation.batch)
         layers = keras.Model(model.inputs[0], outputs, name="recorded_layers")
-        self._outputs = LayerOutputs(layers, self.head, settings.probes)
+        self._outputs = LayerOutputs(layers, self.head, settings.probes, self._fixed_batch)
         self.widths: list[int] = []
         self.shared = np.zeros(0, int)
         self.norms: list = []
@@ -137,7 +142,7 @@ class RecordedModel:
         grids = np.stack([plane.grid(resolution) for plane in self.planes])
         coordinates = grids.reshape(-1, 2).astype(np.float32)
         plane_numbers = np.repeat(np.arange(len(self.planes), dtype=np.int32), resolution**2)
-        size = points_per_call(self.settings.evaluation.x.shape[1:])
+        size = self._fixed_batch or points_per_call(self.settings.evaluation.x.shape[1:])
         inputs = zip(batches(plane_numbers, size), batches(coordinates, size), strict=True)
         classes = np.concatenate(
             list(results(self._region_pass, ((values.tensors, *i, *constants) for i in inputs)))
@@ -249,6 +254,21 @@ def as_numpy(structure):
 def points_per_call(image_shape: tuple[int, ...]) -> int:
     """Number of plane points that go through the network in one call."""
     return int(np.clip(CHUNK_PIXELS // int(np.prod(image_shape)), MIN_POINTS, MAX_POINTS))
+
+
+def fixed_batch(model: keras.Model, batch: int) -> int | None:
+    """The number of images that a model accepts in a call, or None if it accepts any.
+
+    Raises:
+        InputError: the recorder's batches are not a multiple of it.
+    """
+    fixed = model.inputs[0].shape[0]
+    if fixed is not None and batch % fixed:
+        raise InputError(
+            f"Expected batch_size as a multiple of {fixed}, the fixed batch size of the model "
+            f"{model.name!r}. Received: batches of {batch} evaluation images."
+        )
+    return fixed
 
 
 def check_data(model: keras.Model, head: Head, settings: Settings) -> None:

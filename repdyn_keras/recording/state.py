@@ -10,7 +10,7 @@ import numpy as np
 
 from repdyn_keras.measures import Dims, labelled, registered
 from repdyn_keras.measures.accuracies import pooled_moments
-from repdyn_keras.recording.backend_code import full_precision
+from repdyn_keras.recording.backend_code import full_precision, unchanged
 from repdyn_keras.recording.inputs import LabelledImages
 from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
 from repdyn_keras.recording.values import ModelValues
@@ -208,7 +208,7 @@ def measure(
     """
     sizes = {"layer": len(recorded.names), "plane": len(recorded.planes)}
     variables: dict[str, tuple[Dims, Any]] = {}
-    with full_precision():
+    with full_precision(), unchanged(recorded.model):
         state = ModelState(recorded, stopwatch, values)
         if recorded.settings.batch_norm == "recalibrate":
             state.recalibrate()
