@@ -134,9 +134,9 @@ def test_a_state_computes_only_what_measures_read_and_only_once(tmp_path, monkey
     calls = []
     features = RecordedModel.features
 
-    def counted(self, x, places=None):
+    def counted(self, values, x, places=None):
         calls.append(len(x))
-        return features(self, x, places)
+        return features(self, values, x, places)
 
     monkeypatch.setattr(RecordedModel, "features", counted)
     shared = []

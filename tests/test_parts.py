@@ -26,9 +26,9 @@ def part_counts(monkeypatch):
     """Number of parts of each batch."""
     seen, made = [], compilation.parts
 
-    def counted(shape):
-        seen.append(len(made(shape)))
-        return made(shape)
+    def counted(*arguments):
+        seen.append(len(made(*arguments)))
+        return made(*arguments)
 
     monkeypatch.setattr("repdyn_keras.recording.passes.parts", counted)
     return seen
