@@ -27,6 +27,7 @@ def main() -> None:
     from repdyn_keras.measures import device
     from repdyn_keras.recording.backend_code import full_precision
     from repdyn_keras.recording.recorded_model import batches, points_per_call
+    from repdyn_keras.recording.values import ModelValues
 
     model, names = resnet18(WIDTH)
     x, y = images(256)
@@ -64,7 +65,7 @@ def main() -> None:
         seconds = in_turn(
             {
                 "forward": forward,
-                "ours": lambda: recorded.classify_planes(probes),
+                "ours": lambda: recorded.classify_planes(ModelValues.live(model), probes),
                 "by layer": by_layer,
             },
             REPEATS,

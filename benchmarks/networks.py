@@ -33,5 +33,6 @@ def recorded_model(model, names: list[str], x: np.ndarray, y: np.ndarray, **sett
 def fingerprints(recorded) -> np.ndarray:
     """(layer, pair) fingerprints of a recorded model as it is now."""
     from repdyn_keras.recording.state import ModelState, Stopwatch
+    from repdyn_keras.recording.values import ModelValues
 
-    return ModelState(recorded, Stopwatch()).fingerprints
+    return ModelState(recorded, Stopwatch(), ModelValues.live(recorded.model)).fingerprints

@@ -581,3 +581,34 @@ def test_keras_hub_backbones_are_recorded_by_layer_name(tmp_path):
         _, record = recorded(tmp_path / model.name, model, x, y)
         assert record["layer"].values.tolist() == [*names, "output"]
         assert record["finite"].values.all()
+
+
+@pytest.mark.long
+@pytest.mark.needs("hub")
+def test_a_keras_hub_task_is_recorded_with_its_preprocessor(tmp_path, capsys):
+    import keras_hub as hub
+
+    small = hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64],
+        stackwise_num_blocks=[1],
+        stackwise_num_strides=[1],
+        block_type="basic_block",
+        image_shape=(16, 16, 3),
+    )
+    converter = hub.layers.ResNetImageConverter(image_size=(16, 16), scale=1 / 50, offset=-2.0)
+    preprocessor = hub.models.ResNetImageClassifierPreprocessor(converter)
+    task = hub.models.ResNetImageClassifier(small, preprocessor=preprocessor, num_classes=4)
+    x, y = pictures(48, (24, 24, 3))
+    raw = (x * 40 + 120).clip(0, 255).astype("uint8")
+    task.compile("adam", crossentropy(), metrics=["accuracy"])
+    task.fit(raw, y, epochs=2, verbose=0)
+    recorder, record = recorded(tmp_path / "raw", task, raw, y)
+    assert f"preprocessed by {preprocessor.name}" in capsys.readouterr().out
+    assert record["accuracy_inference"] == pytest.approx(task.evaluate(raw, y, verbose=0)[1])
+    assert record.attrs["images_hash"] == recorder.settings.evaluation.hash
+    task.preprocessor = None
+    by_hand, same = recorded(tmp_path / "by hand", task, np.asarray(converter(raw)), y)
+    np.testing.assert_array_equal(record["fingerprint"], same["fingerprint"])
+    assert by_hand.settings.evaluation.hash != recorder.settings.evaluation.hash

@@ -274,12 +274,16 @@ def tensorflow_generator_restored(model: keras.Model) -> Iterator[None]:
     """Restores the generator that seeds the random operations of tensorflow in eager mode."""
     from tensorflow.python.eager.context import context
 
-    before = context()._rng
+    # The attribute exists from the first random operation or seed.
+    before = vars(context()).get("_rng")
     context()._rng = random.Random(0)
     try:
         yield
     finally:
-        context()._rng = before
+        if before is None:
+            del context()._rng
+        else:
+            context()._rng = before
 
 
 @contextmanager

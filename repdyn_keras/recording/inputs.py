@@ -1,7 +1,8 @@
 """Checks and orders the input arrays of a recorder, and computes hashes of arrays."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import keras
@@ -167,6 +168,12 @@ class EvaluationImages:
     def hash(self) -> str:
         """Hash of the images, by which recordings of the same images are recognized."""
         return arrays_hash([self.x])
+
+    def prepared(self, function: Callable[[np.ndarray], np.ndarray]) -> "EvaluationImages":
+        """These images after a function of their pixels; the hash remains that of the images."""
+        images = replace(self, x=function(self.x))
+        images.__dict__["hash"] = self.hash
+        return images
 
 
 def weights_hash(model: keras.Model) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -42,6 +43,8 @@ class RecordedModel:
         settings: the settings of the recorder.
 
     Attributes:
+        model: the model.
+        settings: the settings, with images as the network receives them.
         names: names of the layers, the output last.
         blocks: (layer,) whether a layer is a block of the network.
         choice: description of the chosen layers.
@@ -60,9 +63,9 @@ class RecordedModel:
     def __init__(self, model: keras.Model, settings: Settings):
         check_model(model)
         self.model = model
-        self.settings = settings
         with unchanged(model):
-            self._build(model, settings)
+            self.settings = preprocessed(model, settings)
+            self._build(model, self.settings)
 
     def _build(self, model: keras.Model, settings: Settings) -> None:
         self.head = find_head(model, settings.selection.output)
@@ -176,6 +179,36 @@ class RecordedModel:
         return [np.concatenate(layer)[:n] for layer in zip(*parts, strict=True)]
 
 
+def preprocessed(model: keras.Model, settings: Settings) -> Settings:
+    """Settings with the images that the network of a KerasHub task receives.
+
+    Such a task applies its `preprocessor` to the images in `fit`. For other models, the settings
+    are returned unchanged.
+    """
+    if not has_preprocessor(model):
+        return settings
+    size = settings.evaluation.batch
+
+    def prepared(x: np.ndarray) -> np.ndarray:
+        parts = [model.preprocess_samples(x[i : i + size]) for i in range(0, len(x), size)]
+        return np.concatenate([np.asarray(part) for part in as_numpy(parts)])
+
+    fitted, held_out = (
+        images and replace(images, x=prepared(images.x))
+        for images in (settings.probes.fitted, settings.probes.held_out)
+    )
+    return replace(
+        settings,
+        evaluation=settings.evaluation.prepared(prepared),
+        probes=replace(settings.probes, fitted=fitted, held_out=held_out),
+    )
+
+
+def has_preprocessor(model: keras.Model) -> bool:
+    """Whether a model is a KerasHub task that preprocesses its images in `fit`."""
+    return hasattr(model, "preprocess_samples") and getattr(model, "preprocessor", None) is not None
+
+
 def structure_of(model: keras.Model) -> tuple:
     """What passes depend on: the variables, which of them are trained, and how the model runs."""
     variables = [(v.path, tuple(v.shape), v.dtype, v.trainable, id(v)) for v in model.variables]
@@ -188,6 +221,8 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
     settings, head = recorded.settings, recorded.head
     evaluation = settings.evaluation
     yield f"recording {recorded.choice}."
+    if has_preprocessor(recorded.model):
+        yield f"images are preprocessed by {recorded.model.preprocessor.name}, as in fit."
     if evaluation.left_out:
         yield (
             f"{evaluation.left_out} evaluation images are left out: {len(evaluation.x)} are whole "
