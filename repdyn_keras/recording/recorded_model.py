@@ -210,9 +210,9 @@ def has_preprocessor(model: keras.Model) -> bool:
 
 
 def structure_of(model: keras.Model) -> tuple:
-    """What passes depend on: the variables, which of them are trained, and how the model runs."""
+    """What passes depend on: variables, what is trained, precision, and how the model runs."""
     variables = [(v.path, tuple(v.shape), v.dtype, v.trainable, id(v)) for v in model.variables]
-    layers = [layer.trainable for layer in model._flatten_layers()]
+    layers = [(layer.trainable, layer.dtype_policy.name) for layer in model._flatten_layers()]
     return variables, layers, bool(model.run_eagerly), bool(model.jit_compile)
 
 
