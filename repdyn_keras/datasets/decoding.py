@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 PALETTE_MODES = ("P", "PA")
+MODES = frozenset(GREY_MODES + COLOUR_MODES + PALETTE_MODES)
 ALPHA_MODES = ("LA", "RGBA", "PA")
 # Properties of images that are reported to the user.
 GREY, ALPHA, DEEP, TURNED, FRAMES = "grey", "alpha", "16 bits", "turned", "frames"
@@ -59,8 +60,7 @@ class ImageFormat:
 Picture = Image.Image | np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
-class Properties:
+class Properties(NamedTuple):
     """What an image was before its conversion.
 
     Attributes:
@@ -99,7 +99,10 @@ def header(data: str | bytes) -> tuple[tuple[int, int], bool, bool]:
         # Pillow already swaps the sides of TIFF files.
         if image.format != "TIFF" and orientation(image) >= 5:
             size = size[::-1]
-        return size, is_grey(image), is_deep_grey(image) or deep_colour(image) is not None
+        layout = deep_colour(image)
+        if layout is not None:
+            return size, layout.startswith("LA"), True
+        return size, is_grey(image), is_deep_grey(image)
 
 
 def decoded(data: str | bytes, background: int | None = None) -> tuple[Picture, Properties]:
@@ -128,11 +131,12 @@ def decoded(data: str | bytes, background: int | None = None) -> tuple[Picture, 
                 kinds.append(ALPHA)
             values = np.asarray(upright(image)).astype(np.uint16)[..., None]
             return values, deep_properties(values, (*kinds, GREY, DEEP))
-        if image.mode not in GREY_MODES + COLOUR_MODES + PALETTE_MODES:
+        if image.mode not in MODES:
             raise ValueError(unusable_mode(image.mode))
+        mode = "RGB"
         if is_grey(image):
             kinds.append(GREY)
-        mode = "L" if GREY in kinds else "RGB"
+            mode = "L"
         if image.mode not in ALPHA_MODES and "transparency" not in image.info:
             if image.mode in PALETTE_MODES:
                 image = image.convert("RGB")
@@ -197,7 +201,8 @@ def deep_colour(image: Image.Image) -> str | None:
         return None
     arguments = tiles[0][3]
     layout = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return layout if isinstance(layout, str) and DEEP_COLOUR.match(layout) else None
+    is_deep = isinstance(layout, str) and ";16" in layout and DEEP_COLOUR.match(layout)
+    return layout if is_deep else None
 
 
 def deep_channels(data: str | bytes, image: Image.Image) -> np.ndarray:
@@ -271,9 +276,7 @@ def is_grey(image: Image.Image) -> bool:
     if image.mode in PALETTE_MODES:
         palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
-    if image.mode in GREY_MODES or is_deep_grey(image):
-        return True
-    return (deep_colour(image) or "").startswith("LA")
+    return image.mode in GREY_MODES or is_deep_grey(image)
 
 
 def unusable_mode(mode: str) -> str:
