@@ -1,5 +1,6 @@
 """Data sets: the split, label noise, standardization, and invalid archives."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -201,6 +202,12 @@ VALID = {
     "whole numbers as floats": {"y_train": np.arange(30) % 3.0},
     "labels as bytes": {"y_train": (np.arange(30) % 3).astype(np.uint8)},
     "an array more": {"extra": np.arange(3)},
+    "truth values": {"x_train": GRAY > 99, "x_test": GRAY[:12] > 99},
+    "16 bits": {
+        "x_train": (GRAY * 257).astype(np.uint16),
+        "x_test": (GRAY[:12] * 257).astype(np.uint16),
+    },
+    "one class in the test images": {"y_test": np.ones(12, int)},
     "a class only in the test images": {"y_test": np.arange(12) % 4},
 }
 
@@ -223,6 +230,91 @@ def test_archives_of_every_valid_form_are_read(tmp_path, monkeypatch):
 
 
 X, Y = np.random.default_rng(0).uniform(size=(30, 5, 4, 2)), np.arange(30) % 3
+
+
+def named(x_train, y_train, x_test=None, y_test=None, /, **more):
+    """Renames the arrays of `archive`; None leaves the array out."""
+    arrays = {"x_train": X, "y_train": Y, "x_test": X[:12], "y_test": Y[:12]}
+    names = dict(zip(arrays, (x_train, y_train, x_test, y_test), strict=True))
+    renamed = {new: arrays[old] for old, new in names.items() if new}
+    return dict.fromkeys(arrays) | renamed | more
+
+
+# Arrays by the names of others, and parts of the notes.
+NAMES = {
+    "MedMNIST": (
+        named(
+            *("train_images", "train_labels", "test_images", "test_labels"),
+            val_images=X[:3],
+            val_labels=Y[:3],
+        ),
+        "ignored: val_images, val_labels",
+    ),
+    "capitals": (named("X_train", "Y_train", "X_test", "Y_test"), "X_train, .* are used"),
+    "one word": (named("Xtrain", "ytrain", "Xtest", "ytest"), "Xtrain, .* are used"),
+    "parts last": (named("trainX", "trainY", "testX", "testY"), "trainX, .* are used"),
+    "no test": (named("x_train", "y_train", "x_val", "y_val"), "x_val, y_val are used"),
+    "test images without labels": (
+        named("x_train", "y_train", "x_val", "y_val", x_test=X[:5]),
+        "ignored: x_test",
+    ),
+    "no name for training": (named("x", "y", "x_test", "y_test"), "x, y, x_test, y_test are used"),
+}
+
+
+def test_arrays_of_other_names_are_recognized(tmp_path):
+    for name, (arrays, words) in NAMES.items():
+        data = loaded(archive(tmp_path, **arrays))
+        assert (len(data.x_train), len(data.x_test)) == (30, 12), name
+        np.testing.assert_allclose(raw_pixels(data.x_test, data), X[:12], atol=1e-6, err_msg=name)
+        assert re.search(words, " ".join(data.notes)), name
+    for images, labels in (("x", "y"), ("images", "labels"), ("data", "target")):
+        path = archive(tmp_path, **named(images, labels))
+        data = loaded(path, test_share=0.3, data_seed=1)
+        assert np.bincount(data.y_train).tolist() == [7, 7, 7]
+        both = np.concatenate([raw_pixels(x, data) for x in (data.x_train, data.x_test)])
+        np.testing.assert_allclose(np.sort(both.ravel()), np.sort(X.ravel()), atol=1e-6)
+        assert same(data, loaded(path, test_share=0.3, data_seed=1))
+        assert "9 of 30 were split off" in " ".join(data.notes)
+
+
+def test_an_axis_of_channels_that_comes_first_is_moved_with_a_note(tmp_path):
+    for shape, moved in {
+        (3, 8, 9): True,
+        (1, 5, 5): True,
+        (4, 6, 7): True,
+        (3, 3, 3): False,
+        (3, 32, 3): False,
+        (8, 8, 12): False,
+        (4, 4, 2): False,
+        (9, 8, 3): None,
+        (5, 5, 1): None,
+    }.items():
+        x = np.random.default_rng(0).uniform(size=(30, *shape))
+        data = loaded(archive(tmp_path, x_train=x, x_test=x[:12]))
+        assert len(data.notes) == (moved is not None), shape
+        if moved:
+            assert "the channels are moved to the end" in data.notes[0]
+            last = np.moveaxis(x, 1, -1)
+            expected = loaded(archive(tmp_path, x_train=last, x_test=last[:12]))
+            np.testing.assert_array_equal(data.x_train[:], expected.x_train[:])
+        else:
+            assert data.x_train.shape == (30, *shape)
+            assert moved is None or "height x width x channels" in data.notes[0]
+
+
+def test_labels_may_be_text_or_one_hot(tmp_path):
+    words = np.array(["owl", "ant", "cat"])
+    text = loaded(archive(tmp_path, y_train=words[Y], y_test=words[Y[:12]].astype("S")))
+    assert text.class_names == ("ant", "cat", "owl")
+    np.testing.assert_array_equal(np.array(text.class_names)[text.y_test], words[Y[:12]])
+    hot = loaded(archive(tmp_path, y_train=np.eye(4)[Y], y_test=np.eye(4, dtype=bool)[Y[:12]]))
+    np.testing.assert_array_equal(hot.y_train, Y)
+    assert hot.n_classes == 4
+    assert "labels are one-hot" in " ".join(hot.notes)
+    assert "no training image has the label 3" in " ".join(hot.notes)
+    from_one = loaded(archive(tmp_path, y_train=Y + 1, y_test=Y[:12] + 1))
+    assert "no training image has the label 0, of 4" in " ".join(from_one.notes)
 
 
 def with_label(value, dtype=int):
@@ -252,14 +344,28 @@ INVALID = {
     "pixels beyond float32": ({"x_train": X * 1e300}, "x_train.*beyond"),
     "test images of another size": ({"x_test": X[:12, :4]}, r"\(5, 4, 2\).*\(4, 4, 2\)"),
     "more labels": ({"y_test": Y}, r"y_test does.*shape \(30,\) for 12 images"),
-    "one-hot labels": ({"y_train": np.eye(3)[Y]}, r"y_train does.*shape \(30, 3\)"),
+    "several labels": ({"y_train": 1 - np.eye(3)[Y]}, r"y_train does.*shape \(30, 3\)"),
+    "one-hot labels of other widths": (
+        {"y_train": np.eye(3)[Y], "y_test": np.eye(4)[Y[:12]]},
+        "different widths.*Received: 3, 4 columns",
+    ),
+    "two names": ({"train_images": X}, "several arrays of train images.*x_train, train_images"),
+    "images alone": (named("images", None), "lacks y.*Received: images"),
+    "no test part": (named("x_train", "y_train"), "lacks x_test, y_test"),
+    "axes in another order": ({"x_train": X.transpose(0, 3, 1, 2)}, r"\(2, 5, 4\).*\(5, 4, 2\)"),
+    "little contrast": ({"x_train": X + 1e7}, "too little for float32.*Subtract a constant"),
     "negative labels": ({"y_train": with_label(-1)}, "y_train.*Received: -1 to 2"),
     "fractions": (
         {"y_train": with_label(1.5, float)},
         f"y_train.*{NOT_NUMERIC}",
     ),
     "NaN labels": ({"y_train": with_label(np.nan, float)}, NOT_NUMERIC),
-    "labels of text": ({"y_train": Y.astype(str)}, NOT_NUMERIC),
+    "text and numbers": ({"y_train": Y.astype(str)}, "different kinds.*<U.*int"),
+    "complex labels": ({"y_train": Y + 0j}, NOT_NUMERIC),
+    "text that is not UTF-8": (
+        {"y_train": np.array([b"\xe9", b"a"])[Y % 2], "y_test": np.array([b"a"] * 12)},
+        "cannot be decoded.*UTF-8",
+    ),
     "too many classes": ({"y_train": with_label(65_535)}, "Received: 0 to 65535"),
     "one class": ({"y_train": 0 * Y, "y_test": 0 * Y[:12]}, "one class"),
     "pickled labels": ({"y_train": np.array([None] * 30)}, "plain number arrays"),

@@ -1,8 +1,11 @@
 """Image folders: splits, and the conversion of files of any format to images of one shape."""
 
+import io
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image, ImageOps
 from repdyn_keras.config import Config
 from repdyn_keras.datasets import Images, load, reading
 from repdyn_keras.datasets import images as store
+from repdyn_keras.datasets.folder import find_files
 from repdyn_keras.datasets.images import FilePixels, pixel_moments
 
 pytestmark = pytest.mark.one_backend
@@ -34,11 +38,14 @@ def grey(seed) -> Image.Image:
 
 
 def save_images(root, images: dict, **options):
-    """Saves images under their paths; returns the root."""
+    """Saves images, or the bytes of files, under their paths; returns the root."""
     for name, image in images.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, **options)
+        if isinstance(image, bytes):
+            path.write_bytes(image)
+        else:
+            image.save(path, **options)
     return root
 
 
@@ -56,10 +63,10 @@ def loaded(root, **options):
 
 
 def pixels(images, data) -> np.ndarray:
-    """The bytes that images had before they were standardized."""
+    """The pixels that images had before they were standardized."""
     back = images[:].astype(np.float64) * data.pixel_deviation + data.pixel_mean
-    assert np.abs(back - back.round()).max() < 1e-3
-    return back.round().astype(np.uint8)
+    assert np.abs(back - back.round()).max() < 1e-2
+    return back.round().astype(images.pixels.dtype)
 
 
 def split_in_two(root, images: dict, **options):
@@ -118,21 +125,24 @@ def test_an_existing_split_is_used_and_other_folders_are_ignored(tmp_path):
 
 
 def test_image_files_are_recognized_by_suffix_and_others_are_ignored(tmp_path):
-    suffixes = ("png", "jpg", "JPEG", "bmp", "WebP")
+    suffixes = ("png", "jpg", "JPEG", "bmp", "WebP", "gif", "TIF", "tiff", "ppm")
     for number, suffix in enumerate(suffixes):
         for part in ("train", "test"):
             save_images(tmp_path / part, images_of(1, suffix=f"{number}.{suffix}"))
-    for name in ("notes.txt", "bee/a.TXT", "bee/thumbs.db", "cat/.hidden.png", ".DS_Store"):
+    hidden = ("bee/Thumbs.db", "cat/desktop.ini", "cat/.hidden.png", ".DS_Store")
+    for name in ("notes.txt", "bee/a.TXT", "owl/a.HEIC", "owl/b.svg", "bee/b.heic", *hidden):
         (tmp_path / "train" / name).write_bytes(b"no image")
     (tmp_path / "train" / ".git" / "x").mkdir(parents=True)
     (tmp_path / "train" / "owl" / ".cache").mkdir()
+    (tmp_path / "train" / "__MACOSX").mkdir()
     data = loaded(tmp_path)
     assert len(data.x_train) == 3 * len(suffixes)
     for number, suffix in enumerate(suffixes):
         with Image.open(tmp_path / f"train/bee/0.{number}.{suffix}") as image:
             found = pixels(data.x_train, data)[number]
             np.testing.assert_array_equal(found, np.asarray(image.convert("RGB")))
-    assert notes_matching(data, r"3 files in .* ignored: .txt, .db\.")
+    assert notes_matching(data, r"2 files in .* are not images and were ignored: .txt\.")
+    assert notes_matching(data, r"kinds that are not read were left out: 2 .heic, 1 .svg\.")
 
 
 TWO, OTHER = images_of(2), images_of(2, ("bee", "cat", "dog"), part="test/")
@@ -144,10 +154,14 @@ LAYOUTS = {
     "one class": (images_of(3, ("bee",)), "one class folder, 'bee'"),
     "one class in train": (images_of(2, ("bee",), part="train/") | TEST, "one class folder, 'bee'"),
     "nested": (TWO | {"deep/bee/1.png": picture(1)}, "too deep.*holds folders, such as 'bee'"),
-    "no images": (TWO | {"dog/0.gif": picture(1)}, "webp.*dog holds no images"),
-    "train alone": (TRAIN, "not both a training"),
+    "no images": (TWO | {"dog/0.txt": b"a"}, "gif.*dog holds no images, but 1 .txt.*Remove"),
+    "other images": (TWO | {"dog/0.dcm": b"a"}, "but 1 .dcm files. Convert its .dcm files"),
+    "train alone": (TRAIN, "not both a training.*To split off test images"),
+    "val alone": (images_of(2, part="Val/"), "holds Val, but not both a training"),
+    "train and test images": (TRAIN | {"test/0.png": picture(1)}, "not both a training"),
+    "two training parts": (TRAIN | TEST | images_of(1, part="Training/"), "several parts"),
     "no classes": ({f"{part}/a.png": picture(1) for part in ("train", "test")}, "but not both"),
-    "other classes": (TRAIN | OTHER, r"only in train: owl; only in test: dog"),
+    "other classes": (TRAIN | OTHER, r"only in test: dog; only in train: owl"),
     "a class of one image": (TWO | {"dog/0.png": picture(9)}, "Expected at least 2.*'dog' has 1"),
 }
 
@@ -163,13 +177,89 @@ def test_a_layout_that_cannot_be_used_is_rejected(tmp_path):
     assert_input_error("a file", "Expected.*is a file", loaded, tmp_path / "1" / "a.png")
 
 
+def parts(train, test) -> dict:
+    """One image of each class, three in training, by path."""
+    return images_of(3, part=train) | images_of(1, part=test)
+
+
+# Files, the folders of the training and the test images, and the other folders at the top.
+SPLITS = {
+    "test before val": (parts("train/", "test/") | images_of(1, part="val/"), "train", "test"),
+    "no test": (parts("training/", "validation/"), "training", "validation"),
+    "other case": (parts("TRAIN/", "Testing/"), "TRAIN", "Testing"),
+    "common prefix": (
+        parts("seg_train/seg_train/", "seg_test/seg_test/") | {"seg_pred/0.png": picture(1)},
+        "seg_train/seg_train",
+        "seg_test/seg_test",
+    ),
+    "words without meaning": (parts("train_set/", "test-images/"), "train_set", "test-images"),
+    "an extra folder": (parts("a/b/Train/", "a/b/Valid/"), "a/b/Train", "a/b/Valid"),
+    "images beside others": (
+        parts("images/train/", "images/test/") | {"labels/train/a.txt": b"x"},
+        "images/train",
+        "images/test",
+    ),
+    "test images without classes": (
+        parts("train/", "val/") | {"test/0.png": picture(1)},
+        "train",
+        "val",
+    ),
+    "test images of one other folder": (
+        parts("train/", "val/") | {"test/all/0.png": picture(1)},
+        "train",
+        "val",
+    ),
+    "masks": (
+        parts("train/", "test/") | parts("train_masks/", "test_masks/"),
+        "train",
+        "test",
+    ),
+}
+
+
+def test_splits_of_other_names_and_depths_are_recognized(tmp_path):
+    for number, (name, (images, train, test)) in enumerate(SPLITS.items()):
+        root = save_images(tmp_path / str(number), images)
+        files = find_files(str(root))
+        for part, found, count in ((train, files.train, 9), (test, files.test, 3)):
+            assert len(found) == count, name
+            for image in found:
+                path = root / part / CLASSES[image.label]
+                assert image.data.startswith(f"{path}/"), name
+        # A note gives the folder of the parts and their paths in it.
+        said = [note for note in files.notes if note.startswith(f"the split of {root}")]
+        assert len(said) == 1, name
+        assert all(part.rpartition("/")[2] in said[0] for part in (train, test)), name
+        used = {part.partition("/")[0] for part in (train, test)}
+        others = {path.partition("/")[0] for path in images} - used
+        assert all(any(other in note for note in files.notes) for other in others), name
+
+
+def test_classes_may_be_called_like_parts_and_be_absent_from_the_test_images(tmp_path):
+    vehicles = images_of(2, ("train", "bus", "test", "car"))
+    assert find_files(str(save_images(tmp_path / "vehicles", vehicles))).classes == (
+        *("bus", "car", "test", "train"),
+    )
+    few = images_of(2, part="train/") | images_of(1, ("cat",), part="test/")
+    data = loaded(save_images(tmp_path / "few", few))
+    assert (data.n_classes, data.y_test.tolist()) == (3, [1])
+    assert notes_matching(data, "test has no images of bee, owl")
+
+
 def test_all_unreadable_images_are_named_in_one_error(tmp_path):
     broken = b"no image at all"
     half = (save_images(tmp_path / "source", images_of(1)) / "bee/0.png").read_bytes()[:60]
-    several = {"bee/0.png": half, "bee/1.png": b""} | {f"cat/{i}.png": broken for i in range(3)}
+    several = {"bee/0.png": half, "bee/1.png": b"", "bee/2.png": b"<!DOCTYPE html>"}
+    several |= {f"cat/{i}.png": broken for i in range(4)}
+    reasons = (
+        r"7 of 12 images.*bee/1\.png \(an empty file\); bee/2\.png \(an HTML page\); cat/0\.png, "
+        r"cat/1\.png.*\(not an image that Pillow can read\)\. Repair"
+    )
+    many = {f"owl/{i}.png": broken for i in range(30)}
     wide = {"owl/9.png": picture(9, 20, 30)}
     for name, images, bad, words in (
-        ("several", images_of(4), several, r"5 of 12 images.*bee/0\.png.*bee/1\.png.*2 more"),
+        ("several", images_of(4), several, reasons),
+        ("many", TWO | dict.fromkeys(many, picture(1)), many, r"30 of 34.*owl/26\.png.*10 more"),
         ("all", TWO, dict.fromkeys(TWO, broken), "6 of 6 images"),
         ("sizes", images_of(3) | wide, {"cat/1.png": broken}, r"1 of 10 images.*cat/1\.png"),
     ):
@@ -177,7 +267,7 @@ def test_all_unreadable_images_are_named_in_one_error(tmp_path):
         for file, data in bad.items():
             (tmp_path / name / file).write_bytes(data)
         message = assert_input_error(name, words, loaded, tmp_path / name)
-        assert len(message.splitlines()) < 6 and len(message) < 700
+        assert len(message.splitlines()) < 6 and len(message) < 700, name
     for mode in ("F", "I"):
         grey(1).convert(mode).save(save_images(tmp_path / mode, TWO) / "cat/1.png", "TIFF")
         assert_input_error(mode, rf"cat/1\.png \(pixels of mode {mode}", loaded, tmp_path / mode)
@@ -212,8 +302,8 @@ def without_alpha(image) -> np.ndarray:
     return np.asarray(image)[..., :-1]
 
 
-def divided(image) -> np.ndarray:
-    return np.round(np.asarray(image) / 257).astype(np.uint8)[..., None]
+def one_channel(image) -> np.ndarray:
+    return np.asarray(image)[..., None]
 
 
 def test_every_mode_becomes_grey_or_rgb_bytes(tmp_path):
@@ -225,7 +315,7 @@ def test_every_mode_becomes_grey_or_rgb_bytes(tmp_path):
         ("alpha", lambda s: picture(s, 6, 5, 4), {}, without_alpha, dropped),
         ("palette", palette, {}, as_rgb, None),
         ("palette of greys", grey, {"owl/9.png": grey_palette(3)}, as_grey, None),
-        ("16 bits", deep, {}, divided, "12 of 12 images have 16 bits"),
+        ("16 bits", deep, {}, one_channel, "12 of 12 .* 16 bits per channel, values 0 to 65535"),
         ("grey among colour", grey, {"owl/9.png": picture(9)}, as_rgb, "12 of 14 images are grey"),
     ):
         images = images_of(2, make=make) | more
@@ -235,6 +325,142 @@ def test_every_mode_becomes_grey_or_rgb_bytes(tmp_path):
         notes = [n for n in data.notes if re.search(r"of \d+ images|resized", n)]
         assert len(notes) == (note is not None), name
         assert note is None or notes_matching(data, note), name
+
+
+def deep_png(values: np.ndarray) -> bytes:
+    """A PNG file of 16 bits; values (height, width, 2: grey and alpha, 3: RGB or 4: RGBA)."""
+    height, width, channels = values.shape
+    colour = {2: 4, 3: 2, 4: 6}[channels]
+    rows = values.astype(">u2").reshape(height, -1).view(np.uint8)
+    packed = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
+    head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    file = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", head), (b"IDAT", packed), (b"IEND", b"")):
+        file += (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+    return file
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colour_of_16_bits_keeps_all_bits(tmp_path, channels):
+    drawn = {
+        name: np.random.default_rng([i, channels]).integers(0, 65_536, (6, 5, channels), np.uint16)
+        for i, name in enumerate(images_of(2))
+    }
+    data = split_in_two(tmp_path, {name: deep_png(values) for name, values in drawn.items()})
+    kept = in_order(drawn)[..., : 1 if channels == 2 else 3]
+    np.testing.assert_array_equal(pixels(data.x_train, data), kept)
+
+
+def test_scans_of_16_bits_equal_the_same_scans_as_an_archive(tmp_path, monkeypatch):
+    scans = np.random.default_rng(0).integers(1000, 1192, (12, 6, 5), dtype=np.uint16)
+    images = dict(zip(sorted(images_of(4)), map(Image.fromarray, scans), strict=True))
+    labels = np.repeat([0, 1, 2], 4)
+    archive = tmp_path / "scans.npz"
+    np.savez(archive, x_train=scans, y_train=labels, x_test=scans, y_test=labels)
+    expected = load(Config(dataset=f"npz:{archive}", label_noise=0))
+    for limit in (store.MEMORY_LIMIT, 100):
+        monkeypatch.setattr(store, "MEMORY_LIMIT", limit)
+        data = split_in_two(tmp_path / str(limit), images)
+        np.testing.assert_allclose(data.x_train[:], expected.x_train[:], rtol=1e-6, atol=1e-6)
+        assert notes_matching(data, "values 1000 to 1192|values 1000 to 1191")
+        raw = loaded(tmp_path / str(limit), standardize=False)
+        np.testing.assert_array_equal(raw.x_test[:][..., 0], scans)
+
+
+def test_images_of_8_bits_among_16_are_scaled_in_any_order(tmp_path):
+    for name in ("bee/9.png", "owl/9.png"):
+        images = images_of(2, make=grey) | {name: deep(1)}
+        data = split_in_two(tmp_path / name[:3], images)
+        expected = in_order(
+            images, lambda image: one_channel(image) * np.uint16(1 if image.mode == "I;16" else 257)
+        )
+        np.testing.assert_array_equal(pixels(data.x_train, data), expected)
+        assert notes_matching(data, "2 of 14 images have 16 bits.*of 8 bits are multiplied by 257")
+
+
+def test_images_of_16_bits_are_resized_like_those_of_8(tmp_path):
+    def doubled(image):
+        return Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+
+    small = {f"{'ab'[i % 2]}/{i}.png": picture(i, 9 + i, 14, 1) for i in range(6)}
+    bytes_, words = (
+        split_in_two(tmp_path / name, {n: make(image) for n, image in small.items()}, image_size=8)
+        for name, make in (("8", lambda image: image), ("16", doubled))
+    )
+    difference = pixels(words.x_train, words) / 257 - pixels(bytes_.x_train, bytes_)
+    # Pillow rounds bytes after each of two passes.
+    assert np.abs(difference).max() < 2
+
+
+def glyph(value, image_id=0, mode="RGBA") -> Image.Image:
+    """A glyph of one grey value; only its alpha channel has content."""
+    image = Image.new(mode, (5, 6), (*(value,) * (len(mode) - 1), 0))
+    alpha = noise(image_id, channels=1)
+    alpha[0, :2] = 0, 255
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def test_images_with_content_in_alpha_alone_are_composited_on_one_background(tmp_path):
+    def alike(value):
+        return lambda seed: glyph(value, seed)
+
+    def different(seed):
+        return glyph(255 * (seed[0] % 2), seed)
+
+    def behind(value):
+        def composited(image):
+            base = Image.new("RGBA", image.size, (value, value, value, 255))
+            return np.asarray(Image.alpha_composite(base, image.convert("RGBA")).convert("RGB"))
+
+        return composited
+
+    photo = {"owl/9.png": picture(9)}
+    varied = images_of(3, make=lambda seed: picture(seed, 6, 5, 4)) | {"owl/9.png": glyph(0)}
+    for name, images, convert, words in (
+        ("black", images_of(2, make=alike(0)), behind(255), "content of 12 .* on white"),
+        ("white", images_of(2, make=alike(255)), behind(0), "content of 12 .* on black"),
+        ("both", images_of(2, make=different), behind(128), "content of 12 .* on grey"),
+        ("photo", images_of(2, make=alike(0)) | photo, behind(255), "12 of 14 .* on white"),
+        ("varied", varied, lambda image: np.asarray(image)[..., :3], "dropped, although .* of 2"),
+    ):
+        data = split_in_two(tmp_path / name, images)
+        found, expected = pixels(data.x_train, data).astype(int), in_order(images, convert)
+        assert np.abs(found - expected).max() <= 1, name
+        assert notes_matching(data, words), name
+
+
+def test_the_first_of_several_frames_is_read_with_a_note(tmp_path):
+    def frames(kind):
+        def make(seed):
+            file = io.BytesIO()
+            grey(seed).save(file, kind, save_all=True, append_images=[grey([*seed, 1])])
+            return file.getvalue()
+
+        return make
+
+    for suffix in ("gif", "tiff", "png"):
+        images = images_of(1, make=frames(suffix), suffix=suffix)
+        data = split_in_two(tmp_path / suffix, images)
+        expected = in_order(images_of(1, make=grey, suffix=suffix), one_channel)
+        np.testing.assert_array_equal(pixels(data.x_train, data), expected)
+        assert notes_matching(data, r"6 of 6 images have several frames.*train/bee/0")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("make", [grey, deep, picture])
+def test_the_orientation_of_other_files_is_applied(tmp_path, make, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    images = images_of(1, make=make, suffix=suffix)
+    for part in ("train", "test"):
+        save_images(tmp_path / part, images, exif=exif)
+    data = loaded(tmp_path)
+    turned = np.rot90(in_order(images), -1, axes=(1, 2))
+    np.testing.assert_array_equal(pixels(data.x_train, data), turned.reshape(3, 5, 6, -1))
+    assert notes_matching(data, "6 of 6 images are rotated by their EXIF orientation")
 
 
 def test_the_orientation_of_a_jpeg_is_applied(tmp_path):
@@ -329,7 +555,7 @@ def test_reading_from_a_file_does_not_fill_the_memory():
     assert int(result.stdout) < 200, "393 MB of images were read"
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_moments_computed_in_chunks_and_at_once_standardize_images(monkeypatch, dtype):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (50, 7, 6, 3)).astype(dtype)

@@ -245,8 +245,9 @@ DATASETS = Registry(
         ),
         DatasetEntry(
             form="npz:FILE",
-            help="NumPy archive of x_train, y_train, x_test and y_test",
-            factory="repdyn_keras.datasets.sources:npz",
+            help="NumPy archive of x_train, y_train, x_test and y_test, or of x and y",
+            factory="repdyn_keras.datasets.archives:npz",
+            keys=("test_share",),
             shorten=lambda path: Path(path).stem,
         ),
         DatasetEntry(

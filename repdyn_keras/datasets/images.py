@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.text import format_bytes
@@ -20,23 +21,23 @@ MEMORY_LIMIT = 2 * 2**30
 
 
 class FilePixels:
-    """Bytes of images in an unnamed temporary file, read on access.
+    """Pixels in an unnamed temporary file, read on access.
 
     Images are read with `preadv`, so none stays in the memory of the process. The file is removed
     when the process ends.
 
     Args:
         shape: (n, height, width, channels).
+        dtype: uint8 or uint16.
 
     Raises:
         InputError: the folder for temporary files has not enough free space.
     """
 
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike = np.uint8):
         self.shape = shape
-        self.image_bytes = int(np.prod(shape[1:]))
+        self.dtype = np.dtype(dtype)
+        self.image_bytes = int(np.prod(shape[1:])) * self.dtype.itemsize
         needed = len(self) * self.image_bytes
         self.folder = tempfile.gettempdir()
         free = shutil.disk_usage(self.folder).free
@@ -91,11 +92,16 @@ class FilePixels:
 Pixels = np.ndarray | FilePixels
 
 
-def allocate_pixels(shape: tuple[int, ...]) -> Pixels:
-    """Uninitialized bytes (n, height, width, channels), in a file if they exceed MEMORY_LIMIT."""
-    if int(np.prod(shape, dtype=object)) > MEMORY_LIMIT:
-        return FilePixels(shape)
-    return np.empty(shape, np.uint8)
+def allocate_pixels(shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> Pixels:
+    """Uninitialized pixels, in a file if they take more bytes than MEMORY_LIMIT.
+
+    Args:
+        shape: (n, height, width, channels).
+        dtype: uint8 or uint16.
+    """
+    if int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize > MEMORY_LIMIT:
+        return FilePixels(shape, dtype)
+    return np.empty(shape, dtype)
 
 
 class Images:

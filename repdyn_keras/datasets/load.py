@@ -11,6 +11,8 @@ from repdyn_keras.datasets.reading import DecodedImages
 from repdyn_keras.errors import InputError
 from repdyn_keras.seeds import NOISE, SPLIT, legacy
 
+# Least number of float32 values within a standard deviation of the pixels.
+MIN_STEPS = 16
 # x_train, y_train, x_test and y_test.
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -127,11 +129,11 @@ def stratified_split(
         )
     except ValueError:
         counts = np.bincount(labels, minlength=len(names))
-        fewest = int(counts.argmin())
+        fewest = int(np.where(counts == 0, len(labels), counts).argmin())
         raise InputError(
             f"{dataset_name} cannot be split with test_share = {share:g}. Expected at least 2 "
             "images of each class, one for training and one for testing. Received: "
-            f"{len(labels)} images of {len(names)} classes; {names[fewest]!r} has "
+            f"{len(labels)} images of {np.count_nonzero(counts)} classes; {names[fewest]!r} has "
             f"{counts[fewest]}."
         ) from None
     return train, test
@@ -187,6 +189,7 @@ def load(config: Config) -> Data:
     mean, deviation = np.zeros(1, np.float32), np.ones(1, np.float32)
     if config.standardize:
         mean, deviation = pixel_moments(raw.train, raw.train_rows)
+        check_contrast(mean, deviation, config.dataset)
     given = with_label_noise(raw.y_train, config.label_noise, raw.n_classes, seed + NOISE)
     return Data(
         x_train=Images(raw.train, mean, deviation, raw.train_rows),
@@ -200,6 +203,25 @@ def load(config: Config) -> Data:
         class_names=raw.class_names,
         notes=raw.notes,
     )
+
+
+def check_contrast(mean: np.ndarray, deviation: np.ndarray, dataset_name: str) -> None:
+    """Raises InputError if float32 cannot hold how pixels differ.
+
+    Args:
+        mean: (channels,) float32.
+        deviation: (channels,) float32.
+        dataset_name: name of the data set, for the message.
+    """
+    step = np.spacing(np.abs(mean))
+    worst = int((step / deviation).argmax())
+    if step[worst] > deviation[worst] / MIN_STEPS:
+        raise InputError(
+            f"The pixels of {dataset_name} differ too little for float32. Expected a standard "
+            f"deviation of at least {MIN_STEPS * step[worst]:g} around their mean. Received: mean "
+            f"{mean[worst]:g}, standard deviation {deviation[worst]:g}. Subtract a constant from "
+            "all pixels."
+        )
 
 
 def load_raw(config: Config, seed: int) -> RawData:

@@ -1,27 +1,35 @@
-"""Decodes image files into one array of bytes."""
+"""Decodes image files into one array of 8 or 16 bits per channel."""
 
 import contextlib
-import io
 import os
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from repdyn_keras.datasets.decoding import (
+    ALPHA,
+    DEEP,
+    DEEP_FACTOR,
+    FRAMES,
+    GREY,
+    TURNED,
+    FormatMismatch,
+    ImageFormat,
+    Properties,
+    decoded,
+    decoded_into,
+    header,
+)
 from repdyn_keras.datasets.images import Pixels, allocate_pixels
 from repdyn_keras.errors import InputError
-
-GREY_MODES = ("1", "L", "LA")
-COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-PALETTE_MODES = ("P", "PA")
-# Properties of images that are reported to the user.
-GREY, ALPHA, DEEP = "grey", "alpha", "16 bits"
+from repdyn_keras.text import format_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,112 +47,22 @@ class EncodedImage:
     label: int
 
 
-@dataclass(frozen=True)
-class ImageFormat:
-    """The format into which images are decoded.
-
-    Attributes:
-        height: in pixels.
-        width: in pixels.
-        channels: 1 or 3.
-        resize: whether images of other sizes are cropped and resized; otherwise they are rejected.
-        to_grey: whether colour images are converted to one channel; otherwise they are rejected.
-    """
-
-    height: int
-    width: int
-    channels: int
-    resize: bool
-    to_grey: bool
-
-
-class FormatMismatch(Exception):
-    """A valid image has another size than the format, or has colour and the format is grey."""
-
-
-@contextmanager
-def opened(data: str | bytes) -> Iterator[Image.Image]:
-    """Opens the image of a path or of a file's bytes, rotated by its EXIF orientation."""
-    with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-        if image.info.get("exif"):
-            yield ImageOps.exif_transpose(image)
-        else:
-            yield image
-
-
-def decoded(data: str | bytes) -> tuple[Image.Image, tuple[str, ...]]:
-    """Decodes an image to mode L or RGB, and lists which of GREY, ALPHA and DEEP it was.
-
-    The alpha channel is dropped. 16 bits are divided to 8 bits, since Pillow would clip them.
-
-    Raises:
-        Exception: any exception that Pillow raises for a damaged image; ValueError for a mode
-            without 8 or 16 bits per channel.
-    """
-    with opened(data) as image:
-        image.load()
-        has_alpha = image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
-        kinds = (ALPHA,) if has_alpha else ()
-        if is_deep(image):
-            wide = np.asarray(image).astype(np.uint32)
-            return Image.fromarray(((wide + 128) // 257).astype(np.uint8)), (*kinds, GREY, DEEP)
-        if image.mode in GREY_MODES:
-            return converted(image, "L"), (*kinds, GREY)
-        if image.mode in PALETTE_MODES:
-            colour = image.convert("RGBA").convert("RGB")
-            return (colour.convert("L"), (*kinds, GREY)) if is_grey(image) else (colour, kinds)
-        if image.mode in COLOUR_MODES:
-            return converted(image, "RGB"), kinds
-        raise ValueError(f"pixels of mode {image.mode}, not of 8 or 16 bits")
-
-
-def converted(image: Image.Image, mode: str) -> Image.Image:
-    """The image converted to a mode; the same object if it already has this mode."""
-    return image if image.mode == mode else image.convert(mode)
-
-
-def is_deep(image: Image.Image) -> bool:
-    """Whether an image is grey with 16 bits; some versions of Pillow open such a PNG as mode I."""
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-
-
-def is_grey(image: Image.Image) -> bool:
-    """Whether the mode of an image or all colours of its palette are grey."""
-    if image.mode in PALETTE_MODES:
-        palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
-        return bool((palette == palette[:, :1]).all())
-    return image.mode in GREY_MODES or is_deep(image)
-
-
-def decoded_into(
-    data: str | bytes, image_format: ImageFormat
-) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
-    """Decodes an image into a format.
-
-    Returns:
-        Pixels (height, width, channels), the original size (width, height) and the properties.
-
-    Raises:
-        FormatMismatch: the image does not fit the format.
-        Exception: as for `decoded`.
-    """
-    image, kinds = decoded(data)
-    size, target = image.size, (image_format.width, image_format.height)
-    grey_only = image_format.channels == 1 and not image_format.to_grey
-    if (size != target and not image_format.resize) or (grey_only and image.mode != "L"):
-        raise FormatMismatch
-    image = converted(image, "L" if image_format.channels == 1 else "RGB")
-    if size != target:
-        image = ImageOps.fit(image, target)
-    return (
-        np.asarray(image).reshape(image_format.height, image_format.width, image_format.channels),
-        size,
-        kinds,
-    )
-
-
 # Maximum number of unreadable images that an error names, and of characters of a reason.
-MAX_NAMED, MAX_REASON = 3, 80
+MAX_NAMED, MAX_REASON = 20, 80
+# Maximum number of images that a note names.
+MAX_NOTED = 3
+# What the first bytes say of a file that is no image.
+FIRST_BYTES = (
+    (rb"\s*<(!doctype html|html|head|body)", "an HTML page"),
+    (rb"\s*<(\?xml|svg|!doctype)", "an XML or SVG file"),
+    (rb"version https://git-lfs", "a Git LFS pointer"),
+    (rb"....ftyp(heic|heix|mif1|msf1)", "a HEIC image"),
+    (rb"....ftypavif", "an AVIF image"),
+    (rb"%PDF", "a PDF file"),
+    (rb"\0+$", "a file of zeros"),
+)
+# Backgrounds of images whose alpha channel alone holds content, best first.
+BACKGROUNDS = (255, 0, 128)
 # Maximum number of pixels and of images that are decoded before they are stored.
 MAX_CHUNK_PIXELS, MAX_CHUNK_IMAGES = 2**23, 512
 MAX_THREADS = 8
@@ -153,7 +71,7 @@ MIN_THREADED_PIXELS = 128 * 128
 
 Source = Callable[[], Iterable[EncodedImage]]
 # The return value of `decoded_into`.
-Decoded = tuple[np.ndarray, tuple[int, int], tuple[str, ...]]
+Converted = tuple[np.ndarray, Properties]
 
 
 @dataclass(frozen=True)
@@ -161,7 +79,7 @@ class DecodedImages:
     """Images of one shape.
 
     Attributes:
-        pixels: (n, height, width, channels) bytes.
+        pixels: (n, height, width, channels) uint8, or uint16 if any image has 16 bits.
         labels: (n,) int64.
         notes: messages to the user about conversions.
     """
@@ -173,10 +91,51 @@ class DecodedImages:
 
 @dataclass
 class ImageCounts:
-    """Number of images by size (width, height), and by property: GREY, ALPHA and DEEP."""
+    """What the images of a data set were before their conversion.
+
+    Attributes:
+        sizes: number of images by size (width, height).
+        kinds: number of images by property.
+        veiled: number of images whose alpha channel has different values.
+        empty: brightness of each image whose alpha channel alone holds content.
+        extent: smallest and largest value of the images of 16 bits.
+        frames: names of images of several frames.
+        first_empty: name of the first image whose alpha channel alone holds content.
+    """
 
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    veiled: int = 0
+    empty: list[float] = field(default_factory=list)
+    extent: tuple[int, int] = (65_535, 0)
+    frames: list[str] = field(default_factory=list)
+    first_empty: str = ""
+
+    def add(self, name: str, image: Properties) -> None:
+        """Counts an image."""
+        self.sizes[image.size] += 1
+        if not image.kinds:
+            return
+        self.kinds.update(image.kinds)
+        self.veiled += image.veiled
+        if image.empty is not None:
+            self.first_empty = self.first_empty or name
+            self.empty.append(image.empty)
+        if image.extent is not None:
+            low, high = image.extent
+            self.extent = min(self.extent[0], low), max(self.extent[1], high)
+        if FRAMES in image.kinds:
+            self.frames.append(name)
+
+    @property
+    def background(self) -> int | None:
+        """The background with the most contrast, if alpha holds the content of most images.
+
+        Only images whose alpha channel has different values are considered.
+        """
+        if 2 * len(self.empty) <= self.veiled:
+            return None
+        return max(BACKGROUNDS, key=lambda grey: min(abs(v - grey) for v in self.empty))
 
 
 def read_images(
@@ -190,7 +149,11 @@ def read_images(
 
     Images that all have the same size keep it. Otherwise every image is cropped at its centre and
     resized by Pillow's `ImageOps.fit` to a square whose side is the median of the shorter sides.
-    The result has one channel if every image is grey, else three.
+    The result has one channel if every image is grey, else three. It has 16 bits per channel if any
+    image has; images of 8 bits are then multiplied by 257.
+
+    Alpha channels are dropped, unless they alone hold the content of most images that have one, as
+    in sets of icons: then all images are composited on one background.
 
     Args:
         source: returns a new iterator over the images, always in the same order.
@@ -211,6 +174,11 @@ def read_images(
         # Outside of the block above, where the exception would keep the memory of the first pass.
         image_format = common_format(source, side, channels)
         result = decode_all(source, count, dataset_name, image_format)
+    background = result[2].background
+    if background is not None:
+        del result
+        image_format = replace(image_format, background=background)
+        result = decode_all(source, count, dataset_name, image_format)
     pixels, labels, counts = result
     return DecodedImages(pixels, labels, tuple(describe_changes(counts, image_format, channels)))
 
@@ -222,35 +190,35 @@ def format_of_first(
     problems = []
     for encoded in source():
         try:
-            image, kinds = decoded(encoded.data)
+            _, image = decoded(encoded.data)
         except Exception as error:  # Pillow's decoders raise exceptions of any type
-            problems.append((encoded.name, error))
+            problems.append((encoded, error))
             continue
         width, height = (side, side) if side else image.size
-        n_channels = channels or (1 if GREY in kinds else 3)
-        return ImageFormat(height, width, n_channels, side is not None, channels is not None)
+        n_channels = channels or (1 if image.grey else 3)
+        resize, to_grey, deep = side is not None, channels is not None, DEEP in image.kinds
+        return ImageFormat(height, width, n_channels, resize, to_grey, deep)
     raise unreadable_images(problems, count, dataset_name)
 
 
 def common_format(source: Source, side: int | None, channels: int | None) -> ImageFormat:
     """The common format of images that differ, from their headers."""
-    sizes, all_grey = set(), True
+    sizes, all_grey, any_deep = set(), True, False
     shorter = []
     for encoded in source():
         try:
-            with opened(encoded.data) as image:
-                size, grey = image.size, is_grey(image)
+            size, grey, deep = header(encoded.data)
         except Exception:  # noqa: S112, `decode_all` reports all unreadable images
             continue
         sizes.add(size)
         shorter.append(min(size))
-        all_grey = all_grey and grey
+        all_grey, any_deep = all_grey and grey, any_deep or deep
     n_channels = channels or (1 if all_grey else 3)
     if side is None and len(sizes) == 1:
         width, height = sizes.pop()
-        return ImageFormat(height, width, n_channels, True, True)
+        return ImageFormat(height, width, n_channels, True, True, any_deep)
     side = side or round(statistics.median(shorter))
-    return ImageFormat(side, side, n_channels, True, True)
+    return ImageFormat(side, side, n_channels, True, True, any_deep)
 
 
 def decode_all(
@@ -265,9 +233,8 @@ def decode_all(
         FormatMismatch: an image does not fit the format.
         InputError: images cannot be decoded, or their number is not `count`.
     """
-    pixels = allocate_pixels(
-        (count, image_format.height, image_format.width, image_format.channels)
-    )
+    shape = (count, image_format.height, image_format.width, image_format.channels)
+    pixels = allocate_pixels(shape, np.uint16 if image_format.deep else np.uint8)
     labels = np.empty(count, np.int64)
     counts, problems, row = ImageCounts(), [], 0
     area = image_format.height * image_format.width
@@ -288,11 +255,10 @@ def decode_all(
                 if isinstance(result, FormatMismatch):
                     raise result
                 if isinstance(result, Exception):
-                    problems.append((image.name, result))
+                    problems.append((image, result))
                 else:
-                    pixels[row], size, kinds = result
-                    counts.sizes[size] += 1
-                    counts.kinds.update(kinds)
+                    pixels[row], was = result
+                    counts.add(image.name, was)
                 row += 1
     if problems:
         raise unreadable_images(problems, count, dataset_name)
@@ -304,7 +270,7 @@ def decode_all(
     return pixels, labels, counts
 
 
-def try_decode(encoded: EncodedImage, image_format: ImageFormat) -> Decoded | Exception:
+def try_decode(encoded: EncodedImage, image_format: ImageFormat) -> Converted | Exception:
     """The decoded image, or the exception that decoding raised."""
     try:
         return decoded_into(encoded.data, image_format)
@@ -313,16 +279,36 @@ def try_decode(encoded: EncodedImage, image_format: ImageFormat) -> Decoded | Ex
 
 
 def unreadable_images(
-    problems: list[tuple[str, Exception]], count: int, dataset_name: str
+    problems: list[tuple[EncodedImage, Exception]], count: int, dataset_name: str
 ) -> InputError:
-    """The error for images that cannot be decoded, with the names of the first ones."""
-    named = "; ".join(f"{name} ({reason(error)})" for name, error in problems[:MAX_NAMED])
+    """The error for images that cannot be decoded, with the names of the first ones by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for image, error in problems[:MAX_NAMED]:
+        by_reason.setdefault(cause(image, error), []).append(image.name)
+    named = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
     more = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
     return InputError(
         f"{len(problems)} of {count} images of {dataset_name} cannot be read. Expected whole "
-        f"images of 8 bits per channel, or grey ones of 16. Received: {named}{more}. Repair or "
-        "remove them."
+        f"images of 8 or 16 bits per channel. Received: {named}{more}. Repair, convert or remove "
+        "them."
     )
+
+
+def cause(encoded: EncodedImage, error: Exception) -> str:
+    """Why an image cannot be decoded: what its first bytes say, else the message of Pillow."""
+    start = encoded.data[:64] if isinstance(encoded.data, bytes) else b""
+    if isinstance(encoded.data, str):
+        try:
+            with Path(encoded.data).open("rb") as file:
+                start = file.read(64)
+        except OSError as failure:
+            return failure.strerror or reason(failure)
+    if not start:
+        return "an empty file"
+    for pattern, what in FIRST_BYTES:
+        if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
+            return what
+    return reason(error)
 
 
 def reason(error: Exception) -> str:
@@ -350,10 +336,43 @@ def describe_changes(
     grey = counts.kinds[GREY]
     if channels is None and 0 < grey < count:
         yield f"{grey} of {count} images are grey, the rest in colour: all are read as RGB."
-    if counts.kinds[ALPHA]:
-        yield f"{counts.kinds[ALPHA]} of {count} images have an alpha channel, which is dropped."
-    if counts.kinds[DEEP]:
-        yield f"{counts.kinds[DEEP]} of {count} images have 16 bits per pixel, reduced to 8."
+    yield from describe_alpha(counts, image_format)
+    deep = counts.kinds[DEEP]
+    if deep:
+        low, high = counts.extent
+        scaled = f"; those of 8 bits are multiplied by {DEEP_FACTOR}" if deep < count else ""
+        yield (
+            f"{deep} of {count} images have 16 bits per channel, values {low} to {high}, which are "
+            f"kept{scaled}."
+        )
+    if counts.kinds[TURNED]:
+        yield f"{counts.kinds[TURNED]} of {count} images are rotated by their EXIF orientation."
+    if counts.frames:
+        yield (
+            f"{len(counts.frames)} of {count} images have several frames, of which the first is "
+            f"read: {format_names(counts.frames, MAX_NOTED)}."
+        )
+
+
+def describe_alpha(counts: ImageCounts, image_format: ImageFormat) -> Iterator[str]:
+    """The message about alpha channels."""
+    if not counts.kinds[ALPHA]:
+        return
+    have = f"{counts.kinds[ALPHA]} of {sum(counts.sizes.values())} images have an alpha channel"
+    empty = len(counts.empty)
+    if image_format.background is not None:
+        name = {0: "black", 255: "white"}.get(image_format.background, "grey")
+        yield (
+            f"{have}, which alone holds the content of {empty} of them: all are composited on "
+            f"{name}."
+        )
+    elif empty:
+        yield (
+            f"{have}, which is dropped, although it alone holds the content of {empty} of them, "
+            f"such as {counts.first_empty}."
+        )
+    else:
+        yield f"{have}, which is dropped."
 
 
 def format_size(size: tuple[int, int]) -> str:
