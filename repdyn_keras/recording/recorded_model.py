@@ -102,6 +102,10 @@ class RecordedModel:
         """Whether some images are both evaluation and probe images."""
         return bool((self.shared >= 0).any())
 
+    def is_current(self) -> bool:
+        """Whether the passes fit the model as it is now."""
+        return True
+
     def _build_planes(self) -> None:
         evaluation, planes = self.settings.evaluation, self.settings.planes
         labels = np.zeros(0) if evaluation.true is None else evaluation.true

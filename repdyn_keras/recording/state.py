@@ -14,6 +14,7 @@ from repdyn_keras.measures.accuracies import pooled_moments
 from repdyn_keras.recording.backend_code import full_precision
 from repdyn_keras.recording.inputs import LabelledImages
 from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
+from repdyn_keras.recording.values import ModelValues
 
 T = TypeVar("T")
 # Difference of the accuracies with batch and moving statistics from which it is reported.
@@ -203,12 +204,15 @@ class ModelState:
                 variable.assign(value)
 
 
-def measure(recorded: RecordedModel, stopwatch: Stopwatch) -> dict[str, tuple[Dims, Any]]:
-    """Computes all measures of the current state of a model.
+def measure(
+    recorded: RecordedModel, stopwatch: Stopwatch, values: ModelValues
+) -> dict[str, tuple[Dims, Any]]:
+    """Computes all measures of one state of a model.
 
     Args:
         recorded: the model with its passes.
         stopwatch: measures the time of each measure.
+        values: the values of the model's variables.
 
     Returns:
         Variables by name, each (dims, array).
