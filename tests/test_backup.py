@@ -1,5 +1,6 @@
 """The recorder in a training that Keras's BackupAndRestore resumes."""
 
+import itertools
 import re
 
 import keras
@@ -30,8 +31,10 @@ def model() -> keras.Model:
     return made
 
 
-def train(folder, backup, order, *, end=None, epochs=EPOCHS, every=1, seed=None) -> RunFolder:
-    """One `fit`, which an exception ends in the epoch `end`.
+def train(
+    folder, backup, order, *, end=None, epochs=EPOCHS, every=1, seed=None, save_freq="epoch"
+) -> RunFolder:
+    """One `fit` of 4 steps per epoch, which an exception ends in the epoch `end`.
 
     `seed` is the seed of the order of the images; without a seed they are not shuffled.
     """
@@ -41,7 +44,7 @@ def train(folder, backup, order, *, end=None, epochs=EPOCHS, every=1, seed=None)
     )
     made = {
         RECORDER: recorder,
-        BACKUP: BackupAndRestore(backup),
+        BACKUP: BackupAndRestore(backup, save_freq),
         KILLER: LambdaCallback(on_epoch_end=lambda epoch, logs: epoch + 1 == end and kill()),
     }
     keras.utils.set_random_seed(seed or 0)
@@ -85,8 +88,8 @@ def test_no_record_is_lost_or_written_twice(whole, tmp_path, moments):
     for number, (epoch, order) in enumerate(moments):
         place = tmp_path / f"run{number}", tmp_path / f"backup{number}"
         folder = train(*place, order, end=epoch)
-        is_recorded = order.index(RECORDER) < order.index(KILLER)
-        assert folder.epochs() == list(range(epoch + is_recorded)), (epoch, order)
+        # An epoch is recorded before other callbacks act on its end.
+        assert folder.epochs() == list(range(epoch + 1)), (epoch, order)
         before = records_of(folder)
         train(*place, order)
         assert folder.epochs() == whole.epochs() == list(range(EPOCHS + 1)), (epoch, order)
@@ -127,8 +130,56 @@ def test_a_record_with_other_weights_than_the_resumed_training_is_set_aside(tmp_
     assert (folder.set_aside_folder / "epoch-000002.nc").read_bytes() == before[2]
     message = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert (
-        "epoch 2 was recorded with other weights before the training was restored at epoch 1"
+        "epoch 2 was recorded with other weights before the training continued from epoch 1"
         in message
     )
     names = folder.checksums.read()[0]
     assert [name for name in names if folder.checksums.problem_of(name)] == []
+
+
+ORDERS = list(itertools.permutations((RECORDER, BACKUP, KILLER)))
+
+
+@pytest.mark.parametrize("orders", [ORDERS[:1], pytest.param(ORDERS[1:], marks=pytest.mark.long)])
+def test_a_backup_in_the_middle_of_an_epoch_is_never_recorded_as_its_end(tmp_path, orders, capsys):
+    """Every third step is saved, the sixth in the middle of the second epoch."""
+    for number, order in enumerate(orders):
+        place = tmp_path / f"run{number}", tmp_path / f"backup{number}"
+        folder = train(*place, order, end=2, save_freq=3)
+        before = records_of(folder)
+        assert list(before) == [0, 1, 2]
+        capsys.readouterr()
+        train(*place, order, save_freq=3)
+        after = records_of(folder)
+        assert list(after) == [0, 1, 2, 3], order
+        assert [after[epoch] == before[epoch] for epoch in (0, 1, 2)] == [True, True, False]
+        printed = capsys.readouterr().out
+        assert "other weights than those recorded at epoch 1, as from a backup" in printed
+        assert files_below(folder.set_aside_folder) == ["epoch-000002.nc"], order
+
+
+@pytest.mark.parametrize(("save_freq", "expected"), [("epoch", [2, 3]), (3, [2, 3])])
+def test_a_recorder_added_to_a_resumed_training_records_ends_of_epochs(
+    tmp_path, whole, capsys, save_freq, expected
+):
+    """By epoch the training resumes at 2, which is recorded; by step in the middle of epoch 2."""
+    order = (RECORDER, BACKUP)
+    train(tmp_path / "none", tmp_path / "backup", (BACKUP, KILLER), end=2, save_freq=save_freq)
+    folder = train(tmp_path / "run", tmp_path / "backup", order, save_freq=save_freq)
+    assert folder.epochs() == expected
+    is_mid_epoch = "continues in the middle of an epoch" in capsys.readouterr().out
+    assert is_mid_epoch == (save_freq == 3)
+    is_same = folder.recorded_hash(2) == whole.recorded_hash(2)
+    assert is_same == (save_freq == "epoch")
+
+
+def test_a_missing_record_is_made_up_for_only_from_the_end_of_its_epoch(tmp_path, whole):
+    for save_freq, expected in (("epoch", [0, 1, 2, 3]), (3, [0, 2, 3])):
+        place = tmp_path / f"run {save_freq}", tmp_path / f"backup {save_freq}"
+        folder = train(*place, (RECORDER, BACKUP, KILLER), end=2, save_freq=save_freq)
+        resumes_at = 2 if save_freq == "epoch" else 1
+        folder.remove_record(resumes_at)
+        train(*place, (RECORDER, BACKUP), save_freq=save_freq)
+        assert folder.epochs() == expected
+        if save_freq == "epoch":
+            assert folder.record(2).identical(whole.record(2))

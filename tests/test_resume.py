@@ -23,12 +23,13 @@ from helpers import (
 )
 
 import repdyn_keras
-from repdyn_keras import Config, InputError, RepresentationRecorder
+from repdyn_keras import Config, InputError
 from repdyn_keras.config import resolve, to_toml, versions
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.checkpoints import CheckpointWriter, load_checkpoint
 from repdyn_keras.experiment.survival.history import HistoryFile
+from repdyn_keras.recording.epoch_records import EpochRecords
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import create_folder
@@ -59,7 +60,7 @@ MOMENTS = {
     "before the first row of history": ((HistoryFile, "append"), 0, [], 0),
     "before the checkpoint of epoch 2": ((Watcher, "epoch_ended", 2), 1, [0, 1], 2),
     "before the history of epoch 2": ((CheckpointWriter, "save", 2, True), 2, [0, 1], 2),
-    "measuring epoch 3": ((RepresentationRecorder, "_measure", 3), 3, [0, 1], 3),
+    "measuring epoch 3": ((EpochRecords, "_measure", 3), 3, [0, 1], 3),
     "writing epoch 3": ((RunFolder, "write_record", 3), 3, [0, 1], 4),
     "after the record of epoch 3": ((RunFolder, "write_record", 3, True), 3, [0, 1, 3], 4),
     "before the last record": ((Watcher, "recorded", 4), 4, [0, 1, 3], 5),
@@ -156,7 +157,7 @@ def test_an_extended_run_equals_one_of_the_same_length(whole, tmp_path):
 
     keras.utils.clear_session()
     with pytest.MonkeyPatch.context() as patch:
-        raising(patch, RepresentationRecorder, "_measure", 3)
+        raising(patch, EpochRecords, "_measure", 3)
         words = ("--resume", "--epochs", 4, "--model", MODEL, "--quiet")
         assert isinstance(repdyn("run", folder.path, *words).exception, Killed)
     assert folder.epochs() == [0, 1]

@@ -78,7 +78,7 @@ def check_constants(stored, constants, folder: Path) -> None:
     raise InputError(
         f"Expected {folder} to hold records of the same images, layers and settings. Received: "
         f"another recording, with different {', '.join(sorted(differing))}. Record into a new "
-        "folder."
+        "folder, or move this one away."
     )
 
 

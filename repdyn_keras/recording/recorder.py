@@ -1,16 +1,20 @@
 """The callback that records every layer of a model during training."""
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
 
 from repdyn_keras import seeds
-from repdyn_keras.errors import InputError
-from repdyn_keras.recording.constants import check_constants, constants_of
-from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages, weights_hash
-from repdyn_keras.recording.recorded_model import RecordedModel, announcements
+from repdyn_keras.errors import unknown
+from repdyn_keras.recording.epoch_records import EpochRecords
+from repdyn_keras.recording.fit_lock import FitLock
+from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
+from repdyn_keras.recording.recorded_fit import RecordedFit
+from repdyn_keras.recording.recorded_model import RecordedModel
 from repdyn_keras.recording.settings import (
     LayerSelection,
     PlaneSettings,
@@ -19,13 +23,15 @@ from repdyn_keras.recording.settings import (
     Settings,
     fitted_images,
 )
-from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
+from repdyn_keras.recording.training_epochs import call_first, calling_list
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.records import RunFolder
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
     import xarray
+
+ON_ERROR = ("raise", "warn")
 
 
 class RepresentationRecorder(keras.callbacks.Callback):
@@ -38,11 +44,22 @@ class RepresentationRecorder(keras.callbacks.Callback):
     Recording does not change the training: the same seed gives the same weights with and without
     it.
 
+    Every record is of the weights that the last step of its epoch left, before other callbacks
+    change them, in whatever order the callbacks are. Epochs are counted over several calls of
+    `fit`: one with `initial_epoch`, or restored by `BackupAndRestore`, begins at that epoch; one
+    that begins at 0 counts on from the recorded epochs, unless the model has the weights of epoch 0
+    again. If the schedule does not include the last epoch of a `fit`, its record is removed when
+    the training is continued.
+
+    A deep copy of a recorder, such as KerasTuner makes for each trial, records into a folder of its
+    own: `<folder>-2`, `<folder>-3`, ...
+
     Source: Nguyen et al. 2021 (arXiv 2010.15327, eq. 2-4) for minibatch CKA; Alain and Bengio 2016
     (arXiv 1610.01644) for probes; Somepalli et al. 2022 (arXiv 2203.08124) for planes and regions.
 
     Args:
-        folder: the run folder. Existing records of the same training are kept.
+        folder: the run folder. Existing records of the same training are kept; another training
+            is rejected.
         images: (n, ...) evaluation images, whose representations are compared, as the model
             receives them. n is rounded down to a multiple of `batch_size`.
         labels: (n,) integers or (n, classes) one-hot given labels; without labels, only
@@ -71,6 +88,16 @@ class RepresentationRecorder(keras.callbacks.Callback):
         output: name of the layer, or key, of the output to record as `output`; None for a model
             with one output. The labels belong to this output.
         class_names: names of the classes, for figures.
+        overwrite: whether to move an earlier recording of the folder to its `set_aside/` when this
+            recorder first records, unless the `fit` resumes that training.
+        on_error: "raise" ends the training when an epoch cannot be recorded; "warn" prints a
+            warning and goes on. None raises errors when a `fit` begins and until this recorder has
+            written its first record, and warns after that. `record` raises unless it is "warn".
+
+    Attributes:
+        folder: the run folder.
+        evaluation: the evaluation images, in their order in the records.
+        measurement: the recorded layers of the model; None before it was first recorded.
 
     Raises:
         InputError: in the constructor, arrays do not fit together; when the training begins, the
@@ -104,6 +131,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
         images_true_labels=None,
         output: str | None = None,
         class_names: Iterable[str] | None = None,
+        overwrite: bool = False,
+        on_error: str | None = None,
     ):
         plane_settings = PlaneSettings(
             planes, resolution, margin, seeds.derived(seed, seeds.PLANES)
@@ -125,13 +154,18 @@ class RepresentationRecorder(keras.callbacks.Callback):
             class_names=tuple(str(name) for name in class_names or ()),
             fits_on_evaluation=train is None,
         )
-        self._begin(RunFolder(folder), settings, print_notice)
+        self._begin(
+            RunFolder(folder), settings, print_notice, on_error=on_error, overwrite=overwrite
+        )
 
     @classmethod
     def from_settings(
         cls, folder: RunFolder, settings: Settings, notify: Callable[[str], None]
     ) -> "RepresentationRecorder":
-        """Creates a recorder from complete settings.
+        """Creates a recorder from complete settings, for a training that is configured as a whole.
+
+        Its errors end the training. In a list of callbacks, it records when its turn comes, so
+        that callbacks before it can write other files of the epoch first.
 
         Args:
             folder: the run folder.
@@ -139,96 +173,163 @@ class RepresentationRecorder(keras.callbacks.Callback):
             notify: called with each message to the user.
         """
         recorder = cls.__new__(cls)
-        recorder._begin(folder, settings, notify)
+        recorder._begin(folder, settings, notify, on_error="raise", is_configured=True)
         return recorder
 
-    def _begin(self, folder: RunFolder, settings: Settings, notify: Callable[[str], None]) -> None:
-        super().__init__()
-        self.folder = folder
+    def _begin(
+        self,
+        folder: RunFolder,
+        settings: Settings,
+        notify: Callable[[str], None],
+        *,
+        on_error: str | None,
+        overwrite: bool = False,
+        is_configured: bool = False,
+    ) -> None:
+        if on_error is not None and on_error not in ON_ERROR:
+            raise unknown("on_error", on_error, ON_ERROR, "Or None for the default.")
         self.settings = settings
-        self.timings: dict[str, float] = {}
         self._notify = notify
-        self._recorded: RecordedModel | None = None
-        self._is_prepared = False
-        self._holds_folder = False
-        # The latest epoch of the current `fit`; None before its first epoch.
-        self._latest_epoch: int | None = None
-        # The epoch at which the current `fit` continued an earlier recorded one.
-        self._resumed_at: int | None = None
-        # A record that is measured but not yet written, with its epoch and the hash of the weights.
-        self._pending: tuple[int, str, xarray.Dataset] | None = None
-        self._stopwatch = Stopwatch()
-        self._warned: set[str] = set()
+        self._on_error = on_error
+        # Whether `repdyn run` created the recorder: it writes the other files of an epoch before
+        # the record, and its configuration determines the last epoch.
+        self._is_configured = is_configured
+        self._set_records(folder, overwrites=overwrite)
+
+    def _set_records(
+        self, folder: RunFolder, *, overwrites: bool = False, is_copy: bool = False
+    ) -> None:
+        """Sets all attributes that a copy does not share."""
+        super().__init__()
+        self._records = EpochRecords(
+            folder, self.settings, self._notify, overwrites=overwrites, is_copy=is_copy
+        )
+        self._fit: RecordedFit | None = None
+        self._fit_lock = FitLock()
+        self._callback_list: keras.callbacks.CallbackList | None = None
+
+    def __getstate__(self) -> dict:
+        left_out = {"params", "_model", "_records", "_fit", "_fit_lock", "_callback_list"}
+        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        records = self._records
+        kept = {"overwrites": records.overwrites, "is_copy": records.is_copy}
+        return {**state, "_records": (records.folder, kept)}
+
+    def __setstate__(self, state: dict) -> None:
+        folder, kept = state.pop("_records")
+        self.__dict__.update(state)
+        self._set_records(folder, **kept)
+
+    def __deepcopy__(self, memo: dict) -> "RepresentationRecorder":
+        """A recorder of another training, such as KerasTuner makes for each trial.
+
+        It shares the images, and creates a folder of its own when it first records.
+        """
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        state = self.__getstate__()
+        state["_records"] = (RunFolder(self._records.original), {"is_copy": True})
+        shared = ("settings", "_notify", "_records")
+        copied.__setstate__(
+            {
+                name: value if name in shared else copy.deepcopy(value, memo)
+                for name, value in state.items()
+            }
+        )
+        return copied
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder. A copy has its own once it has recorded."""
+        return self._records.folder
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by purpose of the last written record."""
+        return self._records.timings
+
+    @timings.setter
+    def timings(self, seconds: dict[str, float]) -> None:
+        self._records.timings = seconds
+
+    @property
+    def evaluation(self) -> EvaluationImages:
+        """The evaluation images, in their fixed order."""
+        return self.settings.evaluation
+
+    @property
+    def measurement(self) -> RecordedModel | None:
+        """The recorded layers of the model; None before it was first recorded."""
+        return self._records.recorded
+
+    # The hooks of Keras.
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._callback_list = calling_list()
 
     def on_train_begin(self, logs=None):
-        self._latest_epoch = None
+        self._end_fit()
+        if self._callback_list is not None:
+            call_first(self._callback_list, self._end_epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._latest_epoch is None:
-            self._begin_fit(epoch)
-        self._latest_epoch = epoch
-
-    def _begin_fit(self, epoch: int) -> None:
-        """Locks the folder, and records the first state of a `fit` if it is due."""
-        if not self._holds_folder:
-            self.folder.lock()
-            self._holds_folder = True
-        is_resumed = self._is_resumed(epoch)
-        if self.is_due(epoch):
-            self.record(self.model, epoch)
-        self._resumed_at = epoch if is_resumed else None
+        if self._fit is None:
+            self._begin_fit(epoch).record_first(self.model)
+        else:
+            self._fit.begin_epoch()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._latest_epoch = epoch + 1
-        if self.is_due(epoch + 1):
-            self.record(self.model, epoch + 1)
+        if self._fit is None or self._fit.ended != epoch:
+            self._end_epoch(epoch)
+        if self._fit is not None and self._is_configured:
+            self._fit.record_kept()
 
     def on_train_end(self, logs=None):
-        last = self._latest_epoch
-        if last is None:
-            last = self._restored_final_epoch()
-        if last is not None and not self._has_record(last):
-            self.record(self.model, last)
-        self._latest_epoch = self._resumed_at = None
-        if self._holds_folder:
-            self.folder.unlock()
-            self._holds_folder = False
+        if self._fit is not None:
+            self._fit.record_last()
+        self._end_fit()
 
-    def _is_resumed(self, epoch: int) -> bool:
-        """Whether a `fit` that begins at this epoch continues an earlier recorded one."""
-        return epoch > 0 and bool(self.folder.epochs())
+    def _begin_fit(self, first: int) -> RecordedFit:
+        self._fit = RecordedFit(
+            self._records,
+            self._fit_lock,
+            first,
+            self.params or {},
+            self._callback_list,
+            on_error=self._on_error,
+            is_configured=self._is_configured,
+        )
+        return self._fit
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Receives the weights at the end of an epoch, before other callbacks change them."""
+        (self._fit or self._begin_fit(epoch)).end_epoch(epoch, self.model)
+
+    def _end_fit(self) -> None:
+        """Ends a `fit`, which an exception may have ended before."""
+        if self._fit is not None:
+            self._fit.end()
+        self._fit = None
+
+    # Recording.
 
     def is_due(self, epoch: int) -> bool:
         """Whether to record the state after `epoch` epochs in the current `fit`.
 
-        A `fit` that continues an earlier one is recorded as if there were no interruption.
+        The last epoch of a `fit` is recorded, too. A `fit` that continues an earlier one is
+        recorded as if there were no interruption.
         """
-        is_last = epoch == (self.params or {}).get("epochs")
-        if is_last or self.settings.schedule.includes(epoch):
+        if self._fit is not None:
+            return self._fit.is_due(epoch)
+        if epoch == (self.params or {}).get("epochs") or self.settings.schedule.includes(epoch):
             return True
-        is_first = self._latest_epoch is None
-        return is_first and (not self._is_resumed(epoch) or self._has_record(epoch))
-
-    def _restored_final_epoch(self) -> int | None:
-        """The last epoch, if BackupAndRestore restored it and no epoch remained to train.
-
-        `fit` then ends without beginning an epoch. None in all other cases.
-        """
-        epoch = getattr(self.model, "_initial_epoch", None)
-        recorded = self.folder.epochs()
-        if epoch is None or epoch != (self.params or {}).get("epochs"):
-            return None
-        return epoch if recorded and recorded[-1] < epoch else None
-
-    def _has_record(self, epoch: int) -> bool:
-        return self.folder.record_file(epoch).is_file()
+        return not self.folder.epochs() or self._records.has(epoch)
 
     def record(self, model: keras.Model, epoch: int) -> None:
         """Records the model as the state after `epoch` epochs; also works without `fit`.
 
-        An existing record of the same epoch and the same weights is kept. If a training was
-        restored from a backup and now has other weights, the earlier record is moved to
-        `set_aside/`.
+        An existing record of the same epoch and the same weights is kept.
 
         Args:
             model: a built functional or Sequential model; the same one in every call.
@@ -239,15 +340,37 @@ class RepresentationRecorder(keras.callbacks.Callback):
                 another process writes to it.
             StorageError: the disk is full, or the folder cannot be written to.
         """
-        self.build(model)
+        try:
+            self.build(model)
+            values = ModelValues.live(model)
+            with self.locked():
+                self._records.overwrite()
+                self._records.write(epoch, values)
+        except Exception as error:
+            if self._on_error != "warn":
+                raise
+            self._records.report(epoch, error)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the lock of the run folder inside a block, for many calls of `record`.
+
+        Without it, `record` locks the folder anew in each call, and another process may write in
+        between. `fit` holds the lock by itself.
+
+        Raises:
+            InputError: another process writes to the folder.
+            StorageError: the folder cannot be written to.
+
+        Example:
+            >>> with recorder.locked():  # doctest: +SKIP
+            ...     for epoch in range(1, 21):
+            ...         train_one_epoch(model)
+            ...         recorder.record(model, epoch)
+        """
+        self._records.create_folder()
         with self.folder.locked():
-            record = self._new_record(model, epoch)
-            if record is None:
-                return
-            with self._stopwatch.timed("writing"):
-                self.folder.write_record(epoch, record)
-            self._pending = None
-            self.timings = self._stopwatch.seconds
+            yield
 
     def measured(self, epoch: int) -> "xarray.Dataset | None":
         """The record of the current state, for callbacks that write files before the record.
@@ -264,101 +387,20 @@ class RepresentationRecorder(keras.callbacks.Callback):
         if not self.is_due(epoch):
             return None
         self.build(self.model)
+        values = None if self._fit is None else self._fit.kept_values(epoch)
+        values = values or ModelValues.live(self.model)
         with self.folder.locked():
-            record = self._new_record(self.model, epoch)
+            record = self._records.new_record(epoch, values)
             return self.folder.record(epoch) if record is None else record
 
-    def _new_record(self, model: keras.Model, epoch: int) -> "xarray.Dataset | None":
-        """Measures a state once; returns None if the folder already holds its record."""
-        recorded = self._prepare(model)
-        weights = weights_hash(model)
-        if self._has_record(epoch) and self._keeps(epoch, weights):
-            return None
-        if self._pending is None or self._pending[:2] != (epoch, weights):
-            self._pending = (epoch, weights, self._measure(epoch, weights, recorded))
-        return self._pending[2]
-
-    def _keeps(self, epoch: int, weights: str) -> bool:
-        """Whether the record of an epoch has these weights; if not, it is set aside.
-
-        Raises:
-            InputError: the record belongs to another training.
-        """
-        if self.folder.recorded_hash(epoch) == weights:
-            return True
-        if self._resumed_at is None or epoch <= self._resumed_at:
-            raise InputError(
-                f"Expected a folder of this training, or a new one. Received: "
-                f"{self.folder.record_file(epoch)}, which belongs to another training: its weights "
-                f"at epoch {epoch} differ."
-            )
-        moved = self.folder.set_aside(self.folder.record_file(epoch))
-        self._notify(
-            f"epoch {epoch} was recorded with other weights before the training was restored at "
-            f"epoch {self._resumed_at}: the earlier record was moved to {moved}."
-        )
-        return False
-
     def build(self, model: keras.Model) -> RecordedModel:
-        """Builds the passes that measure the model, once; writes nothing.
+        """Builds the passes that measure the model, if that is necessary; writes nothing.
 
         Raises:
             InputError: the model cannot be recorded, the data does not fit the model, or the
                 recorder was built for another model.
         """
-        if self._recorded is None:
-            self._recorded = RecordedModel(model, self.settings)
-        elif self._recorded.model is model:
-            if not self._recorded.is_current():
-                self._recorded = RecordedModel(model, self.settings)
-        else:
-            raise InputError(
-                f"Expected the model that this recorder was built for, "
-                f"{self._recorded.model.name!r}. Received: another model, {model.name!r}. Use one "
-                "recorder per model."
-            )
-        return self._recorded
-
-    def _prepare(self, model: keras.Model) -> RecordedModel:
-        """Writes the constants to a new folder, or checks those of an existing one, once."""
-        recorded = self.build(model)
-        if self._is_prepared:
-            return recorded
-        constants = constants_of(recorded)
-        if self.folder.constants_file.is_file():
-            check_constants(self.folder.constants(), constants, self.folder.path)
-        else:
-            if self.folder.epochs():
-                raise InputError(
-                    f"Expected constants.nc next to the records in {self.folder.records}. "
-                    "Received: records without it. Restore the file, or record into a new folder."
-                )
-            self.folder.write_constants(constants)
-        self._is_prepared = True
-        for text in announcements(recorded):
-            self._notify(text)
-        return recorded
-
-    def _measure(self, epoch: int, weights: str, recorded: RecordedModel) -> "xarray.Dataset":
-        """Measures the model, and reports each kind of problem once."""
-        import xarray
-
-        self._stopwatch = Stopwatch()
-        record = xarray.Dataset(
-            measure(recorded, self._stopwatch, ModelValues.live(recorded.model)),
-            coords={"layer": recorded.names},
-            attrs={
-                "epoch": epoch,
-                "weights_hash": weights,
-                "images_hash": self.settings.evaluation.hash,
-            },
-        )
-        n, is_moving = len(self.settings.evaluation.x), self.settings.batch_norm == "moving"
-        for key, text in record_warnings(record, epoch, n, is_moving):
-            if key not in self._warned:
-                self._warned.add(key)
-                self._notify(f"warning: {text}")
-        return record
+        return self._records.build(model)
 
 
 def print_notice(text: str) -> None:

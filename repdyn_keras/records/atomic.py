@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ DISK_ERRORS = {
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # The locks that this process holds, by folder. A second FileLock object would be another lock.
 HELD_LOCKS: "dict[Path, BaseFileLock]" = {}
+# Several threads of a process may acquire and release locks.
+HELD_LOCKS_GUARD = threading.RLock()
 
 
 @contextmanager
@@ -183,7 +186,7 @@ def acquire_lock(folder: Path) -> None:
     """
     from filelock import FileLock, Timeout
 
-    with storage_errors(folder / LOCK):
+    with storage_errors(folder / LOCK), HELD_LOCKS_GUARD:
         folder.mkdir(parents=True, exist_ok=True)
         key = folder.resolve()
         for name in (LOCK, OWNER):
@@ -209,12 +212,13 @@ def acquire_lock(folder: Path) -> None:
 def release_lock(folder: Path) -> None:
     """Releases a lock once. After the last release, other processes can acquire it."""
     key = folder.resolve()
-    lock = HELD_LOCKS[key]
-    if lock.lock_counter == 1:
-        with suppress(OSError):
-            (folder / OWNER).unlink(missing_ok=True)
-        del HELD_LOCKS[key]
-    lock.release()
+    with HELD_LOCKS_GUARD:
+        lock = HELD_LOCKS[key]
+        if lock.lock_counter == 1:
+            with suppress(OSError):
+                (folder / OWNER).unlink(missing_ok=True)
+            del HELD_LOCKS[key]
+        lock.release()
 
 
 def lock_owner(folder: Path) -> str:

@@ -78,13 +78,21 @@ def read_arrays(
             return {name: file[name][index] for name in names if name in file}
 
 
-def read_attribute(path: Path, name: str) -> Any:
-    """Reads one attribute of a file; raises InputError as `read_netcdf` does."""
+def read_attribute(path: Path, name: str, *, is_optional: bool = False) -> Any:
+    """Reads one attribute of a file; raises InputError as `read_netcdf` does.
+
+    Args:
+        path: the file.
+        name: the attribute.
+        is_optional: whether to return None if there is no such attribute.
+    """
     import h5py
 
     with checked(Path(path)):
         with h5py.File(path, "r") as file:
             require_version(scalar(file.attrs.get("schema_version")), path)
+            if is_optional and name not in file.attrs:
+                return None
             return scalar(file.attrs[name])
 
 

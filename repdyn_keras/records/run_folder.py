@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -183,6 +183,26 @@ class RunFolder:
             os.replace(path, target)
         return target
 
+    def set_aside_recording(self) -> bool:
+        """Moves the constants, all records and `dynamics.nc` to `set_aside/`.
+
+        Returns:
+            Whether there were any.
+        """
+        # The constants last, so that a recording that is partly moved is never continued.
+        records = [self.record_file(epoch) for epoch in self.epochs()]
+        files = [self.dynamics_file, *records, self.constants_file]
+        moved = [self.set_aside(file) for file in files if file.is_file()]
+        return bool(moved)
+
+    def remove_record(self, epoch: int) -> None:
+        """Deletes one epoch's record."""
+        path = self.record_file(epoch)
+        self.checksums.announce_removal(path)
+        with storage_errors(path):
+            path.unlink()
+            atomic.sync(path.parent)
+
     def table(self, path: Path, columns: tuple[str, ...]) -> TableFile:
         """A CSV file of this folder that supports appending rows."""
         return TableFile(path, columns, self.checksums)
@@ -257,6 +277,10 @@ class RunFolder:
         """The hash of the weights in an epoch's record."""
         return read_attribute(self.checked_record(epoch), "weights_hash")
 
+    def recorded_attribute(self, epoch: int, name: str) -> Any:
+        """An attribute of an epoch's record; None if it has none of this name."""
+        return read_attribute(self.checked_record(epoch), name, is_optional=True)
+
     def recorded_images_hash(self, epoch: int) -> str:
         """The hash of the evaluation images in an epoch's record."""
         return read_attribute(self.checked_record(epoch), "images_hash")
@@ -317,6 +341,19 @@ def choose_folder(name: str, out: str | Path | None) -> Path:
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     return path
+
+
+def create_numbered(path: Path) -> Path:
+    """Creates `path` with -2, -3, ... in its name, the first that does not exist."""
+    number = 1
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            number += 1
+            created = path.with_name(f"{path.name}-{number}")
+            with suppress(FileExistsError):
+                created.mkdir()
+                return created
 
 
 def run_name(config: Config) -> str:
