@@ -246,7 +246,8 @@ def format_axis(operation, rank: int) -> int | None:
     data_format = None if is_flatten else getattr(operation, "data_format", None)
     if data_format == "channels_first":
         # The states of a ConvLSTM at all steps are (batch, steps, channels, ...).
-        return rank - 1 - operation.rank if isinstance(operation, CONV_LSTMS) else 1
+        sides = operation.cell.kernel_size if isinstance(operation, CONV_LSTMS) else None
+        return 1 if sides is None else rank - 1 - len(sides)
     return rank - 1 if data_format == "channels_last" else None
 
 
