@@ -24,8 +24,8 @@ def numpy_of(tensor):
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
-def pooled(x, pooling):
-    return numpy_of(device.pooled(ops.convert_to_tensor(x), pooling))
+def pooled(x, pooling, channel_axis=-1):
+    return numpy_of(device.pooled(ops.convert_to_tensor(x), pooling, channel_axis))
 
 
 def activations(shape, mean=0.0, seed=0):
@@ -184,15 +184,16 @@ def test_other_poolings_equal_numpy():
     assert numpy_of(device.pooled(half, "mean")).dtype == np.float32
 
 
-def test_channels_first_images_give_the_same_features():
-    x = activations((2, 6, 5, 4))
-    turned = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    for pooling in ("mean", "flatten", 3):
-        expected = pooled(x, pooling)
-        config.set_image_data_format("channels_first")
-        found = pooled(turned, pooling)
-        config.set_image_data_format("channels_last")
-        np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=str(pooling))
+def test_features_do_not_depend_on_the_channel_axis():
+    for shape in ((2, 6, 5, 4), (2, 7, 3), (2, 3, 4, 5, 2)):
+        x = activations(shape)
+        for axis, pooling in itertools.product(range(1, len(shape)), ("mean", "flatten", 3)):
+            expected = pooled(x, pooling)
+            turned = np.ascontiguousarray(np.moveaxis(x, -1, axis))
+            for given in (axis, axis - len(shape)):
+                found = pooled(turned, pooling, given)
+                np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=f"{shape} {axis}")
+    assert pooled(activations((2, 3)), "mean", 1).shape == (2, 3)
 
 
 def test_plane_points_are_the_origin_plus_coordinates_along_the_axes():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures.planes import draw_planes, plane_through
+from repdyn_keras.measures.planes import draw_planes, plane_through, planes_notice
 from repdyn_keras.seeds import stratified_order
 
 pytestmark = pytest.mark.without_keras
@@ -133,13 +133,41 @@ def test_degenerate_triplets_are_drawn_again():
     assert not (triplets == repeated).any()
 
 
-def test_too_few_classes_or_triplets_are_rejected():
-    for classes in (1, 2):
+def test_planes_of_fewer_than_three_classes_go_through_three_different_images():
+    for classes, counts in ((2, [1, 2]), (1, [3])):
         x, y = labelled(classes=classes)
-        with pytest.raises(InputError, match=f"at least 3 .*: images of {classes}.*planes=0"):
-            draw_planes(x, y, 1, 0.1, seed=0)
-        triplets, planes = draw_planes(x, y, 0, 0.1, seed=0)
-        assert triplets.shape == (0, 3) and planes == []
+        triplets, planes = draw_planes(x, y, 30, 0.1, seed=0)
+        assert len({frozenset(t) for t in triplets.tolist()}) == len(planes) == 30
+        for triplet in triplets:
+            assert len(set(triplet.tolist())) == 3
+            assert sorted(np.unique(y[triplet], return_counts=True)[1]) == counts
+        np.testing.assert_array_equal(draw_planes(x, y, 8, 0.1, seed=0)[0], triplets[:8])
+        twice = [np.bincount(y[t], minlength=classes).argmax() for t in triplets]
+        assert set(twice) == set(range(classes)), "each class has the two images of some planes"
+        assert f"{'2 classes' if classes == 2 else 'one class'}:" in planes_notice(y)
+    assert planes_notice(labelled(classes=3)[1]) == planes_notice(None) == ""
+    # One image of a class is enough if the other has two.
+    x, y = labelled(n=4, classes=1)
+    y[0] = 1
+    triplets = draw_planes(x, y, 3, 0.1, seed=0)[0]
+    assert {tuple(sorted(t)) for t in triplets.tolist()} == {(0, 1, 2), (0, 1, 3), (0, 2, 3)}
+
+
+def test_the_planes_of_a_seed_never_change():
+    """Records of different versions have the same planes."""
+    x, y = labelled()
+    assert draw_planes(x, y, 3, 0.1, seed=3)[0].tolist() == [
+        [42, 57, 27],
+        [22, 26, 10],
+        [19, 52, 27],
+    ]
+
+
+def test_too_few_triplets_are_rejected():
+    x, y = labelled(n=3, classes=2)
+    with pytest.raises(InputError, match="span 2 planes.*only 1:"):
+        draw_planes(x, y, 2, 0.1, seed=0)
+    assert draw_planes(x, y, 0, 0.1, seed=0)[0].shape == (0, 3)
     x, y = labelled(n=6, classes=3)  # 2 x 2 x 2 triplets
     assert len(draw_planes(x, y, 8, 0.1, seed=0)[1]) == 8
     with pytest.raises(InputError, match="span 9 planes.*only 8:"):

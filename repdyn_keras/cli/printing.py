@@ -290,13 +290,16 @@ def print_results(run: "Run", seconds: float | None = None) -> None:
     console.print(layers)
     network = Table(show_header=False)
     attrs = dynamics.attrs
-    fit = format_epoch(attrs["perfect_fit_epoch"])
+    has_scores = attrs.get("output_classes") != 0
+    fit = format_epoch(attrs["perfect_fit_epoch"]) if has_scores else "-"
     network.add_row("perfect fit (99.5% of the given labels)", fit)
     network.add_row("memorized share of the wrong labels", format_number(attrs["memorized_share"]))
     network.add_row("synchronization of the blocks", format_number(attrs["synchronization_mean"]))
     if seconds is not None:
         network.add_row("time", f"{seconds:.0f} s")
     console.print(network)
+    if not has_scores:
+        print("The output holds no class scores: it has no accuracy and no regions.")
     if dynamics.sizes["epoch"] < MIN_RECORDS:
         print(f"Fewer than {MIN_RECORDS} recorded epochs: phases were not tested.")
     print("p > 0.05: the changes cannot be distinguished from even drift and count as one phase.")

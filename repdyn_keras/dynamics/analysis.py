@@ -88,6 +88,8 @@ def check_record(folder: RunFolder, epoch: int, layers: list[str], images: str) 
 
 # Attributes of the constants that are copied to the results.
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
+# Attributes that only some recordings have.
+OPTIONAL = ("output_classes", "channel_axis")
 PLANES = ("plane_sample", "plane_label", "plane_position", "plane_image")
 
 
@@ -137,6 +139,7 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     if "class_name" in constants:
         attributes["class_names"] = constants["class_name"].values.tolist()
     attributes |= {name: constants.attrs[name] for name in DESCRIPTION}
+    attributes |= {name: constants.attrs[name] for name in OPTIONAL if name in constants.attrs}
     return xarray.Dataset(
         variables,
         coords=coordinates,

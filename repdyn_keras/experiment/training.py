@@ -29,6 +29,7 @@ from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.recording.graph import check_model
 from repdyn_keras.recording.layers import SIGMOIDS, Head, choose_layers, find_head
 from repdyn_keras.records import RunFolder
+from repdyn_keras.text import format_shape
 
 
 class Training:
@@ -63,6 +64,13 @@ class Training:
                 "RepresentationRecorder as a callback."
             )
         head = find_head(self.model)
+        if not head.has_scores:
+            raise InputError(
+                "Expected a network with one number per class, which is trained by cross-entropy. "
+                f"Received: {config.model!r} with an output of shape "
+                f"{format_shape(head.tensor.shape[1:])}. Train it yourself, with "
+                "RepresentationRecorder as a callback."
+            )
         if not head.has_known_activation:
             watcher.message(
                 f"the activation of the output is {head.activation}: it is treated as logits."

@@ -101,7 +101,8 @@ FIGURES = (
         "regions_plane{plane}.gif",
         "run",
         ("regions",),
-        "decision regions of the output on the first plane, a frame for each recorded epoch",
+        "decision regions of the output on the first plane (of the last hidden layer if the output "
+        "holds no class scores), a frame for each recorded epoch",
         plot_region_animation,
     ),
     FigureEntry(

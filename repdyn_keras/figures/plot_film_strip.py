@@ -128,11 +128,13 @@ def film_strip(
     side = (style.WIDTH - beside) / len(columns) - SPACE
     side = float(np.clip(side, MIN_SIDE, min(MAX_SIDE, max(0.9, MAX_HEIGHT / len(rows)))))
     width = max(MIN_WIDTH, beside + len(columns) * (side + SPACE))
+    has_scores = style.has_class_scores(dynamics)
+    of_output = "the network's own class" if has_scores else "no class scores, so no regions"
     subtitle = style.subtitle(
         dynamics,
         f"plane {plane}: the plane through the three images at the left; discs mark their places "
         "in the colours of their true classes",
-        "rows: the class that a linear probe on the layer gives; output: the network's own class",
+        f"rows: the class that a linear probe on the layer gives; output: {of_output}",
     )
     figure, body = new_page(width, "Decision regions of each layer over training", subtitle)
     ax = body.add_subplot(map_grid(body, width - beside, 1, [1.0])[0, 0])

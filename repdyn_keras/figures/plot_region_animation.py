@@ -38,9 +38,12 @@ MAX_SIDE, LARGE = 4.4, 2.6
 
 
 def plot_region_animation(dynamics: xr.Dataset) -> Iterator[PictureFile]:
-    """Draw `regions_planeN.gif` of the output on the first plane."""
+    """Draw `regions_planeN.gif` on the first plane, of the output or else of the last layer."""
     plane = int(dynamics["plane"].values[0])
-    data = _animation(dynamics, layer_names(dynamics)[-1:], plane, SECONDS)
+    names = layer_names(dynamics)
+    if not style.has_class_scores(dynamics):
+        names = names[:-1]
+    data = _animation(dynamics, names[-1:], plane, SECONDS)
     yield PictureFile(f"regions_plane{plane}.gif", data)
 
 

@@ -128,7 +128,9 @@ def similarity_heatmaps(dynamics: xr.Dataset, variable: str) -> "Figure":
     scale = color_range(values)
     for layer, ax, cells in zip(layers, axes, values, strict=True):
         _draw_heatmap(ax, dynamics, variable, layer, cells, scale, on_page=True)
-    settle_cells(figure, axes, values, words.scale, _explained(dynamics, variable))
+    has_maps = variable == "cka" or style.has_class_scores(dynamics)
+    undefined = "dead layer" if has_maps else "dead layer, or an output without class scores"
+    settle_cells(figure, axes, values, words.scale, _explained(dynamics, variable), undefined)
     for ax in axes:
         label_epochs(ax, epochs, epochs)
     return figure

@@ -48,14 +48,16 @@ class State(Protocol):
 
     Attributes:
         layers: names of the layers.
-        n_classes: number of classes; 0 if the output is not one score per class.
+        n_classes: number of classes of the output's scores, or of the labels if the output holds
+            no class scores; 0 without either.
         fitted: labels of the images that probes are fitted on; None if there are none.
         held_out: labels of the images that nothing is fitted on; None if there are none.
         fingerprints: (layer, pair) float32, see `measures.cka.fingerprint`.
         norms: (layer, 3) squared norms, see `measures.cka.is_dead`.
         epsilons: machine epsilon of each layer's activations.
         fitted_features: pooled features (n, d) of each hidden layer, then the output's scores
-            (n, classes), of the images that probes are fitted on.
+            (n, classes), of the images that probes are fitted on. The scores are NaN if the output
+            holds no class scores.
         held_out_features: the same for the held-out images; None if there are none.
         training_scores: (n, classes) scores of the output for the probe images, computed with
             batch statistics on whole batches; None if no BatchNormalization layer is trained.

@@ -88,14 +88,19 @@ def memorized_share(probe_accuracy: np.ndarray) -> float:
 
 
 def on_state(state: State) -> Arrays:
-    """The network's accuracy on the given labels, with moving and with batch statistics."""
+    """The network's accuracy on the given labels, with moving and with batch statistics.
+
+    NaN if the output holds no class scores, or some that are not finite.
+    """
     if state.fitted is None:
         return {}
     accuracies = {"accuracy_inference": state.cached(output_accuracies)[0]}
     scores = state.training_scores
     if scores is not None:
         labels = state.fitted.y[: len(scores)]
-        accuracies["accuracy_training"] = float(np.mean(scores.argmax(axis=1) == labels))
+        is_right = scores.argmax(axis=1) == labels
+        is_defined = np.isfinite(scores).all()
+        accuracies["accuracy_training"] = float(np.mean(is_right)) if is_defined else float("nan")
     return accuracies
 
 

@@ -4,7 +4,7 @@ Only `keras.ops` is used, for jax, tensorflow and torch.
 """
 
 import numpy as np
-from keras import config, ops
+from keras import ops
 
 # Number of features that are multiplied at a time for a Gram matrix.
 CHUNK_FEATURES = 4096
@@ -84,19 +84,21 @@ def centred_gram(x):
     return gram, ops.trace(gram) + shift
 
 
-def pooled(x, pooling: str | int):
-    """The features (batch, d) of a probe from activations (batch, ..., channels), as float32.
+def pooled(x, pooling: str | int, channel_axis: int = -1):
+    """The features (batch, d) of a probe from activations (batch, ...), as float32.
 
     Args:
-        x: activations; two spatial axes, one token axis, or none.
+        x: activations, with any number of positional axes and one of channels.
         pooling: "mean" averages over all positions, "flatten" keeps all positions, and a whole
-            number g averages two spatial axes over a g x g grid and a token axis completely.
+            number g averages two positional axes over a g x g grid and any other number of them
+            completely.
+        channel_axis: the axis of the channels.
     """
     x = ops.cast(x, "float32")
     if len(x.shape) <= 2:
         return x
-    if len(x.shape) == 4 and config.image_data_format() == "channels_first":
-        x = ops.transpose(x, (0, 2, 3, 1))
+    if channel_axis % len(x.shape) != len(x.shape) - 1:
+        x = ops.moveaxis(x, channel_axis, -1)
     if pooling == "flatten":
         return ops.reshape(x, (-1, int(np.prod(x.shape[1:]))))
     if pooling == "mean" or len(x.shape) != 4:

@@ -77,9 +77,10 @@ def plane_through(images: np.ndarray, margin: float = 0.1) -> Plane | None:
 def draw_planes(
     images: np.ndarray, labels: np.ndarray, count: int, margin: float, seed: int
 ) -> tuple[np.ndarray, list[Plane]]:
-    """Draws random planes through three images of three distinct classes.
+    """Draws random planes through three images of three distinct classes, if there are so many.
 
-    Triplets that span no plane are drawn again.
+    With two classes, a plane goes through two images of one class and one of the other; with one
+    class, through three images of it. Triplets that span no plane are drawn again.
 
     Args:
         images: (n, ...) images.
@@ -92,17 +93,10 @@ def draw_planes(
         (count, 3) indices of the corners' images, and the planes.
 
     Raises:
-        InputError: there are fewer than 3 classes, or too few distinct triplets span a plane.
+        InputError: too few distinct triplets span a plane.
     """
-    classes = np.unique(labels)
-    if count and len(classes) < 3:
-        raise InputError(
-            "Expected evaluation images of at least 3 classes: planes go through images of 3 "
-            f"classes. Received: images of {len(classes)} classes. Set planes=0 to record no "
-            "regions."
-        )
     rng = np.random.default_rng(seed)
-    members = {value: np.flatnonzero(labels == value) for value in classes}
+    members = {value: np.flatnonzero(labels == value) for value in np.unique(labels)}
     triplets: list[tuple[int, ...]] = []
     planes: list[Plane] = []
     seen: set[frozenset[int]] = set()
@@ -115,7 +109,7 @@ def draw_planes(
                 "images. Use more distinct images or fewer planes."
             )
         tries -= 1
-        triplet = tuple(int(rng.choice(members[c])) for c in rng.choice(classes, 3, replace=False))
+        triplet = draw_triplet(members, rng)
         plane = plane_through(images[list(triplet)], margin)
         if plane is None or frozenset(triplet) in seen:
             continue
@@ -123,3 +117,42 @@ def draw_planes(
         triplets.append(triplet)
         planes.append(plane)
     return np.array(triplets, dtype=np.int64).reshape(count, 3), planes
+
+
+def draw_triplet(members: dict[int, np.ndarray], rng: np.random.Generator) -> tuple[int, ...]:
+    """Indices of three images, of as many classes as possible; repeated if there are too few.
+
+    Args:
+        members: indices of the images of each class.
+        rng: the generator to draw from.
+    """
+    classes = np.array(list(members))
+    if len(classes) >= 3:
+        return tuple(int(rng.choice(members[c])) for c in rng.choice(classes, 3, replace=False))
+    order = rng.permutation(classes)
+    counts = (2, 1) if len(classes) == 2 else (3,)
+    return tuple(
+        int(index)
+        for value, size in zip(order, counts, strict=True)
+        for index in rng.choice(members[value], size, replace=len(members[value]) < size)
+    )
+
+
+def planes_notice(labels: np.ndarray | None) -> str:
+    """A message about planes through images of fewer than three classes; empty for more.
+
+    Args:
+        labels: (n,) classes of the images that planes go through.
+    """
+    count = 0 if labels is None else len(np.unique(labels))
+    if count == 2:
+        return (
+            "the evaluation images are of 2 classes: each plane goes through two images of one "
+            "class and one of the other."
+        )
+    if count == 1:
+        return (
+            "the evaluation images are all of one class: each plane goes through three images of "
+            "it."
+        )
+    return ""

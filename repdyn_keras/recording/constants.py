@@ -1,5 +1,6 @@
 """The constants of a recording: everything that is the same at every epoch."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ def constants_of(recorded: RecordedModel):
         variables["class_name"] = (("class",), np.array(settings.class_names))
     if probes.fitted is not None:
         variables["probe_width"] = (("hidden",), np.array(recorded.widths))
+    chosen: dict = {}
+    if not recorded.head.has_scores and probes.fitted is not None:
+        chosen["output_classes"] = 0
+    channel_axis = settings.selection.channel_axis
+    if channel_axis is not None:
+        named = channel_axis if isinstance(channel_axis, int) else dict(channel_axis)
+        chosen["channel_axis"] = json.dumps(named, sort_keys=True)
     return xarray.Dataset(
         variables,
         coords={"layer": recorded.names, "subset": list(SUBSETS)},
@@ -59,6 +67,7 @@ def constants_of(recorded: RecordedModel):
             "images_hash": evaluation.hash,
             "probe_images_hash": hash_of(probes.fitted),
             "test_images_hash": hash_of(probes.held_out),
+            **chosen,
         },
     )
 
@@ -74,7 +83,8 @@ def check_constants(stored, constants, folder: Path) -> None:
         for name in {**constants.variables, **stored.variables}
         if name not in stored or name not in constants or not stored[name].equals(constants[name])
     ]
-    differing += [k for k, v in constants.attrs.items() if stored.attrs.get(k) != v]
+    attrs = {**constants.attrs, **stored.attrs}
+    differing += [k for k in attrs if stored.attrs.get(k) != constants.attrs.get(k)]
     raise InputError(
         f"Expected {folder} to hold records of the same images, layers and settings. Received: "
         f"another recording, with different {', '.join(sorted(differing))}. Record into a new "

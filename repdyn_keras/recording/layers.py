@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 from keras import ops
 
 from repdyn_keras.errors import InputError, nearest, unknown
@@ -35,7 +36,11 @@ class Head:
         tensor: its tensor.
         activation: name of its activation, such as "softmax", or "linear" for logits; otherwise
             the name of the operation that computes it.
-        classes: number of classes, 2 for a single unit; 0 if the output is not (n, classes).
+        classes: number of classes: of the output, 2 for a single unit; or, if it holds no class
+            scores, of the labels, 0 without labels.
+        threshold: the value above which a single unit predicts class 1.
+        has_scores: whether the output holds one score per class.
+        notice: what `class_scores.resolved_head` announces about this choice; empty for nothing.
     """
 
     name: str
@@ -43,24 +48,28 @@ class Head:
     tensor: keras.KerasTensor
     activation: str
     classes: int
+    threshold: float
+    has_scores: bool
+    notice: str = ""
 
     @property
     def is_single(self) -> bool:
         """Whether the output is a single unit for two classes."""
-        return self.classes == 2 and self.tensor.shape[-1] == 1
+        return self.has_scores and self.classes == 2 and self.tensor.shape[-1] == 1
 
     @property
     def has_known_activation(self) -> bool:
         """Whether the activation shows if the output is a probability or a logit."""
         return self.activation in ACTIVATIONS
 
-    @property
-    def threshold(self) -> float:
-        """The value above which a single unit predicts class 1."""
-        return 0.5 if self.activation in SIGMOIDS else 0.0
-
     def scores(self, output):
-        """(batch, classes) float32 scores of an output; the predicted class has the largest."""
+        """(batch, classes) float32 scores of an output; the predicted class has the largest.
+
+        All are NaN if the output holds no class scores, so that accuracies and regions are
+        undefined.
+        """
+        if not self.has_scores:
+            return ops.full((ops.shape(output)[0], self.classes), np.nan, dtype="float32")
         output = ops.cast(output, "float32")
         if not self.is_single:
             return output
@@ -68,7 +77,7 @@ class Head:
 
 
 def find_head(model: keras.Model, output: str | None = None) -> Head:
-    """Finds the output of a model that is recorded.
+    """Finds the output of a model that is recorded, with classes by its shape alone.
 
     Args:
         model: a built functional or Sequential model.
@@ -98,7 +107,9 @@ def find_head(model: keras.Model, output: str | None = None) -> Head:
     tensor = model.outputs[index]
     units = tensor.shape[-1]
     classes = 0 if len(tensor.shape) != 2 or units is None else 2 if units == 1 else int(units)
-    return Head(names[index], index, tensor, activation_of(tensor, model), classes)
+    activation = activation_of(tensor, model)
+    threshold = 0.5 if activation in SIGMOIDS else 0.0
+    return Head(names[index], index, tensor, activation, classes, threshold, classes > 0)
 
 
 def activation_of(tensor, model: keras.Model) -> str:

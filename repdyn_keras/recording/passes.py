@@ -27,26 +27,29 @@ class LayerOutputs:
         model: keras.Model from images to the list of the tensors of all layers, the output last.
         head: the output.
         probes: the settings of the probes, which define the pooling.
+        channel_axes: the axis of the channels of each hidden layer.
         fixed_batch: number of images in a call, if the model accepts no other; else None.
     """
 
     model: keras.Model
     head: Head
     probes: ProbeSettings
+    channel_axes: list[int]
     fixed_batch: int | None = None
 
     def activations(self, images) -> list:
         """The tensors of the layers for images, in inference mode."""
         return self.model(ops.cast(images, self.model.inputs[0].dtype), training=False)
 
-    def pooled(self, tensor):
-        """(batch, d) float32 features of a hidden layer's activations."""
-        return device.pooled(tensor, self.probes.pooling)
+    def pooled(self, hidden: list) -> list:
+        """(batch, d) float32 features of the activations of each hidden layer."""
+        pairs = zip(hidden, self.channel_axes, strict=True)
+        return [device.pooled(tensor, self.probes.pooling, axis) for tensor, axis in pairs]
 
     def features(self, activations: list) -> list:
         """Each hidden layer's pooled features, and the output's scores (batch, classes)."""
         *hidden, output = activations
-        return [*map(self.pooled, hidden), self.head.scores(output)]
+        return [*self.pooled(hidden), self.head.scores(output)]
 
     def joined(self, function: Callable, images) -> list:
         """The tensors that a function computes from images, one part of the batch at a time."""
@@ -57,7 +60,7 @@ class LayerOutputs:
 
     def widths(self) -> list[int]:
         """Number of pooled features of each hidden layer."""
-        return [int(self.pooled(tensor).shape[-1]) for tensor in self.model.outputs[:-1]]
+        return [int(x.shape[-1]) for x in self.pooled(self.model.outputs[:-1])]
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,10 @@ class RegionPass:
         *hidden, output = self.layer_outputs.activations(images)
         undefined = undefined_class(self.dtype)
         classes = [
-            device.class_index(ops.matmul(self.layer_outputs.pooled(x), kernel) + bias, undefined)
-            for x, kernel, bias in zip(hidden, kernels, biases, strict=True)
+            device.class_index(ops.matmul(x, kernel) + bias, undefined)
+            for x, kernel, bias in zip(
+                self.layer_outputs.pooled(hidden), kernels, biases, strict=True
+            )
         ]
         scores = self.layer_outputs.head.scores(output)
         return [*classes, device.class_index(scores, undefined)]

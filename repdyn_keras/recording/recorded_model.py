@@ -9,12 +9,14 @@ import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures.planes import Plane, draw_planes
+from repdyn_keras.measures.planes import Plane, draw_planes, planes_notice
 from repdyn_keras.measures.regions import region_dtype
+from repdyn_keras.recording.axes import axis_notices, channel_axes
 from repdyn_keras.recording.backend_code import compiled, unchanged
+from repdyn_keras.recording.class_scores import resolved_head
 from repdyn_keras.recording.graph import check_model, has_continuous_input
 from repdyn_keras.recording.inputs import indices_among
-from repdyn_keras.recording.layers import OUTPUT, Head, choose_layers, find_head
+from repdyn_keras.recording.layers import OUTPUT, choose_layers, find_head
 from repdyn_keras.recording.passes import (
     BatchStatisticsPass,
     FeaturePass,
@@ -48,7 +50,8 @@ class RecordedModel:
         names: names of the layers, the output last.
         blocks: (layer,) whether a layer is a block of the network.
         choice: description of the chosen layers.
-        head: the output.
+        head: the output, with the number of classes.
+        channel_axes: the axis of the channels of each hidden layer, by name.
         epsilons: machine epsilon of each layer's activations.
         widths: number of features of each hidden layer's probe; empty without probes.
         is_continuous: whether points between two inputs are valid inputs.
@@ -68,23 +71,26 @@ class RecordedModel:
             self._build(model, self.settings)
 
     def _build(self, model: keras.Model, settings: Settings) -> None:
-        self.head = find_head(model, settings.selection.output)
-        tensors, self.choice = choose_layers(model, settings.selection.layers, self.head)
+        head = find_head(model, settings.selection.output)
+        tensors, self.choice = choose_layers(model, settings.selection.layers, head)
+        check_data(model, settings)
+        self.head = resolved_head(model, head, settings)
         self.names = [*tensors, OUTPUT]
         self.blocks = block_flags(self.names, settings.selection.blocks)
         self.is_continuous = has_continuous_input(model)
         outputs = [*tensors.values(), self.head.tensor]
         self.epsilons = [EPSILONS.get(tensor.dtype, 2.0**-23) for tensor in outputs]
-        check_data(model, self.head, settings)
         self._fixed_batch = fixed_batch(model, settings.evaluation.batch)
         layers = keras.Model(model.inputs[0], outputs, name="recorded_layers")
-        self._outputs = LayerOutputs(layers, self.head, settings.probes, self._fixed_batch)
+        self.channel_axes = channel_axes(layers, tensors, settings.selection.channel_axis)
+        axes = [channels.axis for channels in self.channel_axes.values()]
+        self._outputs = LayerOutputs(layers, self.head, settings.probes, axes, self._fixed_batch)
         self.widths: list[int] = []
         self.shared = np.zeros(0, int)
         self.norms: list = []
         evaluation, fitted = settings.evaluation, settings.probes.fitted
         if fitted is not None:
-            check_sizes(self.names, layers.outputs, settings.probes.pooling)
+            check_sizes(tensors, axes, settings.probes.pooling)
             self.widths = self._outputs.widths()
             # Images that are both evaluation and probe images go through the network once.
             self.shared = indices_among(fitted.x, evaluation.x)
@@ -105,7 +111,7 @@ class RecordedModel:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; 0 if the output is not one score per class."""
+        """Number of classes of the output, or of the labels if it holds no class scores."""
         return self.head.classes
 
     @property
@@ -231,6 +237,9 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
     if settings.probes.fitted is None:
         yield "no labels given: only fingerprints are recorded, no probes and no decision regions."
         return
+    if head.notice:
+        yield head.notice
+    yield from axis_notices(recorded.channel_axes, settings.selection.channel_axis)
     if settings.fits_on_evaluation:
         yield "no train=(x, y) given: probes are fitted on the evaluation images."
     if settings.planes.count and not settings.has_planes:
@@ -240,6 +249,10 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
             "the model takes whole numbers, such as word indices, so that points between two "
             "inputs are not valid inputs: no decision regions are recorded."
         )
+    elif recorded.planes and (notice := planes_notice(evaluation.true)):
+        yield notice
+    if len(np.unique(settings.probes.fitted.y)) == 1:
+        yield "the probe images are all of one class: their accuracy is 1 for every probe."
     if head.is_single:
         yield (
             f"{OUTPUT} is one unit ({head.activation}): class 1 above {head.threshold:g}, "
@@ -306,8 +319,8 @@ def fixed_batch(model: keras.Model, batch: int) -> int | None:
     return fixed
 
 
-def check_data(model: keras.Model, head: Head, settings: Settings) -> None:
-    """Raises InputError unless the images and labels fit the model."""
+def check_data(model: keras.Model, settings: Settings) -> None:
+    """Raises InputError unless the images fit the model."""
     evaluation, fitted = settings.evaluation, settings.probes.fitted
     held_out = settings.probes.held_out
     expected = tuple(model.inputs[0].shape[1:])
@@ -327,36 +340,12 @@ def check_data(model: keras.Model, head: Head, settings: Settings) -> None:
                 f"Expected {name} of shape {format_shape(expected)}, the input of the model "
                 f"{model.name!r}. Received: {name} of shape {format_shape(x.shape[1:])}."
             )
-    labels = {
-        "labels": evaluation.given,
-        "train labels": None if fitted is None else fitted.y,
-        "test labels": None if held_out is None else held_out.y,
-    }
-    is_labelled = any(y is not None for y in labels.values())
-    remedy = "Leave out the labels to record only fingerprints."
-    if is_labelled and head.is_single and not head.has_known_activation:
-        raise InputError(
-            "Expected a single output unit with a sigmoid or no activation, so that it is known "
-            f"to be a probability or a logit. Received: {head.name!r} with the activation "
-            f"{head.activation!r}. {remedy}"
-        )
-    if is_labelled and not head.classes:
-        raise InputError(
-            "Expected an output with one number per class, since there are labels. Received: "
-            f"the output {head.name!r} of shape {format_shape(head.tensor.shape[1:])}. {remedy}"
-        )
-    for name, y in labels.items():
-        if y is not None and y.max() >= head.classes:
-            raise InputError(
-                f"Expected {name} from 0 to {head.classes - 1}: the model has {head.classes} "
-                f"classes. Received: {name} up to {y.max()}."
-            )
 
 
-def check_sizes(names: list[str], tensors: list, pooling: str | int) -> None:
+def check_sizes(tensors: dict, axes: list[int], pooling: str | int) -> None:
     """Raises InputError unless each hidden layer has a fixed number of pooled features."""
-    for name, tensor in zip(names[:-1], tensors[:-1], strict=True):
-        if pooling != "mean" and None in tensor.shape[1:] or tensor.shape[-1] is None:
+    for (name, tensor), axis in zip(tensors.items(), axes, strict=True):
+        if pooling != "mean" and None in tensor.shape[1:] or tensor.shape[axis] is None:
             raise InputError(
                 f"Expected layers of fixed size for pooling={pooling!r}. Received: layer {name!r} "
                 f"of size {format_shape(tensor.shape[1:])}. Use pooling='mean', which averages "

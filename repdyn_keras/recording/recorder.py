@@ -1,7 +1,7 @@
 """The callback that records every layer of a model during training."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +63,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
         images: (n, ...) evaluation images, whose representations are compared, as the model
             receives them. n is rounded down to a multiple of `batch_size`.
         labels: (n,) integers or (n, classes) one-hot given labels; without labels, only
-            fingerprints are recorded.
+            fingerprints are recorded. If the output holds no class scores, such as a regression,
+            the probes of hidden layers are recorded, but no accuracy and no regions of the output.
         layers: names; a regular expression; or None for the outputs of additions (`Add` layers or
             `x + y`), or of all layers with weights if there are fewer than 3 additions. A layer
             inside a nested model is called `nested/layer`.
@@ -84,9 +85,12 @@ class RepresentationRecorder(keras.callbacks.Callback):
         probe_images: maximum number of training images that the probes are fitted on.
         sample_ids: (n,) ids of `images`; None numbers them.
         images_true_labels: (n,) labels of `images` before label noise, by which the corners of a
-            plane have different classes; None for `labels`.
+            plane have different classes if there are three; None for `labels`.
         output: name of the layer, or key, of the output to record as `output`; None for a model
             with one output. The labels belong to this output.
+        channel_axis: the axis of the channels, such as 1, in layers that do not tell it by a
+            `data_format` or otherwise; or a dict of axes by the name of a layer. A message says
+            which layers need it.
         class_names: names of the classes, for figures.
         overwrite: whether to move an earlier recording of the folder to its `set_aside/` when this
             recorder first records, unless the `fit` resumes that training.
@@ -130,6 +134,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         sample_ids=None,
         images_true_labels=None,
         output: str | None = None,
+        channel_axis: int | Mapping[str, int] | None = None,
         class_names: Iterable[str] | None = None,
         overwrite: bool = False,
         on_error: str | None = None,
@@ -148,7 +153,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
                 pooling,
             ),
             planes=plane_settings,
-            selection=LayerSelection(layers, output),
+            selection=LayerSelection(layers, output, channel_axis=channel_axis),
             schedule=Schedule(epochs),
             batch_norm=batch_norm,
             class_names=tuple(str(name) for name in class_names or ()),

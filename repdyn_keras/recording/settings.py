@@ -1,7 +1,7 @@
 """Settings of a recorder: epochs, evaluation images, probes, planes and layers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
+from repdyn_keras.text import quoted
 
 PER_OCTAVE = 6
 
@@ -129,11 +130,23 @@ class LayerSelection:
         output: name of the output to record; None for a model with one output.
         blocks: regular expression of the layers that are blocks of the network; None if every
             hidden layer is one.
+        channel_axis: the axis of the channels in layers that do not tell it, or axes by the name
+            of a layer; None if it is not named.
     """
 
     layers: str | Iterable[str] | None
     output: str | None = None
     blocks: str | None = None
+    channel_axis: int | Mapping[str, int] | None = None
+
+    def __post_init__(self):
+        given = self.channel_axis
+        axes = given.values() if isinstance(given, Mapping) else [0 if given is None else given]
+        if not all(isinstance(axis, int) and not isinstance(axis, bool) for axis in axes):
+            raise InputError(
+                "Expected channel_axis as a whole number, such as 1 or -1, or as a dict of such "
+                f"numbers by the name of a layer. Received: channel_axis={quoted(given)}."
+            )
 
 
 @dataclass(frozen=True)

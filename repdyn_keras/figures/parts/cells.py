@@ -98,7 +98,7 @@ def add_bar(axes, values, label, **place):
     bar.outline.set_visible(False)
 
 
-def settle_cells(figure, axes, values, scale, lines):
+def settle_cells(figure, axes, values, scale, lines, undefined="dead layer"):
     """Add the colour bar and the legend of a page of cells, square if possible, and lay it out.
 
     Args:
@@ -106,6 +106,7 @@ def settle_cells(figure, axes, values, scale, lines):
         values: (panel, row, column) everything that is drawn; NaN is explained.
         scale: label of the colour bar.
         lines: labels in the legend, and keyword arguments of their lines.
+        undefined: why a cell may be NaN.
     """
     from matplotlib.artist import Artist
     from matplotlib.lines import Line2D
@@ -117,7 +118,7 @@ def settle_cells(figure, axes, values, scale, lines):
     add_bar(axes, values, scale, use_gridspec=False, **place)
     handles: list[Artist] = [Line2D([], [], label=label, **look) for label, look in lines.items()]
     if np.isnan(values).any():
-        handles.append(Patch(label="undefined (dead layer)", **style.UNDEFINED))
+        handles.append(Patch(label=f"undefined ({undefined})", **style.UNDEFINED))
     if handles:
         look = {"frameon": False, "fontsize": style.SMALL, "handlelength": 2.6}
         figure.legend(handles=handles, loc="outside lower center", ncols=min(count, 2), **look)

@@ -83,7 +83,10 @@ def draw_curves(ax, dynamics, layer, ends=False):
         if np.isfinite(values).any():
             (lines[name],) = ax.plot(position, values, **style.subset_line(name))
     if not lines:
-        ax.text(0.5, 0.5, "no accuracy recorded", transform=ax.transAxes, ha="center")
+        is_output = layer == "output" and not style.has_class_scores(dynamics)
+        text = "no class scores, so no accuracy" if is_output else "no accuracy recorded"
+        look = {"ha": "center", "va": "center", "backgroundcolor": "white"}
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, **look)
     quiet_frame(ax)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
     ax.grid(axis="y", color="#E3E3E3", linewidth=0.7)
@@ -116,6 +119,9 @@ def label_fit(ax, fit, x, offset, **look):
 
 def curves_subtitle(dynamics, *about):
     """The run's title, what is drawn, and whether the network never fitted its labels."""
-    reached = style.perfect_fit_epoch(dynamics) is not None
-    never = "" if reached else "perfect fit of the given labels was not reached"
-    return style.subtitle(dynamics, *about, never)
+    if not style.has_class_scores(dynamics):
+        fit = "the output holds no class scores"
+    else:
+        reached = style.perfect_fit_epoch(dynamics) is not None
+        fit = "" if reached else "perfect fit of the given labels was not reached"
+    return style.subtitle(dynamics, *about, fit)

@@ -138,6 +138,11 @@ def subtitle(dataset: xr.Dataset, *parts: str) -> str:
     return " · ".join(part for part in (*named, *parts) if part)
 
 
+def has_class_scores(dynamics: xr.Dataset) -> bool:
+    """Whether the network's output holds class scores, so that it has an accuracy and regions."""
+    return dynamics.attrs.get("output_classes") != 0
+
+
 def perfect_fit_epoch(dynamics: xr.Dataset, run: str = "") -> float | None:
     """The epoch of perfect fit (of run "a" or "b" of a comparison), or None if not reached."""
     epoch = dynamics.attrs.get(f"perfect_fit_epoch_{run}" if run else "perfect_fit_epoch")
