@@ -53,7 +53,7 @@ def built(folder, model, x, y=None, **options):
 def check_against_features(recorder, record, tensors, *, deep=False):
     """Checks stored fingerprints against the model's tensors, computed in float64."""
     x, batch = recorder.settings.evaluation.x, recorder.settings.evaluation.batch
-    together = keras.Model(recorder._recorded.model.inputs[0], list(tensors.values()))
+    together = keras.Model(recorder.measurement.model.inputs[0], list(tensors.values()))
     found = together.predict(x, verbose=0) if deep else together(x, training=False)
     for name, features in zip(tensors, keras.tree.flatten(found), strict=True):
         stored = record["fingerprint"].sel(layer=name).values
