@@ -13,10 +13,10 @@ from repdyn_keras.measures.planes import Plane, draw_planes, planes_notice
 from repdyn_keras.measures.regions import region_dtype
 from repdyn_keras.recording.axes import axis_notices, channel_axes
 from repdyn_keras.recording.backend_code import compiled, unchanged
-from repdyn_keras.recording.class_scores import resolved_head
+from repdyn_keras.recording.class_scores import resolved_head, training_of
 from repdyn_keras.recording.graph import check_model, has_continuous_input
 from repdyn_keras.recording.inputs import indices_among
-from repdyn_keras.recording.layers import OUTPUT, choose_layers, find_head
+from repdyn_keras.recording.layers import OUTPUT, Head, choose_layers, find_head
 from repdyn_keras.recording.passes import (
     BatchStatisticsPass,
     FeaturePass,
@@ -103,7 +103,7 @@ class RecordedModel:
         if self.norms:
             statistics = BatchStatisticsPass(model, self.norms, self.head)
             self.statistics_pass = compiled(statistics, model)
-        self._structure = structure_of(model)
+        self._structure = structure_of(model, self.head)
         self.planes: list[Plane] = []
         self.plane_samples = np.zeros((0, 3), int)
         if settings.has_planes and self.is_continuous:
@@ -164,9 +164,9 @@ class RecordedModel:
         """Whether the passes still fit the model.
 
         They do not after layers were frozen or thawed, or got other variables, as by `quantize` or
-        `enable_lora`, or after the model was compiled to run in another way.
+        `enable_lora`, or after the model was compiled with another loss or to run in another way.
         """
-        return structure_of(self.model) == self._structure
+        return structure_of(self.model, self.head) == self._structure
 
     def features(
         self, values: ModelValues, x: np.ndarray, indices: np.ndarray | None = None
@@ -215,11 +215,12 @@ def has_preprocessor(model: keras.Model) -> bool:
     return hasattr(model, "preprocess_samples") and getattr(model, "preprocessor", None) is not None
 
 
-def structure_of(model: keras.Model) -> tuple:
-    """What passes depend on: variables, what is trained, precision, and how the model runs."""
+def structure_of(model: keras.Model, head: Head) -> tuple:
+    """What passes depend on: variables, what is trained, precision, loss, how the model runs."""
     variables = [(v.path, tuple(v.shape), v.dtype, v.trainable, id(v)) for v in model.variables]
     layers = [(layer.trainable, layer.dtype_policy.name) for layer in model._flatten_layers()]
-    return variables, layers, bool(model.run_eagerly), bool(model.jit_compile)
+    execution = bool(model.run_eagerly), bool(model.jit_compile)
+    return variables, layers, execution, training_of(model, head)
 
 
 def announcements(recorded: RecordedModel) -> Iterator[str]:
