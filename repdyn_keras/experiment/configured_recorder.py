@@ -10,8 +10,9 @@ from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import block_layers, build_model, recorded_layers
 from repdyn_keras.recording import RepresentationRecorder, Schedule
+from repdyn_keras.recording.checkpoints import WeightFiles
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
-from repdyn_keras.recording.saved_weights import WeightFiles, WeightLoader
+from repdyn_keras.recording.saved_weights import WeightLoader
 from repdyn_keras.recording.settings import LayerSelection, PlaneSettings, ProbeSettings, Settings
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums
@@ -146,6 +147,10 @@ def report_files(
     report_notes(config, data, watcher)
     if weight_files.ignored:
         watcher.message(f"ignored, without an epoch: {format_names(weight_files.ignored)}.")
+    if weight_files.foreign:
+        watcher.message(f"ignored, not weights of Keras: {format_names(weight_files.foreign)}.")
+    first = next(iter(weight_files.files.values()))
+    watcher.message(f"{{epoch}} in the names is read as in {weight_files.pattern}: {first.name}.")
     epochs = list(weight_files.files)
     missing = epochs[-1] - epochs[0] + 1 - len(epochs)
     gaps = f"; missing between them: {missing}" if missing else ""
