@@ -11,31 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from repdyn_keras.recording.name_parts import (
-    Cuts,
+    EPOCH_WORDS,
     Part,
     counts_from_start,
     cut_all,
-    cuts_of_form,
     form_of,
     is_marker,
+    is_metric,
     is_monotone,
     is_padded,
     sorted_by,
     split,
     step_of,
     without_markers,
+    word_before,
 )
 from repdyn_keras.text import format_names
 
-EPOCH_WORDS = set("e ep epoch epochs epoche epoque epoca".split())
 STEP_WORDS = set(
     "s step steps iter iters iteration iterations it batch batches gs update updates".split()
-)
-# Words before a number that is a result or a setting of a training.
-METRIC_WORDS = set(
-    "loss acc accuracy val err error auc auroc roc prc iou miou dice score mae mse rmse mape psnr "
-    "ssim fid ppl perplexity bleu map ap precision recall prec rec lr wd metric kl elbo nll ce bce "
-    "kappa jaccard pct percent specificity sensitivity reward".split()
 )
 # Words before a number that tells trainings apart.
 RUN_WORDS = set(
@@ -48,7 +42,6 @@ UNITS = set("k m g b px mb gb min h s sec ms pct".split())
 # Larger numbers without a word for epoch count images or seconds.
 MAX_UNNAMED_EPOCH = 999_999
 MAX_SUGGESTIONS = 3
-CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^\W\d_]+")
 
 Group = dict[str, list[Part]]
 
@@ -77,16 +70,10 @@ def read_epochs(names: Sequence[str]) -> Reading:
     if len(marked) == len(names):
         marked = []
     tokens |= {name: without_markers(tokens[name]) for name in marked}
-    forms: dict[tuple, list[str]] = {}
-    for name in names:
-        if name not in marked:
-            forms.setdefault(form_of(tokens[name]), []).append(name)
-    cuts = {form: cuts_of_form([tokens[n] for n in group]) for form, group in forms.items()}
+    parsed = parse({name: tokens[name] for name in names if name not in marked})
     groups: dict[tuple, Group] = {}
-    for form, group in forms.items():
-        for name in group:
-            parts = cut_all(tokens[name], cuts[form])
-            groups.setdefault(form_of(parts), {})[name] = parts
+    for name, parts in parsed.items():
+        groups.setdefault(form_of(parts), {})[name] = parts
     with_epochs = [each for each in groups.values() if may_hold_epochs(each)]
     if not with_epochs:
         return Reading(problem="no whole number that can be an epoch")
@@ -95,29 +82,34 @@ def read_epochs(names: Sequence[str]) -> Reading:
         problem = f"names of {len(with_epochs)} forms, such as {firsts}"
         return Reading(problem=problem, suggestions=suggested(with_epochs))
     reading, place = decide(with_epochs[0])
-    if place is not None:
-        form = form_of(next(iter(with_epochs[0].values())))
-        add_marked(reading, place, form, {name: tokens[name] for name in marked}, cuts)
+    if place is not None and marked:
+        add_marked(reading, place, with_epochs[0], {name: tokens[name] for name in marked})
     return reading
 
 
-def add_marked(
-    reading: Reading, place: int, form: tuple, marked: Group, cuts: dict[tuple, list[Cuts]]
-) -> None:
+def parse(names: Group) -> Group:
+    """Parts with whole numbers and other values in place of chains."""
+    forms: dict[tuple, Group] = {}
+    for name, parts in names.items():
+        forms.setdefault(form_of(parts), {})[name] = parts
+    return {name: parts for group in forms.values() for name, parts in cut_all(group).items()}
+
+
+def add_marked(reading: Reading, place: int, group: Group, marked: Group) -> None:
     """Adds the epochs of names with words such as "best" that no other name has.
 
     Args:
         reading: the epochs of the other names.
         place: the place of the epoch.
-        form: the form of the other names.
+        group: parts of the other names.
         marked: parts of the names, without these words.
-        cuts: how to cut the chains of each form.
     """
-    for name, tokens in marked.items():
-        if form_of(tokens) in cuts:
-            parts = cut_all(tokens, cuts[form_of(tokens)])
-            if form_of(parts) == form and int(parts[place].text) not in reading.epochs.values():
-                reading.epochs[name] = int(parts[place].text)
+    form = form_of(next(iter(group.values())))
+    for name, parts in marked.items():
+        # Its numbers are cut like those of the other names.
+        cut = parse({other: split(other) for other in group} | {name: parts})[name]
+        if form_of(cut) == form and int(cut[place].text) not in reading.epochs.values():
+            reading.epochs[name] = int(cut[place].text)
     reading.epochs = dict(sorted(reading.epochs.items(), key=lambda item: item[1]))
 
 
@@ -160,8 +152,8 @@ class Column:
 
     @property
     def is_metric(self) -> bool:
-        """Whether the word before the numbers names a metric, also one such as "f1"."""
-        return self.word in METRIC_WORDS or self.word[-1:].isdigit()
+        """Whether the word before the numbers names a metric."""
+        return is_metric(self.word)
 
     @property
     def is_other(self) -> bool:
@@ -191,13 +183,9 @@ def columns_of(group: Group) -> list[Column]:
 def column_at(rows: list[list[Part]], place: int) -> Column:
     """The whole numbers at a place."""
     parts = rows[0]
-    before = place - 1
-    while before >= 0 and parts[before].kind == "mark":
-        before -= 1
-    marks = {part.text for part in parts[before + 1 : place]}
-    previous = parts[before] if before >= 0 else Part("mark", "")
-    word = last_word(previous.text) if previous.kind == "word" else ""
+    word, is_joined = word_before(parts, place)
     texts = tuple(row[place].text for row in rows)
+    follows_date = [part.kind for part in parts[:place] if part.kind != "mark"][-1:] == ["date"]
     unit, after = (word_at(parts, place + distance) for distance in (1, 2))
     # As in "10-epochs", but not in "10-epoch-3" or "10-e".
     followed = [part.kind for part in parts[place + 3 :] if part.kind != "mark"][:1]
@@ -206,10 +194,10 @@ def column_at(rows: list[list[Part]], place: int) -> Column:
         place=place,
         texts=texts,
         word=word,
-        is_joined=marks <= {"=", ":"},
+        is_joined=is_joined,
         is_epoch=word in EPOCH_WORDS or unit in EPOCH_WORDS or names_epoch,
         unit=unit,
-        is_clock=previous.kind == "other" and all(map(is_time_of_day, texts)),
+        is_clock=follows_date and all(map(is_time_of_day, texts)),
     )
 
 
@@ -220,18 +208,6 @@ def word_at(parts: list[Part], place: int) -> str:
     return parts[place].text.lower()
 
 
-def last_word(text: str) -> str:
-    """The last of joined words, as in "modelEpoch", in lower case."""
-    whole = text.lower()
-    for word in ("epochs", "epoch"):
-        if whole.endswith(word):
-            return word
-    pieces = CAMEL.findall(text)
-    # A single letter is only a word of its own, and a digit is part of "f1".
-    is_whole = text[-1].isdigit() or len(pieces[-1]) == 1
-    return whole if is_whole else pieces[-1].lower()
-
-
 def is_time_of_day(text: str) -> bool:
     """Whether digits can be hours and minutes, or hours, minutes and seconds."""
     pairs = [int(text[i : i + 2]) for i in range(0, len(text), 2)]
@@ -240,7 +216,8 @@ def is_time_of_day(text: str) -> bool:
 
 def may_hold_epochs(group: Group) -> bool:
     """Whether names may hold an epoch; a single file such as "resnet18" does not."""
-    return any(
+    is_unclear = any(part.kind == "unclear" for parts in group.values() for part in parts)
+    return is_unclear or any(
         c.is_epoch or len(group) > 1 or not c.is_joined or c.word in FILE_WORDS | {""}
         for c in columns_of(group)
     )
@@ -253,7 +230,7 @@ def decide(group: Group) -> tuple[Reading, int | None]:
         What is read, and the place of the epoch; None if it is not decided.
     """
     columns = columns_of(group)
-    column, problem = choose(columns) if len(group) > 1 else choose_single(columns)
+    column, problem = choose(columns) if len(group) > 1 else choose_single(group)
     if column is not None:
         problem = counting_problem(column, columns)
         if problem:
@@ -287,6 +264,9 @@ def choose(columns: list[Column]) -> tuple[Column | None, str]:
             return None, f"numbers of steps, after {steps[0]!r}"
         shared = [c for c in varying if not c.is_other and not c.is_metric]
         return None, shared_number(shared[0]) if shared else "no number that counts epochs"
+    # In "05_loss_3", the word belongs to the number after it.
+    places = [c.place for c in candidates if not c.is_metric]
+    candidates = [c for c in candidates if not c.is_metric or c.place < min(places, default=1000)]
     column, problem = most_plausible(candidates)
     if column is None:
         return None, problem
@@ -347,8 +327,9 @@ def shared_number(column: Column) -> str:
     return f"the number {shared}{after} in {column.values.count(shared)} names"
 
 
-def choose_single(columns: list[Column]) -> tuple[Column | None, str]:
+def choose_single(group: Group) -> tuple[Column | None, str]:
     """The column of the epoch in the name of the only file, or the reason why there is none."""
+    columns = columns_of(group)
     free = [
         c
         for c in columns
@@ -357,7 +338,14 @@ def choose_single(columns: list[Column]) -> tuple[Column | None, str]:
     ]
     named = [c for c in columns if c.is_epoch]
     padded = [c for c in free if is_padded(c.texts)]
-    for chosen in (named, free, padded):
+    parts = next(iter(group.values()))
+    has_unclear = any(
+        part.kind in ("other", "unclear")
+        and "." in part.text
+        and not is_metric(word_before(parts, place)[0])
+        for place, part in enumerate(parts)
+    )
+    for chosen in (named, padded, [c for c in free if c.word or not has_unclear]):
         if len(chosen) == 1:
             return chosen[0], ""
     return None, f"{len(free) or 'no'} numbers that may be the epoch of the only file"

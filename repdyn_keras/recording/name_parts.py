@@ -9,30 +9,39 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+EPOCH_WORDS = set("e ep epoch epochs epoche epoque epoca".split())
+# Words before a number that is a result or a setting of a training.
+METRIC_WORDS = set(
+    "loss acc accuracy val err error auc auroc roc prc iou miou dice score mae mse rmse mape psnr "
+    "ssim fid ppl perplexity bleu map ap precision recall prec rec lr wd metric kl elbo nll ce bce "
+    "kappa jaccard pct percent specificity sensitivity reward".split()
+)
 # Words of additional files, which repeat an epoch.
 MARKERS = set("best last final latest current".split())
 # Longer chains of numbers joined by dots hold no epoch.
 MAX_RUNS = 8
 
 DATE = (
-    r"(?:19|20)\d\d(?P<s>[-_.]?)(?:0[1-9]|1[0-2])(?P=s)(?:0[1-9]|[12]\d|3[01])"
-    r"|(?:0[1-9]|[12]\d|3[01])(?P<t>[-_.])(?:0[1-9]|[12]\d|3[01])(?P=t)20\d\d"
+    r"(?:19|20)\d\d(?P<{0}>[-_.]?)(?:0[1-9]|1[0-2])(?P={0})(?:0[1-9]|[12]\d|3[01])"
+    r"|(?:0[1-9]|[12]\d|3[01])(?P<{1}>[-_.])(?:0[1-9]|[12]\d|3[01])(?P={1})20\d\d"
 )
 MONTH_AND_DAY = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:0[1-9]|[12]\d|3[01])"
 CLOCK = r"(?:[01]\d|2[0-3])(?P<{0}>[-:.h])[0-5]\d(?:(?P={0})[0-5]\d)?"
 HEX = r"[0-9a-f]"
 TOKEN = re.compile(
-    rf"(?P<date>(?<!\d)(?:{DATE})(?:[T_ -]{CLOCK.format('u')})?(?!\d)"
+    rf"(?P<time>(?<!\d)(?:{DATE.format('s', 't')})[T_ -]{CLOCK.format('u')}(?!\d)"
     rf"|(?<![a-z]){MONTH_AND_DAY}[_-]{CLOCK.format('v')}(?!\d))"
+    rf"|(?P<date>(?<!\d)(?:{DATE.format('y', 'z')})(?!\d))"
     rf"|(?P<hash>(?<![^\W_])(?:{HEX}{{8}}(?:-{HEX}{{4}}){{3}}-{HEX}{{12}}"
     # Not "b16e100": the batch size and the epoch.
     rf"|(?!(?:[a-f]\d+)+(?![^\W_]))(?={HEX}*[a-f]\d)(?={HEX}*\d[a-f]){HEX}{{7,64}})(?![^\W_]))"
-    r"|(?P<value>(?<![^\W_])(?:nan|inf|\dp\d+)(?![^\W_]))"
-    r"|(?P<chain>\d+(?:[.,]\d+)*(?:e[-+]\d+)?)"
-    r"|(?P<word>(?<![^\W_])(?:f1|r2|top\d|map\d\d)(?=[-_=:@])|[^\W\d_]+)"
+    r"|(?P<value>(?:nan|(?<![^\W_])(?:inf|\dp\d+)|(?<!\d)\d+(?:x\d+)+)(?![^\W_]))"
+    rf"|(?P<chain>\d+(?:[.,](?!(?:{DATE.format('w', 'x')})(?!\d))\d+)*(?:e[-+]\d+)?)"
+    r"|(?P<word>(?<![^\W_])(?:f1|r2|top\d|map\d\d)(?=[-_=:@])|[^\W\d_]+?(?=nan(?![^\W_]))|[^\W\d_]+)"
     r"|(?P<mark>.)",
     re.IGNORECASE | re.DOTALL,
 )
+CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^\W\d_]+")
 EXPONENT = re.compile(r"e[-+]\d+$", re.IGNORECASE)
 
 # How to cut a chain of runs of digits: 1 for a whole number, 2 for both sides of a decimal point.
@@ -40,7 +49,11 @@ Cuts = tuple[int, ...]
 
 
 class Part(NamedTuple):
-    """A part of a name; `kind` is "word", "mark", "number" (whole), "other", or "chain" (uncut)."""
+    """A part of a name.
+
+    Its kind is "word", "mark", "number" (whole), "date", "other", "chain" (not yet cut), or
+    "unclear" (a chain that may be cut in several ways).
+    """
 
     kind: str
     text: str
@@ -48,11 +61,38 @@ class Part(NamedTuple):
 
 def split(name: str) -> list[Part]:
     """The parts of a name, with chains of numbers that are joined by dots."""
-    kinds = ("word", "mark", "chain")
+    kinds = ("word", "mark", "chain", "date")
     return [
         Part(str(m.lastgroup) if m.lastgroup in kinds else "other", m[0])
         for m in TOKEN.finditer(name)
     ]
+
+
+def last_word(text: str) -> str:
+    """The last of joined words, as in "modelEpoch", in lower case."""
+    whole = text.lower()
+    for word in ("epochs", "epoch"):
+        if whole.endswith(word):
+            return word
+    pieces = CAMEL.findall(text)
+    # A single letter is only a word of its own, and a digit is part of "f1".
+    is_whole = text[-1].isdigit() or len(pieces[-1]) == 1
+    return whole if is_whole else pieces[-1].lower()
+
+
+def word_before(parts: list[Part], place: int) -> tuple[str, bool]:
+    """The word before a part, in lower case, and whether only "=" or ":" is between them."""
+    before = place - 1
+    while before >= 0 and parts[before].kind == "mark":
+        before -= 1
+    is_joined = {part.text for part in parts[before + 1 : place]} <= {"=", ":"}
+    is_word = before >= 0 and parts[before].kind == "word"
+    return (last_word(parts[before].text) if is_word else ""), is_joined
+
+
+def is_metric(word: str) -> bool:
+    """Whether a word names a metric, also one such as "f1"."""
+    return word in METRIC_WORDS or word[-1:].isdigit()
 
 
 def is_marker(part: Part) -> bool:
@@ -76,30 +116,43 @@ def without_markers(parts: list[Part]) -> list[Part]:
 
 
 def form_of(parts: list[Part]) -> tuple:
-    """What names of the same form have in common: words, marks, and places of numbers."""
-    form: list[tuple] = []
-    for kind, text in parts:
-        if kind == "chain":
-            form.append((kind, len(runs_of(text)), bool(EXPONENT.search(text))))
-        else:
-            form.append((kind, text.lower() if kind in ("word", "mark") else ""))
-    return tuple(form)
+    """What names of the same form have in common: words, marks, and the places of values."""
+    values = {"chain": "other", "date": "other", "unclear": "other"}
+    return tuple(
+        (kind, text.lower()) if kind in ("word", "mark") else (values.get(kind, kind), "")
+        for kind, text in parts
+    )
 
 
-def cuts_of_form(rows: list[list[Part]]) -> list[Cuts]:
-    """How to cut the chain at each place of names of the same form; () at other places."""
-    return [
-        best_cuts([row[place].text for row in rows]) if part.kind == "chain" else ()
-        for place, part in enumerate(rows[0])
-    ]
+def cut_all(names: dict[str, list[Part]]) -> dict[str, list[Part]]:
+    """Parts with whole numbers and other values in place of chains.
 
-
-def cut_all(parts: list[Part], cuts: list[Cuts]) -> list[Part]:
-    """Parts with whole numbers and other values in place of chains."""
-    result: list[Part] = []
-    for part, sizes in zip(parts, cuts, strict=True):
-        result += cut(part.text, sizes) if part.kind == "chain" else [part]
+    Args:
+        names: parts by name, for names of the same form.
+    """
+    result: dict[str, list[Part]] = {name: [] for name in names}
+    rows = list(names.values())
+    for place in range(len(rows[0])):
+        chains: dict[tuple, list[str]] = {}
+        for row in rows:
+            if row[place].kind == "chain":
+                chains.setdefault(length_of(row[place].text), []).append(row[place].text)
+        cuts: dict[tuple, Cuts] = {}
+        # Where a name has a value such as "nan", the numbers of the others are values as well.
+        if sum(map(len, chains.values())) == len(rows):
+            word = word_before(rows[0], place)
+            cuts = {length: best_cuts(texts, *word) for length, texts in chains.items()}
+        for name, row in names.items():
+            kind, text = row[place]
+            result[name] += (
+                cut(text, cuts.get(length_of(text), ())) if kind == "chain" else [row[place]]
+            )
     return result
+
+
+def length_of(chain: str) -> tuple[int, bool]:
+    """The number of runs of digits in a chain, and whether it has an exponent."""
+    return len(runs_of(chain)), bool(EXPONENT.search(chain))
 
 
 def runs_of(chain: str) -> list[str]:
@@ -112,11 +165,11 @@ def cut(chain: str, sizes: Cuts) -> list[Part]:
 
     Args:
         chain: the chain.
-        sizes: number of runs of each part; empty for one value that is no whole number.
+        sizes: number of runs of each part; empty if it is unclear.
     """
     runs, exponent = runs_of(chain), EXPONENT.search(chain)
     if not sizes:
-        return [Part("other", chain)]
+        return [Part("unclear", chain)]
     parts, start = [], 0
     for size in sizes:
         text = ".".join(runs[start : start + size])
@@ -130,13 +183,27 @@ def cut(chain: str, sizes: Cuts) -> list[Part]:
     return parts
 
 
-def best_cuts(chains: list[str]) -> Cuts:
-    """The most plausible way to cut the chains at one place of all names; () if it is unclear."""
+def best_cuts(chains: list[str], word: str, is_joined: bool) -> Cuts:
+    """The most plausible way to cut the chains at one place of all names; () if it is unclear.
+
+    Args:
+        chains: chains of the same length.
+        word: the word before them; empty if there is none.
+        is_joined: whether the word is directly before them.
+    """
     has_exponent = bool(EXPONENT.search(chains[0]))
     columns = list(zip(*map(runs_of, chains), strict=True))
     if len(columns) > MAX_RUNS:
         return ()
-    ranked = sorted((cost(columns, way, has_exponent), way) for way in ways_to_cut(len(columns)))
+    ranked = []
+    for way in ways_to_cut(len(columns)):
+        implausible = cost(columns, way, has_exponent, is_metric(word))
+        if way[0] == 2 and word in EPOCH_WORDS and len(columns) + has_exponent > 2:
+            implausible += 10
+        elif way[0] == 2 and word and is_joined and not is_metric(word):
+            implausible += 3  # the number of "resnet18.05" belongs to the word
+        ranked.append((implausible, way))
+    ranked.sort()
     lowest, best = ranked[0]
     wholes = varying_wholes(columns, best)
     for other_cost, other in ranked[1:]:
@@ -159,13 +226,16 @@ def varying_wholes(columns: list[tuple[str, ...]], way: Cuts) -> set[int]:
     return {w for w in wholes if len(set(columns[w])) > 1 or len(columns[w]) == 1}
 
 
-def cost(columns: list[tuple[str, ...]], way: Cuts, has_exponent: bool) -> float:
+def cost(
+    columns: list[tuple[str, ...]], way: Cuts, has_exponent: bool, follows_metric: bool
+) -> float:
     """How implausible a way to cut chains is.
 
     Args:
         columns: the runs of digits at each position of the chains.
         way: the way to cut them.
         has_exponent: whether the chains end with an exponent.
+        follows_metric: whether the name of a metric is before the chains.
     """
     total, start = 0.0, 0
     varying, decimals = [], []
@@ -175,10 +245,11 @@ def cost(columns: list[tuple[str, ...]], way: Cuts, has_exponent: bool) -> float
             # The number before the point of a mantissa has one digit.
             total += 0.5 if size == 1 else 10 * any(len(text) > 1 for text in column)
         elif size == 1:
-            total += cost_of_whole(column)
+            total += cost_of_whole(column, start == 0)
             varying += [column] if len(set(column)) > 1 else []
         else:
-            total += cost_of_decimal(column, columns[start + 1])
+            is_named = start == 0 and follows_metric
+            total += 0.5 if is_named else cost_of_decimal(column, columns[start + 1])
             pairs = zip(column, columns[start + 1], strict=True)
             decimals.append([float(f"{a}.{b}") for a, b in pairs])
         start = end
@@ -188,18 +259,26 @@ def cost(columns: list[tuple[str, ...]], way: Cuts, has_exponent: bool) -> float
     return total
 
 
-def cost_of_whole(texts: tuple[str, ...]) -> float:
-    """How implausible it is that a column of digits holds whole numbers."""
-    if len(texts) == 1:
-        return 0 if is_padded(texts) else 2
+def cost_of_whole(texts: tuple[str, ...], is_first: bool) -> float:
+    """How implausible it is that a column of digits holds whole numbers.
+
+    Args:
+        texts: the digits in each name.
+        is_first: whether nothing is before them in the chains.
+    """
     values = [int(text) for text in texts]
+    if len(values) == 1:
+        return 0 if is_padded(texts) and is_first else 2
     if len(set(values)) == 1:
         return 1
     if len(set(values)) < len(values):
         return 3
-    if is_padded(texts) or step_of(values) == 1:
+    has_step = len(values) > 2 and step_of(values) > 0
+    if step_of(values) == 1 or (is_padded(texts) and (is_first or has_step)):
         return 0
-    return 0.5 if len(values) > 2 and step_of(values) else 3
+    if has_step or all(text[0] == "0" for text in texts):
+        return 0.5
+    return 3 if len(values) > 2 else 2.5  # two numbers tell little
 
 
 def cost_of_decimal(whole: tuple[str, ...], fraction: tuple[str, ...]) -> float:
@@ -207,8 +286,10 @@ def cost_of_decimal(whole: tuple[str, ...], fraction: tuple[str, ...]) -> float:
     if any(len(text) > 1 and text[0] == "0" for text in whole):
         return 100
     if len(whole) > 1:
-        wholes, fractions = [int(text) for text in whole], [int(text) for text in fraction]
-        if len(set(whole)) == 1 and whole[0] != "0" and counts_from_start(fractions):
+        wholes, fractions = list(map(int, whole)), list(map(int, fraction))
+        counts = counts_from_start(fractions) and (is_padded(fraction) or len(set(whole)) == 1)
+        has_step = len(whole) > 2 and step_of(fractions) > 0
+        if (counts or has_step) and set(whole) != {"0"}:
             return 4
         if len(set(fraction)) == 1 and counts_from_start(wholes):
             return 4
