@@ -216,10 +216,11 @@ def is_time_of_day(text: str) -> bool:
 
 def may_hold_epochs(group: Group) -> bool:
     """Whether names may hold an epoch; a single file such as "resnet18" does not."""
-    is_unclear = any(part.kind == "unclear" for parts in group.values() for part in parts)
-    return is_unclear or any(
-        c.is_epoch or len(group) > 1 or not c.is_joined or c.word in FILE_WORDS | {""}
-        for c in columns_of(group)
+    kinds = {part.kind for parts in group.values() for part in parts}
+    if "unclear" in kinds or (len(group) > 1 and kinds & {"number", "other"}):
+        return True
+    return any(
+        c.is_epoch or not c.is_joined or c.word in FILE_WORDS | {""} for c in columns_of(group)
     )
 
 

@@ -243,7 +243,9 @@ def cost(
         column, end = columns[start], start + size
         if end == len(columns) and has_exponent:
             # The number before the point of a mantissa has one digit.
-            total += 0.5 if size == 1 else 10 * any(len(text) > 1 for text in column)
+            before = columns[start - 1] if size == 1 and start else column
+            has_digit = all(len(text) == 1 for text in before)
+            total += (2.5 if start and has_digit else 0.5) if size == 1 else 10 * (not has_digit)
         elif size == 1:
             total += cost_of_whole(column, start == 0)
             varying += [column] if len(set(column)) > 1 else []
