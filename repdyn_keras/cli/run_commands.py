@@ -175,7 +175,7 @@ def record(
 ) -> None:
     """Record the saved checkpoints of a training as if the callback had been attached.
 
-    A .keras file contains its network; .weights.h5 files need --model or --like.
+    A .keras file contains its network; other files of weights need --model or --like.
     """
     from repdyn_keras.cli.printing import ReplayPrinter, print_results
     from repdyn_keras.config import Config, usable_path

@@ -149,13 +149,17 @@ def report_files(
         watcher.message(f"ignored, without an epoch: {format_names(weight_files.ignored)}.")
     if weight_files.foreign:
         watcher.message(f"ignored, not weights of Keras: {format_names(weight_files.foreign)}.")
-    first = next(iter(weight_files.files.values()))
-    watcher.message(f"{{epoch}} in the names is read as in {weight_files.pattern}: {first.name}.")
+    watcher.message(f"epochs are read from the names as {weight_files.pattern}.")
     epochs = list(weight_files.files)
     missing = epochs[-1] - epochs[0] + 1 - len(epochs)
     gaps = f"; missing between them: {missing}" if missing else ""
     watcher.message(f"{len(epochs)} checkpoints of epochs {epochs[0]} to {epochs[-1]}{gaps}.")
-    if epochs[0] != 0:
+    if epochs[0] == 0:
+        watcher.message(
+            "epoch 0 is recorded as the initialization. If the names count trained epochs from 0, "
+            "use --epoch-pattern with {epoch+1}."
+        )
+    else:
         watcher.message("epoch 0, the initialization, is not among them.")
     noise = f"label noise {config.label_noise:g}" if config.label_noise else "labels unchanged"
     pixels = "standardized" if config.standardize else "unchanged"

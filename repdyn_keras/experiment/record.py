@@ -87,7 +87,7 @@ def record(
     with folder.locked():
         for epoch, path in weight_files.files.items():
             replay.record(epoch, path)
-            watcher.replayed(epoch, path)
+            watcher.replayed(epoch, path.relative_to(Path(checkpoints).expanduser()))
         return finish(folder, watcher)
 
 
