@@ -84,7 +84,7 @@ def test_the_command_records_checkpoints_and_lists_them(tiny_run, tmp_path):
     done = repdyn("record", weights, "--like", whole.path, "--out", out)
     assert done.exit_code == 0, done.stderr
     for printed in (
-        "ignored, without an epoch: best.keras.",
+        "ignored, no epoch read from the name: best.keras.",
         "epochs are read from the names as epoch-{epoch}.",
         "2 checkpoints of epochs 1 to 3; missing between them: 1.",
         "epoch 0, the initialization, is not among them.",

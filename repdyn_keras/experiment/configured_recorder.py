@@ -146,7 +146,9 @@ def report_files(
     """Reports the epochs of the saved weights, missing epochs, and how the data is prepared."""
     report_notes(config, data, watcher)
     if weight_files.ignored:
-        watcher.message(f"ignored, without an epoch: {format_names(weight_files.ignored)}.")
+        watcher.message(
+            f"ignored, no epoch read from the name: {format_names(weight_files.ignored)}."
+        )
     if weight_files.foreign:
         watcher.message(f"ignored, not weights of Keras: {format_names(weight_files.foreign)}.")
     watcher.message(f"epochs are read from the names as {weight_files.pattern}.")

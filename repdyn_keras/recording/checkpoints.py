@@ -42,7 +42,7 @@ class WeightFiles:
 
     Attributes:
         files: paths by epoch, in ascending order.
-        ignored: names of weight files that contain no epoch.
+        ignored: names of weight files from which no epoch was read.
         foreign: names of files and folders that Keras does not load.
         pattern: the names with `{epoch}` in place of the epoch.
     """
@@ -165,9 +165,11 @@ def reading_of(names: Sequence[str], pattern: str | None) -> Reading:
     for name in names:
         other = by_stem.setdefault(stem_of(name), name)
         if other != name:
+            ending = ending_of(name)
+            same = read_epochs([stem_of(each) for each in names if ending_of(each) == ending])
             return Reading(
                 problem=f"two files that differ only in their ending, {other} and {name}",
-                suggestions=[f"*{{epoch}}*{ending_of(name)}"],
+                suggestions=[same.pattern + ending] if same.pattern else [],
             )
     shards = [name for name in names if SHARD.fullmatch(name)]
     indices = [match["index"] for match in map(SHARD.fullmatch, shards) if match]
@@ -278,10 +280,11 @@ def undecided(folder: Path, names: list[str], reading: Reading) -> InputError:
     patterns = " or ".join(quoted(text) for text in reading.suggestions) or EXAMPLE
     if "shards" in reading.problem:
         return no_index(folder, names)
+    example = "" if "such as" in reading.problem else f", such as {names[0]}"
     return InputError(
         "Expected files that have the epoch in their names, such as epoch-012.weights.h5, one per "
-        f"epoch. Received: {reading.problem} in {folder}, such as {names[0]}. State where the "
-        f"epoch is with --epoch-pattern (epoch_pattern in Python), such as {patterns}."
+        f"epoch. Received: {reading.problem}, in {folder}{example}. State where the epoch is with "
+        f"--epoch-pattern (epoch_pattern in Python), such as {patterns}."
     )
 
 
