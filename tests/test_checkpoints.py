@@ -43,7 +43,7 @@ NAMES = {
 }
 REJECTED = {
     "epoch-3.keras epoch-03.h5 epoch-4.keras": "number 3 after 'epoch' in 2 names",
-    "b2-3-9.keras b2-3-9.weights.h5 b2-4-9.weights.h5": "only in their ending.*'b2-{epoch}-9.weights",
+    "b2-3-9.keras b2-3-9.weights.h5 b2-4-9.weights.h5": "in their ending.*'b2-{epoch}-9.weights",
     "m-3-a.keras m-3-b.keras m-4-a.keras": "2 forms, such as m-3-a, m-3-b.*'m-{epoch}-a' or",
     "7-91.keras 7-92.keras 8-93.keras": "number 7 in 2 names.*'{epoch}-[*]' or '[*]-{epoch}'",
     "net-1-81.keras net-2-85.keras net-9-90.keras": "2 numbers that differ in every name",

@@ -125,6 +125,7 @@ class Column:
         is_epoch: whether a word says that they are epochs.
         unit: the word directly after them, in lower case.
         is_clock: whether they may be times of day, after a date.
+        is_chained: whether a number and a point are before them.
     """
 
     place: int
@@ -134,6 +135,7 @@ class Column:
     is_epoch: bool
     unit: str
     is_clock: bool
+    is_chained: bool
 
     @property
     def values(self) -> list[int]:
@@ -170,8 +172,11 @@ class Column:
         """How plausible it is that numbers which differ in every name count epochs."""
         is_time = all(len(t) in (4, 6) and int(t) > 99 and is_time_of_day(t) for t in self.texts)
         total = 10.0 if counts_from_start(self.values) else 0.0
-        total += is_padded(self.texts) and not is_time
-        return total + (len(self.values) > 3 and step_of(self.values) > 0)
+        has_step = len(self.values) > 2 and step_of(self.values) > 0
+        # Some fractions start with zeros, too.
+        is_fraction = self.is_chained and not has_step and not all(t[0] == "0" for t in self.texts)
+        total += is_padded(self.texts) and not is_time and not is_fraction
+        return total + (has_step and len(self.values) > 3)
 
 
 def columns_of(group: Group) -> list[Column]:
@@ -185,7 +190,7 @@ def column_at(rows: list[list[Part]], place: int) -> Column:
     parts = rows[0]
     word, is_joined = word_before(parts, place)
     texts = tuple(row[place].text for row in rows)
-    follows_date = [part.kind for part in parts[:place] if part.kind != "mark"][-1:] == ["date"]
+    before = [part.kind for part in parts[:place] if part.kind != "mark"][-1:] or ["word"]
     unit, after = (word_at(parts, place + distance) for distance in (1, 2))
     # As in "10-epochs", but not in "10-epoch-3" or "10-e".
     followed = [part.kind for part in parts[place + 3 :] if part.kind != "mark"][:1]
@@ -197,7 +202,8 @@ def column_at(rows: list[list[Part]], place: int) -> Column:
         is_joined=is_joined,
         is_epoch=word in EPOCH_WORDS or unit in EPOCH_WORDS or names_epoch,
         unit=unit,
-        is_clock=follows_date and all(map(is_time_of_day, texts)),
+        is_clock=before == ["date"] and all(map(is_time_of_day, texts)),
+        is_chained=place > 1 and parts[place - 1].text == "." and before[0] not in ("word", "date"),
     )
 
 
@@ -346,6 +352,7 @@ def choose_single(group: Group) -> tuple[Column | None, str]:
         and not is_metric(word_before(parts, place)[0])
         for place, part in enumerate(parts)
     )
+    has_unclear = has_unclear or any(c.is_clock for c in columns)
     for chosen in (named, padded, [c for c in free if c.word or not has_unclear]):
         if len(chosen) == 1:
             return chosen[0], ""

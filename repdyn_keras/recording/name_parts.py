@@ -278,8 +278,9 @@ def cost_of_whole(texts: tuple[str, ...], is_first: bool) -> float:
     has_step = len(values) > 2 and step_of(values) > 0
     if step_of(values) == 1 or (is_padded(texts) and (is_first or has_step)):
         return 0
-    if has_step or all(text[0] == "0" for text in texts):
-        return 0.5
+    have_zeros = all(text[0] == "0" for text in texts)
+    if has_step or have_zeros:
+        return 0 if have_zeros and len(texts[0]) > 2 else 0.5
     return 3 if len(values) > 2 else 2.5  # two numbers tell little
 
 
