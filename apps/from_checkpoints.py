@@ -55,7 +55,8 @@ def replay(
     import keras
 
     from repdyn_keras import RepresentationRecorder, open_run
-    from repdyn_keras.recording.saved_weights import WeightLoader, find_weight_files
+    from repdyn_keras.recording.checkpoints import find_weight_files
+    from repdyn_keras.recording.saved_weights import WeightLoader
 
     keras.utils.set_random_seed(0)
     digits = load_digits()

@@ -84,7 +84,8 @@ def test_the_command_records_checkpoints_and_lists_them(tiny_run, tmp_path):
     done = repdyn("record", weights, "--like", whole.path, "--out", out)
     assert done.exit_code == 0, done.stderr
     for printed in (
-        "ignored, without an epoch: best.keras.",
+        "ignored, no epoch read from the name: best.keras.",
+        "epochs are read from the names as epoch-{epoch}.",
         "2 checkpoints of epochs 1 to 3; missing between them: 1.",
         "epoch 0, the initialization, is not among them.",
         "epoch 3: epoch-000003.weights.h5",
@@ -96,8 +97,21 @@ def test_the_command_records_checkpoints_and_lists_them(tiny_run, tmp_path):
     assert all(recorded.record(epoch).identical(whole.record(epoch)) for epoch in (1, 3))
     # A folder of `repdyn record` can also be used with --like.
     assert not recorded.config_file.exists()
-    again = record(weights, like=out, out=tmp_path / "again")
-    assert_same_records(again.folder, recorded)
+    (weights / "best.keras").unlink()
+    for epoch in (1, 3):
+        folder = weights / f"{epoch}-9{epoch}"
+        folder.mkdir()
+        (weights / f"epoch-00000{epoch}.weights.h5").rename(folder / "model.weights.h5")
+    options, again = ("--like", out, "--out", tmp_path / "again"), RunFolder(tmp_path / "again")
+    for pattern, message in (
+        ((), "--epoch-pattern (epoch_pattern in Python), such as '{epoch}-*/model'"),
+        (("--epoch-pattern", "*/model"), "Expected a pattern of file names with {epoch} once"),
+    ):
+        done = repdyn("record", weights, *options, *pattern)
+        assert done.exit_code == 2 and message in done.output, done.output
+    done = repdyn("record", weights, *options, "--epoch-pattern", "{epoch}-*/model.weights.h5")
+    assert "epoch 3: 3-93/model.weights.h5" in done.stdout
+    assert_same_records(again, recorded)
     assert repdyn("doctor", out).exit_code == 0
 
 

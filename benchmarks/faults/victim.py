@@ -17,7 +17,7 @@ import time
 PHASES = (
     ("/figures/", "drawing"),
     ("/dynamics/", "analysis"),
-    ("survival/checkpoints.py", "checkpoint"),
+    ("survival/saved_state.py", "checkpoint"),
     ("/recording/", "recording"),
     ("experiment/training.py", "training"),
 )

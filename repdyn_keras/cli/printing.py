@@ -198,7 +198,7 @@ class ReplayPrinter(MessagePrinter):
 
     def replayed(self, epoch: int, path: Path) -> None:
         """Prints the epoch and the file of saved weights."""
-        self.message(f"epoch {epoch}: {path.name}")
+        self.message(f"epoch {epoch}: {path.as_posix()}")
 
 
 def print_layers(

@@ -143,8 +143,8 @@ def record(
         Path,
         typer.Argument(
             metavar="CHECKPOINTS",
-            help="Folder of .weights.h5 or .keras files, one per epoch, with the epoch's number in "
-            "the name.",
+            help="Folder of .weights.h5, .keras or .h5 files, one per epoch, with the epoch's "
+            "number in the name.",
         ),
     ],
     model: options.Model = None,
@@ -157,6 +157,14 @@ def record(
         str | None,
         typer.Option(metavar="DIR", help="New folder; default: runs/NAME-recorded."),
     ] = None,
+    epoch_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Where the epoch is in the names, such as 'model-{epoch}-*.keras'; {epoch+1} if "
+            "the names count from 0.",
+        ),
+    ] = None,
     backend: options.Backend = None,
     label_noise: options.LabelNoise = None,
     seed: options.Seed = None,
@@ -167,7 +175,7 @@ def record(
 ) -> None:
     """Record the saved checkpoints of a training as if the callback had been attached.
 
-    A .keras file contains its network; .weights.h5 files need --model or --like.
+    A .keras file contains its network; other files of weights need --model or --like.
     """
     from repdyn_keras.cli.printing import ReplayPrinter, print_results
     from repdyn_keras.config import Config, usable_path
@@ -191,7 +199,9 @@ def record(
     # Reports errors in the configuration before errors in the checkpoints.
     Config(**values)
     watcher = Watcher() if quiet else ReplayPrinter()
-    recorded = record(checkpoints, values, like=like, out=out, watcher=watcher)
+    recorded = record(
+        checkpoints, values, like=like, out=out, epoch_pattern=epoch_pattern, watcher=watcher
+    )
     if quiet:
         print(recorded.folder.path)
     else:

@@ -10,8 +10,9 @@ from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import block_layers, build_model, recorded_layers
 from repdyn_keras.recording import RepresentationRecorder, Schedule
+from repdyn_keras.recording.checkpoints import WeightFiles
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
-from repdyn_keras.recording.saved_weights import WeightFiles, WeightLoader
+from repdyn_keras.recording.saved_weights import WeightLoader
 from repdyn_keras.recording.settings import LayerSelection, PlaneSettings, ProbeSettings, Settings
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums
@@ -145,12 +146,22 @@ def report_files(
     """Reports the epochs of the saved weights, missing epochs, and how the data is prepared."""
     report_notes(config, data, watcher)
     if weight_files.ignored:
-        watcher.message(f"ignored, without an epoch: {format_names(weight_files.ignored)}.")
+        watcher.message(
+            f"ignored, no epoch read from the name: {format_names(weight_files.ignored)}."
+        )
+    if weight_files.foreign:
+        watcher.message(f"ignored, not weights of Keras: {format_names(weight_files.foreign)}.")
+    watcher.message(f"epochs are read from the names as {weight_files.pattern}.")
     epochs = list(weight_files.files)
     missing = epochs[-1] - epochs[0] + 1 - len(epochs)
     gaps = f"; missing between them: {missing}" if missing else ""
     watcher.message(f"{len(epochs)} checkpoints of epochs {epochs[0]} to {epochs[-1]}{gaps}.")
-    if epochs[0] != 0:
+    if epochs[0] == 0:
+        watcher.message(
+            "epoch 0 is recorded as the initialization. If the names count trained epochs from 0, "
+            "use --epoch-pattern with {epoch+1}."
+        )
+    else:
         watcher.message("epoch 0, the initialization, is not among them.")
     noise = f"label noise {config.label_noise:g}" if config.label_noise else "labels unchanged"
     pixels = "standardized" if config.standardize else "unchanged"

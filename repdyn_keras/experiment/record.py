@@ -30,6 +30,7 @@ def record(
     *,
     like: str | Path | None = None,
     out: str | Path | None = None,
+    epoch_pattern: str | None = None,
     watcher: Watcher | None = None,
 ) -> "Run":
     """Records saved weights, one file per epoch, like the command `repdyn record`.
@@ -38,21 +39,26 @@ def record(
     give the same arrays.
 
     Args:
-        checkpoints: folder of `.weights.h5` or `.keras` files with the epoch in their names, that
-            is, the number of epochs trained so far.
+        checkpoints: folder of `.weights.h5`, `.keras` or legacy `.h5` files, or of sharded weights
+            (`.weights.json` with its shards), with the epoch in their names, that is, the number of
+            epochs trained so far. If the folder has none, its folders are searched.
         config: configuration keys: the data set, the network and what to record. Without `model`,
             the first `.keras` file defines the network. `label_noise` is 0 by default.
         like: a run whose configuration provides the keys that `config` lacks, and whose
             evaluation images are required.
         out: folder to create; None for `runs/<name of the folder>-recorded`.
+        epoch_pattern: pattern of the names, such as the `filepath` of Keras's `ModelCheckpoint`:
+            `{epoch}` stands for the epoch, or `{epoch+1}` if the names count from 0; other fields
+            stand for a number, and `*` for any text. None to find the epoch.
         watcher: receives progress and messages.
 
     Returns:
         The recorded run, whose `dynamics` is an `xarray.Dataset`.
 
     Raises:
-        InputError: the weights, the data or the network cannot be used or do not fit together, or
-            the evaluation images differ from those of `like`. Nothing is written in this case.
+        InputError: the weights, the data or the network cannot be used or do not fit together, it
+            is unclear which number in the names is the epoch, or the evaluation images differ from
+            those of `like`. Nothing is written in this case.
     """
     watcher = watcher or Watcher()
     values = dict(config or {})
@@ -62,10 +68,10 @@ def record(
     values.setdefault("label_noise", 0.0)
     use_backend(Config(backend=values.get("backend", "jax")).backend)
     from repdyn_keras.experiment.configured_recorder import Replay, check_files, report_files
+    from repdyn_keras.recording.checkpoints import find_weight_files
     from repdyn_keras.recording.constants import constants_of
-    from repdyn_keras.recording.saved_weights import find_weight_files
 
-    weight_files = find_weight_files(checkpoints)
+    weight_files = find_weight_files(checkpoints, epoch_pattern)
     if "model" not in values:
         values["model"] = model_of(next(iter(weight_files.files.values())))
     name = Path(checkpoints).expanduser().resolve().name
@@ -81,7 +87,7 @@ def record(
     with folder.locked():
         for epoch, path in weight_files.files.items():
             replay.record(epoch, path)
-            watcher.replayed(epoch, path)
+            watcher.replayed(epoch, path.relative_to(Path(checkpoints).expanduser()))
         return finish(folder, watcher)
 
 
@@ -102,7 +108,13 @@ def model_of(first: Path) -> str:
     """The value of `model` for a `.keras` file; raises InputError for a file of weights."""
     if first.name.endswith(".keras"):
         return str(first)
+    holds = "which holds only weights"
+    if first.name.endswith((".h5", ".hdf5")) and not first.name.endswith(".weights.h5"):
+        holds = (
+            "whose network, if it has one, is in the legacy format; keras.saving.load_model(FILE, "
+            "compile=False).save('NAME.keras') converts it"
+        )
     raise InputError(
         f"Expected --model with {NETWORKS.forms()}, or --like RUN. Received: no model, and "
-        f"{first.name}, which holds only weights."
+        f"{first.name}, {holds}."
     )

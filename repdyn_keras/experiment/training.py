@@ -12,16 +12,16 @@ from repdyn_keras.experiment.configured_recorder import (
 )
 from repdyn_keras.experiment.plan import Plan, plan_run, timed
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
-from repdyn_keras.experiment.survival.checkpoints import (
+from repdyn_keras.experiment.survival.divergence import Divergence
+from repdyn_keras.experiment.survival.history import HistoryFile
+from repdyn_keras.experiment.survival.resume import drop_unscheduled_records
+from repdyn_keras.experiment.survival.saved_state import (
     Checkpoint,
     CheckpointWriter,
     WeightsWriter,
     checkpoint_bytes,
     load_checkpoint,
 )
-from repdyn_keras.experiment.survival.divergence import Divergence
-from repdyn_keras.experiment.survival.history import HistoryFile
-from repdyn_keras.experiment.survival.resume import drop_unscheduled_records
 from repdyn_keras.experiment.survival.stopping import Stopping, StopWhenSaved
 from repdyn_keras.experiment.survival.timing import RecordingTime, TimingFile, TrainingTime
 from repdyn_keras.experiment.watcher import Watcher

@@ -23,7 +23,7 @@ class Watcher:
         """An epoch was measured and is about to be written, with the network's accuracies."""
 
     def replayed(self, epoch: int, path) -> None:
-        """The saved weights of an epoch were recorded from a file."""
+        """The saved weights of an epoch were recorded from a file, by its path in the folder."""
 
     def message(self, text: str) -> None:
         """A message to the user."""
