@@ -91,6 +91,7 @@ def cifar() -> None:
     from repdyn_keras.config import Config
     from repdyn_keras.recording.settings import Schedule
     from repdyn_keras.recording.state import Stopwatch, measure
+    from repdyn_keras.recording.values import ModelValues
 
     config = Config()
     model, names = resnet18(64)
@@ -106,7 +107,7 @@ def cifar() -> None:
     )
     for _ in range(2):  # the first call compiles
         stopwatch = Stopwatch()
-        measure(recorded, stopwatch)
+        measure(recorded, stopwatch, ModelValues.live(model))
     records = len(Schedule("log").planned(CIFAR_EPOCHS))
     training = CIFAR_EPOCHS * (CIFAR_IMAGES // BATCH) * step
     # Images measured here, and in a record by default.

@@ -13,6 +13,7 @@ from repdyn_keras.recording import recordable_layers
 from repdyn_keras.recording.graph import has_continuous_input
 from repdyn_keras.recording.layers import choose_layers, find_head
 from repdyn_keras.recording.state import Stopwatch, measure
+from repdyn_keras.recording.values import ModelValues
 
 BACKEND = keras.backend.backend()
 SETTINGS = {"planes": 2, "resolution": 4, "batch_size": 8}
@@ -52,7 +53,7 @@ def built(folder, model, x, y=None, **options):
 def check_against_features(recorder, record, tensors, *, deep=False):
     """Checks stored fingerprints against the model's tensors, computed in float64."""
     x, batch = recorder.settings.evaluation.x, recorder.settings.evaluation.batch
-    together = keras.Model(recorder._recorded.model.inputs[0], list(tensors.values()))
+    together = keras.Model(recorder.measurement.model.inputs[0], list(tensors.values()))
     found = together.predict(x, verbose=0) if deep else together(x, training=False)
     for name, features in zip(tensors, keras.tree.flatten(found), strict=True):
         stored = record["fingerprint"].sel(layer=name).values
@@ -450,7 +451,7 @@ def test_batch_statistics_include_the_norms_that_a_training_step_updates(tmp_pat
             before = weights_of(model)
             recorder = built(tmp_path / "run", model, x, y, planes=0)
             if trained:
-                variables = measure(recorder.build(model), Stopwatch())
+                variables = measure(recorder.build(model), Stopwatch(), ModelValues.live(model))
             assert same_arrays(before, weights_of(model))
             norms = [n for n in model._flatten_layers() if isinstance(n, layers.BatchNormalization)]
             means = means_of(norms)

@@ -9,6 +9,7 @@ from keras import layers
 from repdyn_keras import RepresentationRecorder
 from repdyn_keras.recording import backend_code as compilation
 from repdyn_keras.recording.state import Stopwatch, measure
+from repdyn_keras.recording.values import ModelValues
 
 IS_JAX = keras.backend.backend() == "jax"
 
@@ -78,7 +79,7 @@ def measured(folder):
         folder, x, y, layers=["conv", "norm"], planes=2, resolution=7, batch_size=30
     )
     recorder.build(model)
-    return measure(recorder.build(model), Stopwatch())
+    return measure(recorder.build(model), Stopwatch(), ModelValues.live(model))
 
 
 @pytest.mark.long
