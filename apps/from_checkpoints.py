@@ -83,7 +83,8 @@ def replay(
 
     folders = open_run(out / "during").folder, open_run(out / "after").folder
     for epoch in folders[0].epochs():
-        same = folders[0].record(epoch).identical(folders[1].record(epoch))
+        hashes = {folder.recorded_hash(epoch) for folder in folders}
+        same = len(hashes) == 1 and folders[0].record(epoch).equals(folders[1].record(epoch))
         print(f"epoch {epoch}: {'identical' if same else 'DIFFERENT'}")
     print(f"\nrepdyn analyze {out / 'after'}   # dynamics.nc and a table")
 

@@ -2,16 +2,48 @@
 
 import sys
 import threading
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from keras.callbacks import CallbackList
 
+from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder
 
 # Seconds between two looks at whether the `fit` still runs.
 INTERVAL = 0.2
 # The file of Keras with the methods that call the hooks of all callbacks of a list.
 HOOKS_FILE = CallbackList.on_epoch_begin.__code__.co_filename
+
+
+# The locks that fits of this process hold, by folder.
+HELD: "dict[Path, FitLock]" = {}
+GUARD = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A running frame, during which a folder is locked.
+
+    Attributes:
+        folder: the folder.
+        frame: the frame.
+        thread: the thread that runs it.
+        ended: is set when the lock is released.
+    """
+
+    folder: RunFolder
+    frame: FrameType
+    thread: int
+    ended: threading.Event
+
+    def is_running(self) -> bool:
+        """Whether the frame is on the stack of its thread."""
+        current = sys._current_frames().get(self.thread)
+        while current is not None and current is not self.frame:
+            current = current.f_back
+        return current is not None
 
 
 class FitLock:
@@ -23,8 +55,7 @@ class FitLock:
     """
 
     def __init__(self):
-        self._guard = threading.Lock()
-        self._held: tuple[RunFolder, threading.Event] | None = None
+        self._watched: Watched | None = None
 
     def hold(self, folder: RunFolder, frame: FrameType) -> None:
         """Locks a folder until `release` is called or the frame has ended.
@@ -34,47 +65,45 @@ class FitLock:
             frame: a frame on the stack of the current thread.
 
         Raises:
-            InputError: another process holds the lock.
+            InputError: another process, or another `fit` of this process, holds the lock.
             StorageError: the folder is not writable.
         """
         self.release()
-        folder.lock()
-        ended = threading.Event()
-        with self._guard:
-            self._held = folder, ended
-        watch = threading.Thread(
-            target=self._watch,
-            args=(frame, threading.get_ident(), ended),
-            name="repdyn-fit-lock",
-            daemon=True,
-        )
-        watch.start()
+        key = folder.path.resolve()
+        with GUARD:
+            other = HELD.get(key)
+            if other is not None and other._watched is not None and other._watched.is_running():
+                raise InputError(
+                    f"Another fit of this process records into {folder.path}. Expected one "
+                    "recorder per folder. Received: a second one while the first one records. Give "
+                    "each its own folder."
+                )
+            folder.lock()
+            ended = threading.Event()
+            self._watched = Watched(folder, frame, threading.get_ident(), ended)
+            HELD[key] = self
+        threading.Thread(
+            target=self._watch, args=(ended,), name="repdyn-fit-lock", daemon=True
+        ).start()
 
     def release(self) -> None:
         """Releases the lock, if it is held, and ends the thread."""
-        with self._guard:
-            held, self._held = self._held, None
-        if held is not None:
-            held[1].set()
-            held[0].unlock()
+        with GUARD:
+            watched, self._watched = self._watched, None
+            if watched is None:
+                return
+            key = watched.folder.path.resolve()
+            if HELD.get(key) is self:
+                del HELD[key]
+            watched.ended.set()
+            watched.folder.unlock()
 
-    def _watch(self, frame: FrameType, thread: int, ended: threading.Event) -> None:
+    def _watch(self, ended: threading.Event) -> None:
         while not ended.wait(INTERVAL):
-            if is_running(frame, thread):
-                continue
-            with self._guard:
-                is_current = self._held is not None and self._held[1] is ended
-            if is_current:
-                self.release()
-            return
-
-
-def is_running(frame: FrameType, thread: int) -> bool:
-    """Whether a frame is on the stack of a thread."""
-    current = sys._current_frames().get(thread)
-    while current is not None and current is not frame:
-        current = current.f_back
-    return current is not None
+            with GUARD:
+                watched = self._watched
+                if watched is not None and watched.ended is ended and not watched.is_running():
+                    self.release()
 
 
 def fit_frame(callback_list: CallbackList | None) -> FrameType:
