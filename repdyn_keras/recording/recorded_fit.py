@@ -180,8 +180,8 @@ class RecordedFit:
             return
         if self._is_mid_epoch(epoch, values.model, is_new):
             records.notify(
-                f"epoch {epoch} is not recorded: by the steps of the optimizer, the training "
-                "continues in the middle of an epoch."
+                f"epoch {epoch} is not recorded: the steps of the optimizer are not those of its "
+                "end, as from a backup in the middle of an epoch."
             )
             return
         self._write(epoch, values, is_provisional=False)

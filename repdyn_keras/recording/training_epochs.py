@@ -107,9 +107,15 @@ def is_restored(model: keras.Model, first: int) -> bool:
 
 
 def iterations_of(model: keras.Model) -> int | None:
-    """The number of steps of a model's optimizer; None without an optimizer."""
-    iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
-    return None if iterations is None else int(keras.ops.convert_to_numpy(iterations))
+    """The number of training steps of a model's optimizer; None without an optimizer."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return None
+    iterations = optimizer.iterations
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        # `iterations` then counts updates.
+        iterations = getattr(optimizer, "_iterations", iterations)
+    return int(keras.ops.convert_to_numpy(iterations))
 
 
 def is_end_of_epoch(
