@@ -280,4 +280,4 @@ def test_probes_are_recorded_without_an_accuracy_of_the_output(capsys, tmp_path)
     print_results(run)
     printed = capsys.readouterr().out
     assert "not reached" not in printed and "The output holds no class scores" in printed
-    assert len(draw_all(run.dynamics, tmp_path / "figures")) == 8
+    assert len(draw_all(run.dynamics, tmp_path / "figures")) == 7
