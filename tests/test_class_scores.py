@@ -91,12 +91,14 @@ CASES = [
     ((10,), {"out": SPARSE}, {}, 10, SCORES),
     ((10, None, UNIT_LENGTH), SPARSE, {}, 10, SCORES),
     ((10,), SPARSE, {}, 12, REFUSED),
+    ((4,), SPARSE, {}, 10, NONE),
     # Losses of units, which may be pixels.
     ((1, "sigmoid"), "binary_crossentropy", {}, 2, SCORES),
     ((1,), LOGITS, {}, 2, SCORES),
     ((1,), "hinge", {}, 2, SCORES),
     ((1, "relu"), LOGITS, {}, 2, SCORES),
     ((1,), LOGITS, {}, 3, REFUSED),
+    ((1,), LOGITS, {}, 10, NONE),
     ((10, "sigmoid"), "bce", {}, 10, SCORES),
     ((10, "sigmoid"), losses.BinaryFocalCrossentropy(), {}, 9, SAID),
     ((64, "sigmoid"), "binary_crossentropy", {}, 10, NONE),
@@ -141,7 +143,9 @@ CASES = [
     ((16, None, UNIT_LENGTH), UNCOMPILED, {}, 16, NONE),
     ((16, None, UNIT_LENGTH), UNCOMPILED, {}, 20, NONE),
     ((10,), UNCOMPILED, {}, 11, REFUSED),
-    ((1,), UNCOMPILED, {}, 10, REFUSED),
+    ((1,), UNCOMPILED, {}, 4, REFUSED),
+    ((1,), UNCOMPILED, {}, 10, NONE),
+    ((2,), UNCOMPILED, {}, 10, NONE),
     ((1, "relu"), UNCOMPILED, {}, 2, REFUSED),
 ]
 
@@ -154,7 +158,7 @@ def test_an_output_holds_class_scores_by_its_loss_its_head_and_the_labels(tmp_pa
         if loss is not UNCOMPILED:
             model.compile("sgd", loss, **options)
         if expected == REFUSED:
-            message = "(labels from 0 to|probability or a logit).*Received: .*compile the model"
+            message = "(labels from 0 to|probability or a logit).*Received: .*Leave out the labels"
             assert_input_error(case, message, resolved, tmp_path, model, classes)
             continue
         head = resolved(tmp_path, model, classes)
@@ -280,4 +284,4 @@ def test_probes_are_recorded_without_an_accuracy_of_the_output(capsys, tmp_path)
     print_results(run)
     printed = capsys.readouterr().out
     assert "not reached" not in printed and "The output holds no class scores" in printed
-    assert len(draw_all(run.dynamics, tmp_path / "figures")) == 8
+    assert len(draw_all(run.dynamics, tmp_path / "figures")) == 7

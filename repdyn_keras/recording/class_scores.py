@@ -45,6 +45,11 @@ MEANINGS = {name: meaning for meaning, names in LOSSES.items() for name in names
 # Losses of one output are read in this order: the first kind that occurs decides.
 ORDER = (CLASSES, UNITS, UNKNOWN, VALUES)
 PROBABILITY_LOSSES = ("binary_crossentropy", "binary_focal_crossentropy")
+# What a user can do, by meaning of the loss, if an output does hold class scores.
+REMEDIES = {
+    UNKNOWN: " If it holds class scores, compile the model with metrics=['accuracy'].",
+    UNCOMPILED: " If it holds class scores, compile the model with its loss.",
+}
 # Heads that scale each row to length 1, which makes it an embedding.
 NORMALIZED = ("UnitNormalization", "Normalize")
 
@@ -77,7 +82,8 @@ def resolved_head(model: keras.Model, head: Head, settings: Settings) -> Head:
     holds class scores in these cases:
 
     - The output is (n, units), and not scaled to unit length unless its loss is one of classes.
-    - Categorical crossentropies and `categorical_hinge`: always.
+    - Categorical crossentropies and `categorical_hinge`: unless k is more than twice the number of
+      classes of the output, so that the labels are those of another task.
     - Binary crossentropies, `hinge`, `squared_hinge` and `kl_divergence`, whose units may be pixels
       as well: if the number of units fits or nearly fits.
     - Losses of numbers (`mse`, `mae`, `huber`, `cosine_similarity`, `poisson`, ...): if it is a
@@ -96,9 +102,8 @@ def resolved_head(model: keras.Model, head: Head, settings: Settings) -> Head:
         settings: the settings of the recorder, with the labels.
 
     Raises:
-        InputError: the output holds class scores, and a label is not among the classes; or the
-            model is not compiled, and the output can be no scores of the labels, which is a mistake
-            in one of them.
+        InputError: a label is not among the classes of an output that holds class scores, or may
+            hold some where the model is not compiled.
     """
     labels = given_labels(settings)
     if not labels:
@@ -111,6 +116,8 @@ def resolved_head(model: keras.Model, head: Head, settings: Settings) -> Head:
         return without_scores(head, known, f"its shape is {shape}")
     units = head.tensor.shape[-1]
     if training.meaning in (CLASSES, UNCOMPILED) or (training.meaning == UNITS and units == 1):
+        if highest > 2 * head.classes:
+            return without_scores(head, known, training.loss, training)
         check_labels(head, labels, training)
     fits = highest <= 2 if units == 1 else units in (highest, known)
     nearly = units > 1 and highest < units <= 2 * known
@@ -161,13 +168,9 @@ def decision(head: Head, training: Training, fits: bool, nearly: bool) -> tuple[
 def without_scores(head: Head, classes: int, reason: str, training: Training | None = None) -> Head:
     """A head that holds no class scores, for labels of this number of classes."""
     remedy = ""
-    if training is not None and training.meaning in (UNKNOWN, UNCOMPILED):
+    if training is not None and training.meaning != VALUES:
         reason = f"{size(head)}, labels of {classes} classes, {reason}"
-        remedy = (
-            " If it holds class scores, compile the model with metrics=['accuracy']."
-            if training.meaning == UNKNOWN
-            else " If it holds class scores, compile the model with its loss."
-        )
+        remedy = REMEDIES.get(training.meaning, "")
     return replace(
         head,
         classes=classes,
@@ -198,10 +201,9 @@ def given_labels(settings: Settings) -> dict[str, Any]:
 
 def check_labels(head: Head, labels: dict[str, Any], training: Training) -> None:
     """Raises InputError unless all labels are among the classes of the output."""
-    remedy = (
-        "Leave out the labels to record only fingerprints, or compile the model with its loss if "
-        "the output holds no class scores."
-    )
+    remedy = "Leave out the labels to record only fingerprints."
+    if training.meaning == UNCOMPILED:
+        remedy += " If the output holds no class scores, compile the model with its loss."
     is_known = head.has_known_activation or training.expects_probabilities is not None
     if head.is_single and not is_known:
         raise InputError(
