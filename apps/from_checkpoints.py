@@ -55,8 +55,8 @@ def replay(
     import keras
 
     from repdyn_keras import RepresentationRecorder, open_run
-    from repdyn_keras.recording.checkpoints import find_weight_files
-    from repdyn_keras.recording.saved_weights import WeightLoader
+    from repdyn_keras.recording.checkpoints.saved_weights import WeightLoader
+    from repdyn_keras.recording.checkpoints.weight_files import find_weight_files
 
     keras.utils.set_random_seed(0)
     digits = load_digits()

@@ -26,7 +26,7 @@ def main() -> None:
 
     from repdyn_keras.measures import device
     from repdyn_keras.recording.backend_code import full_precision
-    from repdyn_keras.recording.recorded_model import batches, points_per_call
+    from repdyn_keras.recording.network.recorded_model import batches, points_per_call
     from repdyn_keras.recording.values import ModelValues
 
     model, names = resnet18(WIDTH)

@@ -10,8 +10,8 @@ from keras import layers
 
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.recording import recordable_layers
-from repdyn_keras.recording.graph import has_continuous_input
-from repdyn_keras.recording.layers import choose_layers, find_head
+from repdyn_keras.recording.network.graph import has_continuous_input
+from repdyn_keras.recording.network.layers import choose_layers, find_head
 from repdyn_keras.recording.state import Stopwatch, measure
 from repdyn_keras.recording.values import ModelValues
 

@@ -7,8 +7,8 @@ from helpers import assert_input_error
 from keras import layers, ops
 
 from repdyn_keras import RepresentationRecorder
-from repdyn_keras.recording.axes import ChannelAxis, axis_notices, channel_axes
-from repdyn_keras.recording.layers import choose_layers
+from repdyn_keras.recording.network.axes import ChannelAxis, axis_notices, channel_axes
+from repdyn_keras.recording.network.layers import choose_layers
 
 FIRST = {"data_format": "channels_first"}
 LAST = {"data_format": "channels_last"}

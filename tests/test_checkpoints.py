@@ -10,8 +10,12 @@ import pytest
 from helpers import assert_input_error
 from keras import layers
 
-from repdyn_keras.recording.checkpoints import EpochPattern, epochs_of, find_weight_files
-from repdyn_keras.recording.saved_weights import WeightLoader
+from repdyn_keras.recording.checkpoints.saved_weights import WeightLoader
+from repdyn_keras.recording.checkpoints.weight_files import (
+    EpochPattern,
+    epochs_of,
+    find_weight_files,
+)
 
 NAMES = {
     "epoch-000000.weights.h5 epoch-000012.weights.h5": [0, 12],

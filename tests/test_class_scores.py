@@ -11,8 +11,8 @@ from keras import layers, losses, ops
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.cli.printing import print_results
 from repdyn_keras.figures import draw_all
-from repdyn_keras.recording.class_scores import resolved_head
-from repdyn_keras.recording.layers import find_head
+from repdyn_keras.recording.network.class_scores import resolved_head
+from repdyn_keras.recording.network.layers import find_head
 
 N = 24
 RNG = np.random.default_rng(0)

@@ -27,10 +27,10 @@ from keras.callbacks import (
 
 from repdyn_keras import RepresentationRecorder
 from repdyn_keras.errors import StorageError
-from repdyn_keras.recording import epoch_records
-from repdyn_keras.recording.fit_lock import INTERVAL
+from repdyn_keras.recording.fits import epoch_records
+from repdyn_keras.recording.fits.fit_lock import INTERVAL
+from repdyn_keras.recording.fits.training_epochs import is_end_of_epoch
 from repdyn_keras.recording.inputs import weights_hash
-from repdyn_keras.recording.training_epochs import is_end_of_epoch
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import HELD_LOCKS
 

@@ -14,7 +14,7 @@ from repdyn_keras import RepresentationRecorder, measures
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.measures import Measure, labelled, register, registered
 from repdyn_keras.measures.synchronization import synchronization_mean
-from repdyn_keras.recording.recorded_model import RecordedModel
+from repdyn_keras.recording.network.recorded_model import RecordedModel
 
 pytestmark = pytest.mark.one_backend
 

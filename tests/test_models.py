@@ -12,7 +12,7 @@ from repdyn_keras.config import Config, resolve
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.models.build import InverseSquareRoot, learning_rate
 from repdyn_keras.models.resnet import resnet
-from repdyn_keras.recording.layers import choose_layers
+from repdyn_keras.recording.network.layers import choose_layers
 
 SMALL = {
     "resnet": {"model": "resnet", "width": 2, "blocks": (1, 2)},

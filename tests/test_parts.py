@@ -30,7 +30,7 @@ def part_counts(monkeypatch):
         seen.append(len(made(*arguments)))
         return made(*arguments)
 
-    monkeypatch.setattr("repdyn_keras.recording.passes.parts", counted)
+    monkeypatch.setattr("repdyn_keras.recording.network.passes.parts", counted)
     return seen
 
 

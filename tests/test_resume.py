@@ -29,7 +29,7 @@ from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.experiment.survival.saved_state import CheckpointWriter, load_checkpoint
-from repdyn_keras.recording.epoch_records import EpochRecords
+from repdyn_keras.recording.fits.epoch_records import EpochRecords
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import create_folder

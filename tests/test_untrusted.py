@@ -26,7 +26,11 @@ from repdyn_keras.experiment import record, run
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import layer_name
 from repdyn_keras.models.user_models import load_model
-from repdyn_keras.recording.saved_weights import WEIGHTS_IN_ARCHIVE, WeightLoader, stored_shapes
+from repdyn_keras.recording.checkpoints.saved_weights import (
+    WEIGHTS_IN_ARCHIVE,
+    WeightLoader,
+    stored_shapes,
+)
 from repdyn_keras.records.netcdf import (
     ALWAYS_ALLOWED,
     read_arrays,

@@ -126,8 +126,8 @@ def layers(
     config = resolve(Config(**options.collect({}, given, set_ or [])))
     use_backend(config.backend)
     from repdyn_keras.models import build_model, recorded_layers
-    from repdyn_keras.recording.graph import check_model
-    from repdyn_keras.recording.layers import choose_layers, find_head, recordable_layers
+    from repdyn_keras.recording.network.graph import check_model
+    from repdyn_keras.recording.network.layers import choose_layers, find_head, recordable_layers
 
     side = config.image_size or (config.patch or 1) * DEFAULT_PATCHES
     network = build_model(config, (side, side, 3), 10)

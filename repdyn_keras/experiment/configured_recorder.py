@@ -10,9 +10,9 @@ from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import block_layers, build_model, recorded_layers
 from repdyn_keras.recording import RepresentationRecorder, Schedule
-from repdyn_keras.recording.checkpoints import WeightFiles
+from repdyn_keras.recording.checkpoints.saved_weights import WeightLoader
+from repdyn_keras.recording.checkpoints.weight_files import WeightFiles
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
-from repdyn_keras.recording.saved_weights import WeightLoader
 from repdyn_keras.recording.settings import LayerSelection, PlaneSettings, ProbeSettings, Settings
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums

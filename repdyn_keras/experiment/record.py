@@ -68,7 +68,7 @@ def record(
     values.setdefault("label_noise", 0.0)
     use_backend(Config(backend=values.get("backend", "jax")).backend)
     from repdyn_keras.experiment.configured_recorder import Replay, check_files, report_files
-    from repdyn_keras.recording.checkpoints import find_weight_files
+    from repdyn_keras.recording.checkpoints.weight_files import find_weight_files
     from repdyn_keras.recording.constants import constants_of
 
     weight_files = find_weight_files(checkpoints, epoch_pattern)

@@ -26,8 +26,8 @@ from repdyn_keras.experiment.survival.stopping import Stopping, StopWhenSaved
 from repdyn_keras.experiment.survival.timing import RecordingTime, TimingFile, TrainingTime
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
-from repdyn_keras.recording.graph import check_model
-from repdyn_keras.recording.layers import SIGMOIDS, Head, choose_layers, find_head
+from repdyn_keras.recording.network.graph import check_model
+from repdyn_keras.recording.network.layers import SIGMOIDS, Head, choose_layers, find_head
 from repdyn_keras.records import RunFolder
 from repdyn_keras.text import format_shape
 

@@ -8,7 +8,7 @@ import numpy as np
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.accuracies import SUBSETS
 from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
-from repdyn_keras.recording.recorded_model import RecordedModel
+from repdyn_keras.recording.network.recorded_model import RecordedModel
 
 # Variables that earlier versions did not write.
 OPTIONAL = ("is_block",)

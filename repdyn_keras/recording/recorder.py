@@ -10,11 +10,12 @@ import keras
 
 from repdyn_keras import seeds
 from repdyn_keras.errors import unknown
-from repdyn_keras.recording.epoch_records import EpochRecords
-from repdyn_keras.recording.fit_lock import FitLock
+from repdyn_keras.recording.fits.epoch_records import EpochRecords
+from repdyn_keras.recording.fits.fit_lock import FitLock
+from repdyn_keras.recording.fits.recorded_fit import RecordedFit
+from repdyn_keras.recording.fits.training_epochs import call_first, calling_list
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
-from repdyn_keras.recording.recorded_fit import RecordedFit
-from repdyn_keras.recording.recorded_model import RecordedModel
+from repdyn_keras.recording.network.recorded_model import RecordedModel
 from repdyn_keras.recording.settings import (
     LayerSelection,
     PlaneSettings,
@@ -23,7 +24,6 @@ from repdyn_keras.recording.settings import (
     Settings,
     fitted_images,
 )
-from repdyn_keras.recording.training_epochs import call_first, calling_list
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.records import RunFolder
 from repdyn_keras.text import visible

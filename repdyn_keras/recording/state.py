@@ -12,7 +12,7 @@ from repdyn_keras.measures import Dims, labelled, registered
 from repdyn_keras.measures.accuracies import pooled_moments
 from repdyn_keras.recording.backend_code import full_precision, unchanged
 from repdyn_keras.recording.inputs import LabelledImages
-from repdyn_keras.recording.recorded_model import RecordedModel, batches, results
+from repdyn_keras.recording.network.recorded_model import RecordedModel, batches, results
 from repdyn_keras.recording.values import ModelValues
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.recording.epoch_records import ITERATIONS, PROVISIONAL, EpochRecords
-from repdyn_keras.recording.fit_lock import FitLock, fit_frame
-from repdyn_keras.recording.training_epochs import (
+from repdyn_keras.recording.fits.epoch_records import ITERATIONS, PROVISIONAL, EpochRecords
+from repdyn_keras.recording.fits.fit_lock import FitLock, fit_frame
+from repdyn_keras.recording.fits.training_epochs import (
     first_epoch,
     is_end_of_epoch,
     is_restored,

@@ -14,7 +14,7 @@ from keras import ops
 from repdyn_keras.measures import device
 from repdyn_keras.measures.regions import undefined_class
 from repdyn_keras.recording.backend_code import parts
-from repdyn_keras.recording.layers import Head
+from repdyn_keras.recording.network.layers import Head
 from repdyn_keras.recording.settings import ProbeSettings
 from repdyn_keras.recording.values import FrozenScope
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.recording.checkpoints import SHARD, SHARDED, shards_of
+from repdyn_keras.recording.checkpoints.weight_files import SHARD, SHARDED, shards_of
 from repdyn_keras.records.netcdf import require_self_contained
 from repdyn_keras.text import format_error, format_names, format_shape
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.recording.graph import graph_of
-from repdyn_keras.recording.layers import SIGMOIDS, Head
+from repdyn_keras.recording.network.graph import graph_of
+from repdyn_keras.recording.network.layers import SIGMOIDS, Head
 from repdyn_keras.recording.settings import Settings
 from repdyn_keras.text import format_names, format_shape
 

@@ -8,7 +8,7 @@ import keras
 
 from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.recording.constants import check_constants, constants_of
-from repdyn_keras.recording.recorded_model import RecordedModel, announcements
+from repdyn_keras.recording.network.recorded_model import RecordedModel, announcements
 from repdyn_keras.recording.settings import Settings
 from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
 from repdyn_keras.recording.values import ModelValues

@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.recording.graph import graph_of, is_nested
+from repdyn_keras.recording.network.graph import graph_of, is_nested
 from repdyn_keras.text import format_names, format_shape
 
 

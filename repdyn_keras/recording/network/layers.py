@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from repdyn_keras.errors import InputError, nearest, unknown
-from repdyn_keras.recording.graph import (
+from repdyn_keras.recording.network.graph import (
     SEPARATOR,
     VALUE_PRESERVING,
     check_model,

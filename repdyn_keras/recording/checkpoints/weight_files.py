@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.recording.epoch_names import Reading, read_epochs
+from repdyn_keras.recording.checkpoints.epoch_names import Reading, read_epochs
 from repdyn_keras.text import format_error, format_names, quoted
 
 # Endings of files that Keras loads, the longer ones first.

@@ -11,13 +11,13 @@ import numpy as np
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.planes import Plane, draw_planes, planes_notice
 from repdyn_keras.measures.regions import region_dtype
-from repdyn_keras.recording.axes import axis_notices, channel_axes
 from repdyn_keras.recording.backend_code import compiled, unchanged
-from repdyn_keras.recording.class_scores import resolved_head, training_of
-from repdyn_keras.recording.graph import check_model, has_continuous_input
 from repdyn_keras.recording.inputs import indices_among
-from repdyn_keras.recording.layers import OUTPUT, Head, choose_layers, find_head
-from repdyn_keras.recording.passes import (
+from repdyn_keras.recording.network.axes import axis_notices, channel_axes
+from repdyn_keras.recording.network.class_scores import resolved_head, training_of
+from repdyn_keras.recording.network.graph import check_model, has_continuous_input
+from repdyn_keras.recording.network.layers import OUTPUT, Head, choose_layers, find_head
+from repdyn_keras.recording.network.passes import (
     BatchStatisticsPass,
     FeaturePass,
     FingerprintPass,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from repdyn_keras.recording.name_parts import (
+from repdyn_keras.recording.checkpoints.name_parts import (
     EPOCH_WORDS,
     Part,
     counts_from_start,

@@ -1,0 +1,1 @@
+"""One `fit` and its records: which epochs are recorded, with which weights, under which lock."""

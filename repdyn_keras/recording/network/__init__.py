@@ -1,0 +1,1 @@
+"""The recorded layers and the output of a network, and passes through them."""
