@@ -174,7 +174,7 @@ def main() -> None:
     rng = random.Random(given.seed)
     chosen = []
     for room in ROOMS:
-        files = sorted((ROOT / PACKAGE / room).glob("*.py"))
+        files = sorted((ROOT / PACKAGE / room).rglob("*.py"))
         chosen += rng.sample([m for f in files for m in mutants_of(f)], given.count // len(ROOMS))
 
     def tried(mutant: Mutant) -> tuple[str, float]:
