@@ -4,6 +4,7 @@ The layers are generated: each writes in one of the ways that Keras allows, in i
 """
 
 import contextlib
+import importlib.util
 import io
 import itertools
 import random

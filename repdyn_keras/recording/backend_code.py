@@ -146,19 +146,22 @@ def torch_function(stateless: Callable, model: keras.Model) -> Callable:
         if isinstance(layer, keras.layers.TorchModuleWrapper)
         for parameter in layer.module.parameters()
     }
+    has_state = wrapped or any(module._buffers for module in torch_modules(model))
     stateless = with_tensors(stateless)
 
     def call(values, *inputs):
-        parameters = [
-            (variable.value, value)
-            for variable, value in zip(variables, values, strict=True)
-            if id(variable.value) in wrapped
-        ]
-        with torch.no_grad(), torch_modules_restored(model, parameters):
-            return stateless(values, *inputs)
+        with torch.no_grad():
+            if not has_state:
+                return stateless(values, *inputs)
+            parameters = [
+                (variable.value, value)
+                for variable, value in zip(variables, values, strict=True)
+                if id(variable.value) in wrapped
+            ]
+            with torch_modules_restored(model, parameters):
+                return stateless(values, *inputs)
 
-    has_state = wrapped or any(module._buffers for module in torch_modules(model))
-    return call if has_state else stateless
+    return call
 
 
 @contextmanager
