@@ -285,3 +285,17 @@ def test_probes_are_recorded_without_an_accuracy_of_the_output(capsys, tmp_path)
     printed = capsys.readouterr().out
     assert "not reached" not in printed and "The output holds no class scores" in printed
     assert len(draw_all(run.dynamics, tmp_path / "figures")) == 7
+
+
+@pytest.mark.parametrize(("classes", "notice"), [(2, "two images of one class"), (1, "of it.")])
+def test_few_classes_are_recorded_with_planes(tmp_path, capsys, classes, notice):
+    model = model_of(4)
+    model.compile("sgd", SPARSE)
+    test = (X, np.arange(N) % 4)
+    recorder = recorder_of(tmp_path, classes, planes=2, resolution=3, test=test)
+    recorder.record(model, 0)
+    printed, record = capsys.readouterr().out, recorder.folder.record(0)
+    assert notice in printed and record["regions"].max() < 4
+    assert ("all of one class: their accuracy is 1" in printed) == (classes == 1)
+    if classes == 1:
+        assert record["probe_accuracy"].values[0, [0, -1]].tolist() == [1, 0.25]
