@@ -333,7 +333,7 @@ MAKERS = {
 }
 if BACKEND != "jax":  # where Keras allows it
     MAKERS["global generator"] = lambda: Unseeded("keras")
-if BACKEND == "jax" and importlib.util.find_spec("tensorflow"):  # JaxLayer needs it
+if BACKEND != "torch" and importlib.util.find_spec("tensorflow"):  # JaxLayer needs both
     MAKERS |= {
         "JaxLayer": lambda: jax_layer(False),
         "JaxLayer with a seed": lambda: jax_layer(True),
