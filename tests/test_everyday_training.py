@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import pickle
+import random
 import threading
 import time
 import weakref
@@ -768,6 +769,32 @@ def test_a_custom_training_loop_is_recorded(tmp_path):
         step()
     assert_records(recorder.folder, [0, 1, 2], hashes)
     assert len(set(hashes.values())) == 3
+
+
+def test_a_thread_that_draws_during_a_record_draws_what_it_would_without(tmp_path):
+    """As one that loads augmented data. The first record finds what the passes draw from."""
+    model, recorder = network(), new_recorder(tmp_path / "run")
+    recorder.record(model, 0)
+    measure, drawn = recorder.measurement.fingerprint_pass, []
+
+    def draw():
+        drawn.append((np.random.normal(), random.random()))
+
+    def measure_while_loading(*inputs):
+        loader = threading.Thread(target=draw)
+        loader.start()
+        loader.join()
+        return measure(*inputs)
+
+    recorder.measurement.fingerprint_pass = measure_while_loading
+    fit(model, epochs=1)
+    np.random.seed(3)
+    random.seed(3)
+    recorder.record(model, 1)
+    assert drawn
+    draw()
+    expected, of_python = np.random.RandomState(3), random.Random(3)
+    assert drawn == [(expected.normal(), of_python.random()) for _ in drawn]
 
 
 def test_the_recorder_offers_its_images_and_its_measurement(tmp_path):

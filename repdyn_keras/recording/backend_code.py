@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -244,55 +244,121 @@ def convolution(layer: keras.layers.Conv2D, images, kernel):
     return type(layer).convolution_op(layer, images, kernel)
 
 
-@contextmanager
-def unchanged(model: keras.Model) -> Iterator[None]:
-    """Restores what no scope of Keras covers: global random states and wrapped torch modules.
+class GlobalGenerators:
+    """The global random generators that the passes of a model draw from.
 
-    Inside the block, the global generators start with fixed seeds.
-
-    Args:
-        model: a model that is called inside the block.
+    Other threads, such as those that load data, may draw from a generator while a state is
+    measured. Generators that the first block did not draw from are therefore not touched in later
+    ones.
     """
-    before, numpy_before = random.getstate(), np.random.get_state()
-    generator = global_state.get_global_attribute(GLOBAL_GENERATOR)
-    random.seed(0)
-    np.random.seed(0)
-    scopes = {"tensorflow": tensorflow_generator_restored, "torch": torch_state_restored}
-    scope = scopes.get(keras.backend.backend())
-    try:
-        with nullcontext() if scope is None else scope(model):
+
+    def __init__(self):
+        self._used = global_generators()
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Starts the generators with fixed seeds inside the block, and restores them."""
+        before = [generator.state() for generator in self._used]
+        for generator in self._used:
+            generator.seed()
+        seeded = [comparable(generator.state()) for generator in self._used]
+        try:
             yield
-    finally:
-        random.setstate(before)
-        np.random.set_state(numpy_before)
-        # A generator that was created inside the block has another seed than it would have later.
-        global_state.set_global_attribute(GLOBAL_GENERATOR, generator)
+        finally:
+            after = [comparable(generator.state()) for generator in self._used]
+            for generator, state in zip(self._used, before, strict=True):
+                generator.restore(state)
+        pairs = zip(self._used, seeded, after, strict=True)
+        self._used = [generator for generator, one, other in pairs if one != other]
 
 
-@contextmanager
-def tensorflow_generator_restored(model: keras.Model) -> Iterator[None]:
-    """Restores the generator that seeds the random operations of tensorflow in eager mode."""
+class GlobalGenerator(NamedTuple):
+    """Functions that read, seed and restore the state of a global random generator."""
+
+    state: Callable[[], Any]
+    seed: Callable[[], Any]
+    restore: Callable[[Any], Any]
+
+
+def global_generators() -> list[GlobalGenerator]:
+    """The global random generators of Python, NumPy and the backend."""
+    found = [
+        GlobalGenerator(random.getstate, partial(random.seed, 0), random.setstate),
+        GlobalGenerator(np.random.get_state, partial(np.random.seed, 0), np.random.set_state),
+    ]
+    of_backend = {"tensorflow": tensorflow_generator, "torch": torch_generator}
+    make = of_backend.get(keras.backend.backend())
+    return found if make is None else [*found, make()]
+
+
+def comparable(state: Any) -> bytes:
+    """The state of a generator as bytes, which are equal for equal states."""
+    return b"".join(np.asarray(part).tobytes() for part in keras.tree.flatten(state))
+
+
+def tensorflow_generator() -> GlobalGenerator:
+    """The generator that seeds the random operations of tensorflow in eager mode."""
     from tensorflow.python.eager.context import context
 
-    # The attribute exists from the first random operation or seed.
-    before = vars(context()).get("_rng")
-    context()._rng = random.Random(0)
-    try:
-        yield
-    finally:
+    def state():
+        # The attribute exists from the first random operation or seed.
+        generator = vars(context()).get("_rng")
+        return None if generator is None else generator.getstate()
+
+    def restore(before):
         if before is None:
             del context()._rng
         else:
-            context()._rng = before
+            context()._rng.setstate(before)
+
+    def seed():
+        if "_rng" not in vars(context()):
+            context()._rng = random.Random()
+        context()._rng.seed(0)
+
+    return GlobalGenerator(state, seed, restore)
+
+
+def torch_generator() -> GlobalGenerator:
+    """The generators of torch, on all devices."""
+    import torch
+
+    def state():
+        on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return [torch.get_rng_state(), *on_gpus]
+
+    def restore(before):
+        torch.set_rng_state(before[0])
+        if len(before) > 1:
+            torch.cuda.set_rng_state_all(before[1:])
+
+    return GlobalGenerator(state, partial(torch.manual_seed, 0), restore)
 
 
 @contextmanager
-def torch_state_restored(model: keras.Model) -> Iterator[None]:
-    """Restores torch's global generators and the wrapped modules of a model."""
+def unchanged(model: keras.Model, generators: GlobalGenerators) -> Iterator[None]:
+    """Restores what no scope of Keras covers: global random states and wrapped torch modules.
+
+    Args:
+        model: a model that is called inside the block.
+        generators: the global generators that the block draws from.
+    """
+    keras_generator = global_state.get_global_attribute(GLOBAL_GENERATOR)
+    is_torch = keras.backend.backend() == "torch"
+    try:
+        with generators.restored(), torch_unchanged(model) if is_torch else nullcontext():
+            yield
+    finally:
+        # A generator that was created inside the block has another seed than it would have later.
+        global_state.set_global_attribute(GLOBAL_GENERATOR, keras_generator)
+
+
+@contextmanager
+def torch_unchanged(model: keras.Model) -> Iterator[None]:
+    """Restores the wrapped modules of a model on torch, and computes no gradients."""
     import torch
 
-    with torch.random.fork_rng(), torch.no_grad(), torch_modules_restored(model, []):
-        torch.manual_seed(0)
+    with torch.no_grad(), torch_modules_restored(model, []):
         yield
 
 
