@@ -27,7 +27,7 @@ from keras.callbacks import (
 )
 
 from repdyn_keras import RepresentationRecorder
-from repdyn_keras.errors import StorageError
+from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.recording.fits import epoch_records
 from repdyn_keras.recording.fits.fit_lock import INTERVAL
 from repdyn_keras.recording.fits.training_epochs import is_end_of_epoch
@@ -795,6 +795,18 @@ def test_a_thread_that_draws_during_a_record_draws_what_it_would_without(tmp_pat
     draw()
     expected, of_python = np.random.RandomState(3), random.Random(3)
     assert drawn == [(expected.normal(), of_python.random()) for _ in drawn]
+
+
+def test_a_path_that_cannot_be_a_folder_is_rejected_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "absent" / "folder")
+    for name in ("file", "file/run", "link", "a" * 300):
+        model = network()
+        before = weights_hash(model)
+        recorder = new_recorder(tmp_path / name)
+        with pytest.raises(InputError, match=r"Cannot create the folder .* Choose another path"):
+            fit(model, [recorder], epochs=1)
+        assert weights_hash(model) == before, name
 
 
 def test_the_recorder_offers_its_images_and_its_measurement(tmp_path):
