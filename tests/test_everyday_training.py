@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import pickle
+import random
 import threading
 import time
 import weakref
@@ -26,7 +27,7 @@ from keras.callbacks import (
 )
 
 from repdyn_keras import RepresentationRecorder
-from repdyn_keras.errors import StorageError
+from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.recording.fits import epoch_records
 from repdyn_keras.recording.fits.fit_lock import INTERVAL
 from repdyn_keras.recording.fits.training_epochs import is_end_of_epoch
@@ -771,6 +772,44 @@ def test_a_custom_training_loop_is_recorded(tmp_path):
         step()
     assert_records(recorder.folder, [0, 1, 2], hashes)
     assert len(set(hashes.values())) == 3
+
+
+def test_a_thread_that_draws_during_a_record_draws_what_it_would_without(tmp_path):
+    """As one that loads augmented data. The first record finds what the passes draw from."""
+    model, recorder = network(), new_recorder(tmp_path / "run")
+    recorder.record(model, 0)
+    measure, drawn = recorder.measurement.fingerprint_pass, []
+
+    def draw():
+        drawn.append((np.random.normal(), random.random()))
+
+    def measure_while_loading(*inputs):
+        loader = threading.Thread(target=draw)
+        loader.start()
+        loader.join()
+        return measure(*inputs)
+
+    recorder.measurement.fingerprint_pass = measure_while_loading
+    fit(model, epochs=1)
+    np.random.seed(3)
+    random.seed(3)
+    recorder.record(model, 1)
+    assert drawn
+    draw()
+    expected, of_python = np.random.RandomState(3), random.Random(3)
+    assert drawn == [(expected.normal(), of_python.random()) for _ in drawn]
+
+
+def test_a_path_that_cannot_be_a_folder_is_rejected_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "absent" / "folder")
+    for name in ("file", "file/run", "link", "a" * 300):
+        model = network()
+        before = weights_hash(model)
+        recorder = new_recorder(tmp_path / name)
+        with pytest.raises(InputError, match=r"Cannot create the folder .* Choose another path"):
+            fit(model, [recorder], epochs=1)
+        assert weights_hash(model) == before, name
 
 
 def test_the_recorder_offers_its_images_and_its_measurement(tmp_path):

@@ -44,6 +44,7 @@ KERAS_FILES = {"measures/device.py"}
 BACKEND_FILES = {
     "datasets/tfds.py",
     "recording/backend_code.py",
+    "recording/generators.py",
     "experiment/survival/batches.py",
 }
 MAX_LINES = 420

@@ -1,20 +1,19 @@
 """Backend-specific code: compiled passes, and full float32 precision."""
 
 import math
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 # Keras has no public access to its global random generator.
 from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR as GLOBAL_GENERATOR
 
 from repdyn_keras.measures import device
+from repdyn_keras.recording.generators import GlobalGenerators
 from repdyn_keras.recording.values import FrozenScope, state_variables
 
 # Number of pixel values per part of a batch in jax on a CPU, and maximum number of parts, each of
@@ -248,54 +247,29 @@ def convolution(layer: keras.layers.Conv2D, images, kernel):
 
 
 @contextmanager
-def unchanged(model: keras.Model) -> Iterator[None]:
+def unchanged(model: keras.Model, generators: GlobalGenerators) -> Iterator[None]:
     """Restores what no scope of Keras covers: global random states and wrapped torch modules.
-
-    Inside the block, the global generators start with fixed seeds.
 
     Args:
         model: a model that is called inside the block.
+        generators: the global generators that the block draws from.
     """
-    before, numpy_before = random.getstate(), np.random.get_state()
-    generator = global_state.get_global_attribute(GLOBAL_GENERATOR)
-    random.seed(0)
-    np.random.seed(0)
-    scopes = {"tensorflow": tensorflow_generator_restored, "torch": torch_state_restored}
-    scope = scopes.get(keras.backend.backend())
+    keras_generator = global_state.get_global_attribute(GLOBAL_GENERATOR)
+    is_torch = keras.backend.backend() == "torch"
     try:
-        with nullcontext() if scope is None else scope(model):
+        with generators.restored(), torch_unchanged(model) if is_torch else nullcontext():
             yield
     finally:
-        random.setstate(before)
-        np.random.set_state(numpy_before)
         # A generator that was created inside the block has another seed than it would have later.
-        global_state.set_global_attribute(GLOBAL_GENERATOR, generator)
+        global_state.set_global_attribute(GLOBAL_GENERATOR, keras_generator)
 
 
 @contextmanager
-def tensorflow_generator_restored(model: keras.Model) -> Iterator[None]:
-    """Restores the generator that seeds the random operations of tensorflow in eager mode."""
-    from tensorflow.python.eager.context import context
-
-    # The attribute exists from the first random operation or seed.
-    before = vars(context()).get("_rng")
-    context()._rng = random.Random(0)
-    try:
-        yield
-    finally:
-        if before is None:
-            del context()._rng
-        else:
-            context()._rng = before
-
-
-@contextmanager
-def torch_state_restored(model: keras.Model) -> Iterator[None]:
-    """Restores torch's global generators and the wrapped modules of a model."""
+def torch_unchanged(model: keras.Model) -> Iterator[None]:
+    """Restores the wrapped modules of a model on torch, and computes no gradients."""
     import torch
 
-    with torch.random.fork_rng(), torch.no_grad(), torch_modules_restored(model, []):
-        torch.manual_seed(0)
+    with torch.no_grad(), torch_modules_restored(model, []):
         yield
 
 

@@ -208,7 +208,7 @@ def measure(
     """
     sizes = {"layer": len(recorded.names), "plane": len(recorded.planes)}
     variables: dict[str, tuple[Dims, Any]] = {}
-    with full_precision(), unchanged(recorded.model):
+    with full_precision(), unchanged(recorded.model, recorded.generators):
         state = ModelState(recorded, stopwatch, values)
         if recorded.settings.batch_norm == "recalibrate":
             state.recalibrate()

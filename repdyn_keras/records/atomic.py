@@ -29,6 +29,13 @@ DISK_ERRORS = {
     errno.EPERM: "permission denied",
     errno.EIO: "an input/output error of the disk",
 }
+# Errors of a path that cannot be that of a folder.
+PATH_ERRORS = {
+    errno.EEXIST: "a file, or a broken link, of this name",
+    errno.ENOTDIR: "a path that leads through a file",
+    errno.ENOENT: "a path in which no folder can be created",
+    errno.ENAMETOOLONG: "a name that is too long",
+}
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # The locks that this process holds, by folder. A second FileLock object would be another lock.
 HELD_LOCKS: "dict[Path, BaseFileLock]" = {}
@@ -181,13 +188,13 @@ def acquire_lock(folder: Path) -> None:
     The same process may acquire the lock repeatedly. The file `.owner` names the process.
 
     Raises:
-        InputError: another process holds the lock.
+        InputError: another process holds the lock, or the path cannot be that of a folder.
         StorageError: the folder is not writable.
     """
     from filelock import FileLock, Timeout
 
     with storage_errors(folder / LOCK), HELD_LOCKS_GUARD:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         key = folder.resolve()
         for name in (LOCK, OWNER):
             reject_link(key / name)
@@ -207,6 +214,25 @@ def acquire_lock(folder: Path) -> None:
             except OSError:
                 release_lock(folder)
                 raise
+
+
+def make_folder(path: Path) -> None:
+    """Creates a folder and those that contain it, unless they exist.
+
+    Raises:
+        InputError: the path cannot be that of a folder.
+        StorageError: the location is not writable.
+    """
+    with storage_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in PATH_ERRORS:
+                raise
+            raise InputError(
+                f"Cannot create the folder {path}. Expected a folder, or the path of a new one. "
+                f"Received: {PATH_ERRORS[error.errno]}. Choose another path."
+            ) from None
 
 
 def release_lock(folder: Path) -> None:

@@ -346,8 +346,8 @@ def choose_folder(name: str, out: str | Path | None) -> Path:
 def create_numbered(path: Path) -> Path:
     """Creates `path` with -2, -3, ... in its name, the first that does not exist."""
     number = 1
+    atomic.make_folder(path.parent)
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             number += 1
             created = path.with_name(f"{path.name}-{number}")

@@ -12,6 +12,7 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures.planes import Plane, draw_planes, planes_notice
 from repdyn_keras.measures.regions import region_dtype
 from repdyn_keras.recording.backend_code import compiled, unchanged
+from repdyn_keras.recording.generators import GlobalGenerators
 from repdyn_keras.recording.inputs import indices_among
 from repdyn_keras.recording.network.axes import axis_notices, channel_axes
 from repdyn_keras.recording.network.class_scores import resolved_head, training_of
@@ -47,6 +48,7 @@ class RecordedModel:
     Attributes:
         model: the model.
         settings: the settings, with images as the network receives them.
+        generators: the global random generators that the passes draw from.
         names: names of the layers, the output last.
         blocks: (layer,) whether a layer is a block of the network.
         choice: description of the chosen layers.
@@ -66,7 +68,8 @@ class RecordedModel:
     def __init__(self, model: keras.Model, settings: Settings):
         check_model(model)
         self.model = model
-        with unchanged(model):
+        self.generators = GlobalGenerators()
+        with unchanged(model, GlobalGenerators()):
             self.settings = preprocessed(model, settings)
             self._build(model, self.settings)
 
