@@ -198,7 +198,8 @@ def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
     if not norms:
         return []
     trace = TracedCall(model, norms)
-    trace(keras.KerasTensor((2, *image_shape), dtype=model.inputs[0].dtype))
+    images = (model.inputs[0].shape[0] or 2, *image_shape)
+    trace(keras.KerasTensor(images, dtype=model.inputs[0].dtype))
     return trace.updated
 
 
