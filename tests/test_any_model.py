@@ -577,6 +577,26 @@ def test_batch_statistics_of_a_fixed_batch_size_are_those_of_its_batches(tmp_pat
         np.testing.assert_allclose(fixed[name], free[name], atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["called once", "called twice", "at each step"])
+def test_recalibrated_statistics_are_those_that_training_converges_to(kind, tmp_path):
+    x, y = pictures(16, (4, 6))
+    images = keras.Input((4, 6))
+    norm = layers.BatchNormalization(momentum=0.5, name="norm")
+    z = (layers.TimeDistributed(norm) if kind == "at each step" else norm)(images)
+    if kind == "called twice":
+        z = norm(layers.Dense(6, activation="relu", name="between")(z))
+    z = layers.Dense(5, name="hidden")(z)
+    model = keras.Model(images, layers.Dense(4)(layers.Flatten()(z)))
+    model.compile("sgd", crossentropy())
+    options = {"batch_size": 16, "planes": 0, "layers": ["hidden"]}
+    _, at_once = recorded(tmp_path / "a", model, x, y, batch_norm="recalibrate", **options)
+    for _ in range(30):
+        model(x, training=True)
+    _, converged = recorded(tmp_path / "b", model, x, y, **options)
+    for name in ("fingerprint", "accuracy_inference"):
+        np.testing.assert_allclose(at_once[name], converged[name], rtol=1e-3, atol=1e-5)
+
+
 # --- keras-hub ----------------------------------------------------------------------------------
 
 
