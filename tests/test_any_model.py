@@ -543,6 +543,60 @@ def test_one_of_two_outputs_is_recorded_while_both_are_trained(tmp_path):
     assert run.folder.record(2)["accuracy_inference"].item() == np.mean(correct)
 
 
+class RowsOfEight(layers.Layer):
+    """A layer that accepts batches of 8 images only, such as a stateful recurrent layer."""
+
+    def call(self, x):
+        return keras.ops.reshape(x, (8, 3, x.shape[-1] // 3))
+
+
+def test_batch_statistics_of_a_fixed_batch_size_are_those_of_its_batches(tmp_path, capsys):
+    x, y = pictures(36, (6,))
+    records = []
+    for size in (8, None):
+        keras.utils.set_random_seed(4)
+        images = keras.Input((6,), batch_size=size)
+        z = layers.Dense(6, name="hidden")(images)
+        z = (layers.Reshape((3, 2)) if size is None else RowsOfEight())(z)
+        z = layers.BatchNormalization(name="norm")(z)
+        model = keras.Model(images, layers.Dense(4)(layers.Flatten()(z)))
+        model.compile("adam", crossentropy())
+        options = {"batch_size": 8, "batch_norm": "recalibrate", "planes": 0}
+        records.append(recorded(tmp_path / str(size), model, x[:32], y[:32], **options)[1])
+        if size:
+            few = {"train": (x[:5], y[:5]), "planes": 0}
+            message = "at least 8 probe images .*Received: 5 probe images.*batch_norm='moving'"
+            assert_input_error(
+                "few", message, recorded, tmp_path / "a", model, x, y, **options | few
+            )
+            _, record = recorded(tmp_path / "few", model, x, y, **few)
+            assert "accuracy_training" not in record and np.isfinite(record["accuracy_inference"])
+            assert capsys.readouterr().out.count("5 probe images are less than a batch of 8") == 1
+    fixed, free = records
+    for name in ("accuracy_training", "accuracy_inference", "fingerprint"):
+        np.testing.assert_allclose(fixed[name], free[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["called once", "called twice", "at each step"])
+def test_recalibrated_statistics_are_those_that_training_converges_to(kind, tmp_path):
+    x, y = pictures(16, (4, 6))
+    images = keras.Input((4, 6))
+    norm = layers.BatchNormalization(momentum=0.5, name="norm")
+    z = (layers.TimeDistributed(norm) if kind == "at each step" else norm)(images)
+    if kind == "called twice":
+        z = norm(layers.Dense(6, activation="relu", name="between")(z))
+    z = layers.Dense(5, name="hidden")(z)
+    model = keras.Model(images, layers.Dense(4)(layers.Flatten()(z)))
+    model.compile("sgd", crossentropy())
+    options = {"batch_size": 16, "planes": 0, "layers": ["hidden"]}
+    _, at_once = recorded(tmp_path / "a", model, x, y, batch_norm="recalibrate", **options)
+    for _ in range(30):
+        model(x, training=True)
+    _, converged = recorded(tmp_path / "b", model, x, y, **options)
+    for name in ("fingerprint", "accuracy_inference"):
+        np.testing.assert_allclose(at_once[name], converged[name], rtol=1e-3, atol=1e-5)
+
+
 # --- keras-hub ----------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from keras import layers, losses, ops
 
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.cli.printing import print_results
+from repdyn_keras.errors import InputError
 from repdyn_keras.figures import draw_all
 from repdyn_keras.recording.network.class_scores import resolved_head
 from repdyn_keras.recording.network.layers import find_head
@@ -167,6 +168,27 @@ def test_an_output_holds_class_scores_by_its_loss_its_head_and_the_labels(tmp_pa
         assert head.classes == (max(units, 2) if head.has_scores else classes), case
         words = "is taken for class scores" if head.has_scores else "no accuracy and no regions"
         assert expected == SCORES or words in head.notice, case
+
+
+def test_advice_to_compile_in_another_way_is_given_where_it_helps_and_only_there(tmp_path):
+    for (units, *rest), loss, options, classes, expected in CASES:
+        if expected != NONE:
+            continue
+        activation, *behind = rest or [None]
+        case = (units, *rest, loss, options, classes)
+        model = model_of(units, activation, *(layer() for layer in behind))
+        if loss is UNCOMPILED:
+            advice, helpful = "compile the model with its loss", {"loss": SPARSE}
+        else:
+            model.compile("sgd", loss, **options)
+            advice, helpful = "metrics=['accuracy']", {"loss": loss, **ACCURACY}
+        is_advised = advice in resolved(tmp_path, model, classes).notice
+        model.compile("sgd", **helpful)
+        try:
+            helps = resolved(tmp_path, model, classes).has_scores
+        except InputError:
+            helps = False
+        assert helps == is_advised, case
 
 
 def test_the_loss_gives_the_threshold_of_a_single_unit(tmp_path):

@@ -12,6 +12,11 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import batch_length
 from repdyn_keras.seeds import stratified_order
 
+LABELS_REMEDY = (
+    "Give one class per image, numbered from 0, or leave out the labels to record only "
+    "fingerprints."
+)
+
 
 def as_images(images, name: str) -> np.ndarray:
     """`images` as an array (n, ...) of finite numbers; raises InputError otherwise."""
@@ -36,17 +41,18 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
         if not one_hot:
             raise InputError(
                 f"Expected one-hot {name}, with a single 1 in each row. Received: other rows in an "
-                f"array of shape {array.shape}."
+                f"array of shape {array.shape}. {LABELS_REMEDY}"
             )
         return array.argmax(axis=1).astype(np.int64)
     if array.shape != (n,) or not np.issubdtype(array.dtype, np.number):
         raise InputError(
             f"Expected {name} as integers ({n},) or one-hot rows ({n}, classes), for {n} images. "
-            f"Received: an array of {array.dtype} of shape {array.shape}."
+            f"Received: an array of {array.dtype} of shape {array.shape}. {LABELS_REMEDY}"
         )
     if not np.isfinite(array).all() or not np.all(np.mod(array, 1) == 0) or array.min() < 0:
         raise InputError(
-            f"Expected {name} as whole numbers from 0 to classes - 1. Received: other values."
+            f"Expected {name} as whole numbers from 0 to classes - 1. Received: values from "
+            f"{array.min()} to {array.max()}. {LABELS_REMEDY}"
         )
     return array.astype(np.int64)
 

@@ -159,7 +159,7 @@ class ModelState:
         recorded, fitted = self._recorded, self.fitted
         if recorded.statistics_pass is None or fitted is None:
             return None
-        size = min(recorded.settings.evaluation.batch, len(fitted.y))
+        size = recorded.statistics_batch
         whole = len(fitted.y) // size * size
         scores, moments = [], []
         with self._stopwatch.timed("batch statistics"):

@@ -1,5 +1,6 @@
 """The values of a model's variables at one time, and the scope in which passes read them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -118,8 +119,10 @@ class FrozenScope(keras.StatelessScope):
     def __init__(self, variables: Iterable[keras.Variable], values: Iterable):
         # Losses are collected here, not in the layers that add them.
         super().__init__(collect_losses=True)
+        self._writes: Counter[int] = Counter()
         for variable, value in zip(variables, values, strict=True):
             self.add_update((variable, value))
+        self._writes.clear()
         self._outer: keras.StatelessScope | None = None
         self._generators = 0
 
@@ -127,6 +130,15 @@ class FrozenScope(keras.StatelessScope):
         scope = super().__enter__()
         self._outer = self.original_scope
         return scope
+
+    def add_update(self, update):
+        """Sets the value of a variable in this scope."""
+        super().add_update(update)
+        self._writes[id(update[0])] += 1
+
+    def writes(self, variable: keras.Variable) -> int:
+        """Number of times that the calls in this scope wrote a variable."""
+        return self._writes[id(variable)]
 
     def get_current_value(self, variable):
         """The value of a variable in this scope."""

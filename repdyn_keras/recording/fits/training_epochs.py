@@ -115,7 +115,7 @@ def iterations_of(model: keras.Model) -> int | None:
     if getattr(optimizer, "gradient_accumulation_steps", None):
         # `iterations` then counts updates.
         iterations = getattr(optimizer, "_iterations", iterations)
-    return int(keras.ops.convert_to_numpy(iterations))
+    return int(keras.ops.convert_to_numpy(iterations.value))
 
 
 def is_end_of_epoch(

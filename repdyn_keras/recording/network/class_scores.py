@@ -45,11 +45,6 @@ MEANINGS = {name: meaning for meaning, names in LOSSES.items() for name in names
 # Losses of one output are read in this order: the first kind that occurs decides.
 ORDER = (CLASSES, UNITS, UNKNOWN, VALUES)
 PROBABILITY_LOSSES = ("binary_crossentropy", "binary_focal_crossentropy")
-# What a user can do, by meaning of the loss, if an output does hold class scores.
-REMEDIES = {
-    UNKNOWN: " If it holds class scores, compile the model with metrics=['accuracy'].",
-    UNCOMPILED: " If it holds class scores, compile the model with its loss.",
-}
 # Heads that scale each row to length 1, which makes it an embedding.
 NORMALIZED = ("UnitNormalization", "Normalize")
 
@@ -117,18 +112,23 @@ def resolved_head(model: keras.Model, head: Head, settings: Settings) -> Head:
     units = head.tensor.shape[-1]
     if training.meaning in (CLASSES, UNCOMPILED) or (training.meaning == UNITS and units == 1):
         if highest > 2 * head.classes:
-            return without_scores(head, known, training.loss, training)
+            return without_scores(head, known, numbers(head, known, training.loss))
         check_labels(head, labels, training)
     fits = highest <= 2 if units == 1 else units in (highest, known)
     nearly = units > 1 and highest < units <= 2 * known
     is_certain, reason = decision(head, training, fits, nearly)
     if reason:
-        return without_scores(head, known, reason, training)
+        if training.meaning != VALUES:
+            reason = numbers(head, known, reason)
+        # Labels that are not among its classes are an error for an output of class scores.
+        may_hold = highest <= head.classes
+        advice = remedy(head, training, fits, nearly) if may_hold else ""
+        return without_scores(head, known, reason, advice)
     if not is_certain:
         head = replace(
             head,
-            notice=f"output {head.name!r} is taken for class scores ({size(head)}, labels of "
-            f"{known} classes, {training.loss}).",
+            notice=f"output {head.name!r} is taken for class scores "
+            f"({numbers(head, known, training.loss)}).",
         )
     return replace(head, threshold=threshold(head, training))
 
@@ -165,25 +165,37 @@ def decision(head: Head, training: Training, fits: bool, nearly: bool) -> tuple[
     return True, training.loss
 
 
-def without_scores(head: Head, classes: int, reason: str, training: Training | None = None) -> Head:
+def remedy(head: Head, training: Training, fits: bool, nearly: bool) -> str:
+    """What helps if an output does hold class scores; empty if another `compile` changes nothing.
+
+    Args:
+        head: an output for which `decision` gives a reason.
+        training, fits, nearly: as for `decision`.
+    """
+    if training.meaning == UNCOMPILED:
+        return " If it holds class scores, compile the model with its loss."
+    _, reason = decision(head, replace(training, measures_accuracy=True), fits, nearly)
+    if reason:
+        return ""
+    return " If it holds class scores, compile the model with metrics=['accuracy']."
+
+
+def without_scores(head: Head, classes: int, reason: str, advice: str = "") -> Head:
     """A head that holds no class scores, for labels of this number of classes."""
-    remedy = ""
-    if training is not None and training.meaning != VALUES:
-        reason = f"{size(head)}, labels of {classes} classes, {reason}"
-        remedy = REMEDIES.get(training.meaning, "")
     return replace(
         head,
         classes=classes,
         has_scores=False,
         notice=f"output {head.name!r} holds no class scores ({reason}): no accuracy and no regions "
-        f"of the output are recorded; probes of hidden layers are.{remedy}",
+        f"of the output are recorded; probes of hidden layers are.{advice}",
     )
 
 
-def size(head: Head) -> str:
-    """The number of units of an output, in words."""
+def numbers(head: Head, classes: int, reason: str) -> str:
+    """A reason with the number of units of an output, and of classes of the labels."""
     units = head.tensor.shape[-1]
-    return "1 unit" if units == 1 else f"{units} units"
+    size = "1 unit" if units == 1 else f"{units} units"
+    return f"{size}, labels of {classes} classes, {reason}"
 
 
 def given_labels(settings: Settings) -> dict[str, Any]:

@@ -202,12 +202,19 @@ def choose_layers(
             if getattr(layer, "weights", ()) and not is_nested(layer)
         ]
         names = additions if len(additions) >= MIN_ADDITIONS else weighted
-        description = "additions" if names is additions else "layers with weights"
+        if names is additions:
+            description = "additions"
+        else:
+            description = "layer with weights" if len(names) == 1 else "layers with weights"
         if not names:
+            remedy = (
+                f"Name layers to record with layers=..., from: {', '.join(tensors)}."
+                if tensors
+                else "Record a part that is called more than once as a separate model."
+            )
             raise InputError(
                 "Expected a hidden layer with weights that is called once. Received: the model "
-                f"{model.name!r} without one. Name layers to record with layers=..., from: "
-                f"{', '.join(tensors) or 'none'}."
+                f"{model.name!r} without one. {remedy}"
             )
     elif isinstance(layers, str):
         try:

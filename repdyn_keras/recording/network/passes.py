@@ -151,7 +151,8 @@ class BatchStatisticsPass:
 
     The model is called as in training, with batch statistics and dropout. The call starts with
     moving statistics of 0, so that their updated values are (1 - momentum) times the moments of the
-    batch.
+    batch. A layer that is called k times updates them k times: the values are then (1 - momentum^k)
+    times those to which the moving statistics converge if this batch is repeated.
 
     Attributes:
         model: the trained model.
@@ -170,7 +171,7 @@ class BatchStatisticsPass:
             output = self.model(ops.cast(images, self.model.inputs[0].dtype), training=True)
         moments = [
             tuple(
-                scope.get_current_value(variable) / (1 - norm.momentum)
+                scope.get_current_value(variable) / (1 - norm.momentum ** scope.writes(variable))
                 for variable in (norm.moving_mean, norm.moving_variance)
             )
             for norm in self.norms
@@ -198,7 +199,8 @@ def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
     if not norms:
         return []
     trace = TracedCall(model, norms)
-    trace(keras.KerasTensor((2, *image_shape), dtype=model.inputs[0].dtype))
+    images = (model.inputs[0].shape[0] or 2, *image_shape)
+    trace(keras.KerasTensor(images, dtype=model.inputs[0].dtype))
     return trace.updated
 
 

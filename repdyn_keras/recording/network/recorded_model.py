@@ -59,6 +59,8 @@ class RecordedModel:
         is_continuous: whether points between two inputs are valid inputs.
         planes, plane_samples: the planes, and (plane, 3) indices of their evaluation images.
         norms: BatchNormalization layers that training updates; empty without probes.
+        statistics_batch: number of probe images in a batch of which these layers use the moments;
+            0 if the model's fixed batch is larger than all of them, which measures none.
         shared: (n,) index of each probe image among the evaluation images; -1 if it is not one.
 
     Raises:
@@ -91,6 +93,7 @@ class RecordedModel:
         self.widths: list[int] = []
         self.shared = np.zeros(0, int)
         self.norms: list = []
+        self.statistics_batch = 0
         evaluation, fitted = settings.evaluation, settings.probes.fitted
         if fitted is not None:
             check_sizes(tensors, axes, settings.probes.pooling)
@@ -98,12 +101,16 @@ class RecordedModel:
             # Images that are both evaluation and probe images go through the network once.
             self.shared = indices_among(fitted.x, evaluation.x)
             self.norms = updated_norms(model, evaluation.x.shape[1:])
+            self.statistics_batch = self._fixed_batch or min(evaluation.batch, len(fitted.y))
+            if self.statistics_batch > len(fitted.y):
+                self.statistics_batch = 0
+            check_statistics(self)
         self.fingerprint_pass = compiled(
             FingerprintPass(self._outputs, evaluation.batch, with_features=self.has_shared), model
         )
         self.feature_pass = compiled(FeaturePass(self._outputs), model)
         self.statistics_pass: Callable | None = None
-        if self.norms:
+        if self.norms and self.statistics_batch:
             statistics = BatchStatisticsPass(model, self.norms, self.head)
             self.statistics_pass = compiled(statistics, model)
         self._structure = structure_of(model, self.head)
@@ -246,6 +253,12 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
     yield from axis_notices(recorded.channel_axes, settings.selection.channel_axis)
     if settings.fits_on_evaluation:
         yield "no train=(x, y) given: probes are fitted on the evaluation images."
+    if recorded.norms and not recorded.statistics_batch:
+        yield (
+            f"{len(settings.probes.fitted.y)} probe images are less than a batch of "
+            f"{recorded.model.inputs[0].shape[0]}, the fixed batch size of the model: the accuracy "
+            "with batch statistics is not recorded."
+        )
     if settings.planes.count and not settings.has_planes:
         yield "no labels of the evaluation images given: no decision regions are recorded."
     elif settings.planes.count and not recorded.is_continuous:
@@ -344,6 +357,19 @@ def check_data(model: keras.Model, settings: Settings) -> None:
                 f"Expected {name} of shape {format_shape(expected)}, the input of the model "
                 f"{model.name!r}. Received: {name} of shape {format_shape(x.shape[1:])}."
             )
+
+
+def check_statistics(recorded: RecordedModel) -> None:
+    """Raises InputError if moments are to be recomputed on fewer images than a batch."""
+    is_needed = recorded.norms and recorded.settings.batch_norm == "recalibrate"
+    fitted = recorded.settings.probes.fitted
+    if is_needed and fitted is not None and not recorded.statistics_batch:
+        raise InputError(
+            f"Expected at least {recorded.model.inputs[0].shape[0]} probe images for "
+            f"batch_norm='recalibrate', the fixed batch size of the model {recorded.model.name!r}. "
+            f"Received: {len(fitted.y)} probe images. Give more images in train=(x, y), or use "
+            "batch_norm='moving'."
+        )
 
 
 def check_sizes(tensors: dict, axes: list[int], pooling: str | int) -> None:
