@@ -803,13 +803,23 @@ def test_a_thread_that_draws_during_a_record_draws_what_it_would_without(tmp_pat
 def test_a_path_that_cannot_be_a_folder_is_rejected_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "absent" / "folder")
-    for name in ("file", "file/run", "link", "a" * 300):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("file", "file/run", "link", "loop", "a" * 300):
         model = network()
         before = weights_hash(model)
         recorder = new_recorder(tmp_path / name)
         with pytest.raises(InputError, match=r"Cannot create the folder .* Choose another path"):
             fit(model, [recorder], epochs=1)
         assert weights_hash(model) == before, name
+
+
+def test_weights_that_do_not_change_between_two_records_are_reported_once(tmp_path, capsys):
+    recorder, model = new_recorder(tmp_path), network()
+    for epoch in (0, 1, 2):
+        recorder.record(model, epoch)
+    printed = capsys.readouterr().out
+    assert printed.count("the weights of epoch 1 are those of epoch 0") == 1
+    assert "epoch 2" not in printed
 
 
 def test_the_recorder_offers_its_images_and_its_measurement(tmp_path):

@@ -71,6 +71,8 @@ class EpochRecords:
         self._pending: tuple[int, str, xarray.Dataset] | None = None
         self._stopwatch = Stopwatch()
         self._said: set[str] = set()
+        # The epoch and the hash of the weights of the latest record.
+        self._latest: tuple[int, str] | None = None
         # Epochs with a record that is known to be kept when the training continues.
         self._permanent: set[int] = set()
 
@@ -172,6 +174,14 @@ class EpochRecords:
             self._pending = None
             self.timings = self._stopwatch.seconds
             self.has_written = True
+        latest, self._latest = self._latest, (epoch, values.hash)
+        if latest is not None and latest[0] != epoch and latest[1] == values.hash:
+            self.say_once(
+                "same weights",
+                f"warning: the weights of epoch {epoch} are those of epoch {latest[0]}. If they "
+                "were trained outside of the model, as in a stateless loop on jax, assign them to "
+                "its variables before each record.",
+            )
         self._confirmed = epoch
         if not attributes.get(PROVISIONAL):
             self._permanent.add(epoch)

@@ -1,9 +1,9 @@
 """The lock of a run folder during a `fit`, released even if the `fit` ends without a hook."""
 
+import os
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from keras.callbacks import CallbackList
@@ -18,7 +18,7 @@ HOOKS_FILE = CallbackList.on_epoch_begin.__code__.co_filename
 
 
 # The locks that fits of this process hold, by folder.
-HELD: "dict[Path, FitLock]" = {}
+HELD: "dict[str, FitLock]" = {}
 GUARD = threading.RLock()
 
 
@@ -69,7 +69,7 @@ class FitLock:
             StorageError: the folder is not writable.
         """
         self.release()
-        key = folder.path.resolve()
+        key = os.path.realpath(folder.path)
         with GUARD:
             other = HELD.get(key)
             if other is not None and other._watched is not None and other._watched.is_running():
@@ -92,7 +92,7 @@ class FitLock:
             watched, self._watched = self._watched, None
             if watched is None:
                 return
-            key = watched.folder.path.resolve()
+            key = os.path.realpath(watched.folder.path)
             if HELD.get(key) is self:
                 del HELD[key]
             watched.ended.set()
