@@ -24,7 +24,8 @@ import numpy as np
 from keras import distribution, layers
 from sklearn.datasets import load_digits
 from repdyn_keras import RepresentationRecorder
-from repdyn_keras.recording import backend_code as compilation, recorded_model
+from repdyn_keras.recording import backend_code as compilation
+from repdyn_keras.recording.network import recorded_model
 
 recorded_model.MAX_POINTS = 50
 compilation.PART_SIZE = 700  # of 30 images 1920
