@@ -31,7 +31,7 @@ from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.recording.fits import epoch_records
 from repdyn_keras.recording.fits.fit_lock import INTERVAL
 from repdyn_keras.recording.fits.training_epochs import is_end_of_epoch
-from repdyn_keras.recording.inputs import weights_hash
+from repdyn_keras.recording.values import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import HELD_LOCKS
 

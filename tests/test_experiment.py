@@ -15,7 +15,8 @@ from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.training import Training
 from repdyn_keras.models import build_model
-from repdyn_keras.recording.inputs import LabelledImages, arrays_hash, weights_hash
+from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
+from repdyn_keras.recording.values import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.tables import ACCURACIES
 

@@ -14,8 +14,9 @@ from keras import layers
 from sklearn.datasets import load_digits
 
 from repdyn_keras import RepresentationRecorder, open_run
-from repdyn_keras.recording.inputs import indices_among, weights_hash
+from repdyn_keras.recording.inputs import indices_among
 from repdyn_keras.recording.state import record_warnings
+from repdyn_keras.recording.values import weights_hash
 
 N, BATCH, LAST = 150, 32, 40
 SETTINGS = {"planes": 3, "resolution": 20, "batch_size": BATCH}

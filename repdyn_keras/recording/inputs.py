@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError
@@ -180,11 +179,6 @@ class EvaluationImages:
         images = replace(self, x=function(self.x))
         images.__dict__["hash"] = self.hash
         return images
-
-
-def weights_hash(model: keras.Model) -> str:
-    """SHA-256 of all weights of a model, in order."""
-    return arrays_hash(keras.ops.convert_to_numpy(weight.value) for weight in model.weights)
 
 
 def arrays_hash(arrays) -> str:

@@ -71,6 +71,11 @@ class ModelValues:
         )
 
 
+def weights_hash(model: keras.Model) -> str:
+    """`ModelValues.hash` of the current values of a model."""
+    return ModelValues.live(model).hash
+
+
 def require_values(model: keras.Model, variables: list[keras.Variable]) -> None:
     """Raises InputError if the values of a model on jax are not attached to it."""
     if keras.backend.backend() != "jax":

@@ -12,7 +12,7 @@ from repdyn_keras.experiment.survival.divergence import diverged
 from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.experiment.survival.stopping import Stopping
 from repdyn_keras.recording import RepresentationRecorder, Schedule
-from repdyn_keras.recording.inputs import weights_hash
+from repdyn_keras.recording.values import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import WEIGHTS_SUFFIX
