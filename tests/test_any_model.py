@@ -655,6 +655,10 @@ def test_a_keras_hub_task_is_recorded_with_its_preprocessor(tmp_path, capsys):
     assert f"preprocessed by {preprocessor.name}" in capsys.readouterr().out
     assert record["accuracy_inference"] == pytest.approx(task.evaluate(raw, y, verbose=0)[1])
     assert record.attrs["images_hash"] == recorder.settings.evaluation.hash
+    task.preprocessor = converter.__call__
+    recorder.record(task, 3)
+    assert "preprocessed by method" in capsys.readouterr().out
+    np.testing.assert_array_equal(recorder.folder.record(3)["fingerprint"], record["fingerprint"])
     task.preprocessor = None
     by_hand, same = recorded(tmp_path / "by hand", task, np.asarray(converter(raw)), y)
     np.testing.assert_array_equal(record["fingerprint"], same["fingerprint"])

@@ -174,7 +174,8 @@ class RecordedModel:
         """Whether the passes still fit the model.
 
         They do not after layers were frozen or thawed, or got other variables, as by `quantize` or
-        `enable_lora`, or after the model was compiled with another loss or to run in another way.
+        `enable_lora`, after the model was compiled with another loss or to run in another way, or
+        after a task got another preprocessor.
         """
         return structure_of(self.model, self.head) == self._structure
 
@@ -226,11 +227,12 @@ def has_preprocessor(model: keras.Model) -> bool:
 
 
 def structure_of(model: keras.Model, head: Head) -> tuple:
-    """What passes depend on: variables, what is trained, precision, loss, how the model runs."""
+    """What passes depend on: variables, what is trained, precision, input, loss, execution."""
     variables = [(v.path, tuple(v.shape), v.dtype, v.trainable, id(v)) for v in model.variables]
     layers = [(layer.trainable, layer.dtype_policy.name) for layer in model._flatten_layers()]
     execution = bool(model.run_eagerly), bool(model.jit_compile)
-    return variables, layers, execution, training_of(model, head)
+    preprocessor = id(getattr(model, "preprocessor", None))
+    return variables, layers, execution, preprocessor, training_of(model, head)
 
 
 def announcements(recorded: RecordedModel) -> Iterator[str]:
@@ -239,7 +241,9 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
     evaluation = settings.evaluation
     yield f"recording {recorded.choice}."
     if has_preprocessor(recorded.model):
-        yield f"images are preprocessed by {recorded.model.preprocessor.name}, as in fit."
+        preprocessor = recorded.model.preprocessor
+        name = getattr(preprocessor, "name", type(preprocessor).__name__)
+        yield f"images are preprocessed by {name}, as in fit."
     if evaluation.left_out:
         yield (
             f"{evaluation.left_out} evaluation images are left out: {len(evaluation.x)} are whole "
