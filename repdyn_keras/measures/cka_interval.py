@@ -108,6 +108,7 @@ class Influences:
         with np.errstate(invalid="ignore", divide="ignore"):
             freedom = 2 / np.maximum(fourths / squares**2 - 1 / n, 1 / MAX_FREEDOM)
             reach = stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(self.variances()) / (1 - c**2)
+        reach = (reach + reach.T) / 2
         bounds = np.tanh(np.arctanh(c)[..., None] + reach[..., None] * np.array([-1, 1]))
         bounds[is_one] = 1
         if self._batch == MIN_BATCH:
