@@ -1,6 +1,6 @@
 """Coverage of the intervals of CKA, its null values against permutations, influential images, cost.
 
-python benchmarks/bench_intervals.py [DRAWS]
+python benchmarks/bench_intervals.py [coverage] [nulls] [influential] [cost] [DRAWS]
 
 Images are drawn from populations whose CKA is known. A representation x is compared with
 [sqrt(c) x, (1 - c^2)^(1/4) w]. w has the distribution of x and is independent of it, except that
@@ -274,15 +274,39 @@ def cost_rows() -> Iterator[list]:
         yield [f"{epochs} epochs x {layers} layers", *in_process(cost, epochs, layers)]
 
 
-if __name__ == "__main__":
-    draws = int(sys.argv[1]) if len(sys.argv) > 1 else DRAWS
+def print_coverage(draws: int) -> None:
+    """Prints the table of coverage."""
     sizes = [f"n = {n}, b = {b}{how}" for n, b in SIZES for how in (", first order", "")]
     print_table(["population", "CKA", *sizes], list(coverage_rows(draws)), ["numpy"])
-    print()
+
+
+def print_nulls(draws: int) -> None:
+    """Prints the table of null values."""
     header = ["population", "permuted within", "mean", "closed form", "deviation", "closed form"]
     print_table([*header, "ratio"], list(null_rows()), ["numpy"])
-    print()
+
+
+def print_influential(draws: int) -> None:
+    """Prints the table of influential images."""
     header = ["deviation of log norms", "share of the top 1%", "warned about", "width", "coverage"]
-    print_table(header, list(influence_rows(max(1, draws // 4))), ["numpy"])
-    print()
+    print_table(header, list(influence_rows(draws)), ["numpy"])
+
+
+def print_cost(draws: int) -> None:
+    """Prints the table of time and memory."""
     print_table(["what", "seconds", "MiB"], list(cost_rows()), ["numpy"])
+
+
+TABLES = {
+    "coverage": print_coverage,
+    "nulls": print_nulls,
+    "influential": print_influential,
+    "cost": print_cost,
+}
+
+if __name__ == "__main__":
+    chosen = [name for name in sys.argv[1:] if not name.isdecimal()] or list(TABLES)
+    counts = [int(count) for count in sys.argv[1:] if count.isdecimal()]
+    for name in chosen:
+        TABLES[name](counts[0] if counts else DRAWS)
+        print()
