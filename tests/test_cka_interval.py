@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import t as t_distribution
 
 from repdyn_keras.measures.cka import cosines, fingerprint, normalized
 from repdyn_keras.measures.cka_interval import Influences
@@ -54,7 +55,7 @@ def without(x, b, image):
     return np.concatenate([centred_grams(part, len(part))[0].ravel() for part in parts])
 
 
-def test_variance_equals_the_jackknife_of_recomputed_similarities_minus_that_of_pairs():
+def test_bounds_equal_those_of_a_jackknife_of_recomputed_similarities_without_that_of_pairs():
     x = related(np.random.default_rng(0), 24, 0.6)
     for b in (24, 8):
         found, c = influences(x, b)
@@ -70,6 +71,11 @@ def test_variance_equals_the_jackknife_of_recomputed_similarities_minus_that_of_
         pairs = np.sum((u * v - c[0, 1] * (u**2 + v**2) / 2) ** 2) / 2
         expected = max(jackknife[0, 1] - pairs, pairs)
         assert found.variances()[0, 1] == pytest.approx(expected, rel=1e-6), b
+        change = left_out[:, 0, 1] - c[0, 1]
+        freedom = 2 / (np.sum(change**4) / np.sum(change**2) ** 2 - 1 / 24)
+        reach = t_distribution.ppf(0.975, freedom) * expected**0.5 / (1 - c[0, 1] ** 2)
+        bounds = np.tanh(np.arctanh(c[0, 1]) + reach * np.array([-1, 1]))
+        np.testing.assert_allclose(found.bounds()[0, 1], bounds, rtol=1e-6)
         share = np.concatenate([(one**2).sum(axis=2).ravel()[None] for one in (u, v)]) / 2
         np.testing.assert_allclose(found.shares, share.T, rtol=1e-6)
 
