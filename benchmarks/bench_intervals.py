@@ -25,7 +25,7 @@ from repdyn_keras.measures.cka_interval import Influences
 from repdyn_keras.measures.cka_null import class_null, null_deviation
 from repdyn_keras.measures.influential_images import threshold, top_images
 
-DRAWS, PERMUTATIONS, D = 400, 999, 30
+DRAWS, PERMUTATIONS, D = 1000, 999, 30
 SIZES = ((256, 128), (1024, 256))
 LEVELS = (0.0, 0.3, 0.7, 0.95, 0.99)
 CLASSES = 10
