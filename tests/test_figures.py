@@ -286,7 +286,7 @@ def extent(line):
 
 @pytest.mark.parametrize("count", [1, 3, pytest.param(11, marks=pytest.mark.long)])
 def test_triangles_and_titles_do_not_touch(count):
-    names = [f"gypsy_block_{index}" for index in range(count)]
+    names = [f"pyjq_block_{index}" for index in range(count)]
     many = fake_dynamics(EPOCHS, names, regions=False)
     for at in (0, len(EPOCHS) - 1):
         figure = similarity_heatmaps(many.assign_attrs(perfect_fit_epoch=EPOCHS[at]), "cka")
@@ -431,6 +431,9 @@ def test_draw_all_draws_a_single_epoch_and_layer_without_regions(tmp_path):
     plain = fake_dynamics((0,), ("output",), regions=False)
     names = [file.name for file in draw_all(plain, tmp_path)]
     assert names == ["learning_curves.png", "probe_curves.png", "cka.png"]
+    similarity = plain[["cka"]]
+    names = [file.name for file in draw_all(similarity, tmp_path, zoom=True)]
+    assert names == ["cka.png", "cka_zoomed.png"]
 
 
 @pytest.mark.long
