@@ -266,8 +266,8 @@ def test_planes_go_through_three_images_of_three_classes(trained):
         assert len(set(here["plane_label"].values.tolist())) == 3
         assert here["plane_image"].dims == ("corner", "height", "width", "channel")
         places = here["plane_position"].values
-        np.testing.assert_allclose(places.min(axis=0), 19 * 0.1 / 1.2)
-        np.testing.assert_allclose(places.max(axis=0), 19 * 1.1 / 1.2)
+        np.testing.assert_allclose(places.min(axis=0), 20 * 0.1 / 1.2 - 0.5)
+        np.testing.assert_allclose(places.max(axis=0), 20 * 1.1 / 1.2 - 0.5)
 
 
 def test_images_are_shuffled_once_cut_to_whole_batches_and_have_ids(trained, data):

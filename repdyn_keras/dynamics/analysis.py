@@ -90,7 +90,7 @@ def check_record(folder: RunFolder, epoch: int, layers: list[str], images: str) 
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
 # Attributes that only some recordings have.
 OPTIONAL = ("output_classes", "channel_axis")
-PLANES = ("plane_sample", "plane_label", "plane_position", "plane_image")
+PLANES = ("plane_sample", "plane_label", "plane_label_given", "plane_position", "plane_image")
 
 
 def analyze(folder: RunFolder, progress: Callable[[str], None] | None = None):
@@ -135,7 +135,8 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     if "probe_accuracy" in variables:
         coordinates["subset"] = constants["subset"].values.tolist()
     if "plane_sample" in constants:
-        variables |= {name: constants[name].variable for name in PLANES}
+        present = [name for name in PLANES if name in constants]
+        variables |= {name: constants[name].variable for name in present}
     if "class_name" in constants:
         attributes["class_names"] = constants["class_name"].values.tolist()
     attributes |= {name: constants.attrs[name] for name in DESCRIPTION}

@@ -3,7 +3,8 @@
 import numpy as np
 
 from repdyn_keras.measures import Arrays, Measure, Series, State
-from repdyn_keras.measures.probe import probe_weights
+from repdyn_keras.measures.plane_intervals import agreement_intervals, kappa_intervals
+from repdyn_keras.measures.probe import probe_weights, resampled_weights
 
 EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
 EIGHT_NEIGHBOURS[1] = True
@@ -108,23 +109,78 @@ def boundary_lengths(maps: np.ndarray) -> np.ndarray:
     return (across + down) / (rows * (columns - 1) + columns * (rows - 1))
 
 
+def agreements_by_plane(maps: np.ndarray) -> np.ndarray:
+    """Share of points with equal class in each plane, for all pairs of maps.
+
+    Args:
+        maps: (t, plane, points) class indices of an unsigned dtype.
+
+    Returns:
+        (t, t, plane) float64; NaN where a map has undefined points in any plane.
+    """
+    undefined = (maps == undefined_class(maps.dtype)).any(axis=(1, 2))
+    shares = np.stack([(maps == reference).mean(axis=2) for reference in maps])
+    shares[undefined] = np.nan
+    shares[:, undefined] = np.nan
+    return shares
+
+
+def floors(maps: np.ndarray, resampled: np.ndarray) -> np.ndarray:
+    """Agreement of each layer's regions with those of a probe of resampled training images.
+
+    Two probes of the same features differ because the training images are a sample: an agreement
+    between epochs that is below this floor is beyond that noise. The bootstrap sample is the same
+    at every epoch and in every layer.
+
+    Args:
+        maps: (layer, ...) class indices by the probes of the training images; the output last.
+        resampled: the same by probes of a bootstrap sample of these images.
+
+    Returns:
+        (layer,) share of points with equal class; NaN for the output, which has no probe, and
+        where a layer has undefined points.
+    """
+    flat = maps.reshape(len(maps), -1)
+    floor = (flat == resampled.reshape(flat.shape)).mean(axis=1)
+    floor[(flat == undefined_class(maps.dtype)).any(axis=1)] = np.nan
+    floor[-1] = np.nan
+    return floor
+
+
 def on_state(state: State) -> Arrays:
-    """The classes that the probes and the network predict at the grid points of all planes."""
+    """The classes that the probes and the network predict at grid points, and the floor."""
     if not state.has_planes:
         return {}
-    return {"regions": state.classify_planes(state.cached(probe_weights))}
+    probes = [state.cached(probe_weights), state.cached(resampled_weights)]
+    (maps, resampled), drawn = state.classify_planes(probes)
+    arrays = {"regions": maps, "region_agreement_floor": floors(maps, resampled)}
+    if drawn.size:
+        arrays["regions_drawn"] = drawn
+    return arrays
 
 
 def over_epochs(series: Series) -> Arrays:
     """Region maps of every epoch, their agreement and kappa between epochs, and their shape."""
-    recorded = series.recorded("regions")
+    recorded = series.recorded("regions", "regions_drawn", "region_agreement_floor")
     if "regions" not in recorded or "plane_sample" not in series.constants:
         return {}
     maps = recorded["regions"].swapaxes(0, 1)
     flat = maps.reshape(*maps.shape[:2], -1)
+    planes = maps.reshape(*maps.shape[:3], -1)
     n_classes = int(series.constants.attrs["n_classes"])
+    agreement_interval, kappa_interval = [], []
+    for layer in planes:
+        by_plane, points = agreements_by_plane(layer), layer.shape[-1]
+        shares = class_shares(layer.reshape(-1, points), n_classes)
+        shares = shares.reshape(*layer.shape[:2], n_classes)
+        agreement_interval.append(agreement_intervals(by_plane, points))
+        kappa_interval.append(kappa_intervals(by_plane, shares, points))
+    optional = ("regions_drawn", "region_agreement_floor")
     return {
+        **{name: recorded[name].swapaxes(0, 1) for name in optional if name in recorded},
         "regions": maps,
+        "region_agreement_interval": np.stack(agreement_interval),
+        "region_kappa_interval": np.stack(kappa_interval),
         "region_agreement": np.stack([agreements(layer) for layer in flat]),
         "region_kappa": np.stack([kappas(layer, n_classes) for layer in flat]),
         "fragments": fragments(maps),
@@ -134,14 +190,23 @@ def over_epochs(series: Series) -> Arrays:
 
 
 PAIR, PLANE = ("layer", "epoch", "epoch_other"), ("layer", "epoch", "plane")
+DRAWN = ("plane_drawn", "row_drawn", "column_drawn")
 MEASURE = Measure(
     name="regions",
     title="decision regions",
-    recorded={"regions": ("layer", "plane", "row", "column")},
+    recorded={
+        "regions": ("layer", "plane", "row", "column"),
+        "regions_drawn": ("layer", *DRAWN),
+        "region_agreement_floor": ("layer",),
+    },
     computed={
         "regions": ("layer", "epoch", "plane", "row", "column"),
+        "regions_drawn": ("layer", "epoch", *DRAWN),
         "region_agreement": PAIR,
+        "region_agreement_interval": (*PAIR, "bound"),
+        "region_agreement_floor": ("layer", "epoch"),
         "region_kappa": PAIR,
+        "region_kappa_interval": (*PAIR, "bound"),
         "fragments": PLANE,
         "boundary_length": PLANE,
         "class_share": ("layer", "epoch", "class"),

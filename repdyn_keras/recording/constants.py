@@ -43,6 +43,8 @@ def constants_of(recorded: RecordedModel):
                 evaluation.x[corners].astype(np.float32),
             ),
         }
+        if evaluation.given is not None:
+            variables["plane_label_given"] = (("plane", "corner"), evaluation.given[corners])
     if settings.class_names:
         variables["class_name"] = (("class",), np.array(settings.class_names))
     if probes.fitted is not None:
@@ -62,6 +64,8 @@ def constants_of(recorded: RecordedModel):
             "n_classes": recorded.n_classes,
             "margin": float(planes.margin),
             "resolution": planes.resolution,
+            "drawn_planes": planes.drawn_count,
+            "drawn_resolution": planes.drawn_resolution,
             "pooling": str(probes.pooling),
             "batch_norm": settings.batch_norm,
             "images_hash": evaluation.hash,
