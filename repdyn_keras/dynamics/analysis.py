@@ -90,7 +90,7 @@ def check_record(folder: RunFolder, epoch: int, layers: list[str], images: str) 
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
 # Attributes that only some recordings have.
 OPTIONAL = ("output_classes", "channel_axis")
-PLANES = ("plane_sample", "plane_label", "plane_label_given", "plane_position", "plane_image")
+PLANES = ("plane_sample", "plane_label", "plane_position", "plane_image")
 
 
 def analyze(folder: RunFolder, progress: Callable[[str], None] | None = None):
@@ -135,8 +135,10 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     if "probe_accuracy" in variables:
         coordinates["subset"] = constants["subset"].values.tolist()
     if "plane_sample" in constants:
-        present = [name for name in PLANES if name in constants]
-        variables |= {name: constants[name].variable for name in present}
+        variables |= {name: constants[name].variable for name in PLANES}
+        variables |= given_labels_of_corners(constants)
+    if any("bound" in dims for dims, _ in series.variables.values()):
+        coordinates["bound"] = ["lower", "upper"]
     if "class_name" in constants:
         attributes["class_names"] = constants["class_name"].values.tolist()
     attributes |= {name: constants.attrs[name] for name in DESCRIPTION}
@@ -146,6 +148,16 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         coords=coordinates,
         attrs={**attributes, "title": title(folder), "schema_version": SCHEMA_VERSION},
     )
+
+
+def given_labels_of_corners(constants) -> dict[str, Any]:
+    """`plane_label_given` (plane, corner), the given labels of the planes' images, if known."""
+    samples, given = constants["sample"].values, constants["label_given"].values
+    if (given < 0).any():
+        return {}
+    order = np.argsort(samples)
+    corners = order[np.searchsorted(samples, constants["plane_sample"].values, sorter=order)]
+    return {"plane_label_given": (("plane", "corner"), given[corners])}
 
 
 def title(folder: RunFolder) -> str:

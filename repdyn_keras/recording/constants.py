@@ -43,8 +43,6 @@ def constants_of(recorded: RecordedModel):
                 evaluation.x[corners].astype(np.float32),
             ),
         }
-        if evaluation.given is not None:
-            variables["plane_label_given"] = (("plane", "corner"), evaluation.given[corners])
     if settings.class_names:
         variables["class_name"] = (("class",), np.array(settings.class_names))
     if probes.fitted is not None:

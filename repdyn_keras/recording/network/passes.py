@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from repdyn_keras.measures import device
-from repdyn_keras.measures.regions import undefined_class
+from repdyn_keras.measures.map_agreement import undefined_class
 from repdyn_keras.recording.backend_code import parts
 from repdyn_keras.recording.network.layers import Head
 from repdyn_keras.recording.settings import ProbeSettings

@@ -10,8 +10,8 @@ import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures import ProbeWeights
+from repdyn_keras.measures.map_agreement import region_dtype
 from repdyn_keras.measures.planes import Plane, draw_planes, planes_notice
-from repdyn_keras.measures.regions import region_dtype
 from repdyn_keras.recording.backend_code import compiled, unchanged
 from repdyn_keras.recording.generators import GlobalGenerators
 from repdyn_keras.recording.inputs import indices_among

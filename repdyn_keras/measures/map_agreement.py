@@ -1,8 +1,61 @@
-"""Confidence intervals of agreement and kappa, with planes as the unit of statistics."""
+"""Agreement and kappa of region maps, with intervals for which planes are the unit."""
 
 import numpy as np
 
 LEVEL = 0.95
+
+
+def undefined_class(dtype) -> int:
+    """The class index of undefined points: the maximum of the dtype."""
+    return int(np.iinfo(dtype).max)
+
+
+def region_dtype(n_classes: int) -> np.dtype:
+    """The smallest unsigned integer dtype for all class indices and the undefined class."""
+    return np.min_scalar_type(n_classes)
+
+
+def agreements(maps: np.ndarray) -> np.ndarray:
+    """Share of points with equal class in each plane, for all pairs of maps: 1 = identical.
+
+    Source: Somepalli et al. 2022 (arXiv 2203.08124), reproducibility score, which is the mean over
+    planes.
+
+    Args:
+        maps: (t, plane, points) class indices of an unsigned dtype.
+
+    Returns:
+        (t, t, plane) float64; NaN where a map has undefined points in any plane.
+    """
+    undefined = (maps == undefined_class(maps.dtype)).any(axis=(1, 2))
+    shares = np.stack([(maps == reference).mean(axis=2) for reference in maps])
+    shares[undefined] = np.nan
+    shares[:, undefined] = np.nan
+    return shares
+
+
+def kappas(by_plane: np.ndarray, class_shares: np.ndarray) -> np.ndarray:
+    """Cohen's kappa between all pairs of maps, pooled over all points: 1 = identical, 0 = chance.
+
+    Source: Cohen 1960.
+
+    Args:
+        by_plane: (t, t, plane) share of points of each plane with equal class.
+        class_shares: (t, plane, class) share of points of each plane that belong to each class.
+
+    Returns:
+        (t, t) float64; NaN where both maps consist of the same single class (0 / 0), and where a
+        map has undefined points.
+    """
+    observed, expected, rest = _chance(by_plane, class_shares)
+    return (observed - expected) / rest
+
+
+def class_shares(maps: np.ndarray, n_classes: int) -> np.ndarray:
+    """(..., n_classes) share of the points of maps (..., points) that belong to each class."""
+    flat = maps.reshape(-1, maps.shape[-1])
+    counts = np.stack([np.bincount(m, minlength=n_classes)[:n_classes] for m in flat])
+    return counts.reshape(*maps.shape[:-1], n_classes) / maps.shape[-1]
 
 
 def agreement_intervals(by_plane: np.ndarray, points: int) -> np.ndarray:
@@ -60,14 +113,12 @@ def kappa_intervals(by_plane: np.ndarray, class_shares: np.ndarray, points: int)
     count = by_plane.shape[-1]
     if count < 2:
         return np.full((*by_plane.shape[:-1], 2), np.nan)
-    agreed = by_plane.mean(axis=-1)
+    agreed, chance, rest = _chance(by_plane, class_shares)
+    kappa = (agreed - chance) / rest
     shares = class_shares.mean(axis=1)
-    chance = shares @ shares.T
     # Each plane's contribution to the linearized agreement by chance, sum_c (a_jc b_c + a_c b_jc).
     one_side = np.einsum("spc,tc->stp", class_shares, shares)
     by_chance = one_side + one_side.swapaxes(0, 1) - 2 * chance[..., None]
-    rest = np.where(1 - chance > 1e-12, 1 - chance, np.nan)
-    kappa = (agreed - chance) / rest
     slope = (1 - agreed) / rest**2
     influence = (by_plane - agreed[..., None]) / rest[..., None] - slope[..., None] * by_chance
     one_point = 1 / (points * count) / rest
@@ -77,6 +128,14 @@ def kappa_intervals(by_plane: np.ndarray, class_shares: np.ndarray, points: int)
     centre = np.arctanh(inside)
     bounds = np.tanh(np.stack([centre - half, centre + half], axis=-1))
     return _around(kappa, bounds, -1.0)
+
+
+def _chance(by_plane, class_shares):
+    """(t, t) agreement, agreement by chance, and 1 - the latter, NaN where it is 0."""
+    shares = class_shares.mean(axis=1)
+    expected = shares @ shares.T
+    # Because of rounding, a sum of shares that is 1 may be 1 - 2e-16.
+    return by_plane.mean(axis=-1), expected, np.where(1 - expected > 1e-12, 1 - expected, np.nan)
 
 
 def _standard_error(deviations):
