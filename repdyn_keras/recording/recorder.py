@@ -145,13 +145,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         overwrite: bool = False,
         on_error: str | None = None,
     ):
+        plane_seed = seeds.derived(seed, seeds.PLANES)
         plane_settings = PlaneSettings(
-            planes,
-            resolution,
-            margin,
-            seeds.derived(seed, seeds.PLANES),
-            drawn_planes,
-            drawn_resolution,
+            planes, resolution, margin, plane_seed, drawn_planes, drawn_resolution
         )
         order = seeds.derived(seed, seeds.IMAGE_ORDER)
         settings = Settings(
