@@ -26,8 +26,9 @@ from sklearn.metrics import cohen_kappa_score
 from repdyn_keras.dynamics import analyze, compute_dynamics, open_run
 from repdyn_keras.dynamics.analysis import RecordSeries
 from repdyn_keras.measures import cka as cka_module
+from repdyn_keras.measures import cka_epochs
 from repdyn_keras.measures.accuracies import memorized_share, perfect_fit_epoch
-from repdyn_keras.measures.cka import cka_between_epochs, cka_matrix
+from repdyn_keras.measures.cka import cka_matrix
 from repdyn_keras.measures.phases import find_phases, phases_by_layer
 from repdyn_keras.measures.regions import boundary_lengths
 from repdyn_keras.measures.synchronization import (
@@ -96,6 +97,10 @@ def test_given_labels_of_corners_belong_to_their_images_and_may_be_unknown(tmp_p
 DOCUMENTED = {
     "cka region_agreement region_kappa": "layer epoch epoch_other",
     "region_agreement_interval region_kappa_interval": "layer epoch epoch_other bound",
+    "cka_null cka_null_class": "layer epoch epoch_other",
+    "cka_interval": "layer epoch epoch_other bound",
+    "influential_share": "layer epoch",
+    "influential_image": "layer epoch rank",
     "regions": "layer epoch plane row column",
     "fragments boundary_length": "layer epoch plane",
     "class_share": "layer epoch class",
@@ -104,9 +109,13 @@ DOCUMENTED = {
     "plane_sample plane_label plane_label_given": "plane corner",
     "probe_accuracy": "layer epoch subset",
     "probe_objective probe_gradient_norm": "layer epoch",
-    "phase phase_candidate phase_regions phase_candidate_regions": "layer epoch",
+    "phase border_kind border_z border_p contrast restlessness noise_share": "layer epoch",
+    "phase_regions border_kind_regions border_z_regions border_p_regions": "layer epoch",
+    "contrast_regions restlessness_regions noise_share_regions": "layer epoch",
     "accuracy_inference accuracy_training": "epoch",
-    "phases_p distinguishability distinguishability_raw jitter_share settling_epoch": "layer",
+    "phases_p distinguishability contrast_seen noise_dimension settling_epoch": "layer",
+    "phases_p_regions distinguishability_regions contrast_seen_regions": "layer",
+    "noise_dimension_regions": "layer",
     "synchronization concordance timing_spread lag": "layer layer_other",
 }
 
@@ -156,9 +165,8 @@ def test_cka_between_epochs_is_minibatch_cka_where_a_layer_is_defined(dynamics, 
             np.testing.assert_allclose(values[i], expected, atol=1e-5, err_msg=layer)
 
 
-def test_similarities_computed_in_parts_are_identical(folder, dynamics, monkeypatch):
-    """Fingerprints of length 240 in 4 parts of 64 columns, 2816 bytes per layer for 11 epochs."""
-    monkeypatch.setattr(cka_module, "SUM_CHUNK", 64)
+def test_similarities_computed_in_parts_are_the_same(folder, dynamics, monkeypatch):
+    """A layer's 11 fingerprints of length 240 have 10560 bytes, and those of a batch 5280."""
     read, held = RunFolder.fingerprints, []
 
     def spied(self, *arguments):
@@ -167,13 +175,17 @@ def test_similarities_computed_in_parts_are_identical(folder, dynamics, monkeypa
         return found
 
     monkeypatch.setattr(RunFolder, "fingerprints", spied)
-    for memory, parts in ((1, 24), (2 * 2816, 12), (4 * 2816, 8), (6 * 2816, 4), (12 * 2816, 2)):
+    for module in (cka_module, cka_epochs):
+        monkeypatch.setattr(module, "SUM_CHUNK", 64)
+    for memory, reads in ((1, 36), (10560, 6), (2 * 10560 + 5, 3), (4 * 10560, 2), (10**6, 1)):
         held.clear()
-        monkeypatch.setattr(cka_module, "MEMORY_BYTES", memory)
-        found = cka_between_epochs(RecordSeries(folder))
-        np.testing.assert_allclose(found, dynamics["cka"].values, rtol=0, atol=1e-6)
-        assert len(held) == parts
-        assert max(held) == max(memory, 2816)
+        monkeypatch.setattr(cka_epochs, "MEMORY_BYTES", memory)
+        found = cka_epochs.over_epochs(RecordSeries(folder))
+        for name in cka_epochs.MEASURE.computed:
+            expected = dynamics[name].values
+            np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-5, err_msg=name)
+        assert len(held) == reads
+        assert max(held) <= max(memory, 5280)
 
 
 def test_regions_and_their_measures_equal_those_of_the_records(dynamics, damaged):
@@ -317,18 +329,16 @@ def test_phases_use_the_epochs_at_which_a_layer_is_defined(dynamics, damaged):
                 # A dead layer has regions, a layer that is not finite has none.
                 gone = [b for b in bad if not suffix or b[2] == "not finite"]
                 alive = defined(layer, gone)
-                labels, candidate, numbers = np.zeros(11, int), np.zeros(11, int), [np.nan] * 4
+                labels, numbers, noise = np.zeros(11, int), [np.nan] * 4, np.full(11, np.nan)
                 if alive:
                     gram = found[of].values[i][np.ix_(alive, alive)]
                     wanted = find_phases(gram, np.array(EPOCHS)[alive])
-                    labels[alive], candidate[alive] = wanted.labels, wanted.candidate
-                    numbers = [wanted.p, wanted.distinguishability]
-                    numbers += [wanted.distinguishability_raw, wanted.jitter_share]
+                    labels[alive], noise[alive] = wanted.labels, wanted.noise_share
+                    numbers = [wanted.p, wanted.distinguishability, wanted.contrast_seen]
+                    numbers += [wanted.noise_dimension]
                 np.testing.assert_array_equal(found[f"phase{suffix}"].values[i], labels)
-                np.testing.assert_array_equal(
-                    found[f"phase_candidate{suffix}"].values[i], candidate
-                )
-                by_layer = "phases_p distinguishability distinguishability_raw jitter_share".split()
+                np.testing.assert_array_equal(found[f"noise_share{suffix}"].values[i], noise)
+                by_layer = "phases_p distinguishability contrast_seen noise_dimension".split()
                 held = [found[name + suffix].values[i] for name in by_layer]
                 np.testing.assert_allclose(held, numbers, atol=1e-12, err_msg=layer)
 
@@ -339,7 +349,12 @@ def test_a_layer_with_two_states_has_two_phases_and_a_constant_one_has_one():
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     found = phases_by_layer(np.stack([x @ x.T, np.ones((16, 16))]), list(range(16)))
     np.testing.assert_array_equal(found["phase"], [[1] * 8 + [2] * 8, [1] * 16])
-    assert found["phases_p"][0] <= 0.05
+    at_border = np.zeros((2, 16), bool)
+    at_border[0, 8] = True
+    np.testing.assert_array_equal(found["border_kind"], at_border)
+    for name in ("border_z", "border_p", "contrast", "restlessness"):
+        np.testing.assert_array_equal(np.isfinite(found[name]), at_border)
+    assert found["border_p"][0, 8] == found["phases_p"][0] <= 0.05
     assert found["phases_p"][1] == 1
 
 
@@ -349,7 +364,7 @@ def test_few_records_are_one_phase_and_nothing_fails(tmp_path):
         found = compute_dynamics(folder)
         for name in ("phase", "phase_regions"):
             assert (found[name] == 1).all()
-        for name in ("phases_p", "distinguishability", "distinguishability_raw", "jitter_share"):
+        for name in ("phases_p", "distinguishability", "contrast_seen", "noise_dimension"):
             assert np.isnan(found[name]).all()
         assert np.isfinite(found["cka"]).all()
         assert np.isfinite(found["synchronization"]).any() == (count >= 3)

@@ -132,13 +132,12 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         series.variables |= labelled(measure, arrays, measure.computed, sizes)
     variables: dict[str, Any] = dict(series.variables)
     coordinates = {"layer": layers, "epoch": epochs, "epoch_other": epochs, "layer_other": layers}
+    coordinates["bound"] = ["lower", "upper"]
     if "probe_accuracy" in variables:
         coordinates["subset"] = constants["subset"].values.tolist()
     if "plane_sample" in constants:
         variables |= {name: constants[name].variable for name in PLANES}
         variables |= given_labels_of_corners(constants)
-    if any("bound" in dims for dims, _ in series.variables.values()):
-        coordinates["bound"] = ["lower", "upper"]
     if "class_name" in constants:
         attributes["class_names"] = constants["class_name"].values.tolist()
     attributes |= {name: constants.attrs[name] for name in DESCRIPTION}
