@@ -194,13 +194,18 @@ def class_legend(owner, dynamics, classes, corners, **look):
     return legend
 
 
-def wrong_label(dynamics, given, true, max_length=style.MAX_CLASS_NAME):
-    """`labelled 3,` and `truly 8` on two lines. Draw it with `parse_math=False`."""
-    named = style.has_class_names(dynamics)
-    names = [
-        style.class_name(dynamics, int(label), max_length) if named else str(int(label))
-        for label in (given, true)
-    ]
+def wrong_label(dynamics, given, true, brief=False):
+    """`labelled 3,` and `truly 8` on two lines. Draw it with `parse_math=False`.
+
+    A `brief` one is narrow enough for a caption: the line of a given label with a name is the name.
+    """
+    if not style.has_class_names(dynamics):
+        return f"labelled {int(given)},\ntruly {int(true)}"
+    if brief:
+        true_length = MAX_CAPTION - len("truly")
+        first = style.class_name(dynamics, int(given), MAX_CAPTION - 1)
+        return f"{first},\ntruly {style.class_name(dynamics, int(true), true_length)}"
+    names = [style.class_name(dynamics, int(label)) for label in (given, true)]
     return f"labelled {names[0]},\ntruly {names[1]}"
 
 
@@ -279,7 +284,7 @@ def _draw_images(key, dynamics, plane):
         picture.spines[:].set(color=color, linewidth=2.6)
         caption = style.class_name(dynamics, label, MAX_CAPTION)
         if given != label:
-            caption = wrong_label(dynamics, given, label, MAX_CAPTION)
+            caption = wrong_label(dynamics, given, label, brief=True)
             frame: style.Look = {"facecolor": "none", "linewidth": 2.6}
             frame["edgecolor"] = style.class_color(given)
             inner = (0.07, 0.07), 0.86, 0.86
