@@ -1,0 +1,268 @@
+"""The closing tables of `repdyn run`, `record` and `analyze`: the results of a run."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from repdyn_keras.cli.printing import MAX_NAME, format_number, literal, title
+from repdyn_keras.dynamics.phase_descriptions import (
+    Change,
+    PhaseDescription,
+    describe_phases,
+    has_wrong_labels,
+)
+from repdyn_keras.errors import InputError
+from repdyn_keras.measures.phases import MIN_RECORDS
+from repdyn_keras.text import visible
+
+if TYPE_CHECKING:
+    import xarray
+
+    from repdyn_keras.dynamics import Run
+
+# Fewest records from which the timing of a layer is computed.
+MIN_TIMED_RECORDS = 3
+ONE_PHASE = "one phase"
+
+
+def print_results(run: "Run", seconds: float | None = None) -> None:
+    """Prints the results of a run by layer and for the network, and the paths of its files.
+
+    Args:
+        run: the run.
+        seconds: duration of the run; None does not print it.
+    """
+    dynamics = run.dynamics
+    console = Console()
+    notes = []
+    try:
+        history = run.history
+    except InputError as error:
+        history = []
+        notes.append(f"The loss is left out. {error}")
+    phases = tested_phases(dynamics, history, "cka")
+    console.print(layer_table(dynamics, phases))
+    if phases:
+        console.print(phase_table(dynamics, phases))
+    if "phase_regions" in dynamics:
+        notes += region_phases(dynamics, tested_phases(dynamics, history, "region_agreement"))
+    console.print(network_table(dynamics, seconds))
+    for note in [*notes, *remarks(dynamics)]:
+        console.print(literal(note), soft_wrap=True)
+    print("Files:")
+    for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
+        if path.exists():
+            print(f"  {visible(path)}")
+
+
+def tested_phases(
+    dynamics: "xarray.Dataset", history: Iterable[dict[str, float]], similarity: str
+) -> list[PhaseDescription]:
+    """The phases of the layers that are defined at enough records to have more than one."""
+    suffix = "" if similarity == "cka" else "_regions"
+    defined = (dynamics[f"phase{suffix}"] > 0).sum("epoch")
+    tested = set(dynamics["layer"].values[defined.values >= MIN_RECORDS].tolist())
+    found = describe_phases(dynamics, history, similarity)
+    return [phase for phase in found if phase.layer in tested]
+
+
+def layer_table(dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]) -> Table:
+    """Accuracies, phases and settling epoch of every layer."""
+    table = Table(title=title(dynamics.attrs["title"]))
+    table.add_column("layer", no_wrap=True)
+    subsets = final_accuracies(dynamics)
+    for name in (*subsets, "phases", "settles"):
+        table.add_column(name, justify="left" if name == "phases" else "right")
+    courses = phase_courses(phases)
+    for index, name in enumerate(dynamics["layer"].values):
+        table.add_row(
+            literal(name, MAX_NAME),
+            *(format_number(values[index]) for values in subsets.values()),
+            courses.get(name, "-"),
+            format_number(dynamics["settling_epoch"].values[index], 0),
+        )
+    if subsets:
+        named = " and ".join(f"on the {name} images" for name in subsets)
+        named = named.replace("given labels images", "given labels")
+        table.caption = f"final accuracy of each layer's probe (output: of the network) {named}; "
+    table.caption = (
+        f"{table.caption or ''}phases by CKA: first and last epoch of each, and the border at "
+        "which it begins (state: the representation changes; freeze: it was restless and becomes "
+        "still); epoch at which the layer settles"
+    )
+    return table
+
+
+def final_accuracies(dynamics: "xarray.Dataset") -> dict[str, np.ndarray]:
+    """(layer,) accuracies at the last recorded epoch by title, if they are known at any epoch."""
+    if "probe_accuracy" not in dynamics:
+        return {}
+    train = "given labels" if has_wrong_labels(dynamics) else "training"
+    accuracies = dynamics["probe_accuracy"]
+    by_title = {train: accuracies.sel(subset="train"), "test": accuracies.sel(subset="test")}
+    return {
+        name: values.values[:, -1] for name, values in by_title.items() if values.notnull().any()
+    }
+
+
+def phase_courses(phases: Iterable[PhaseDescription]) -> dict[str, str]:
+    """The phases of each layer on one line, as in "0-3 | 4-40 (state) | 45-102 (freeze)"."""
+    spans: dict[str, list[str]] = {}
+    for phase in phases:
+        kind = f" ({phase.border.kind})" if phase.border else ""
+        spans.setdefault(phase.layer, []).append(f"{phase.first}-{phase.last}{kind}")
+    return {
+        layer: " | ".join(parts) if len(parts) > 1 else ONE_PHASE for layer, parts in spans.items()
+    }
+
+
+def phase_table(dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]) -> Table:
+    """What the network did in each distinct phase, and how certain its border is."""
+    order = dynamics["layer"].values.tolist()
+    p_of = dict(zip(order, dynamics["phases_p"].values.tolist(), strict=True))
+    counts = {name: sum(phase.layer == name for phase in phases) for name in order}
+    groups: dict[tuple[int, int, str], list[PhaseDescription]] = {}
+    for phase in phases:
+        kind = phase.border.kind if phase.border else ""
+        groups.setdefault((phase.first, phase.last, kind), []).append(phase)
+    table = Table(
+        title="What happened in the phases",
+        caption="z and p: of the border, against layers without phases; contrast and "
+        "restlessness: its size",
+    )
+    for name in ("epochs", "phase", "layers", "the network, from the first to the last record"):
+        table.add_column(name)
+    for (first, last, _), group in sorted(groups.items(), key=lambda item: item[0]):
+        lines = [", ".join(map(format_change, group[0].changes))]
+        if group[0].border is not None:
+            lines.append(format_borders(group))
+        elif all(counts[phase.layer] == 1 for phase in group):
+            least = np.array([p_of[phase.layer] for phase in group])
+            if np.isfinite(least).any():
+                lines.append(f"no border: p {np.nanmin(least):.3f} or more")
+        layers = literal(format_layers([phase.layer for phase in group], order))
+        about = "\n".join(filter(None, lines))
+        table.add_row(f"{first}-{last}", group[0].name or "-", layers, about)
+    return table
+
+
+def format_change(change: Change) -> str:
+    """A change as text, as in "test 10% to 84% (93% at epoch 5)"."""
+    if change.quantity == "loss":
+        return f"loss {change.first:.2g} to {change.last:.2g}"
+    turn = f" ({change.turn[1]:.0%} at epoch {change.turn[0]})" if change.turn else ""
+    return f"{change.quantity} {change.first:.0%} to {change.last:.0%}{turn}"
+
+
+def format_borders(phases: Iterable[PhaseDescription]) -> str:
+    """Kind, z, p and size of the borders at which phases of several layers begin."""
+    borders = [phase.border for phase in phases if phase.border is not None]
+    digits = {"z": 1, "p": 3, "contrast": 2, "restlessness": 2}
+    ranges = []
+    for name, places in digits.items():
+        values = [getattr(border, name) for border in borders]
+        low, high = (f"{value:.{places}f}" for value in (min(values), max(values)))
+        ranges.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
+    return f"{borders[0].kind}: {', '.join(ranges)}"
+
+
+def format_layers(names: Sequence[str], order: Sequence[str]) -> str:
+    """Names of layers, where three or more successive ones are named by the first and the last."""
+    places = sorted(order.index(name) for name in names)
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and runs[-1][-1] == place - 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    parts = []
+    for run in runs:
+        shown = [visible(order[place], MAX_NAME) for place in run]
+        parts += [f"{shown[0]} to {shown[-1]}"] if len(run) > 2 else shown
+    return ", ".join(parts)
+
+
+def region_phases(
+    dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]
+) -> list[str]:
+    """One line on the phases by region agreement; none if no layer could be tested."""
+    order = dynamics["layer"].values.tolist()
+    by_course: dict[str, list[str]] = {}
+    for layer, course in phase_courses(phases).items():
+        by_course.setdefault(course, []).append(layer)
+    parts = [f"{course}: {format_layers(names, order)}" for course, names in by_course.items()]
+    return [f"Phases by decision regions: {'; '.join(parts)}."] if parts else []
+
+
+def network_table(dynamics: "xarray.Dataset", seconds: float | None) -> Table:
+    """Results of the network as a whole, as far as they have a meaning for the run."""
+    attrs = dynamics.attrs
+    table = Table(show_header=False)
+    if has_accuracy(dynamics):
+        fit = attrs["perfect_fit_epoch"]
+        labels = "given" if has_wrong_labels(dynamics) else "training"
+        reached = "not reached" if np.isnan(fit) else f"epoch {fit:.0f}"
+        table.add_row(f"perfect fit (99.5% of the {labels} labels)", reached)
+    if has_wrong_labels(dynamics):
+        memorized = format_number(attrs["memorized_share"])
+        table.add_row("memorized share of the wrong labels", memorized)
+    together = format_number(attrs["synchronization_mean"])
+    table.add_row("synchronization of the blocks (1 = they progress together)", together)
+    if seconds is not None:
+        table.add_row("time", f"{seconds:.0f} s")
+    return table
+
+
+def has_accuracy(dynamics: "xarray.Dataset") -> bool:
+    """Whether the accuracy of the network is known at any epoch."""
+    return "accuracy_inference" in dynamics and bool(
+        dynamics["accuracy_inference"].notnull().any()
+    )
+
+
+def remarks(dynamics: "xarray.Dataset") -> list[str]:
+    """What is missing from the results and why, each once."""
+    lines = []
+    order = dynamics["layer"].values.tolist()
+    if dynamics.attrs.get("output_classes") == 0:
+        lines.append("The output holds no class scores: it has no accuracy and no regions.")
+    count = dynamics.sizes["epoch"]
+    undefined = dynamics["phase"].values == 0
+    by_epochs: dict[str, list[str]] = {}
+    for name, bad in zip(order, undefined, strict=True):
+        if bad.any():
+            by_epochs.setdefault(undefined_epochs(dynamics["epoch"].values, bad), []).append(name)
+    for epochs, names in by_epochs.items():
+        lines.append(f"Dead or not finite {epochs}, and left out: {format_layers(names, order)}.")
+    if count < MIN_RECORDS:
+        lines.append(f"Fewer than {MIN_RECORDS} recorded epochs: no phases.")
+    else:
+        few = (~undefined).sum(axis=1) < MIN_RECORDS
+        names = [name for name, short in zip(order, few, strict=True) if short]
+        if names:
+            shown = format_layers(names, order)
+            lines.append(f"Defined at fewer than {MIN_RECORDS} records, so no phases: {shown}.")
+    if count < MIN_TIMED_RECORDS:
+        lines.append(f"Fewer than {MIN_TIMED_RECORDS} recorded epochs: no synchronization.")
+    else:
+        untimed = dynamics["progress"].isnull().all("epoch").values & ~undefined.all(axis=1)
+        names = [name for name, still in zip(order, untimed, strict=True) if still]
+        if names:
+            lines.append(
+                "Changed by less than 0.1 from the first to the last record, so without timing: "
+                f"{format_layers(names, order)}."
+            )
+    return lines
+
+
+def undefined_epochs(epochs: np.ndarray, bad: np.ndarray) -> str:
+    """At which of the recorded epochs a layer is undefined."""
+    if bad.all():
+        return "at every epoch"
+    chosen = epochs[bad]
+    if len(chosen) == 1:
+        return f"at epoch {chosen[0]}"
+    return f"at {len(chosen)} of {len(epochs)} epochs from {chosen[0]} to {chosen[-1]}"
