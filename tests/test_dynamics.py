@@ -82,9 +82,13 @@ DOCUMENTED = {
     "plane_sample plane_label": "plane corner",
     "probe_accuracy": "layer epoch subset",
     "probe_objective probe_gradient_norm": "layer epoch",
-    "phase phase_candidate phase_regions phase_candidate_regions": "layer epoch",
+    "phase border_kind border_z border_p contrast restlessness noise_share": "layer epoch",
+    "phase_regions border_kind_regions border_z_regions border_p_regions": "layer epoch",
+    "contrast_regions restlessness_regions noise_share_regions": "layer epoch",
     "accuracy_inference accuracy_training": "epoch",
-    "phases_p distinguishability distinguishability_raw jitter_share settling_epoch": "layer",
+    "phases_p distinguishability contrast_seen noise_dimension settling_epoch": "layer",
+    "phases_p_regions distinguishability_regions contrast_seen_regions": "layer",
+    "noise_dimension_regions": "layer",
     "synchronization concordance timing_spread lag": "layer layer_other",
 }
 
@@ -291,18 +295,16 @@ def test_phases_use_the_epochs_at_which_a_layer_is_defined(dynamics, damaged):
                 # A dead layer has regions, a layer that is not finite has none.
                 gone = [b for b in bad if not suffix or b[2] == "not finite"]
                 alive = defined(layer, gone)
-                labels, candidate, numbers = np.zeros(11, int), np.zeros(11, int), [np.nan] * 4
+                labels, numbers, noise = np.zeros(11, int), [np.nan] * 4, np.full(11, np.nan)
                 if alive:
                     gram = found[of].values[i][np.ix_(alive, alive)]
                     wanted = find_phases(gram, np.array(EPOCHS)[alive])
-                    labels[alive], candidate[alive] = wanted.labels, wanted.candidate
-                    numbers = [wanted.p, wanted.distinguishability]
-                    numbers += [wanted.distinguishability_raw, wanted.jitter_share]
+                    labels[alive], noise[alive] = wanted.labels, wanted.noise_share
+                    numbers = [wanted.p, wanted.distinguishability, wanted.contrast_seen]
+                    numbers += [wanted.noise_dimension]
                 np.testing.assert_array_equal(found[f"phase{suffix}"].values[i], labels)
-                np.testing.assert_array_equal(
-                    found[f"phase_candidate{suffix}"].values[i], candidate
-                )
-                by_layer = "phases_p distinguishability distinguishability_raw jitter_share".split()
+                np.testing.assert_array_equal(found[f"noise_share{suffix}"].values[i], noise)
+                by_layer = "phases_p distinguishability contrast_seen noise_dimension".split()
                 held = [found[name + suffix].values[i] for name in by_layer]
                 np.testing.assert_allclose(held, numbers, atol=1e-12, err_msg=layer)
 
@@ -313,7 +315,12 @@ def test_a_layer_with_two_states_has_two_phases_and_a_constant_one_has_one():
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     found = phases_by_layer(np.stack([x @ x.T, np.ones((16, 16))]), list(range(16)))
     np.testing.assert_array_equal(found["phase"], [[1] * 8 + [2] * 8, [1] * 16])
-    assert found["phases_p"][0] <= 0.05
+    at_border = np.zeros((2, 16), bool)
+    at_border[0, 8] = True
+    np.testing.assert_array_equal(found["border_kind"], at_border)
+    for name in ("border_z", "border_p", "contrast", "restlessness"):
+        np.testing.assert_array_equal(np.isfinite(found[name]), at_border)
+    assert found["border_p"][0, 8] == found["phases_p"][0] <= 0.05
     assert found["phases_p"][1] == 1
 
 
@@ -323,7 +330,7 @@ def test_few_records_are_one_phase_and_nothing_fails(tmp_path):
         found = compute_dynamics(folder)
         for name in ("phase", "phase_regions"):
             assert (found[name] == 1).all()
-        for name in ("phases_p", "distinguishability", "distinguishability_raw", "jitter_share"):
+        for name in ("phases_p", "distinguishability", "contrast_seen", "noise_dimension"):
             assert np.isnan(found[name]).all()
         assert np.isfinite(found["cka"]).all()
         assert np.isfinite(found["synchronization"]).any() == (count >= 3)

@@ -1,26 +1,62 @@
-"""Phases of a layer: segments of its path that are tested against even drift."""
+"""Phases of a layer: stretches of its path whose borders are tested against smooth change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from repdyn_keras.measures import Arrays, Dims, Measure, Series
+from repdyn_keras.measures.borders import border_candidates, effects, place
+from repdyn_keras.measures.surrogates import surrogates
+from repdyn_keras.measures.threads import parallel_map
 from repdyn_keras.measures.trajectory import (
     defined_records,
-    even_pace_surrogates,
-    jitter,
+    noise_dimension,
+    noise_shares,
     octaves,
-    trapezoid_widths,
+    states,
 )
 
-MAX_PHASES = 6
-MIN_PHASE_RECORDS = 2
 MIN_RECORDS = 8
 SURROGATES = 199
 SIGNIFICANCE = 0.05
+# Least effect of a border, in units of similarity.
+MIN_EFFECT = 0.02
+# Least deviation that an effect is divided by.
+MIN_DEVIATION = 0.002
+# Kinds of borders, as stored in `border_kind`.
+NO_BORDER, STATE, RESTLESSNESS = 0, 1, 2
 # Suffixes of the variables of phases, by the similarity that defines the paths.
 SIMILARITIES = {"cka": "", "region_agreement": "_regions"}
-NUMBERS = ("phases_p", "distinguishability", "distinguishability_raw", "jitter_share")
+BORDER_NUMBERS = {
+    "border_z": "z",
+    "border_p": "p",
+    "contrast": "contrast",
+    "restlessness": "restlessness",
+}
+LAYER_NUMBERS = ("distinguishability", "contrast_seen", "phases_p", "noise_dimension")
+
+
+@dataclass(frozen=True)
+class Border:
+    """A border between two phases.
+
+    Attributes:
+        record: index of the first record of the new phase.
+        kind: STATE, if the state changes, or RESTLESSNESS, if scatter from record to record ends.
+        z: the effect of its kind minus its mean over the surrogates, divided by their deviation.
+        p: share of surrogates whose largest z of all borders is at least as large.
+        contrast: similarity within the stretches around the border minus that across it, beyond its
+            mean over the surrogates.
+        restlessness: similarity within the stretch after the border minus that within the one
+            before, beyond its mean over the surrogates.
+    """
+
+    record: int
+    kind: int
+    z: float
+    p: float
+    contrast: float
+    restlessness: float
 
 
 @dataclass(frozen=True)
@@ -28,157 +64,155 @@ class Phases:
     """The phases of one path.
 
     Attributes:
-        labels: (t,) number of the phase of each record, from 1; all 1 where the path cannot be
-            distinguished from even drift.
-        candidate: (t,) the best division into at least two phases, whether or not significant.
-        p: share of even-pace surrogates that look at least as divided; NaN with fewer than 8
-            records.
-        distinguishability: R2(3) minus its mean over the surrogates; 0 = even drift.
-        distinguishability_raw: R2(3).
-        jitter_share: share of the path's variance that is jitter.
+        labels: (t,) number of the phase of each record, from 1.
+        borders: the borders between them, in order.
+        noise_share: (t,) share of the squared norm of each record that is scatter.
+        noise_dimension: dimension of the scatter.
+        p: smallest p of all candidates for a border of the whole path.
+        distinguishability: contrast of the states at the border of the largest contrast, beyond
+            that of surrogates; 0 = smooth change, see `distinguished`.
+        contrast_seen: the same of the similarities themselves.
+
+    With fewer than 8 records, there is one phase and all numbers are NaN.
     """
 
     labels: np.ndarray
-    candidate: np.ndarray
-    p: float
-    distinguishability: float
-    distinguishability_raw: float
-    jitter_share: float
+    noise_share: np.ndarray
+    borders: list[Border] = field(default_factory=list)
+    noise_dimension: float = float("nan")
+    p: float = float("nan")
+    distinguishability: float = float("nan")
+    contrast_seen: float = float("nan")
 
 
 def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
-    """Divides a path into phases and tests the division against even drift.
+    """Divides a path into phases, at borders that smooth change does not explain.
 
-    The segments minimize the weighted within-segment variance in the kernel; the weights are the
-    trapezoid widths on u = log2(1 + epoch). The test statistic is the largest standardized gain
-    over K, (R2(K) - mean) / deviation, with the mean and the deviation over 199 even-pace
-    surrogates. The number of phases is the K >= 2 with the largest gap between the mean log cost of
-    the surrogates and the log cost of the path.
+    The strongest border of the whole path divides it, if it is significant; each part is then
+    divided in the same way, with surrogates of its own.
 
-    Source: Arlot et al. 2019 (JMLR 20) for kernel change points; Tibshirani et al. 2001 for the
-    gap. The surrogates are a method of this project.
+    Source: a method of this project; `docs/measures.md` gives its error rates.
 
     Args:
-        gram: (t, t) similarities, finite, positive semidefinite.
+        gram: (t, t) similarities, unit diagonal, positive semidefinite, finite.
         epochs: (t,) epochs of the records, increasing.
         seed: seed of the surrogates.
 
     Returns:
-        The phases; with fewer than 8 records one phase and NaN.
+        The phases.
     """
-    t = len(gram)
-    single_phase = np.ones(t, dtype=np.int64)
+    t, u = len(gram), octaves(epochs)
     if t < MIN_RECORDS:
-        return Phases(single_phase, single_phase, *[float("nan")] * 4)
-    u = octaves(epochs)
-    weights = trapezoid_widths(u)
-    max_phases = min(MAX_PHASES, t // MIN_PHASE_RECORDS)
-    segments = segment_costs(gram, weights)
-    costs = partition_costs(segments, max_phases)
-    if not costs[0] > 1e-12 * np.abs(np.diagonal(gram)).max() * weights.sum():
-        return Phases(single_phase, single_phase, 1.0, 0.0, 0.0, float("nan"))
-    drift = even_pace_surrogates(gram, u, SURROGATES, np.random.default_rng(seed))
-    drift_costs = np.concatenate(
-        [partition_costs(segment_costs(surrogates, weights), max_phases) for surrogates in drift]
-    )
-    gains = explained(costs)
-    jitter_share = float(np.sum(weights * jitter(gram)) / costs[0])
-    if not drift_costs[:, 0].min() > 1e-12 * costs[0]:
-        # The path consists only of jitter, so its surrogates do not move.
-        return Phases(single_phase, single_phase, 1.0, 0.0, float(gains[2]), jitter_share)
-    drift_gains = explained(drift_costs)
-    mean, deviation = drift_gains.mean(axis=0), drift_gains.std(axis=0, ddof=1)
-    deviation = np.maximum(deviation, 1e-12)
-    evidence = ((gains - mean) / deviation)[1:].max()
-    drift_evidence = ((drift_gains - mean) / deviation)[:, 1:].max(axis=1)
-    p = (1 + np.sum(drift_evidence >= evidence)) / (SURROGATES + 1)
-    floor = 1e-12 * costs[0]
-    gap = np.log(np.maximum(drift_costs, floor)).mean(axis=0) - np.log(np.maximum(costs, floor))
-    candidate = segmentation(segments, 2 + int(np.argmax(gap[1:])))
+        return Phases(np.ones(t, dtype=np.int64), np.full(t, np.nan))
+    whole = _Stretch(gram, u, seed)
+    borders, stretches = [], [(0, t)]
+    while stretches:
+        start, stop = stretches.pop()
+        if stop - start < MIN_RECORDS:
+            continue
+        part = slice(start, stop)
+        stretch = whole if stop - start == t else _Stretch(gram[part, part], u[part], seed)
+        border = stretch.border(start)
+        if border is not None:
+            borders.append(border)
+            stretches += [(start, border.record), (border.record, stop)]
+    borders.sort(key=lambda border: border.record)
+    first_records = [border.record for border in borders]
+    shares = noise_shares(gram, u)
     return Phases(
-        labels=candidate if p <= SIGNIFICANCE else single_phase,
-        candidate=candidate,
-        p=float(p),
-        distinguishability=float(gains[2] - mean[2]),
-        distinguishability_raw=float(gains[2]),
-        jitter_share=jitter_share,
+        labels=1 + np.searchsorted(first_records, np.arange(t), side="right"),
+        noise_share=shares,
+        borders=borders,
+        noise_dimension=noise_dimension(gram, shares),
+        p=float(whole.p.min()) if len(whole.p) else float("nan"),
+        distinguishability=whole.distinguishability(),
+        contrast_seen=whole.contrast_seen(),
     )
 
 
-def explained(costs: np.ndarray) -> np.ndarray:
-    """Explained variance R2(K) = 1 - cost(K) / cost(1) along the last axis."""
-    return 1 - costs / costs[..., :1]
-
-
-def segment_costs(gram: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted within-segment variance of every segment.
-
-    cost[i, j] = sum w G_ii - sum_ij w_i w_j G_ij / sum w, over the records i, ..., j - 1.
+class _Stretch:
+    """One stretch of a path, and its surrogates.
 
     Args:
-        gram: (..., t, t) similarities.
-        weights: (t,) weights of the records.
+        gram: (t, t) similarities, t >= 8.
+        u: (t,) octaves of the records.
+        seed: seed of the surrogates.
 
-    Returns:
-        (..., t + 1, t + 1), 0 where j <= i.
+    Attributes:
+        z: (1 + surrogates, window) largest z of either kind, of the stretch first.
+        p: (window,) p of the stretch.
     """
-    t = gram.shape[-1]
-    batch_shape = gram.shape[:-2]
-    table = np.zeros((*batch_shape, t + 1, t + 1))
-    table[..., 1:, 1:] = (gram * weights[:, None] * weights).cumsum(axis=-2).cumsum(axis=-1)
-    diagonal_sums = np.zeros((*batch_shape, t + 1))
-    diagonal_sums[..., 1:] = (np.diagonal(gram, axis1=-2, axis2=-1) * weights).cumsum(axis=-1)
-    weight_sums = np.concatenate([[0.0], weights.cumsum()])
-    corner = np.diagonal(table, axis1=-2, axis2=-1)
-    square = corner[..., None, :] + corner[..., :, None] - table - table.swapaxes(-1, -2)
-    length = weight_sums[None] - weight_sums[:, None]
-    upper = np.triu(np.ones((t + 1, t + 1), bool), 1)
-    mean = np.divide(square, length, out=np.zeros_like(square), where=upper & (length > 0))
-    return np.where(
-        upper, np.maximum(0, diagonal_sums[..., None, :] - diagonal_sums[..., :, None] - mean), 0
-    )
+
+    def __init__(self, gram: np.ndarray, u: np.ndarray, seed: int):
+        self.gram, self.u = gram, u
+        drawn = surrogates(gram, u, SURROGATES, np.random.default_rng(seed))
+        self.grams = np.concatenate([gram[None], drawn])
+        self.contrast, self.fall = effects(self.grams, u)
+        self.z_contrast, self.z_fall = _standardized(self.contrast), _standardized(self.fall)
+        self.z = np.maximum(self.z_contrast, self.z_fall)
+        if self.z.shape[1] == 0:
+            self.p = np.empty(0)
+            return
+        largest = self.z[1:].max(axis=1)
+        self.p = (1 + (largest[:, None] >= self.z[0]).sum(axis=0)) / (SURROGATES + 1)
+
+    def border(self, start: int) -> Border | None:
+        """The strongest significant border, or None.
+
+        Args:
+            start: index of the first record of the stretch in the path.
+        """
+        contrast = self.contrast[0] - self.contrast[1:].mean(axis=0)
+        fall = self.fall[0] - self.fall[1:].mean(axis=0)
+        of_state = self.z_contrast[0] >= self.z_fall[0]
+        effect = np.where(of_state, contrast, fall / 2)
+        significant = np.flatnonzero((self.p <= SIGNIFICANCE) & (effect >= MIN_EFFECT))
+        if len(significant) == 0:
+            return None
+        window = significant[np.argmax(self.z[0, significant])]
+        return Border(
+            record=start + place(self.gram, self.u, int(border_candidates(self.u)[window])),
+            kind=STATE if of_state[window] else RESTLESSNESS,
+            z=float(self.z[0, window]),
+            p=float(self.p[window]),
+            contrast=float(contrast[window]),
+            restlessness=float(fall[window]),
+        )
+
+    def contrast_seen(self) -> float:
+        """`distinguished` of the contrasts of the similarities."""
+        return distinguished(self.contrast, self.z_contrast)
+
+    def distinguishability(self) -> float:
+        """`distinguished` of the contrasts of the states."""
+        clean = states(self.grams, noise_shares(self.grams, self.u))
+        return distinguished(effects(clean, self.u)[0], self.z_contrast)
 
 
-def partition_costs(segments: np.ndarray, max_segments: int) -> np.ndarray:
-    """Lowest costs of divisions into 1, ..., `max_segments` segments of at least two records.
+def _standardized(values: np.ndarray) -> np.ndarray:
+    """(1 + k, window) values in deviations from the mean of the k surrogates."""
+    deviation = np.maximum(values[1:].std(axis=0, ddof=1), MIN_DEVIATION)
+    return (values - values[1:].mean(axis=0)) / deviation
+
+
+def distinguished(contrast: np.ndarray, z: np.ndarray) -> float:
+    """Contrast at the border of the largest z, beyond what surrogates reach at theirs.
+
+    sqrt(max(0, e |e| - mean e_k^2)), with the contrasts e of the path and e_k of the surrogates,
+    minus the surrogates' mean at that border.
 
     Args:
-        segments: (..., t + 1, t + 1) costs of the segments, as from `segment_costs`.
-        max_segments: largest number of segments.
+        contrast: (1 + k, window) contrasts, of the path first and of k surrogates.
+        z: (1 + k, window) their z.
 
     Returns:
-        (..., max_segments).
+        The excess; NaN without a window.
     """
-    t = segments.shape[-1] - 1
-    starts, ends = np.meshgrid(np.arange(t + 1), np.arange(t + 1), indexing="ij")
-    allowed = np.where(ends - starts >= MIN_PHASE_RECORDS, segments, np.inf)
-    best = allowed[..., 0, :]
-    costs = [best[..., t]]
-    for _ in range(max_segments - 1):
-        best = np.min(best[..., :, None] + allowed, axis=-2)
-        costs.append(best[..., t])
-    return np.stack(costs, axis=-1)
-
-
-def segmentation(segments: np.ndarray, count: int) -> np.ndarray:
-    """(t,) segment numbers, from 1, of the least costly division into `count` segments."""
-    import ruptures
-
-    class TableCost(ruptures.base.BaseCost):
-        model = "segment costs"
-        min_size = MIN_PHASE_RECORDS
-
-        def fit(self, signal):
-            self.signal = signal
-            return self
-
-        def error(self, start, end):
-            return segments[start, end]
-
-    t = len(segments) - 1
-    search = ruptures.Dynp(custom_cost=TableCost(), jump=1, min_size=MIN_PHASE_RECORDS)
-    ends = search.fit(np.zeros((t, 1))).predict(n_bkps=count - 1)
-    return np.searchsorted(ends, np.arange(t), side="right") + 1
+    if z.shape[1] == 0:
+        return float("nan")
+    window = z.argmax(axis=1)
+    excess = contrast[np.arange(len(z)), window] - contrast[1:].mean(axis=0)[window]
+    return float(np.sqrt(max(0.0, excess[0] * abs(excess[0]) - np.mean(excess[1:] ** 2))))
 
 
 def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
@@ -189,27 +223,35 @@ def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarra
         epochs: the recorded epochs.
 
     Returns:
-        `phase` and `phase_candidate` (layer, epoch), and each of NUMBERS (layer,).
+        `phase`, `border_kind` and `noise_share` (layer, epoch); BORDER_NUMBERS (layer, epoch), at
+        the first record of a new phase and NaN elsewhere; LAYER_NUMBERS (layer,).
     """
     layers, t = grams.shape[:2]
-    labels = np.zeros((layers, t), dtype=np.int64)
-    candidates = np.zeros((layers, t), dtype=np.int64)
-    numbers = np.full((layers, len(NUMBERS)), np.nan)
-    for index, gram in enumerate(grams):
-        records = defined_records(gram)
-        if len(records) == 0:
-            continue
-        phases = find_phases(gram[np.ix_(records, records)], np.array(epochs)[records])
-        labels[index, records] = phases.labels
-        candidates[index, records] = phases.candidate
-        numbers[index] = (
-            phases.p,
-            phases.distinguishability,
-            phases.distinguishability_raw,
-            phases.jitter_share,
-        )
-    by_name = {name: numbers[:, place] for place, name in enumerate(NUMBERS)}
-    return {"phase": labels, "phase_candidate": candidates, **by_name}
+    whole = ("phase", "border_kind")
+    variables: dict[str, np.ndarray] = {name: np.zeros((layers, t), np.int64) for name in whole}
+    variables |= {name: np.full((layers, t), np.nan) for name in (*BORDER_NUMBERS, "noise_share")}
+    variables |= {name: np.full(layers, np.nan) for name in LAYER_NUMBERS}
+    records = [defined_records(gram) for gram in grams]
+
+    def of_layer(index: int) -> Phases:
+        defined = records[index]
+        return find_phases(grams[index][np.ix_(defined, defined)], np.array(epochs)[defined])
+
+    found = parallel_map(of_layer, range(layers), 8 * (SURROGATES + 1) * t * max(t, 200))
+    for index, phases in enumerate(found):
+        defined = records[index]
+        variables["phase"][index, defined] = phases.labels
+        variables["noise_share"][index, defined] = phases.noise_share
+        for border in phases.borders:
+            at = index, defined[border.record]
+            variables["border_kind"][at] = border.kind
+            for name, attribute in BORDER_NUMBERS.items():
+                variables[name][at] = getattr(border, attribute)
+        variables["phases_p"][index] = phases.p
+        variables["distinguishability"][index] = phases.distinguishability
+        variables["contrast_seen"][index] = phases.contrast_seen
+        variables["noise_dimension"][index] = phases.noise_dimension
+    return variables
 
 
 def over_epochs(series: Series) -> Arrays:
@@ -227,8 +269,9 @@ def variable_table() -> dict[str, Dims]:
     """Dims of the variables of all similarities."""
     table: dict[str, Dims] = {}
     for suffix in SIMILARITIES.values():
-        table |= {f"{name}{suffix}": ("layer", "epoch") for name in ("phase", "phase_candidate")}
-        table |= {f"{name}{suffix}": ("layer",) for name in NUMBERS}
+        by_record = ("phase", "border_kind", *BORDER_NUMBERS, "noise_share")
+        table |= {f"{name}{suffix}": ("layer", "epoch") for name in by_record}
+        table |= {f"{name}{suffix}": ("layer",) for name in LAYER_NUMBERS}
     return table
 
 

@@ -1,13 +1,24 @@
 """Paths of layers through training, computed from epoch x epoch similarity matrices.
 
-A positive semidefinite matrix G of similarities is the Gram matrix of one point for each epoch:
-|point_s - point_t|^2 = G_ss + G_tt - 2 G_st. These points are the path.
+A positive semidefinite matrix G of similarities is the Gram matrix of one point for each record:
+|point_s - point_t|^2 = G_ss + G_tt - 2 G_st. These points are the path. A path is a course of
+states, on which each record scatters on its own.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 from scipy.ndimage import median_filter
+
+MAX_NOISE_SHARE = 0.95
+# Second differences measure scatter where the records on both sides are at most this far apart.
+MAX_GAP = 0.5
+# The number of records that must be as close as that; with fewer, all records are taken.
+MIN_CLOSE_RECORDS = 3
+# Bounds of the estimated dimension of the scatter, and the dimension taken where it is unknown.
+MIN_DIMENSION, MAX_DIMENSION, UNKNOWN_DIMENSION = 5, 200, 30
+# Least mean noise share and number of pairs of records that the dimension is estimated from.
+MIN_DIMENSION_NOISE, MIN_DIMENSION_PAIRS = 0.005, 10
+# Median of the square of a standard normal number.
+MEDIAN_SQUARE = 0.455
 
 
 def octaves(epochs: np.ndarray) -> np.ndarray:
@@ -15,10 +26,102 @@ def octaves(epochs: np.ndarray) -> np.ndarray:
     return np.log2(1.0 + np.asarray(epochs, float))
 
 
-def trapezoid_widths(u: np.ndarray) -> np.ndarray:
-    """(t,) widths of the points on an axis as in the trapezoidal rule."""
-    steps = np.diff(u)
-    return np.concatenate([[0.0], steps]) / 2 + np.concatenate([steps, [0.0]]) / 2
+def defined_records(gram: np.ndarray) -> np.ndarray:
+    """Indices of the records at which a layer's similarities are defined."""
+    return np.flatnonzero(~np.isnan(np.diagonal(gram)))
+
+
+def settling_index(gram: np.ndarray, level: float = 0.95) -> int:
+    """First index from which the similarity to the final point stays above `level`."""
+    below = np.flatnonzero(~(gram[:, -1] > level))
+    return int(below[-1]) + 1 if len(below) else 0
+
+
+# --- scatter and states -------------------------------------------------------------------------
+
+
+def second_differences(gram: np.ndarray) -> np.ndarray:
+    """(..., t - 2) size of the scatter of each inner record, G_tt + G_rs - G_rt - G_ts.
+
+    r and s are the records before and after t. The expectation is the squared size of the scatter
+    of t, if the scatter of different records is independent and the states lie on a line.
+
+    Args:
+        gram: (..., t, t) similarities, t >= 3.
+    """
+    inner = np.diagonal(gram, 0, -2, -1)[..., 1:-1] + np.diagonal(gram, 2, -2, -1)
+    steps = np.diagonal(gram, 1, -2, -1)
+    return inner - steps[..., :-1] - steps[..., 1:]
+
+
+def noise_shares(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Share of the squared norm of every record that is scatter, between 0 and 0.95.
+
+    The second difference at a record, where both gaps to its neighbours are at most half an octave
+    (at all inner records if there are fewer than three of these), and the running median of three.
+    Other records get the share of the nearest one.
+
+    Args:
+        gram: (..., t, t) similarities with unit diagonal, t >= 3.
+        u: (t,) octaves of the records, increasing.
+
+    Returns:
+        (..., t) noise shares.
+    """
+    gaps = np.diff(u)
+    close = np.flatnonzero(np.maximum(gaps[:-1], gaps[1:]) <= MAX_GAP)
+    if len(close) < MIN_CLOSE_RECORDS:
+        close = np.arange(len(u) - 2)
+    shares = np.clip(second_differences(gram)[..., close], 0, MAX_NOISE_SHARE)
+    size = (1,) * (shares.ndim - 1) + (3,)
+    shares = median_filter(shares, size, mode="nearest")
+    nearest = np.abs(np.arange(len(u))[:, None] - (close + 1)).argmin(axis=1)
+    return shares[..., nearest]
+
+
+def states(gram: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Similarities without scatter, M_st = G_st / sqrt((1 - n_s)(1 - n_t)), clipped to [-1, 1].
+
+    Args:
+        gram: (..., t, t) similarities with unit diagonal.
+        shares: (..., t) noise shares n.
+
+    Returns:
+        (..., t, t) similarities with unit diagonal.
+    """
+    kept = np.sqrt(1 - shares)
+    similarities = np.clip(gram / (kept[..., :, None] * kept[..., None, :]), -1, 1)
+    index = np.arange(similarities.shape[-1])
+    similarities[..., index, index] = 1
+    return similarities
+
+
+def noise_dimension(gram: np.ndarray, shares: np.ndarray) -> int:
+    """Dimension d of the scatter, from the deviations of similarities between distant records.
+
+    A second difference of G in both records has the variance n_s n_t / d for independent scatter in
+    d dimensions. 30 where the scatter is too small or the records too few to tell.
+
+    Args:
+        gram: (t, t) similarities with unit diagonal, t >= 3.
+        shares: (t,) noise shares n.
+
+    Returns:
+        The dimension, between 5 and 200.
+    """
+    difference = np.array([1, -2, 1]) / np.sqrt(6)
+    t = len(gram)
+    rows = sum(c * gram[i : t - 2 + i] for i, c in enumerate(difference))
+    both = sum(c * rows[:, i : t - 2 + i] for i, c in enumerate(difference))
+    expected = np.outer(shares[1:-1], shares[1:-1])
+    used = np.triu(expected > 1e-6, 3)
+    if shares.mean() < MIN_DIMENSION_NOISE or used.sum() < MIN_DIMENSION_PAIRS:
+        return UNKNOWN_DIMENSION
+    typical = max(float(np.median(both[used] ** 2 / expected[used])), 1e-9)
+    return int(np.clip(MEDIAN_SQUARE / typical, MIN_DIMENSION, MAX_DIMENSION))
+
+
+# --- steps ---------------------------------------------------------------------------------------
 
 
 def jitter(gram: np.ndarray) -> np.ndarray:
@@ -56,88 +159,3 @@ def step_shares(gram: np.ndarray) -> np.ndarray:
 def progress(shares: np.ndarray) -> np.ndarray:
     """(t,) cumulative sum of step shares, from 0 to 1."""
     return np.concatenate([[0.0], np.cumsum(shares)])
-
-
-def settling_index(gram: np.ndarray, level: float = 0.95) -> int:
-    """First index from which the similarity to the final point stays above `level`."""
-    below = np.flatnonzero(~(gram[:, -1] > level))
-    return int(below[-1]) + 1 if len(below) else 0
-
-
-def defined_records(gram: np.ndarray) -> np.ndarray:
-    """Indices of the records at which a layer's similarities are defined."""
-    return np.flatnonzero(~np.isnan(np.diagonal(gram)))
-
-
-# Maximum number of matrix entries of the surrogates that are held at a time.
-MAX_CHUNK_ENTRIES = 1 << 20
-
-
-def even_pace_surrogates(
-    gram: np.ndarray, u: np.ndarray, count: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Similarity matrices of simulated paths with the same shape but without phases.
-
-    The jitter is subtracted from the diagonal, and the path is smoothed by (1, 2, 1) / 4 except at
-    its ends. A surrogate advances along the arc length of this path, which is linear between its
-    points, by increments drawn from Gamma(2 du / mean du) and rescaled to the total length. Finally
-    the jitter is added back in random order.
-
-    Args:
-        gram: (t, t) similarities, finite, t >= 3.
-        u: (t,) the axis of the path, increasing.
-        count: number of surrogates.
-        rng: source of randomness.
-
-    Yields:
-        (k, t, t) similarities of the next k surrogates.
-    """
-    t = len(gram)
-    scatter = jitter(gram)
-    smoother = smoothing(t)
-    path = smoother @ (gram - np.diag(scatter)) @ smoother.T
-    length = np.concatenate([[0.0], np.cumsum(np.sqrt(squared_steps(path)))])
-    du = np.diff(u)
-    pace = rng.gamma(2 * du / du.mean(), size=(count, t - 1))
-    distances = np.concatenate([np.zeros((count, 1)), np.cumsum(pace, axis=1)], axis=1)
-    distances *= length[-1] / distances[:, -1:]
-    permuted_jitter = rng.permuted(np.tile(scatter, (count, 1)), axis=1)
-    index = np.arange(t)
-    chunk_size = max(1, MAX_CHUNK_ENTRIES // t**2)
-    for start in range(0, count, chunk_size):
-        group = slice(start, start + chunk_size)
-        weights = interpolation(length, distances[group])
-        surrogates = weights @ path @ weights.swapaxes(1, 2)
-        surrogates[:, index, index] += permuted_jitter[group]
-        yield surrogates
-
-
-def smoothing(t: int) -> np.ndarray:
-    """(t, t) matrix of a running mean with weights (1, 2, 1) / 4; the end points are unchanged."""
-    matrix = 0.5 * np.eye(t) + 0.25 * (np.eye(t, k=1) + np.eye(t, k=-1))
-    matrix[[0, -1]] = 0
-    matrix[0, 0] = matrix[-1, -1] = 1
-    return matrix
-
-
-def interpolation(length: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Weights of linear interpolation at given arc lengths of a path.
-
-    Args:
-        length: (t,) arc length at each point of the path, not decreasing.
-        distances: (count, t) arc lengths at which to interpolate.
-
-    Returns:
-        (count, t, t) weights of the path's points. Rows sum to 1 and have at most two nonzero
-        entries.
-    """
-    count, t = distances.shape
-    after = np.clip(np.searchsorted(length, distances, side="right"), 1, t - 1)
-    gap = length[after] - length[after - 1]
-    part = np.divide(
-        distances - length[after - 1], gap, out=np.zeros_like(distances), where=gap > 0
-    ).clip(0, 1)
-    weights = np.zeros((count, t, t))
-    np.put_along_axis(weights, after[..., None], part[..., None], axis=2)
-    np.put_along_axis(weights, after[..., None] - 1, 1 - part[..., None], axis=2)
-    return weights
