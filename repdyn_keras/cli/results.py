@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from repdyn_keras.cli.printing import MAX_NAME, format_number, literal, title
 from repdyn_keras.dynamics.phase_descriptions import (
+    Border,
     Change,
     PhaseDescription,
     describe_phases,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 # Fewest records from which the timing of a layer is computed.
 MIN_TIMED_RECORDS = 3
 ONE_PHASE = "one phase"
+# The size of a border, by its kind.
+SIZES = {"state": "contrast", "freeze": "restlessness"}
 
 
 def print_results(run: "Run", seconds: float | None = None) -> None:
@@ -45,10 +49,11 @@ def print_results(run: "Run", seconds: float | None = None) -> None:
         notes.append(f"The loss is left out. {error}")
     phases = tested_phases(dynamics, history, "cka")
     console.print(layer_table(dynamics, phases))
-    if phases:
-        console.print(phase_table(dynamics, phases))
+    heading = "What the network did in these phases, from the first to the last record:"
+    print_lines(console, heading, phase_lines(dynamics, phases))
     if "phase_regions" in dynamics:
-        notes += region_phases(dynamics, tested_phases(dynamics, history, "region_agreement"))
+        by_regions = tested_phases(dynamics, history, "region_agreement")
+        print_lines(console, "Phases by decision regions:", region_lines(dynamics, by_regions))
     console.print(network_table(dynamics, seconds))
     for note in [*notes, *remarks(dynamics)]:
         console.print(literal(note), soft_wrap=True)
@@ -56,6 +61,12 @@ def print_results(run: "Run", seconds: float | None = None) -> None:
     for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
         if path.exists():
             print(f"  {visible(path)}")
+
+
+def print_lines(console: Console, heading: str, lines: Sequence[Padding]) -> None:
+    """Prints a heading and lines; nothing without lines."""
+    for line in [heading, *lines] if lines else []:
+        console.print(line, highlight=False)
 
 
 def tested_phases(
@@ -119,54 +130,49 @@ def phase_courses(phases: Iterable[PhaseDescription]) -> dict[str, str]:
     }
 
 
-def phase_table(dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]) -> Table:
-    """What the network did in each distinct phase, and how certain its border is."""
+def phase_lines(dynamics: "xarray.Dataset", phases: Iterable[PhaseDescription]) -> list[Padding]:
+    """What the network did in each distinct phase, in which layers, and the border before it."""
     order = dynamics["layer"].values.tolist()
-    p_of = dict(zip(order, dynamics["phases_p"].values.tolist(), strict=True))
-    counts = {name: sum(phase.layer == name for phase in phases) for name in order}
     groups: dict[tuple[int, int, str], list[PhaseDescription]] = {}
     for phase in phases:
         kind = phase.border.kind if phase.border else ""
         groups.setdefault((phase.first, phase.last, kind), []).append(phase)
-    table = Table(
-        title="What happened in the phases",
-        caption="z and p: of the border, against layers without phases; contrast and "
-        "restlessness: its size",
-    )
-    for name in ("epochs", "phase", "layers", "the network, from the first to the last record"):
-        table.add_column(name)
-    for (first, last, _), group in sorted(groups.items(), key=lambda item: item[0]):
-        lines = [", ".join(map(format_change, group[0].changes))]
-        if group[0].border is not None:
-            lines.append(format_borders(group))
-        elif all(counts[phase.layer] == 1 for phase in group):
-            least = np.array([p_of[phase.layer] for phase in group])
-            if np.isfinite(least).any():
-                lines.append(f"no border: p {np.nanmin(least):.3f} or more")
-        layers = literal(format_layers([phase.layer for phase in group], order))
-        about = "\n".join(filter(None, lines))
-        table.add_row(f"{first}-{last}", group[0].name or "-", layers, about)
-    return table
+    lines = []
+    for (first, last, _), group in sorted(groups.items()):
+        changes = ", ".join(map(format_change, group[0].changes))
+        about = " ".join(filter(None, [group[0].name, f"({changes})" if changes else ""]))
+        lines.append(indented(f"epochs {first} to {last}: {about or 'nothing is known'}", 2))
+        layers = f"in {format_layers([phase.layer for phase in group], order)}"
+        border = format_borders(phase.border for phase in group if phase.border is not None)
+        lines.append(indented(layers + border, 6))
+    return lines
+
+
+def indented(text: str, spaces: int) -> Padding:
+    """Untrusted text, indented on each of its lines."""
+    return Padding(literal(text), (0, 0, 0, spaces), expand=False)
 
 
 def format_change(change: Change) -> str:
     """A change as text, as in "test 10% to 84% (93% at epoch 5)"."""
-    if change.quantity == "loss":
-        return f"loss {change.first:.2g} to {change.last:.2g}"
-    turn = f" ({change.turn[1]:.0%} at epoch {change.turn[0]})" if change.turn else ""
-    return f"{change.quantity} {change.first:.0%} to {change.last:.0%}{turn}"
+    form = "{:.2g}" if change.quantity == "loss" else "{:.0%}"
+    first, last = form.format(change.first), form.format(change.last)
+    turn = f" ({form.format(change.turn[1])} at epoch {change.turn[0]})" if change.turn else ""
+    return f"{change.quantity} {first}{'' if first == last else f' to {last}'}{turn}"
 
 
-def format_borders(phases: Iterable[PhaseDescription]) -> str:
-    """Kind, z, p and size of the borders at which phases of several layers begin."""
-    borders = [phase.border for phase in phases if phase.border is not None]
-    digits = {"z": 1, "p": 3, "contrast": 2, "restlessness": 2}
+def format_borders(borders: Iterable[Border]) -> str:
+    """Kind, z, p and size of borders of one kind, over several layers; empty without a border."""
+    borders = list(borders)
+    if not borders:
+        return ""
+    size = SIZES[borders[0].kind]
     ranges = []
-    for name, places in digits.items():
+    for name, digits in (("z", 1), ("p", 3), (size, 2)):
         values = [getattr(border, name) for border in borders]
-        low, high = (f"{value:.{places}f}" for value in (min(values), max(values)))
+        low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
         ranges.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
-    return f"{borders[0].kind}: {', '.join(ranges)}"
+    return f"; begins with a border of kind {borders[0].kind}: {', '.join(ranges)}"
 
 
 def format_layers(names: Sequence[str], order: Sequence[str]) -> str:
@@ -185,16 +191,16 @@ def format_layers(names: Sequence[str], order: Sequence[str]) -> str:
     return ", ".join(parts)
 
 
-def region_phases(
-    dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]
-) -> list[str]:
-    """One line on the phases by region agreement; none if no layer could be tested."""
+def region_lines(dynamics: "xarray.Dataset", phases: Iterable[PhaseDescription]) -> list[Padding]:
+    """The phases by region agreement, and the layers that have them."""
     order = dynamics["layer"].values.tolist()
     by_course: dict[str, list[str]] = {}
     for layer, course in phase_courses(phases).items():
         by_course.setdefault(course, []).append(layer)
-    parts = [f"{course}: {format_layers(names, order)}" for course, names in by_course.items()]
-    return [f"Phases by decision regions: {'; '.join(parts)}."] if parts else []
+    return [
+        indented(f"{course}: {format_layers(names, order)}", 2)
+        for course, names in by_course.items()
+    ]
 
 
 def network_table(dynamics: "xarray.Dataset", seconds: float | None) -> Table:
@@ -218,9 +224,7 @@ def network_table(dynamics: "xarray.Dataset", seconds: float | None) -> Table:
 
 def has_accuracy(dynamics: "xarray.Dataset") -> bool:
     """Whether the accuracy of the network is known at any epoch."""
-    return "accuracy_inference" in dynamics and bool(
-        dynamics["accuracy_inference"].notnull().any()
-    )
+    return "accuracy_inference" in dynamics and bool(dynamics["accuracy_inference"].notnull().any())
 
 
 def remarks(dynamics: "xarray.Dataset") -> list[str]:
