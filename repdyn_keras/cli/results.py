@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # Fewest records from which the timing of a layer is computed.
 MIN_TIMED_RECORDS = 3
 ONE_PHASE = "one phase"
-# The size of a border, by its kind.
-SIZES = {"state": "contrast", "freeze": "restlessness"}
+# What a border is, and the name of its size, by its kind.
+BORDERS = {"state": ("a change of state", "contrast"), "freeze": ("a freeze", "restlessness")}
 
 
 def print_results(run: "Run", seconds: float | None = None) -> None:
@@ -166,13 +166,13 @@ def format_borders(borders: Iterable[Border]) -> str:
     borders = list(borders)
     if not borders:
         return ""
-    size = SIZES[borders[0].kind]
+    event, size = BORDERS[borders[0].kind]
     ranges = []
     for name, digits in (("z", 1), ("p", 3), (size, 2)):
         values = [getattr(border, name) for border in borders]
         low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
         ranges.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
-    return f"; begins with a border of kind {borders[0].kind}: {', '.join(ranges)}"
+    return f"; begins with {event} ({', '.join(ranges)})"
 
 
 def format_layers(names: Sequence[str], order: Sequence[str]) -> str:
