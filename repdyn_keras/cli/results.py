@@ -244,15 +244,16 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
     if count < MIN_RECORDS:
         lines.append(f"Fewer than {MIN_RECORDS} recorded epochs: no phases.")
     else:
-        few = (~undefined).sum(axis=1) < MIN_RECORDS
-        names = [name for name, short in zip(order, few, strict=True) if short]
+        defined = (~undefined).sum(axis=1)
+        names = [name for name, n in zip(order, defined, strict=True) if 0 < n < MIN_RECORDS]
         if names:
             shown = format_layers(names, order)
             lines.append(f"Defined at fewer than {MIN_RECORDS} records, so no phases: {shown}.")
     if count < MIN_TIMED_RECORDS:
         lines.append(f"Fewer than {MIN_TIMED_RECORDS} recorded epochs: no synchronization.")
     else:
-        untimed = dynamics["progress"].isnull().all("epoch").values & ~undefined.all(axis=1)
+        timed = dynamics["progress"].notnull().any("epoch").values
+        untimed = ~timed & ((~undefined).sum(axis=1) >= MIN_TIMED_RECORDS)
         names = [name for name, still in zip(order, untimed, strict=True) if still]
         if names:
             lines.append(
