@@ -24,7 +24,7 @@ QUANTITIES = {
     "test": "test",
 }
 # An accuracy changes in a phase if it differs by at least this much.
-MIN_CHANGE = 0.05
+MIN_CHANGE = 0.1
 # Without accuracies, the loss changes if it differs by at least this factor.
 MIN_LOSS_FACTOR = 1.1
 
@@ -58,7 +58,7 @@ class Change:
         quantity: "loss", "train" (accuracy on the given labels), "memorized", "resisted" or "test".
         first, last: the numbers.
         turn: epoch and value of the record that lies furthest outside of both numbers; None if
-            none does by 0.05 or more, and for the loss.
+            none does by 0.1 or more, and for the loss.
     """
 
     quantity: str
@@ -196,7 +196,7 @@ def change(
 def phase_name(changes: Iterable[Change], is_after_fit: bool) -> str:
     """The name of a phase, from what changed between its first and its last record.
 
-    A change of an accuracy counts from 0.05 on.
+    A change of an accuracy counts if it is 0.1 or more.
 
     - "learning": the test accuracy rises; without test images, the accuracy on the given labels.
     - "memorization": the memorized share rises. Without wrongly labelled images, never.
