@@ -24,8 +24,9 @@ from sklearn.metrics import cohen_kappa_score
 from repdyn_keras.dynamics import analyze, compute_dynamics, open_run
 from repdyn_keras.dynamics.analysis import RecordSeries
 from repdyn_keras.measures import cka as cka_module
+from repdyn_keras.measures import cka_epochs
 from repdyn_keras.measures.accuracies import memorized_share, perfect_fit_epoch
-from repdyn_keras.measures.cka import cka_between_epochs, cka_matrix
+from repdyn_keras.measures.cka import cka_matrix
 from repdyn_keras.measures.phases import find_phases, phases_by_layer
 from repdyn_keras.measures.regions import boundary_lengths
 from repdyn_keras.measures.synchronization import (
@@ -74,6 +75,10 @@ def defined(layer, bad):
 
 DOCUMENTED = {
     "cka region_agreement region_kappa": "layer epoch epoch_other",
+    "cka_null cka_null_class": "layer epoch epoch_other",
+    "cka_interval": "layer epoch epoch_other bound",
+    "influential_share": "layer epoch",
+    "influential_image": "layer epoch rank",
     "regions": "layer epoch plane row column",
     "fragments boundary_length": "layer epoch plane",
     "class_share": "layer epoch class",
@@ -137,9 +142,8 @@ def test_cka_between_epochs_is_minibatch_cka_where_a_layer_is_defined(dynamics, 
             np.testing.assert_allclose(values[i], expected, atol=1e-5, err_msg=layer)
 
 
-def test_similarities_computed_in_parts_are_identical(folder, dynamics, monkeypatch):
-    """Fingerprints of length 240 in 4 parts of 64 columns, 2816 bytes per layer for 11 epochs."""
-    monkeypatch.setattr(cka_module, "SUM_CHUNK", 64)
+def test_similarities_computed_in_parts_are_the_same(folder, dynamics, monkeypatch):
+    """A layer's 11 fingerprints of length 240 have 10560 bytes, and those of a batch 5280."""
     read, held = RunFolder.fingerprints, []
 
     def spied(self, *arguments):
@@ -148,13 +152,17 @@ def test_similarities_computed_in_parts_are_identical(folder, dynamics, monkeypa
         return found
 
     monkeypatch.setattr(RunFolder, "fingerprints", spied)
-    for memory, parts in ((1, 24), (2 * 2816, 12), (4 * 2816, 8), (6 * 2816, 4), (12 * 2816, 2)):
+    for module in (cka_module, cka_epochs):
+        monkeypatch.setattr(module, "SUM_CHUNK", 64)
+    for memory, reads in ((1, 36), (10560, 6), (2 * 10560 + 5, 3), (4 * 10560, 2), (10**6, 1)):
         held.clear()
-        monkeypatch.setattr(cka_module, "MEMORY_BYTES", memory)
-        found = cka_between_epochs(RecordSeries(folder))
-        np.testing.assert_allclose(found, dynamics["cka"].values, rtol=0, atol=1e-6)
-        assert len(held) == parts
-        assert max(held) == max(memory, 2816)
+        monkeypatch.setattr(cka_epochs, "MEMORY_BYTES", memory)
+        found = cka_epochs.over_epochs(RecordSeries(folder))
+        for name in cka_epochs.MEASURE.computed:
+            expected = dynamics[name].values
+            np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-5, err_msg=name)
+        assert len(held) == reads
+        assert max(held) <= max(memory, 5280)
 
 
 def test_regions_and_their_measures_equal_those_of_the_records(dynamics, damaged):

@@ -78,7 +78,7 @@ def test_names_that_clash_are_rejected_when_a_measure_is_registered():
         "computed": {"cka": ()},
         "attributes": ("memorized_share",),
     }
-    owners = {"recorded": "spread", "computed": "fingerprints", "attributes": "accuracies"}
+    owners = {"recorded": "spread", "computed": "cka", "attributes": "accuracies"}
     for kind, table in taken.items():
         other = Measure(name="other", title="", **{kind: table})
         words = f"'other'.*Received: '{[*table][0]}', which the measure '{owners[kind]}'"
