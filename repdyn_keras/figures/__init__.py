@@ -52,6 +52,7 @@ class FigureEntry:
         requires: variables that must be present and not empty.
         about: what it shows, on one line.
         plot: draws it, one file after the other.
+        zoomed: whether it is drawn only on request.
     """
 
     name: str
@@ -59,6 +60,7 @@ class FigureEntry:
     requires: tuple[str, ...]
     about: str
     plot: Callable[[xr.Dataset], Iterator[PictureFile]]
+    zoomed: bool = False
 
 
 FIGURES = (
@@ -89,6 +91,22 @@ FIGURES = (
         ("region_agreement",),
         "agreement of each layer's decision regions between all recorded epochs, with their phases",
         partial(plot_similarity, variable="region_agreement"),
+    ),
+    FigureEntry(
+        "cka_zoomed.png",
+        "run",
+        ("cka",),
+        "`cka.png` with a colour scale for each layer; `repdyn report --zoom` draws it",
+        partial(plot_similarity, variable="cka", zoom=True),
+        zoomed=True,
+    ),
+    FigureEntry(
+        "region_agreement_zoomed.png",
+        "run",
+        ("region_agreement",),
+        "`region_agreement.png` with such scales; `repdyn report --zoom` draws it",
+        partial(plot_similarity, variable="region_agreement", zoom=True),
+        zoomed=True,
     ),
     FigureEntry(
         "regions_plane{plane}.png",
@@ -127,6 +145,7 @@ def draw_all(
     folder: str | os.PathLike[str],
     progress: Callable[[str], None] | None = None,
     write: Callable[[Path, bytes], None] = write_file,
+    zoom: bool = False,
 ) -> list[Path]:
     """Write every figure of a run for which the Dataset holds the variables, see `FIGURES`.
 
@@ -135,6 +154,7 @@ def draw_all(
         folder: created if necessary; files of the same names are replaced.
         progress: called with a line of text after each file.
         write: writes each file.
+        zoom: whether to draw the zoomed figures too.
 
     Returns:
         The files, in the order of drawing.
@@ -142,7 +162,7 @@ def draw_all(
     Raises:
         StorageError: a file cannot be written. It is then unchanged.
     """
-    return _draw("run", dynamics, Path(folder), progress, write)
+    return _draw("run", dynamics, Path(folder), progress, write, zoom)
 
 
 def draw_comparison(
@@ -172,11 +192,13 @@ def _draw(
     folder: Path,
     progress: Callable[[str], None] | None,
     write: Callable[[Path, bytes], None],
+    zoom: bool = False,
 ) -> list[Path]:
     written = []
     for entry in FIGURES:
         present = all(name in dataset and dataset[name].size for name in entry.requires)
-        if entry.source != source or not present:
+        asked = zoom or not entry.zoomed
+        if entry.source != source or not present or not asked:
             continue
         with without_tex():
             # One picture is in memory at a time.
