@@ -17,6 +17,7 @@ from repdyn_keras.dynamics.phase_descriptions import (
     has_wrong_labels,
 )
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures.influential_images import influence_notice
 from repdyn_keras.measures.phases import MIN_RECORDS
 from repdyn_keras.text import visible
 
@@ -260,7 +261,8 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
                 "Changed by less than 0.1 from the first to the last record, so without timing: "
                 f"{format_layers(names, order)}."
             )
-    return lines
+    notice = influence_notice(dynamics)
+    return lines if notice is None else [*lines, notice]
 
 
 def undefined_epochs(epochs: np.ndarray, bad: np.ndarray) -> str:
