@@ -28,15 +28,17 @@ from repdyn_keras.measures import cka_epochs
 from repdyn_keras.measures.accuracies import memorized_share, perfect_fit_epoch
 from repdyn_keras.measures.cka import cka_matrix
 from repdyn_keras.measures.phases import find_phases, phases_by_layer
+from repdyn_keras.measures.progress import area, noise_floor, progress
 from repdyn_keras.measures.regions import boundary_lengths
 from repdyn_keras.measures.synchronization import (
+    PAIRWISE,
     concordance,
-    half_progress,
+    lag,
+    spread,
     synchronization_mean,
-    timing_by_layer,
     timing_overlap,
-    timing_spread,
 )
+from repdyn_keras.measures.trajectory import octaves
 from repdyn_keras.records import RunFolder, write_netcdf
 
 # Undefined results are NaN, without warnings of NumPy or xarray.
@@ -88,13 +90,15 @@ DOCUMENTED = {
     "probe_accuracy": "layer epoch subset",
     "probe_objective probe_gradient_norm": "layer epoch",
     "phase border_kind border_z border_p contrast restlessness noise_share": "layer epoch",
+    "progress": "layer epoch",
     "phase_regions border_kind_regions border_z_regions border_p_regions": "layer epoch",
     "contrast_regions restlessness_regions noise_share_regions": "layer epoch",
     "accuracy_inference accuracy_training": "epoch",
     "phases_p distinguishability contrast_seen noise_dimension settling_epoch": "layer",
+    "spread_floor": "layer",
     "phases_p_regions distinguishability_regions contrast_seen_regions": "layer",
     "noise_dimension_regions": "layer",
-    "synchronization concordance timing_spread lag": "layer layer_other",
+    "synchronization spread lag timing_overlap concordance": "layer layer_other",
 }
 
 
@@ -242,25 +246,28 @@ def test_timing_uses_the_epochs_at_which_both_layers_are_defined(dynamics, damag
         grams = found["cka"].values
         for i, layer in enumerate(LAYERS):
             alive = defined(layer, bad)
-            settled = np.nan
+            settled, made = np.nan, np.full(len(EPOCHS), np.nan)
             if alive:
                 above = grams[i, alive, alive[-1]] > 0.95
                 settled = EPOCHS[alive[next(k for k in range(len(alive)) if above[k:].all())]]
+                made[alive] = progress(grams[i][np.ix_(alive, alive)], octaves(times[alive]))
             np.testing.assert_equal(found["settling_epoch"].values[i], settled)
+            np.testing.assert_array_equal(found["progress"].values[i], made)
             for j, other in enumerate(LAYERS):
                 both = [e for e in alive if e in defined(other, bad)]
-                expected = [np.nan] * 4
+                expected = [np.nan] * 5
                 if both:
                     a, b = (grams[k][np.ix_(both, both)] for k in (i, j))
-                    u = times[both]
-                    later = half_progress(a, u) - half_progress(b, u)
-                    spread = timing_spread(a, b, u)
-                    expected = [timing_overlap(a, b), concordance(a, b), spread, later]
-                names = ("synchronization", "concordance", "timing_spread", "lag")
-                values = [found[name].values[i, j] for name in names]
+                    u = octaves(times[both])
+                    curves = progress(a, u), progress(b, u)
+                    apart = spread(area(*curves, u), noise_floor(a, u), noise_floor(b, u))
+                    together = 1 - apart / (u[-1] - u[0])
+                    expected = [together, apart, lag(*curves, u)]
+                    expected += [timing_overlap(a, b), concordance(a, b)]
+                values = [found[name].values[i, j] for name in PAIRWISE]
                 np.testing.assert_allclose(values, expected, atol=1e-9, err_msg=f"{layer} {other}")
-    assert dynamics["lag"].values[3, 1] > 0.5  # stage2_block1 turns 1.2 octaves after stage1_block1
-    assert dynamics["timing_spread"].values[3, 1] > 0.5
+    assert dynamics["lag"].values[1, 3] > 0.5  # stage2_block1 turns 1.2 octaves after stage1_block1
+    assert dynamics["spread"].values[1, 3] > 0.5
 
 
 def test_mean_synchronization_uses_only_pairs_of_blocks(dynamics, damaged):
@@ -282,15 +289,6 @@ def test_mean_synchronization_uses_only_pairs_of_blocks(dynamics, damaged):
             held["synchronization"].values, np.arange(len(LAYERS)) < len(LAYERS) - 1
         )
         assert np.isfinite(held.attrs["synchronization_mean"])
-
-
-def test_a_layer_that_never_moves_has_no_timing_and_three_records_are_enough():
-    for t in (2, 3, 9):
-        moving = np.outer(np.arange(float(t)), np.arange(float(t)))
-        found = timing_by_layer(np.stack([np.ones((t, t)), moving]), list(range(t)))
-        undefined = [[1, 1], [1, t < 3]]
-        np.testing.assert_array_equal(np.isnan(found["synchronization"]), undefined)
-        assert found["settling_epoch"][0] == 0
 
 
 # --- phases -----------------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""Progress of a layer: how much of its change from the first to the last state it has made."""
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from repdyn_keras.measures.surrogates import surrogates, trail
+from repdyn_keras.measures.trajectory import noise_shares
+
+# A layer has no timing if its first and last states are at least as similar as 1 - MIN_CHANGE.
+MIN_CHANGE = 0.1
+# Records at the end of the path that the first estimate takes as the last state.
+MAX_END_RECORDS = 3
+# The first and last states are means over all records, weighted by a power of their progress.
+WEIGHT_POWER, REFINEMENTS = 2, 3
+REPLICATES = 20
+
+
+def progress(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Progress of a layer from its first state (0) to its last state (1).
+
+    Measured on the trail of the layer, see `surrogates.trail`. Every record is compared with the
+    two states: y = similarity to the last state - similarity to the first. The progress is the
+    isotonic fit of y, rescaled to 0..1. At first the first state is the first record, and the last
+    state the mean of the last three. Then, three times, both are means over all records, weighted
+    by (1 - progress)^2 and by progress^2, so that the scatter of single records matters less.
+
+    Source: a method of this project.
+
+    Args:
+        gram: (t, t) similarities, unit diagonal, positive semidefinite, finite, t >= 3.
+        u: (t,) octaves of the records, increasing.
+
+    Returns:
+        (t,) from 0 to 1, not decreasing. NaN if the layer has no timing: its first and last states
+        differ by less than 0.1 in similarity.
+    """
+    points = trail(gram, noise_shares(gram, u))
+    similarity = points @ points.T
+    ends = min(MAX_END_RECORDS, len(u) // 3)
+    undefined = np.full(len(u), np.nan)
+    if 1 - similarity[0, -ends:].mean() < MIN_CHANGE:
+        return undefined
+    first, last = np.zeros(len(u)), np.zeros(len(u))
+    first[0], last[-ends:] = 1, 1
+    for _ in range(1 + REFINEMENTS):
+        difference = similarity @ (last / last.sum() - first / first.sum())
+        fit = isotonic_regression(difference).x
+        if not fit[-1] > fit[0]:
+            return undefined
+        made = (fit - fit[0]) / (fit[-1] - fit[0])
+        first, last = (1 - made) ** WEIGHT_POWER, made**WEIGHT_POWER
+    return made
+
+
+def area(progress: np.ndarray, other: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """(...) area between progress curves (..., t) over u, in octaves: 0 = identical."""
+    return np.trapezoid(np.abs(progress - other), u)
+
+
+def noise_floor(gram: np.ndarray, u: np.ndarray, seed: int = 0) -> float:
+    """Area between the progress curves of one layer that its scatter alone causes, in octaves.
+
+    The root mean square over all pairs of 20 replicates, surrogates that walk the layer's trail at
+    the layer's own pace.
+
+    Args:
+        gram: (t, t) similarities, unit diagonal, positive semidefinite, finite, t >= 3.
+        u: (t,) octaves of the records, increasing.
+        seed: seed of the replicates.
+
+    Returns:
+        The floor; NaN if fewer than two replicates have a timing.
+    """
+    rng = np.random.default_rng(seed)
+    replicates = surrogates(gram, u, REPLICATES, rng, smooth_pace=False)
+    curves = np.stack([progress(replicate, u) for replicate in replicates])
+    curves = curves[np.isfinite(curves).all(axis=1)]
+    first, second = np.triu_indices(len(curves), 1)
+    areas = area(curves[first], curves[second], u)
+    return float(np.sqrt(np.mean(areas**2))) if len(areas) else float("nan")
