@@ -112,6 +112,7 @@ def test_names_follow_from_what_changes():
         ("forgetting", True, {"train": (1, 1), "test": (0.7, 0.55)}),
         ("after the fit", True, {"train": (1, 1), "memorized": (0.97, 1), "test": (0.7, 0.74)}),
         ("stable", False, {"train": (0.5, 0.52), "test": (0.7, 0.68)}),
+        ("unsteady", True, {"train": (1, 1), "test": (0.7, 0.68, (8, 0.5))}),
         ("learning", False, {"loss": (2, 1)}),
         ("stable", False, {"loss": (2, 1.9)}),
         ("forgetting", False, {"loss": (1, 2)}),
@@ -142,7 +143,7 @@ def test_the_tables_say_what_happened(tmp_path, capsys, monkeypatch):
     )
     assert "in three, four, output" not in words and "in three to output;" in words
     assert "in stem to two" in words
-    assert words.count("without timing: stem, one.") == 1
+    assert words.count("by less than 0.1: stem, one.") == 1
     assert "K =" not in words and "dotted" not in words
 
 

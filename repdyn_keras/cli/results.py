@@ -19,6 +19,7 @@ from repdyn_keras.dynamics.phase_descriptions import (
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.influential_images import influence_notice
 from repdyn_keras.measures.phases import MIN_RECORDS
+from repdyn_keras.measures.progress import MIN_CHANGE
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
@@ -134,18 +135,20 @@ def phase_courses(phases: Iterable[PhaseDescription]) -> dict[str, str]:
 def phase_lines(dynamics: "xarray.Dataset", phases: Iterable[PhaseDescription]) -> list[Padding]:
     """What the network did in each distinct phase, in which layers, and the border before it."""
     order = dynamics["layer"].values.tolist()
-    groups: dict[tuple[int, int, str], list[PhaseDescription]] = {}
+    spans: dict[tuple[int, int], dict[str, list[PhaseDescription]]] = {}
     for phase in phases:
         kind = phase.border.kind if phase.border else ""
-        groups.setdefault((phase.first, phase.last, kind), []).append(phase)
+        spans.setdefault((phase.first, phase.last), {}).setdefault(kind, []).append(phase)
     lines = []
-    for (first, last, _), group in sorted(groups.items()):
-        changes = ", ".join(map(format_change, group[0].changes))
-        about = " ".join(filter(None, [group[0].name, f"({changes})" if changes else ""]))
+    for (first, last), kinds in sorted(spans.items()):
+        example = next(iter(kinds.values()))[0]
+        changes = ", ".join(map(format_change, example.changes))
+        about = " ".join(filter(None, [example.name, f"({changes})" if changes else ""]))
         lines.append(indented(f"epochs {first} to {last}: {about or 'nothing is known'}", 2))
-        layers = f"in {format_layers([phase.layer for phase in group], order)}"
-        border = format_borders(phase.border for phase in group if phase.border is not None)
-        lines.append(indented(layers + border, 6))
+        for group in kinds.values():
+            layers = f"in {format_layers([phase.layer for phase in group], order)}"
+            border = format_borders(phase.border for phase in group if phase.border is not None)
+            lines.append(indented(layers + border, 6))
     return lines
 
 
@@ -258,7 +261,7 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
         names = [name for name, still in zip(order, untimed, strict=True) if still]
         if names:
             lines.append(
-                "Changed by less than 0.1 from the first to the last record, so without timing: "
+                f"Without timing, since the state changes by less than {MIN_CHANGE}: "
                 f"{format_layers(names, order)}."
             )
     notice = influence_notice(dynamics)

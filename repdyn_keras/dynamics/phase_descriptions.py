@@ -204,6 +204,7 @@ def phase_name(changes: Iterable[Change], is_after_fit: bool) -> str:
     - "fitting": neither rises, but the accuracy on the given labels does.
     - "forgetting": none of these rises, and the accuracy on the given labels or the test accuracy
       falls.
+    - "unsteady": no accuracy changes, but one does at a record in between.
     - "after the fit": no accuracy changes, and the phase begins at the perfect fit or later.
     - "stable": no accuracy changes, and the phase begins earlier.
 
@@ -235,4 +236,6 @@ def phase_name(changes: Iterable[Change], is_after_fit: bool) -> str:
         return "fitting"
     if min(fit, rises.get("test", 0.0)) <= -MIN_CHANGE:
         return "forgetting"
+    if any(each.turn is not None for each in by_quantity.values()):
+        return "unsteady"
     return "after the fit" if is_after_fit else "stable"
