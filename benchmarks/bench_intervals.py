@@ -1,6 +1,6 @@
 """Coverage of the intervals of CKA, its null values against permutations, influential images, cost.
 
-python benchmarks/bench_intervals.py [coverage] [nulls] [influential] [cost] [DRAWS]
+python benchmarks/bench_intervals.py [coverage] [stratified] [nulls] [influential] [cost] [DRAWS]
 
 Images are drawn from populations whose CKA is known. A representation x is compared with
 [sqrt(c) x, (1 - c^2)^(1/4) w]. w has the distribution of x and is independent of it, except that
@@ -25,7 +25,7 @@ from repdyn_keras.measures.cka_interval import Influences
 from repdyn_keras.measures.cka_null import class_null, null_deviation
 from repdyn_keras.measures.influential_images import threshold, top_images
 
-DRAWS, PERMUTATIONS, D = 400, 999, 30
+DRAWS, PERMUTATIONS, D = 1000, 999, 30
 SIZES = ((256, 128), (1024, 256))
 LEVELS = (0.0, 0.3, 0.7, 0.95, 0.99)
 CLASSES = 10
@@ -177,6 +177,33 @@ def coverage_rows(draws: int) -> Iterator[list]:
                 yield [name, truth, *(f"{share:.3f}" for share in row)]
 
 
+def stratified(noise: float, b: int) -> Population:
+    """Ten classes as in `of_classes`, with equal numbers of images in every batch."""
+    centres = fixed(0, 2, CLASSES, D)
+
+    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        batches = [rng.permutation(np.arange(b) % CLASSES) for _ in range(n // b)]
+        x, w = centres[:, np.concatenate(batches)] + noise * rng.normal(size=(2, n, D))
+        return x, w
+
+    return Population(draw, of_classes(noise).norms)
+
+
+def stratified_rows(draws: int) -> Iterator[list]:
+    """Rows of the table of images that are stratified by class, n = 1024, b = 256."""
+    n, b = SIZES[1]
+    for name, noise in (("10 classes, overlapping", 3), ("10 classes, apart", 1)):
+        population, rng = stratified(noise, b), np.random.default_rng(7)
+        prints = (prints_of(*population.draw(rng, n), LEVELS, b) for _ in range(draws))
+        found = [(cosines(one)[0, 1:], influences(one, b).bounds()[0, 1:]) for one in prints]
+        values, bounds = map(np.array, zip(*found, strict=True))
+        for index, c in enumerate(LEVELS):
+            mean, truth = values[:, index].mean(), population.cka(c)
+            low, high = bounds[:, index].T
+            shares = [np.mean((low <= one) & (one <= high)) for one in (mean, truth)]
+            yield [name, *(f"{number:.3f}" for number in (truth, mean, *shares[::-1]))]
+
+
 def null_rows() -> Iterator[list]:
     """Rows of the table that compares null values with permutations, n = 1024, b = 256."""
     n, b = SIZES[1]
@@ -280,6 +307,12 @@ def print_coverage(draws: int) -> None:
     print_table(["population", "CKA", *sizes], list(coverage_rows(draws)), ["numpy"])
 
 
+def print_stratified(draws: int) -> None:
+    """Prints the table of images that are stratified by class."""
+    header = ["population", "CKA", "mean of the estimates", "CKA covered", "mean covered"]
+    print_table(header, list(stratified_rows(draws)), ["numpy"])
+
+
 def print_nulls(draws: int) -> None:
     """Prints the table of null values."""
     header = ["population", "permuted within", "mean", "closed form", "deviation", "closed form"]
@@ -299,6 +332,7 @@ def print_cost(draws: int) -> None:
 
 TABLES = {
     "coverage": print_coverage,
+    "stratified": print_stratified,
     "nulls": print_nulls,
     "influential": print_influential,
     "cost": print_cost,
