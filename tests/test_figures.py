@@ -255,6 +255,7 @@ def test_too_few_records_for_phases_are_said_once(small):
 
 def test_floors_are_marked_on_the_colour_bar_and_explained(small, heatmaps):
     assert "colour bar" not in words_in(heatmaps) and not lines(heatmaps.axes[-1], "floor")
+    small = small.isel(layer=[0])
     levels = xr.full_like(small["cka"], np.nan)
     levels[0, 0] = np.linspace(0.2, 0.6, small.sizes["epoch"])
     floor = xr.full_like(small["phase"], 0.9, dtype=float)
@@ -262,7 +263,7 @@ def test_floors_are_marked_on_the_colour_bar_and_explained(small, heatmaps):
         cka_null=xr.full_like(levels, 0.004), cka_null_class=levels, region_agreement_floor=floor
     )
     for variable, expected, words in (
-        ("cka", [0.008, (0.3, 0.5), 0.4], ["0 ± 0.008", ".40 (quartiles: .30, .50)"]),
+        ("cka", [0.008, (0.2, 0.6), 0.4], ["0 ± 0.008", "median .40, from .20 to .60"]),
         ("region_agreement", [0.9], [".90", "refitted on resampled images"]),
     ):
         figure = similarity_heatmaps(with_floors, variable)
@@ -284,21 +285,23 @@ def extent(line):
     return Bbox([at - half, at + half])
 
 
-@pytest.mark.parametrize("count", [1, 3, pytest.param(11, marks=pytest.mark.long)])
-def test_triangles_and_titles_do_not_touch(count):
-    names = [f"gypsy_block_{index}" for index in range(count)]
+LONG = [pytest.param(n, at, marks=pytest.mark.long) for n, at in ((1, -1), (3, -1), (11, 0))]
+
+
+@pytest.mark.parametrize(("count", "at"), [(1, 0), (3, 0), *LONG])
+def test_triangles_and_titles_do_not_touch(count, at):
+    names = [f"pyjq_block_{index}" for index in range(count)]
     many = fake_dynamics(EPOCHS, names, regions=False)
-    for at in (0, len(EPOCHS) - 1):
-        figure = similarity_heatmaps(many.assign_attrs(perfect_fit_epoch=EPOCHS[at]), "cka")
-        figure.draw_without_rendering()
-        marks = [extent(line) for ax in figure.axes for line in lines(ax, "perfect fit")]
-        texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
-        boxes = [text.get_window_extent() for text in texts]
-        panels = [ax.get_window_extent() for ax in figure.axes]
-        assert len(marks) == 2 * count
-        assert not any(mark.overlaps(box) for mark in marks for box in [*boxes, *panels])
-        titles = [ax._left_title.get_window_extent() for ax in figure.axes[:-1]]
-        assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
+    figure = similarity_heatmaps(many.assign_attrs(perfect_fit_epoch=EPOCHS[at]), "cka")
+    figure.draw_without_rendering()
+    marks = [extent(line) for ax in figure.axes for line in lines(ax, "perfect fit")]
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    boxes = [text.get_window_extent() for text in texts]
+    panels = [ax.get_window_extent() for ax in figure.axes]
+    assert len(marks) == 2 * count
+    assert not any(mark.overlaps(box) for mark in marks for box in [*boxes, *panels])
+    titles = [ax._left_title.get_window_extent() for ax in figure.axes[:-1]]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
 
 
 def test_a_dead_layer_is_hatched_and_does_not_affect_the_scale():
@@ -431,6 +434,9 @@ def test_draw_all_draws_a_single_epoch_and_layer_without_regions(tmp_path):
     plain = fake_dynamics((0,), ("output",), regions=False)
     names = [file.name for file in draw_all(plain, tmp_path)]
     assert names == ["learning_curves.png", "probe_curves.png", "cka.png"]
+    similarity = plain[["cka"]]
+    names = [file.name for file in draw_all(similarity, tmp_path, zoom=True)]
+    assert names == ["cka.png", "cka_zoomed.png"]
 
 
 @pytest.mark.long

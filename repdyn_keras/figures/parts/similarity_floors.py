@@ -24,7 +24,7 @@ class Floor:
     """A level of a similarity that is marked on its colour bar.
 
     Attributes:
-        low, middle, high: quartiles of the level; equal for a single value.
+        low, middle, high: minimum, median and maximum of the level; equal for a single value.
         text: what it is, for the legend.
         marker: its symbol.
         across: its place on the bar, 0 = left, 1 = right.
@@ -52,10 +52,10 @@ def floors(dataset: xr.Dataset, *variables: str) -> list[Floor]:
         finite = values[np.isfinite(values)]
         if not finite.size:
             continue
-        low, middle, high = map(float, np.quantile(finite, (0.25, 0.5, 0.75)))
+        low, middle, high = map(float, np.quantile(finite, (0, 0.5, 1)))
         if name in LEVELS:
             shown = [short_number(value) for value in (middle, low, high)]
-            text = f"{LEVELS[name]}: {shown[0]} (quartiles: {shown[1]}, {shown[2]})"
+            text = f"{LEVELS[name]}: median {shown[0]}, from {shown[1]} to {shown[2]}"
             found.append(Floor(low, middle, high, text, "o", 0.7))
         else:
             level = UNRELATED * middle
