@@ -62,6 +62,8 @@ def constants_of(recorded: RecordedModel):
             "n_classes": recorded.n_classes,
             "margin": float(planes.margin),
             "resolution": planes.resolution,
+            "drawn_planes": planes.drawn_count,
+            "drawn_resolution": planes.drawn_resolution,
             "pooling": str(probes.pooling),
             "batch_norm": settings.batch_norm,
             "images_hash": evaluation.hash,
