@@ -136,7 +136,7 @@ def test_synchronization_tells_layers_that_change_together_from_layers_an_octave
             for seed in range(4):
                 shares = (shape(3.0), shape(3.0), shape(4.0))
                 layers = enumerate(zip(shares, angles, strict=True))
-                grams = [turning(s, a, noise, seed=10 * seed + k) for k, (s, a) in layers]
+                grams = [turning(s, a, noise, 100, seed=10 * seed + k) for k, (s, a) in layers]
                 found = synchronization_by_layer(np.stack(grams), EPOCHS.tolist())
                 together.append(found["synchronization"][0, 1])
                 apart.append(found["synchronization"][:2, 2].mean())

@@ -10,19 +10,23 @@ from repdyn_keras.measures.trajectory import noise_shares
 MIN_CHANGE = 0.1
 # Records at the end of the path that the first estimate takes as the last state.
 MAX_END_RECORDS = 3
-# The first and last states are means over all records, weighted by a power of their progress.
-WEIGHT_POWER, REFINEMENTS = 2, 3
+# The first and last states are then estimated anew, so often, as weighted means of all records. The
+# weight is a power of the progress: SHARPNESS divided by the scatter, but at least MIN_POWER.
+REFINEMENTS, SHARPNESS, MIN_POWER = 3, 0.1, 2.0
+MIN_SCATTER = 1e-3
 REPLICATES = 20
 
 
 def progress(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Progress of a layer from its first state (0) to its last state (1).
 
-    Measured on the trail of the layer, see `surrogates.trail`. Every record is compared with the
-    two states: y = similarity to the last state - similarity to the first. The progress is the
-    isotonic fit of y, rescaled to 0..1. At first the first state is the first record, and the last
-    state the mean of the last three. Then, three times, both are means over all records, weighted
-    by (1 - progress)^2 and by progress^2, so that the scatter of single records matters less.
+    Every record of the layer's trail (see `surrogates.trail`) is compared with the two states:
+    y = similarity to the last state - similarity to the first. The progress is the isotonic fit of
+    y, rescaled to 0..1. At first the first state is the first record, and the last state the mean
+    of the last three. Then, three times, both are weighted means of all records, with the weights
+    du (1 - progress)^k and du progress^k. k = max(2, 0.1 / s) is the larger, the smaller the
+    scatter s, the root mean square residual of the fit: a clean path is compared with the records
+    at its ends, a noisy one with means over many records.
 
     Source: a method of this project.
 
@@ -36,19 +40,22 @@ def progress(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
     """
     points = trail(gram, noise_shares(gram, u))
     similarity = points @ points.T
-    ends = min(MAX_END_RECORDS, len(u) // 3)
+    ends, widths = min(MAX_END_RECORDS, len(u) // 3), np.gradient(u)
     undefined = np.full(len(u), np.nan)
     if 1 - similarity[0, -ends:].mean() < MIN_CHANGE:
         return undefined
     first, last = np.zeros(len(u)), np.zeros(len(u))
     first[0], last[-ends:] = 1, 1
     for _ in range(1 + REFINEMENTS):
-        difference = similarity @ (last / last.sum() - first / first.sum())
-        fit = isotonic_regression(difference).x
-        if not fit[-1] > fit[0]:
+        y = similarity @ (last / last.sum() - first / first.sum())
+        fit = isotonic_regression(y).x
+        change = fit[-1] - fit[0]
+        if not change > 0:
             return undefined
-        made = (fit - fit[0]) / (fit[-1] - fit[0])
-        first, last = (1 - made) ** WEIGHT_POWER, made**WEIGHT_POWER
+        made = (fit - fit[0]) / change
+        scatter = max(np.sqrt(np.mean((y - fit) ** 2)) / change, MIN_SCATTER)
+        power = max(MIN_POWER, SHARPNESS / scatter)
+        first, last = widths * (1 - made) ** power, widths * made**power
     return made
 
 
