@@ -83,29 +83,29 @@ def tested_phases(
 
 
 def layer_table(dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]) -> Table:
-    """Accuracies, phases and settling epoch of every layer."""
-    table = Table(title=title(dynamics.attrs["title"]))
-    table.add_column("layer", no_wrap=True)
-    subsets = final_accuracies(dynamics)
-    for name in (*subsets, "phases", "settles"):
-        table.add_column(name, justify="left" if name == "phases" else "right")
-    courses = phase_courses(phases)
-    for index, name in enumerate(dynamics["layer"].values):
-        table.add_row(
-            literal(name, MAX_NAME),
-            *(format_number(values[index]) for values in subsets.values()),
-            courses.get(name, "-"),
-            format_number(dynamics["settling_epoch"].values[index], 0),
+    """Accuracies, phases and settling epoch of every layer, as far as they are known."""
+    order, courses = dynamics["layer"].values.tolist(), phase_courses(phases)
+    columns: dict[str, list[str]] = {}
+    captions = []
+    for name, values in final_accuracies(dynamics).items():
+        columns[name] = [format_number(value) for value in values]
+    if columns:
+        captions.append(f"{', '.join(columns)}: final accuracy of the probe (output: the network)")
+    if courses:
+        columns["phases"] = [courses.get(layer, "-") for layer in order]
+        captions.append(
+            "phases: epochs of each phase by CKA, and how it begins (state: the representation "
+            "changes; freeze: it was restless and becomes still)"
         )
-    if subsets:
-        named = " and ".join(f"on the {name} images" for name in subsets)
-        named = named.replace("given labels images", "given labels")
-        table.caption = f"final accuracy of each layer's probe (output: of the network) {named}; "
-    table.caption = (
-        f"{table.caption or ''}phases by CKA: first and last epoch of each, and the border at "
-        "which it begins (state: the representation changes; freeze: it was restless and becomes "
-        "still); epoch at which the layer settles"
-    )
+    columns["settles"] = [format_number(epoch, 0) for epoch in dynamics["settling_epoch"].values]
+    captions.append("settles: epoch from which the CKA with the final state stays above 0.95")
+    table = Table(title=title(dynamics.attrs["title"]), caption="\n".join(captions))
+    table.add_column("layer", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="left" if name == "phases" else "right")
+    for layer, *cells in zip(order, *columns.values(), strict=True):
+        table.add_row(literal(layer, MAX_NAME), *cells)
+    table.caption_justify = "left"
     return table
 
 
