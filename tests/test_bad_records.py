@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import xarray as xr
-from helpers import CLASSES, WRITTEN_EPOCHS, N, repdyn, write_run
+from helpers import CLASSES, WRITTEN_EPOCHS, N, assert_input_error, repdyn, write_run
 
 from repdyn_keras import open_run
+from repdyn_keras.dynamics.phase_descriptions import Change
 from repdyn_keras.figures import draw_all
 from repdyn_keras.records import RunFolder
 
@@ -177,3 +178,19 @@ def assert_undefined(dynamics: xr.Dataset, case: Case) -> None:
 def test_figures_are_drawn(folder, tmp_path, coarse_figures):
     drawn = draw_all(open_run(folder.path).dynamics, tmp_path / "figures")
     assert "cka.png" in {path.name for path in drawn}
+
+
+def test_a_history_without_numbers_leaves_out_the_loss(tmp_path):
+    folder = write_run(tmp_path / "run", ("stem", "output"), planes=False)
+    run = open_run(folder.path)
+    for text in ("epoch,loss\n1,high\n", "epoch,loss\n1,2,3\n", "epoch,loss\n\xff,1\n"):
+        folder.history_file.write_bytes(text.encode("latin-1"))
+        assert_input_error(text, "table of numbers in .*history.csv", run.phases)
+        result = repdyn("analyze", folder.path)
+        assert result.exit_code == 0, repr(result.exception)
+        assert result.stdout.count("The loss is left out.") == 1
+        assert "loss " not in result.stdout.split("The loss is left out.")[0]
+    folder.history_file.write_text("epoch,loss\n1,2.0\n32,1.0\n")
+    phases = run.phases()
+    assert phases[-1].changes[0] == Change("loss", 2.0, 1.0)
+    assert [phase.layer for phase in phases if phase.number == 1] == ["stem", "output"]
