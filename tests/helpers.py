@@ -497,6 +497,10 @@ def fake_dynamics(
         "probe_accuracy": (("layer", "epoch", "subset"), np.clip(accuracy, 0, 1)),
         "phase": (dims[:2], phase),
         "border_kind": (dims[:2], kind),
+        "progress": (
+            dims[:2],
+            (rise - rise[:, :1]) / np.maximum(np.ptp(rise, axis=1), 1e-9)[:, None],
+        ),
         "synchronization": (("layer", "layer_other"), np.eye(len(layers))),
     }
     coords = {"layer": list(layers), "layer_other": list(layers), "subset": list(SUBSETS)}

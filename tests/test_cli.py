@@ -26,6 +26,7 @@ pytestmark = pytest.mark.one_backend
 
 PICTURES = {"learning_curves.png", "probe_curves.png", "cka.png", "region_agreement.png"}
 PICTURES |= {f"regions_plane{plane}.png" for plane in range(3)} | {"regions_plane0.gif"}
+PICTURES |= {"progress.png", "synchronization.png"}
 OTHER = "torch" if BACKEND != "torch" else "jax"
 
 

@@ -477,6 +477,7 @@ def test_draw_all_writes_all_figures_atomically_and_reports_them(small, tmp_path
     folder = tmp_path / "new" / "figures"
     files = draw_all(few, folder, said.append)
     names = ["learning_curves.png", "probe_curves.png", "cka.png", "region_agreement.png"]
+    names += ["progress.png", "synchronization.png"]
     names += ["regions_plane0.png", "regions_plane1.png", "regions_plane0.gif"]
     assert [file.name for file in files] == names
     assert sorted(os.listdir(folder)) == sorted(names)
@@ -513,7 +514,8 @@ def test_every_module_of_a_picture_has_its_entry():
 def test_draw_all_draws_a_single_epoch_and_layer_without_regions(tmp_path):
     plain = fake_dynamics((0,), ("output",), regions=False)
     names = [file.name for file in draw_all(plain, tmp_path)]
-    assert names == ["learning_curves.png", "probe_curves.png", "cka.png"]
+    curves = ["learning_curves.png", "probe_curves.png", "cka.png", "progress.png"]
+    assert names == [*curves, "synchronization.png"]
     similarity = plain[["cka"]]
     names = [file.name for file in draw_all(similarity, tmp_path, zoom=True)]
     assert names == ["cka.png", "cka_zoomed.png"]

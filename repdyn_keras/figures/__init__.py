@@ -18,11 +18,16 @@ from repdyn_keras.figures.plot_film_strip import decision_regions, film_strip, p
 from repdyn_keras.figures.plot_layer_comparison import layer_comparison, plot_layer_comparison
 from repdyn_keras.figures.plot_learning_curves import learning_curves, plot_learning_curves
 from repdyn_keras.figures.plot_probe_curves import plot_probe_curves, probe_curves
+from repdyn_keras.figures.plot_progress import plot_progress, progress_curves
 from repdyn_keras.figures.plot_region_animation import animate_regions, plot_region_animation
 from repdyn_keras.figures.plot_similarity import (
     plot_similarity,
     similarity_heatmap,
     similarity_heatmaps,
+)
+from repdyn_keras.figures.plot_synchronization import (
+    plot_synchronization,
+    synchronization_matrix,
 )
 
 __all__ = [
@@ -37,8 +42,10 @@ __all__ = [
     "layer_comparison",
     "learning_curves",
     "probe_curves",
+    "progress_curves",
     "similarity_heatmap",
     "similarity_heatmaps",
+    "synchronization_matrix",
 ]
 
 
@@ -107,6 +114,20 @@ FIGURES = (
         "`region_agreement.png` with such scales; `repdyn report --zoom` draws it",
         partial(plot_similarity, variable="region_agreement", zoom=True),
         zoomed=True,
+    ),
+    FigureEntry(
+        "progress.png",
+        "run",
+        ("progress",),
+        "progress of each layer from its first to its last state, over epochs",
+        plot_progress,
+    ),
+    FigureEntry(
+        "synchronization.png",
+        "run",
+        ("synchronization",),
+        "synchronization of every layer with every other",
+        plot_synchronization,
     ),
     FigureEntry(
         "regions_plane{plane}.png",
