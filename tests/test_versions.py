@@ -28,7 +28,7 @@ def version_1(monkeypatch):
 @pytest.fixture
 def old(version_1, tmp_path) -> RunFolder:
     """A folder of version 1, with results that this version does not compute any more."""
-    folder = version_1(write_run, tmp_path / "old")
+    folder = version_1(write_run, tmp_path / "old", ("stem", "output"), planes=False)
     dynamics = compute_dynamics(folder)
     labels = dynamics["phase"]
     outdated = dynamics.assign(phase_candidate=labels).drop_vars("border_kind")

@@ -18,8 +18,9 @@ from repdyn_keras.dynamics.phase_descriptions import (
 )
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.influential_images import influence_notice
-from repdyn_keras.measures.phases import MIN_RECORDS
+from repdyn_keras.measures.phases import MIN_RECORDS, SIMILARITIES
 from repdyn_keras.measures.progress import MIN_CHANGE
+from repdyn_keras.measures.synchronization import MIN_RECORDS as MIN_TIMED_RECORDS
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from repdyn_keras.dynamics import Run
 
-# Fewest records from which the timing of a layer is computed.
-MIN_TIMED_RECORDS = 3
 ONE_PHASE = "one phase"
 # What a border is, and the name of its size, by its kind.
 BORDERS = {"state": ("a change of state", "contrast"), "freeze": ("a freeze", "restlessness")}
@@ -75,8 +74,7 @@ def tested_phases(
     dynamics: "xarray.Dataset", history: Iterable[dict[str, float]], similarity: str
 ) -> list[PhaseDescription]:
     """The phases of the layers that are defined at enough records to have more than one."""
-    suffix = "" if similarity == "cka" else "_regions"
-    defined = (dynamics[f"phase{suffix}"] > 0).sum("epoch")
+    defined = (dynamics[f"phase{SIMILARITIES[similarity]}"] > 0).sum("epoch")
     tested = set(dynamics["layer"].values[defined.values >= MIN_RECORDS].tolist())
     found = describe_phases(dynamics, history, similarity)
     return [phase for phase in found if phase.layer in tested]
