@@ -70,7 +70,7 @@ def main(path: Path) -> None:
                     by_plane[pairs].var(axis=-1, ddof=1).mean() / PLANES,
                     np.square(kappa).mean(),
                     count.mean() / parts.mean(),
-                    spearmanr(count, parts)[0],
+                    spearmanr(count, parts)[0] if np.ptp(count) and np.ptp(parts) else np.nan,
                 ]
             )
     rows = []
