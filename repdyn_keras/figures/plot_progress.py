@@ -26,7 +26,7 @@ ASPECT = 0.62
 OWN: style.Look = {"color": "#0077BB", "linewidth": 2.2}
 OTHERS: style.Look = {"color": "#BDBDBD", "linewidth": 0.8}
 HALF: style.Look = {"color": style.INK, "marker": "o", "markersize": 4.5, "linestyle": "none"}
-NO_TIMING = "no timing: its first and last\nstates are alike, or it is dead"
+NO_TIMING = "no timing: its first and last states are alike,\nor it has fewer than 3 records"
 
 
 def plot_progress(dynamics: xr.Dataset) -> Iterator[PictureFile]:
@@ -76,7 +76,8 @@ def _draw_progress(ax: "Axes", values: np.ndarray, index: int, epochs: np.ndarra
     position, own = log_position(epochs), values[index]
     epoch = _half_epoch(own, epochs)
     if epoch is None:
-        ax.text(0.5, 0.5, NO_TIMING, transform=ax.transAxes, ha="center", va="center")
+        box = {"color": "white", "pad": 2}
+        ax.text(0.5, 0.5, NO_TIMING, transform=ax.transAxes, ha="center", va="center", bbox=box)
     else:
         if len(values) > 1:
             _draw_curves(ax, position, np.delete(values, index, axis=0), **OTHERS)
