@@ -1,6 +1,6 @@
 """Whether layers that change together are told apart from layers one octave apart.
 
-python benchmarks/bench_synchronization.py [PAIRS] [SEED]
+python benchmarks/bench_synchronization.py [PAIRS] [SEED]   (PAIRS: a multiple of 10)
 
 Two simulated layers change from one state to another. The times at which half of the change is
 made are equal, or one or two octaves apart. `gradual` changes take 2.6 octaves from 10 to 90%,
@@ -62,10 +62,10 @@ def layer(
 def pairs(
     kind: str, octaves_apart: float, noise: float, correlation: float, count: int, seed: int
 ) -> np.ndarray:
-    """(pair, 2) synchronization, and the lag of the layer that changes later behind the other."""
+    """(pair, 3) synchronization, octaves by which the first layer is earlier, timing overlap."""
     from repdyn_keras.measures.synchronization import synchronization_by_layer
 
-    found = np.full((count, 2), np.nan)
+    found = np.full((count, 3), np.nan)
     for index in range(count):
         key = [seed, COURSES.index(kind), int(10 * octaves_apart), int(1000 * noise), index]
         rng = np.random.default_rng(key)
@@ -76,7 +76,7 @@ def pairs(
             layer(course(kind, u, a), noise, correlation, rng) for a in (at, at + octaves_apart)
         ]
         values = synchronization_by_layer(np.stack(grams), epochs.tolist())
-        found[index] = values["synchronization"][0, 1], values["lag"][0, 1]
+        found[index] = [values[name][0, 1] for name in ("synchronization", "lag", "timing_overlap")]
     return found
 
 
@@ -102,6 +102,7 @@ def rows(count: int, seed: int) -> Iterator[list]:
                 area_under_curve(values[0], values[1]),
                 float(np.nanmean(found[1][:, 1])),
                 int(sum(np.isnan(v).sum() for v in values)),
+                *(float(np.nanmean(found[k][:, 2])) for k in (0, 2)),
             ]
 
 
@@ -113,5 +114,6 @@ if __name__ == "__main__":
     header = ["change", "noise", "together", "one octave", "two octaves"]
     header += [f"lowest mean of {GROUP}, together", f"AUC of means of {GROUP}", "AUC of pairs"]
     header += ["lag, one octave", "no timing"]
+    header += ["overlap, together", "overlap, two octaves"]
     with one_blas_thread():
         print_table(header, list(rows(count, seed)), ["numpy", "scipy"])

@@ -26,6 +26,7 @@ ASPECT = 0.62
 OWN: style.Look = {"color": "#0077BB", "linewidth": 2.2}
 OTHERS: style.Look = {"color": "#BDBDBD", "linewidth": 0.8}
 HALF: style.Look = {"color": style.INK, "marker": "o", "markersize": 4.5, "linestyle": "none"}
+BOX: style.Look = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
 NO_TIMING = "no timing: its first and last states are alike,\nor it has fewer than 3 records"
 
 
@@ -54,18 +55,17 @@ def progress_curves(dynamics: xr.Dataset) -> "Figure":
     about = (
         "0 = like the layer's first state, 1 = like its last",
         "dot: half of the change",
-        "gray: the other layers",
+        "gray: the other layers" if len(layers) > 1 else "",
         "" if fit is None else f"dashed vertical line: perfect fit at epoch {fit:g}",
     )
     heading = ("When each layer changes", style.subtitle(dynamics, *about))
     upwards = "share of the layer's change that is made"
     figure, axes = panel_page(len(layers), heading, EPOCH_AXIS, upwards)
     for index, (layer, ax) in enumerate(zip(layers, axes, strict=True)):
-        name = layer_name(layers, layer)
-        epoch = _half_epoch(values[index], epochs)
-        title_panel(ax, name if epoch is None else f"{name}: half by epoch {epoch:g}")
+        title_panel(ax, layer_name(layers, layer))
         _draw_progress(ax, values, index, epochs)
-        mark_fit(ax, dynamics, labelled=False)
+        if np.isfinite(values[index]).any():
+            mark_fit(ax, dynamics, labelled=False)
     settle(figure, axes, ASPECT)
     for ax in axes:
         label_axis(ax.xaxis, log_position(epochs), epochs)
@@ -76,14 +76,15 @@ def _draw_progress(ax: "Axes", values: np.ndarray, index: int, epochs: np.ndarra
     position, own = log_position(epochs), values[index]
     epoch = _half_epoch(own, epochs)
     if epoch is None:
-        box = {"color": "white", "pad": 2}
-        ax.text(0.5, 0.5, NO_TIMING, transform=ax.transAxes, ha="center", va="center", bbox=box)
+        ax.text(0.5, 0.5, NO_TIMING, transform=ax.transAxes, ha="center", va="center")
     else:
         if len(values) > 1:
             _draw_curves(ax, position, np.delete(values, index, axis=0), **OTHERS)
         _draw_curves(ax, position, own[None], **OWN)
         at = int(np.flatnonzero(epochs == epoch)[0])
         ax.plot(position[at], own[at], zorder=4, **HALF)
+        look = {"ha": "right", "size": style.SMALL, "bbox": BOX}
+        ax.text(0.97, 0.07, f"half by epoch {epoch:g}", transform=ax.transAxes, **look)
     quiet_frame(ax)
     ax.set_yticks([0, 0.5, 1], labels=["0", "0.5", "1"])
     ax.grid(axis="y", color="#E3E3E3", linewidth=0.7)
