@@ -25,7 +25,7 @@ from repdyn_keras.measures.cka_interval import Influences
 from repdyn_keras.measures.cka_null import class_null, null_deviation
 from repdyn_keras.measures.influential_images import threshold, top_images
 
-DRAWS, PERMUTATIONS, D = 1000, 999, 30
+DRAWS, PERMUTATIONS, D = 400, 999, 30
 SIZES = ((256, 128), (1024, 256))
 LEVELS = (0.0, 0.3, 0.7, 0.95, 0.99)
 CLASSES = 10
@@ -304,30 +304,30 @@ def cost_rows() -> Iterator[list]:
 def print_coverage(draws: int) -> None:
     """Prints the table of coverage."""
     sizes = [f"n = {n}, b = {b}{how}" for n, b in SIZES for how in (", first order", "")]
-    print_table(["population", "CKA", *sizes], list(coverage_rows(draws)), ["numpy"])
+    print_table(["population", "CKA", *sizes], coverage_rows(draws), ["numpy"])
 
 
 def print_stratified(draws: int) -> None:
     """Prints the table of images that are stratified by class."""
     header = ["population", "CKA", "mean of the estimates", "CKA covered", "mean covered"]
-    print_table(header, list(stratified_rows(draws)), ["numpy"])
+    print_table(header, stratified_rows(draws), ["numpy"])
 
 
 def print_nulls(draws: int) -> None:
     """Prints the table of null values."""
     header = ["population", "permuted within", "mean", "closed form", "deviation", "closed form"]
-    print_table([*header, "ratio"], list(null_rows()), ["numpy"])
+    print_table([*header, "ratio"], null_rows(), ["numpy"])
 
 
 def print_influential(draws: int) -> None:
     """Prints the table of influential images."""
     header = ["deviation of log norms", "share of the top 1%", "warned about", "width", "coverage"]
-    print_table(header, list(influence_rows(draws)), ["numpy"])
+    print_table(header, influence_rows(draws), ["numpy"])
 
 
 def print_cost(draws: int) -> None:
     """Prints the table of time and memory."""
-    print_table(["what", "seconds", "MiB"], list(cost_rows()), ["numpy"])
+    print_table(["what", "seconds", "MiB"], cost_rows(), ["numpy"])
 
 
 TABLES = {
