@@ -83,7 +83,7 @@ def _draw_progress(ax: "Axes", values: np.ndarray, index: int, epochs: np.ndarra
         _draw_curves(ax, position, own[None], **OWN)
         at = int(np.flatnonzero(epochs == epoch)[0])
         ax.plot(position[at], own[at], zorder=4, **HALF)
-        look = {"ha": "right", "size": style.SMALL, "bbox": BOX}
+        look: style.Look = {"ha": "right", "size": style.SMALL, "bbox": BOX}
         ax.text(0.97, 0.07, f"half by epoch {epoch:g}", transform=ax.transAxes, **look)
     quiet_frame(ax)
     ax.set_yticks([0, 0.5, 1], labels=["0", "0.5", "1"])

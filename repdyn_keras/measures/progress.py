@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from repdyn_keras.measures.surrogates import surrogates, trail
-from repdyn_keras.measures.trajectory import noise_shares
+from repdyn_keras.measures.surrogates import surrogates
+from repdyn_keras.measures.trails import fit_trail
 
 # A layer has no timing if its first and last states are at least as similar as 1 - MIN_CHANGE.
 MIN_CHANGE = 0.1
@@ -20,7 +20,7 @@ REPLICATES = 20
 def progress(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Progress of a layer from its first state (0) to its last state (1).
 
-    Every record of the layer's trail (see `surrogates.trail`) is compared with the two states:
+    Every record of the layer's trail (see `trails.fit_trail`) is compared with the two states:
     y = similarity to the last state - similarity to the first. The progress is the isotonic fit of
     y, rescaled to 0..1. At first the first state is the first record, and the last state the mean
     of the last three. Then, three times, both are weighted means of all records, with the weights
@@ -38,7 +38,7 @@ def progress(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
         (t,) from 0 to 1, not decreasing. NaN if the layer has no timing: its first and last states
         differ by less than 0.1 in similarity.
     """
-    points = trail(gram, noise_shares(gram, u))
+    points = fit_trail(gram, u).points
     similarity = points @ points.T
     ends, widths = min(MAX_END_RECORDS, len(u) // 3), np.gradient(u)
     undefined = np.full(len(u), np.nan)
