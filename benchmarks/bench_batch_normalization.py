@@ -1,6 +1,6 @@
 """What moving statistics of BatchNormalization that lag behind do to the results of a run.
 
-    python benchmarks/bench_batch_normalization.py RUN RUN ... [--layer output] [--out FILE.png]
+    python benchmarks/bench_batch_normalization.py RUN RUN ... [--layer pooled] [--out FILE.png]
 
 The runs are recordings of one training, for example with another momentum of BatchNormalization or
 with `batch_norm=recalibrate`; docs/batch_normalization.md has the commands. Prints the accuracy in
@@ -20,6 +20,7 @@ from repdyn_keras.figures import similarity_heatmap
 
 GAP = 0.1
 EPOCHS = (1, 5, 10, 20, 40)
+EARLY = 20
 
 
 def row(name: str, dynamics: xr.Dataset, layer: str) -> str:
@@ -27,11 +28,13 @@ def row(name: str, dynamics: xr.Dataset, layer: str) -> str:
     inference, training = dynamics["accuracy_inference"], dynamics["accuracy_training"]
     test = dynamics["probe_accuracy"].sel(layer="output", subset="test")
     cka = dynamics["cka"].sel(layer=layer)
-    phases = [phase for phase in describe_phases(dynamics) if phase.layer == layer]
+    phases = describe_phases(dynamics)
     spans = [
         f"{phase.first}-{phase.last}" + (f" ({phase.border.kind})" if phase.border else "")
         for phase in phases
+        if phase.layer == layer
     ]
+    early = {phase.layer for phase in phases if phase.border and phase.first <= EARLY}
     cells = [
         name,
         " / ".join(f"{value:.2f}" for value in inference.sel(epoch=list(EPOCHS)).values),
@@ -39,6 +42,7 @@ def row(name: str, dynamics: xr.Dataset, layer: str) -> str:
         f"{float(test.max()):.2f} at {int(test.idxmax('epoch'))}",
         f"{dynamics.attrs['perfect_fit_epoch']:.0f}",
         f"{float(cka.sel(epoch=5, epoch_other=20)):.2f}",
+        f"{len(early)}",
         ", ".join(spans),
     ]
     return f"| {' | '.join(cells)} |"
@@ -73,16 +77,17 @@ def main() -> None:
     """Prints the table and draws the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--layer", default="output")
+    parser.add_argument("--layer", default="pooled")
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
     runs = {path.name: open_run(path).dynamics for path in given.runs}
     accuracies = "accuracy as recorded at epochs " + " / ".join(map(str, EPOCHS))
     print(
         f"| run | {accuracies} | records with a gap above {GAP} | best test accuracy "
-        f"| perfect fit | CKA of epochs 5 and 20 | phases of {given.layer} |"
+        f"| perfect fit | CKA of {given.layer} at epochs 5 and 20 "
+        f"| layers with a border up to epoch {EARLY} | phases of {given.layer} |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for name, dynamics in runs.items():
         print(row(name, dynamics, given.layer))
     if given.out is not None:
