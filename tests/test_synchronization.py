@@ -114,7 +114,7 @@ def test_replicates_have_the_states_and_the_scatter_of_the_layer():
         made = replicates(gram, U, 40, rng)
         np.testing.assert_allclose(np.diagonal(made, 0, 1, 2), 1, atol=1e-12)
         assert noise_shares(made, U).mean() == pytest.approx(noise, rel=0.3)
-        np.testing.assert_allclose(made.mean(axis=0), gram, atol=0.1)
+        assert np.abs(made.mean(axis=0) - gram).mean() < 0.05
         # The scatter of either record, along the state of the other: variance n / d each.
         expected = np.sqrt(2 * noise / 100)
         assert made.std(axis=0)[0, -1] == pytest.approx(expected, rel=0.5)
