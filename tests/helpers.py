@@ -481,20 +481,24 @@ def fake_dynamics(
     accuracy = np.stack([0.8 * clean + 0.2 * given, clean, given, true, clean * 0.9], -1)
     accuracy += 0.01 * rng.standard_normal(accuracy.shape)
 
+    # Every third layer has one phase, the others a border of each kind.
     phase = np.ones((len(layers), len(epochs)), int)
-    candidate = phase + (u > 2.2) + (u > 4.4)
-    p = np.where(np.arange(len(layers)) % 3 == 1, 0.31, 0.005)
-    phase[p <= 0.05] = candidate[p <= 0.05]
+    divided = (np.arange(len(layers)) % 3 != 1) & (len(epochs) >= 8)
+    phase[divided] += (u > 2.2).astype(int) + (u > 4.4)
+    kind = np.where(np.diff(phase, axis=1, prepend=1) > 0, phase - 1, 0)
     if dead is not None:
         layer, until = layers.index(dead[0]), dead[1]
         cka[layer, :until] = cka[layer, :, :until] = np.nan
-        phase[layer, :until] = candidate[layer, :until] = 0
+        phase[layer, :until] = kind[layer, :until] = 0
     data = {
         "cka": (dims, cka),
         "probe_accuracy": (("layer", "epoch", "subset"), np.clip(accuracy, 0, 1)),
         "phase": (dims[:2], phase),
-        "phase_candidate": (dims[:2], candidate),
-        "phases_p": ("layer", p),
+        "border_kind": (dims[:2], kind),
+        "progress": (
+            dims[:2],
+            (rise - rise[:, :1]) / np.maximum(np.ptp(rise, axis=1), 1e-9)[:, None],
+        ),
         "synchronization": (("layer", "layer_other"), np.eye(len(layers))),
     }
     coords = {"layer": list(layers), "layer_other": list(layers), "subset": list(SUBSETS)}
@@ -510,8 +514,7 @@ def fake_dynamics(
             "region_kappa": (dims, (agreement - 0.1) / 0.9),
             "fragments": (("layer", "epoch", "plane"), np.full(maps.shape[:3], 5)),
             "phase_regions": (dims[:2], phase),
-            "phase_candidate_regions": (dims[:2], candidate),
-            "phases_p_regions": ("layer", 1.5 * p),
+            "border_kind_regions": (dims[:2], kind),
             "plane_position": (("plane", "corner", "axis"), position),
             "plane_label": (("plane", "corner"), label),
             "plane_sample": (("plane", "corner"), rng.integers(0, 1000, label.shape)),

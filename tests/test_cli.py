@@ -26,6 +26,7 @@ pytestmark = pytest.mark.one_backend
 
 PICTURES = {"learning_curves.png", "probe_curves.png", "cka.png", "region_agreement.png"}
 PICTURES |= {f"regions_plane{plane}.png" for plane in range(3)} | {"regions_plane0.gif"}
+PICTURES |= {"progress.png", "synchronization.png"}
 OTHER = "torch" if BACKEND != "torch" else "jax"
 
 
@@ -234,9 +235,10 @@ def test_analyze_computes_the_same_dynamics_from_the_records(tiny_run, copy):
 @pytest.mark.long
 def test_report_draws_the_figures_and_prints_their_paths(copy):
     shutil.rmtree(copy.figures)
-    result = repdyn("report", copy.path)
+    result = repdyn("report", copy.path, "--zoom")
     assert result.exit_code == 0, result.stderr
-    assert {Path(line).name for line in result.stdout.splitlines()} == PICTURES
+    zoomed = {"cka_zoomed.png", "region_agreement_zoomed.png"}
+    assert {Path(line).name for line in result.stdout.splitlines()} == PICTURES | zoomed
     assert all(Path(line).is_file() for line in result.stdout.splitlines())
 
 

@@ -1,11 +1,15 @@
 """Comparison of two runs: CKA of known features, and invalid input."""
 
+import itertools
+
 import numpy as np
 import pytest
 import xarray
 from helpers import (
     BATCH,
+    CLASSES,
     WRITTEN_EPOCHS,
+    N,
     assert_input_error,
     features,
     repdyn,
@@ -14,12 +18,14 @@ from helpers import (
 
 from repdyn_keras import cka, compare, open_run
 from repdyn_keras.dynamics import check_same_images
-from repdyn_keras.measures.cka import cosines, fingerprint, null_deviation
+from repdyn_keras.measures.cka import fingerprint
+from repdyn_keras.measures.cka_null import class_null, null_deviation
 
 pytestmark = pytest.mark.one_backend
 
 ONE = (("stem", "block", "pooled", "output"), WRITTEN_EPOCHS, 0)
 OTHER = (("embedding", "pooled", "output"), (0, 1, 2, 3, 5, 7, 9, 12, 18), 7)
+LABELS = np.arange(N) % CLASSES
 BAD = [(2, "stem", "dead"), (32, "pooled", "not finite")]
 
 
@@ -35,7 +41,8 @@ def runs(tmp_path_factory):
 def test_a_comparison_equals_the_cka_of_the_features_of_both_runs(runs):
     found = compare(*runs, epochs=[(0, 0), (3, 12)], layers=[("stem", "pooled")])
     x, y = (features(*run) for run in (ONE, OTHER))
-    assert found["cka_layers"].dims == found["cka_layers_null"].dims
+    for name, suffix in itertools.product(("cka_layers", "cka_epochs"), ("_null", "_null_class")):
+        assert found[name].dims == found[name + suffix].dims
     assert found["cka_layers"].dims == ("moment", "layer_a", "layer_b")
     assert found["cka_epochs"].dims == ("match", "recorded_a", "recorded_b")
     for moment, (e, f) in enumerate([(0, 0), (3, 7)]):
@@ -47,9 +54,21 @@ def test_a_comparison_equals_the_cka_of_the_features_of_both_runs(runs):
         ]
         null = found["cka_layers_null"].values[moment]
         assert null == pytest.approx(null_deviation(*prints, BATCH), rel=1e-5)
+        null = found["cka_layers_null_class"].values[moment]
+        assert null == pytest.approx(class_null(*prints, LABELS, BATCH), rel=1e-5)
     wanted = np.array([[cka(a, b, batch_size=BATCH) for b in y[:, 1]] for a in x[:, 0]])
     wanted[WRITTEN_EPOCHS.index(2)] = np.nan
     assert found["cka_epochs"].values[0] == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+    prints = [
+        np.stack([fingerprint(one, batch_size=BATCH) for one in layer])
+        for layer in (x[:, 0], y[:, 1])
+    ]
+    for name, values in (
+        ("cka_epochs_null", null_deviation(*prints, BATCH)),
+        ("cka_epochs_null_class", class_null(*prints, LABELS, BATCH)),
+    ):
+        values[WRITTEN_EPOCHS.index(2)] = np.nan
+        assert found[name].values[0] == pytest.approx(values, rel=1e-5, nan_ok=True)
     assert [found.attrs[f"title_{run}"] for run in "ab"] == ["one", "other"]
     assert found["epoch_b"].values.tolist() == [0, 12]
     assert found["match_b"].values.tolist() == ["pooled"]
@@ -89,21 +108,17 @@ def test_only_layers_that_are_dead_or_not_finite_are_nan(runs):
     assert at == [(1, "stem"), (2, "pooled")]
 
 
-def test_null_deviation_equals_that_of_permuted_samples():
-    rng = np.random.default_rng(0)
-    b, n = 12, 48
-    x = rng.normal(size=(n, 5))
-    y = rng.normal(size=(n, 30)) + 2 * x[:, :1]
-    one = fingerprint(x, batch_size=b)[None]
-    found = []
-    for _ in range(3000):
-        order = np.concatenate([start + rng.permutation(b) for start in range(0, n, b)])
-        found.append(cosines(one, fingerprint(y[order], batch_size=b)[None])[0, 0])
-    exact = null_deviation(one, fingerprint(y, batch_size=b)[None], b)
-    assert exact.shape == (1, 1)
-    assert np.std(found) == pytest.approx(exact.item(), rel=0.05)
-    assert np.mean(found) == pytest.approx(0, abs=4 * exact.item() / 3000**0.5)
-    assert cka(x, y, batch_size=b) > 3 * exact.item()
+def test_similarity_owed_to_classes_needs_the_same_labels_in_both_runs(tmp_path, monkeypatch):
+    one = open_run(write_run(tmp_path / "one", OTHER[0], (0, 1), planes=False).path)
+    run = write_run(tmp_path / "other", OTHER[0], (0, 1), planes=False)
+    constants = run.constants()
+    for given in (np.full(N, -1), (LABELS + 1) % 2):
+        run.write_constants(constants.assign(label_given=("image", given)))
+        found = compare(one, open_run(run.path))
+        assert "cka_layers_null" in found and "cka_layers_null_class" not in found
+    monkeypatch.setattr("repdyn_keras.figures.draw_comparison", lambda *given: [])
+    done = repdyn("compare", one.folder.path, run.path, "--out", tmp_path / "out")
+    assert "do not have the same labels" in " ".join(done.stdout.split())
 
 
 def test_epochs_and_layers_that_were_not_recorded_are_rejected(runs):
@@ -144,6 +159,8 @@ def test_the_command_prints_a_table_and_writes_netcdf(runs, tmp_path, monkeypatc
     done = repdyn("compare", *paths, *options, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
     assert "A at epoch 3, B at epoch 12" in done.stdout
+    assert "unrelated layers: 0 +- 0." in " ".join(done.stdout.split())
+    assert "class structure alone: " in " ".join(done.stdout.split())
     for words in ("block", str(tmp_path / "out" / "drawn.png")):
         assert words in done.stdout.replace("\n", "")
     with xarray.open_dataset(tmp_path / "out" / "comparison.nc", engine="h5netcdf") as written:

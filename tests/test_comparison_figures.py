@@ -164,17 +164,28 @@ def test_long_names_of_matches_stay_above_their_panels(count):
     assert len({ax.get_title("left") for ax in figure.axes[:-1]}) == count
 
 
-def test_one_scale_from_0_or_below_to_1(comparison):
-    for (draw, variable), (least, low) in itertools.product(
-        BOTH, ((0.3, 0.0), (-0.02, 0.0), (-0.25, -0.3))
-    ):
+def test_colours_go_from_0_to_1_whatever_the_values(comparison):
+    for (draw, variable), least in itertools.product(BOTH, (0.3, -0.02, -0.25)):
         changed = comparison.copy(deep=True)
         changed[variable] = np.abs(changed[variable]).clip(least, 1)
         changed[variable][0, 0, 0] = least
         figure = draw(changed)
-        (limits,) = {ax.images[0].get_clim() for ax in figure.axes[:-1]}
-        assert limits == pytest.approx((low, 1.0)), (variable, least)
-        assert low == 0 or figure.axes[-1].get_ylim()[0] == pytest.approx(low)
+        assert {ax.images[0].get_clim() for ax in figure.axes[:-1]} == {(0.0, 1.0)}
+        assert figure.axes[-1]._colorbar.extend == ("min" if least < 0 else "neither")
+
+
+def test_floors_are_marked_on_the_colour_bar(comparison):
+    for draw, variable in BOTH:
+        assert "colour bar" not in words_in(draw(comparison))
+        floors = {
+            f"{variable}_null": xr.full_like(comparison[variable], 0.005),
+            f"{variable}_null_class": xr.full_like(comparison[variable], 0.3),
+        }
+        figure = draw(comparison.assign(floors))
+        marks = [line.get_ydata() for line in marked(figure.axes[-1], "floor")]
+        np.testing.assert_allclose(marks, [[0.01], [0.3]])
+        for words in ("unrelated representations: 0 ± 0.01", "the classes alone"):
+            assert words in " ".join(words_in(figure).split())
 
 
 @pytest.mark.parametrize(("draw", "variable"), BOTH)

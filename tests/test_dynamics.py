@@ -24,18 +24,21 @@ from sklearn.metrics import cohen_kappa_score
 from repdyn_keras.dynamics import analyze, compute_dynamics, open_run
 from repdyn_keras.dynamics.analysis import RecordSeries
 from repdyn_keras.measures import cka as cka_module
+from repdyn_keras.measures import cka_epochs
 from repdyn_keras.measures.accuracies import memorized_share, perfect_fit_epoch
-from repdyn_keras.measures.cka import cka_between_epochs, cka_matrix
+from repdyn_keras.measures.cka import cka_matrix
 from repdyn_keras.measures.phases import find_phases, phases_by_layer
+from repdyn_keras.measures.progress import area, noise_floor, progress
 from repdyn_keras.measures.regions import boundary_lengths
 from repdyn_keras.measures.synchronization import (
+    PAIRWISE,
     concordance,
-    half_progress,
+    lag,
+    spread,
     synchronization_mean,
-    timing_by_layer,
     timing_overlap,
-    timing_spread,
 )
+from repdyn_keras.measures.trajectory import octaves
 from repdyn_keras.records import RunFolder, write_netcdf
 
 # Undefined results are NaN, without warnings of NumPy or xarray.
@@ -74,6 +77,10 @@ def defined(layer, bad):
 
 DOCUMENTED = {
     "cka region_agreement region_kappa": "layer epoch epoch_other",
+    "cka_null cka_null_class": "layer epoch epoch_other",
+    "cka_interval": "layer epoch epoch_other bound",
+    "influential_share": "layer epoch",
+    "influential_image": "layer epoch rank",
     "regions": "layer epoch plane row column",
     "fragments boundary_length": "layer epoch plane",
     "class_share": "layer epoch class",
@@ -83,13 +90,15 @@ DOCUMENTED = {
     "probe_accuracy": "layer epoch subset",
     "probe_objective probe_gradient_norm": "layer epoch",
     "phase border_kind border_z border_p contrast restlessness noise_share": "layer epoch",
+    "progress": "layer epoch",
     "phase_regions border_kind_regions border_z_regions border_p_regions": "layer epoch",
     "contrast_regions restlessness_regions noise_share_regions": "layer epoch",
     "accuracy_inference accuracy_training": "epoch",
     "phases_p distinguishability contrast_seen noise_dimension settling_epoch": "layer",
+    "spread_floor": "layer",
     "phases_p_regions distinguishability_regions contrast_seen_regions": "layer",
     "noise_dimension_regions": "layer",
-    "synchronization concordance timing_spread lag": "layer layer_other",
+    "synchronization spread lag timing_overlap concordance": "layer layer_other",
 }
 
 
@@ -137,9 +146,8 @@ def test_cka_between_epochs_is_minibatch_cka_where_a_layer_is_defined(dynamics, 
             np.testing.assert_allclose(values[i], expected, atol=1e-5, err_msg=layer)
 
 
-def test_similarities_computed_in_parts_are_identical(folder, dynamics, monkeypatch):
-    """Fingerprints of length 240 in 4 parts of 64 columns, 2816 bytes per layer for 11 epochs."""
-    monkeypatch.setattr(cka_module, "SUM_CHUNK", 64)
+def test_similarities_computed_in_parts_are_the_same(folder, dynamics, monkeypatch):
+    """A layer's 11 fingerprints of length 240 have 10560 bytes, and those of a batch 5280."""
     read, held = RunFolder.fingerprints, []
 
     def spied(self, *arguments):
@@ -148,13 +156,17 @@ def test_similarities_computed_in_parts_are_identical(folder, dynamics, monkeypa
         return found
 
     monkeypatch.setattr(RunFolder, "fingerprints", spied)
-    for memory, parts in ((1, 24), (2 * 2816, 12), (4 * 2816, 8), (6 * 2816, 4), (12 * 2816, 2)):
+    for module in (cka_module, cka_epochs):
+        monkeypatch.setattr(module, "SUM_CHUNK", 64)
+    for memory, reads in ((1, 36), (10560, 6), (2 * 10560 + 5, 3), (4 * 10560, 2), (10**6, 1)):
         held.clear()
-        monkeypatch.setattr(cka_module, "MEMORY_BYTES", memory)
-        found = cka_between_epochs(RecordSeries(folder))
-        np.testing.assert_allclose(found, dynamics["cka"].values, rtol=0, atol=1e-6)
-        assert len(held) == parts
-        assert max(held) == max(memory, 2816)
+        monkeypatch.setattr(cka_epochs, "MEMORY_BYTES", memory)
+        found = cka_epochs.over_epochs(RecordSeries(folder))
+        for name in cka_epochs.MEASURE.computed:
+            expected = dynamics[name].values
+            np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-5, err_msg=name)
+        assert len(held) == reads
+        assert max(held) <= max(memory, 5280)
 
 
 def test_regions_and_their_measures_equal_those_of_the_records(dynamics, damaged):
@@ -234,25 +246,28 @@ def test_timing_uses_the_epochs_at_which_both_layers_are_defined(dynamics, damag
         grams = found["cka"].values
         for i, layer in enumerate(LAYERS):
             alive = defined(layer, bad)
-            settled = np.nan
+            settled, made = np.nan, np.full(len(EPOCHS), np.nan)
             if alive:
                 above = grams[i, alive, alive[-1]] > 0.95
                 settled = EPOCHS[alive[next(k for k in range(len(alive)) if above[k:].all())]]
+                made[alive] = progress(grams[i][np.ix_(alive, alive)], octaves(times[alive]))
             np.testing.assert_equal(found["settling_epoch"].values[i], settled)
+            np.testing.assert_array_equal(found["progress"].values[i], made)
             for j, other in enumerate(LAYERS):
                 both = [e for e in alive if e in defined(other, bad)]
-                expected = [np.nan] * 4
+                expected = [np.nan] * 5
                 if both:
                     a, b = (grams[k][np.ix_(both, both)] for k in (i, j))
-                    u = times[both]
-                    later = half_progress(a, u) - half_progress(b, u)
-                    spread = timing_spread(a, b, u)
-                    expected = [timing_overlap(a, b), concordance(a, b), spread, later]
-                names = ("synchronization", "concordance", "timing_spread", "lag")
-                values = [found[name].values[i, j] for name in names]
+                    u = octaves(times[both])
+                    curves = progress(a, u), progress(b, u)
+                    apart = spread(area(*curves, u), noise_floor(a, u), noise_floor(b, u))
+                    together = 1 - apart / (u[-1] - u[0])
+                    expected = [together, apart, lag(*curves, u)]
+                    expected += [timing_overlap(a, b), concordance(a, b)]
+                values = [found[name].values[i, j] for name in PAIRWISE]
                 np.testing.assert_allclose(values, expected, atol=1e-9, err_msg=f"{layer} {other}")
-    assert dynamics["lag"].values[3, 1] > 0.5  # stage2_block1 turns 1.2 octaves after stage1_block1
-    assert dynamics["timing_spread"].values[3, 1] > 0.5
+    assert dynamics["lag"].values[1, 3] > 0.5  # stage2_block1 turns 1.2 octaves after stage1_block1
+    assert dynamics["spread"].values[1, 3] > 0.5
 
 
 def test_mean_synchronization_uses_only_pairs_of_blocks(dynamics, damaged):
@@ -274,15 +289,6 @@ def test_mean_synchronization_uses_only_pairs_of_blocks(dynamics, damaged):
             held["synchronization"].values, np.arange(len(LAYERS)) < len(LAYERS) - 1
         )
         assert np.isfinite(held.attrs["synchronization_mean"])
-
-
-def test_a_layer_that_never_moves_has_no_timing_and_three_records_are_enough():
-    for t in (2, 3, 9):
-        moving = np.outer(np.arange(float(t)), np.arange(float(t)))
-        found = timing_by_layer(np.stack([np.ones((t, t)), moving]), list(range(t)))
-        undefined = [[1, 1], [1, t < 3]]
-        np.testing.assert_array_equal(np.isnan(found["synchronization"]), undefined)
-        assert found["settling_epoch"][0] == 0
 
 
 # --- phases -----------------------------------------------------------------------------------

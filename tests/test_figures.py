@@ -14,6 +14,8 @@ from helpers import DRAWN_EPOCHS as EPOCHS
 from helpers import SUBSETS, assert_input_error, fake_dynamics, words_in
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from repdyn_keras import figures
 from repdyn_keras.figures import (
@@ -26,9 +28,12 @@ from repdyn_keras.figures import (
     similarity_heatmaps,
 )
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.cells import color_range
+from repdyn_keras.figures.parts.cells import zoomed_scale
 from repdyn_keras.figures.parts.epochs import log_position, thinned
 from repdyn_keras.figures.parts.maps import displayable
+from repdyn_keras.figures.parts.phase_borders import FREEZE, MIN_RECORDS, STATE
+from repdyn_keras.figures.parts.similarity_floors import floors
+from repdyn_keras.measures import phases
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
 
@@ -113,15 +118,30 @@ def test_images_are_stretched_to_0_1():
     assert np.all(displayable(np.full((2, 2, 1), 7.0)) == 0.5)
 
 
-def test_color_range_holds_the_values():
-    for values, expected in (
-        ([0.43, 1.0, np.nan], (0.4, 1.0)),
-        ([-0.01, 1.0], (0.0, 1.0)),
-        ([-0.35, 1.0], (-0.4, 1.0)),
-        ([0.99, 1.0], (0.9, 1.0)),
-        ([np.nan], (0.0, 1.0)),
+def test_a_zoomed_scale_holds_the_values():
+    for values, low in (
+        ([0.43, 1.0, np.nan], 0.4),
+        ([0.4, 1.0], 0.4),
+        ([-0.01, 1.0], 0.0),
+        ([-0.35, 1.0], -0.4),
+        ([0.987, 1.0], 0.98),
+        ([0.9952, 1.0], 0.995),
+        ([1.0], 0.999),
+        ([np.nan], 0.0),
     ):
-        assert color_range(np.array(values)) == expected
+        assert zoomed_scale(np.array(values)) == pytest.approx((low, 1.0))
+
+
+def test_zoomed_colours_fit_each_layer_and_the_picture_says_so(small):
+    zoomed = similarity_heatmaps(small, "cka", zoom=True)
+    for ax, values in zip(zoomed.axes[:-1], small["cka"].values, strict=True):
+        lowest, highest = ax.images[0].get_clim()
+        assert highest == 1 and 0 < lowest <= values.min() < lowest + 0.1
+        assert f"zoomed: {lowest:.6g} to 1" in ax.get_title("left")
+    assert similarity_heatmap(small, "cka", "stem").images[0].get_clim() == (0, 1)
+    ax = similarity_heatmap(small, "cka", "stem", zoom=True)
+    assert ax.images[0].get_clim() == zoomed.axes[0].images[0].get_clim()
+    assert "colours zoomed" in ax.get_title("left")
 
 
 def test_thinned_keeps_the_ends_and_is_evenly_spread():
@@ -152,23 +172,26 @@ def test_absent_subsets_are_left_out_and_a_missing_perfect_fit_is_reported(small
     clean["probe_accuracy"].loc[{"subset": ["mislabeled_given", "mislabeled_true"]}] = np.nan
     clean.attrs = {"perfect_fit_epoch": np.nan}
     ax = learning_curves(clean)
-    assert len(ax.lines) == 3
-    assert "memorized" not in " ".join(t.get_text() for t in ax.get_legend().get_texts())
+    assert len(ax.lines) == 2, "correctly labelled images are all training images"
     assert "not reached" in words_in(ax.figure)
+    for figure in (ax.figure, probe_curves(clean)):
+        for word in ("memorized", "resisted", "given", "labelled"):
+            assert word not in words_in(figure)
     clean["probe_accuracy"][:] = np.nan
     assert "no accuracy recorded" in words_in(learning_curves(clean).figure)
     assert "no accuracy recorded" in words_in(probe_curves(clean))
 
 
-def test_similarities_share_one_scale_and_are_labelled_with_their_epochs(small, heatmaps):
-    others = {
-        name: similarity_heatmaps(small, name) for name in ("region_agreement", "region_kappa")
-    }
+def test_similarities_have_colours_from_0_to_1_and_are_labelled_with_their_epochs(small, heatmaps):
+    low = small.assign(region_kappa=small["region_kappa"] - 0.9)
+    others = {name: similarity_heatmaps(low, name) for name in ("region_agreement", "region_kappa")}
     for variable, figure in {"cka": heatmaps, **others}.items():
         *panels, bar = figure.axes
-        assert len({ax.images[0].get_clim() for ax in panels}) == 1
+        assert {ax.images[0].get_clim() for ax in panels} == {(0.0, 1.0)}
+        assert bar._colorbar.extend == ("min" if variable == "region_kappa" else "neither")
+        assert "zoomed" not in words_in(figure)
         assert "1 = same" in bar.get_ylabel()
-        for ax, values in zip(panels, small[variable].values, strict=True):
+        for ax, values in zip(panels, low[variable].values, strict=True):
             np.testing.assert_array_equal(ax.images[0].get_array(), values)
     epochs = small["epoch"].values
     for axis in (heatmaps.axes[0].xaxis, heatmaps.axes[0].yaxis):
@@ -188,26 +211,97 @@ def test_epoch_numbers_do_not_overlap(epochs):
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(labels))
 
 
-def test_borders_are_solid_when_distinguished_and_dotted_otherwise(small, heatmaps):
-    for at, gid, other, style_of_line in (
-        (0, "phase border", "candidate border", "-"),
-        (1, "candidate border", "phase border", "--"),
-    ):
-        drawn = lines(heatmaps.axes[at], gid)
-        assert not lines(heatmaps.axes[at], other)
-        assert {line.get_linestyle() for line in drawn} == {style_of_line}
-        changes = np.flatnonzero(np.diff(small["phase_candidate"][at])) + 0.5
-        upright = [line.get_xdata()[0] for line in drawn if len(set(line.get_xdata())) == 1]
-        np.testing.assert_array_equal(upright, changes)
-        ends = [(*line.get_xdata(), *line.get_ydata()) for line in drawn]
-        assert (np.min(ends), np.max(ends)) == (-0.5, small.sizes["epoch"] - 0.5)
-    assert "not distinguished from even drift" in words_in(heatmaps)
-    assert "K = 3 phases, p = 0.005" in words_in(heatmaps)
-    assert "K = 3 (dotted), p = 0.31" in words_in(heatmaps)
+def test_borders_are_drawn_where_phases_begin_and_marked_by_their_kind(small, heatmaps):
+    epochs = small["epoch"].values
+    first, second = np.flatnonzero(small["border_kind"][0])
+    panel, undivided = heatmaps.axes[:2]
+    for gid, at, line_style in (("state border", first, "-"), ("freeze border", second, "--")):
+        drawn = lines(panel, gid)
+        assert {line.get_linestyle() for line in drawn} == {line_style}
+        for line, other in zip(drawn, ("y", "x"), strict=True):
+            place, ends = line.get_xdata(), line.get_ydata()
+            place, ends = (place, ends) if other == "y" else (ends, place)
+            assert set(place) == {at - 0.5}
+            assert tuple(ends) == (-0.5, len(epochs) - 0.5)
+    (symbol,) = lines(panel, "freeze")
+    assert symbol.get_xdata()[0] == symbol.get_ydata()[0] == second - 0.5
+    assert not lines(undivided, "state border") and not lines(undivided, "freeze border")
+    name, text = panel.get_title("left").replace("\N{NO-BREAK SPACE}", " ").split("\n", 1)
+    spans = [(0, epochs[first - 1]), (epochs[first], epochs[second - 1]), (epochs[second], 102)]
+    spans = ", ".join(f"{begin}–{end}" for begin, end in spans)
+    assert (name, " ".join(text.split())) == (
+        "stem",
+        f"phases {spans} (freeze at {epochs[second]})",
+    )
+    assert undivided.get_title("left") == "block\none phase"
+    assert "of another kind before and after" in words_in(heatmaps)
+    assert "restless before, still after" in words_in(heatmaps)
+    assert (STATE, FREEZE) == (phases.STATE, phases.RESTLESSNESS)
 
-    ax = similarity_heatmap(small.assign(phases_p=small["phases_p"] * np.nan), "cka", "stem")
-    assert not lines(ax, "phase border") and not lines(ax, "candidate border")
-    assert "not tested" in ax.get_title("left")
+
+def test_too_few_records_for_phases_are_said_once(small):
+    assert MIN_RECORDS == phases.MIN_RECORDS
+    few = fake_dynamics(EPOCHS[:5], LAYERS, dead=("block", 99), planes=1)
+    figure = similarity_heatmaps(few, "cka")
+    assert words_in(figure).count("fewer than 8 records") == 1
+    titles = [ax.get_title("left") for ax in figure.axes[:3]]
+    assert titles == ["stem", "block\nundefined at every epoch", "output"]
+    late = small.copy(deep=True)
+    late["phase"][0, 5:] = late["border_kind"][0, 5:] = 0
+    assert "fewer than 8 records" in similarity_heatmap(late, "cka", "stem").get_title("left")
+    without = small.drop_vars("border_kind")
+    assert similarity_heatmap(without, "cka", "stem").get_title("left") == "stem"
+
+
+def test_floors_are_marked_on_the_colour_bar_and_explained(small, heatmaps):
+    assert "colour bar" not in words_in(heatmaps) and not lines(heatmaps.axes[-1], "floor")
+    small = small.isel(layer=[0])
+    levels = xr.full_like(small["cka"], np.nan)
+    levels[0, 0] = np.linspace(0.2, 0.6, small.sizes["epoch"])
+    floor = xr.full_like(small["phase"], 0.9, dtype=float)
+    with_floors = small.assign(
+        cka_null=xr.full_like(levels, 0.004), cka_null_class=levels, region_agreement_floor=floor
+    )
+    for variable, expected, words in (
+        ("cka", [0.008, (0.2, 0.6), 0.4], ["0 ± 0.008", "median .40, from .20 to .60"]),
+        ("region_agreement", [0.9], [".90", "refitted on resampled images"]),
+    ):
+        figure = similarity_heatmaps(with_floors, variable)
+        marks = [line.get_ydata() for line in lines(figure.axes[-1], "floor")]
+        assert len(marks) == len(expected)
+        for mark, at in zip(marks, expected, strict=True):
+            np.testing.assert_allclose(mark, np.ravel(at), atol=1e-9)
+        for text in words:
+            assert text in " ".join(words_in(figure).split())
+    zoomed = similarity_heatmaps(with_floors, "cka", zoom=True)
+    assert not lines(zoomed.axes[-1], "floor") and "colour bar" not in words_in(zoomed)
+    assert floors(with_floors.assign(cka_null=levels * np.nan), "cka_null") == []
+
+
+def extent(line):
+    """The extent of a line of one marker in pixels."""
+    at = line.get_transform().transform(line.get_xydata())[0]
+    half = line.get_markersize() / 2 * line.figure.dpi / 72
+    return Bbox([at - half, at + half])
+
+
+LONG = [pytest.param(n, at, marks=pytest.mark.long) for n, at in ((1, -1), (3, -1), (11, 0))]
+
+
+@pytest.mark.parametrize(("count", "at"), [(1, 0), (3, 0), *LONG])
+def test_triangles_and_titles_do_not_touch(count, at):
+    names = [f"pyjq_block_{index}" for index in range(count)]
+    many = fake_dynamics(EPOCHS, names, regions=False)
+    figure = similarity_heatmaps(many.assign_attrs(perfect_fit_epoch=EPOCHS[at]), "cka")
+    figure.draw_without_rendering()
+    marks = [extent(line) for ax in figure.axes for line in lines(ax, "perfect fit")]
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    boxes = [text.get_window_extent() for text in texts]
+    panels = [ax.get_window_extent() for ax in figure.axes]
+    assert len(marks) == 2 * count
+    assert not any(mark.overlaps(box) for mark in marks for box in [*boxes, *panels])
+    titles = [ax._left_title.get_window_extent() for ax in figure.axes[:-1]]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
 
 
 def test_a_dead_layer_is_hatched_and_does_not_affect_the_scale():
@@ -303,6 +397,7 @@ def test_draw_all_writes_all_figures_atomically_and_reports_them(small, tmp_path
     folder = tmp_path / "new" / "figures"
     files = draw_all(few, folder, said.append)
     names = ["learning_curves.png", "probe_curves.png", "cka.png", "region_agreement.png"]
+    names += ["progress.png", "synchronization.png"]
     names += ["regions_plane0.png", "regions_plane1.png", "regions_plane0.gif"]
     assert [file.name for file in files] == names
     assert sorted(os.listdir(folder)) == sorted(names)
@@ -339,7 +434,11 @@ def test_every_module_of_a_picture_has_its_entry():
 def test_draw_all_draws_a_single_epoch_and_layer_without_regions(tmp_path):
     plain = fake_dynamics((0,), ("output",), regions=False)
     names = [file.name for file in draw_all(plain, tmp_path)]
-    assert names == ["learning_curves.png", "probe_curves.png", "cka.png"]
+    curves = ["learning_curves.png", "probe_curves.png", "cka.png", "progress.png"]
+    assert names == [*curves, "synchronization.png"]
+    similarity = plain[["cka"]]
+    names = [file.name for file in draw_all(similarity, tmp_path, zoom=True)]
+    assert names == ["cka.png", "cka_zoomed.png"]
 
 
 @pytest.mark.long

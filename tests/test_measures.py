@@ -28,24 +28,24 @@ def registry(monkeypatch):
     monkeypatch.setattr(measures, "_registry", lambda: held)
 
 
-def spread(state):
+def extent(state):
     """The root mean square of each layer's pooled features."""
-    return {"spread": [np.sqrt(np.mean(np.square(x))) for x in state.fitted_features]}
+    return {"extent": [np.sqrt(np.mean(np.square(x))) for x in state.fitted_features]}
 
 
 def growth(series):
-    """The spread at every epoch, and its largest growth."""
-    values = series.recorded("spread")["spread"].T
-    return {"spread": values, "largest_growth": float(np.diff(values).max())}
+    """The extent at every epoch, and its largest growth."""
+    values = series.recorded("extent")["extent"].T
+    return {"extent": values, "largest_growth": float(np.diff(values).max())}
 
 
 SPREAD = Measure(
-    name="spread",
-    title="spread of the features",
-    recorded={"spread": ("layer",)},
-    computed={"spread": DIMS},
+    name="extent",
+    title="extent of the features",
+    recorded={"extent": ("layer",)},
+    computed={"extent": DIMS},
     attributes=("largest_growth",),
-    on_state=spread,
+    on_state=extent,
     over_epochs=growth,
 )
 
@@ -65,44 +65,44 @@ def recorded(folder, epochs=(0, 1)):
 def test_a_registered_measure_is_recorded_and_computed(tmp_path):
     register(SPREAD)
     dynamics = compute_dynamics(recorded(tmp_path, (0, 1, 3)))
-    assert dynamics["spread"].dims == DIMS
-    np.testing.assert_allclose(dynamics["spread"].values, [[0, 1, 3]] * 3)
+    assert dynamics["extent"].dims == DIMS
+    np.testing.assert_allclose(dynamics["extent"].values, [[0, 1, 3]] * 3)
     assert dynamics.attrs["largest_growth"] == 2.0
-    assert "spread" in {measure.name for measure in registered()}
+    assert "extent" in {measure.name for measure in registered()}
 
 
 def test_names_that_clash_are_rejected_when_a_measure_is_registered():
     register(SPREAD)
     taken = {
-        "recorded": {"spread": ()},
+        "recorded": {"extent": ()},
         "computed": {"cka": ()},
         "attributes": ("memorized_share",),
     }
-    owners = {"recorded": "spread", "computed": "fingerprints", "attributes": "accuracies"}
+    owners = {"recorded": "extent", "computed": "cka", "attributes": "accuracies"}
     for kind, table in taken.items():
         other = Measure(name="other", title="", **{kind: table})
         words = f"'other'.*Received: '{[*table][0]}', which the measure '{owners[kind]}'"
         assert_input_error(kind, words, register, other)
-    again = Measure(name="spread", title="")
-    assert_input_error("name", "Received: 'spread', which is already registered", register, again)
-    assert [measure.name for measure in registered()].count("spread") == 1
+    again = Measure(name="extent", title="")
+    assert_input_error("name", "Received: 'extent', which is already registered", register, again)
+    assert [measure.name for measure in registered()].count("extent") == 1
     assert "other" not in {measure.name for measure in registered()}
 
 
 def test_arrays_that_do_not_fit_their_dims_are_rejected_by_name():
     sizes = {"layer": 3, "epoch": 2}
-    fitting = labelled(SPREAD, {"spread": np.zeros((3, 2))}, SPREAD.computed, sizes)
-    assert fitting["spread"][0] == DIMS
+    fitting = labelled(SPREAD, {"extent": np.zeros((3, 2))}, SPREAD.computed, sizes)
+    assert fitting["extent"][0] == DIMS
     for case, array in {
         "size": np.zeros((3, 4)),
         "transposed": np.zeros((2, 3)),
         "too few dims": np.zeros(3),
         "a number": 1.0,
     }.items():
-        words = r"'spread'.*'spread'.*layer=3, epoch=2.*Received: an array of shape"
-        given = {"spread": array}
+        words = r"'extent'.*'extent'.*layer=3, epoch=2.*Received: an array of shape"
+        given = {"extent": array}
         assert_input_error(case, words, labelled, SPREAD, given, SPREAD.computed, sizes)
-    words = "among: spread. Received: 'spraed'"
+    words = "among: extent. Received: 'spraed'"
     assert_input_error(
         "name", words, labelled, SPREAD, {"spraed": np.zeros((3, 2))}, SPREAD.computed, sizes
     )

@@ -11,7 +11,6 @@ from repdyn_keras.measures.trajectory import (
     jitter,
     noise_shares,
     octaves,
-    progress,
     settling_index,
     squared_steps,
     step_shares,
@@ -75,8 +74,6 @@ def test_steps_are_squared_distances_less_the_jitter_of_both_ends():
     freed = np.maximum(0, squares - s[:-1] - s[1:])
     assert (freed == 0).any() and (s > 0).all()
     np.testing.assert_allclose(step_shares(gram), freed / freed.sum(), atol=1e-12)
-    curve = progress(step_shares(gram))
-    np.testing.assert_allclose(curve, [0, *np.cumsum(freed / freed.sum())], atol=1e-12)
     at = np.array([0, 1, 3, 4, 7.0])
     for size in (1e-9, 1, 1e9):
         shares = step_shares(size * np.outer(at, at))

@@ -21,7 +21,17 @@ def analyze(run: Annotated[Path, options.Run]) -> None:
     print_results(open_run(run))
 
 
-def report(run: Annotated[Path, options.Run]) -> None:
+def report(
+    run: Annotated[Path, options.Run],
+    zoom: Annotated[
+        bool,
+        typer.Option(
+            "--zoom",
+            help="Also draw cka_zoomed.png and region_agreement_zoomed.png, in which the "
+            "colours of each layer begin near its lowest similarity instead of 0.",
+        ),
+    ] = False,
+) -> None:
     """Draw the figures of a run from its dynamics."""
     from repdyn_keras.dynamics import open_run
     from repdyn_keras.figures import draw_all
@@ -29,7 +39,7 @@ def report(run: Annotated[Path, options.Run]) -> None:
     opened = open_run(run)
     folder = opened.folder
     with folder.locked():
-        for path in draw_all(opened.dynamics, folder.figures, write=folder.write):
+        for path in draw_all(opened.dynamics, folder.figures, write=folder.write, zoom=zoom):
             print(visible(path))
 
 

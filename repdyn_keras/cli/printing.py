@@ -230,9 +230,13 @@ def print_comparison(comparison: "xarray.Dataset") -> None:
     for moment in range(comparison.sizes["moment"]):
         selected = comparison.isel(moment=moment)
         cka, spread = selected["cka_layers"].values, selected["cka_layers_null"].values
+        by_class = "class structure alone: not known, since A and B do not have the same labels"
+        if "cka_layers_null_class" in selected:
+            null = selected["cka_layers_null_class"].values
+            by_class = f"class structure alone: {format_mean(null, 2)} on average"
         table = Table(
             title=f"A at epoch {int(selected['epoch_a'])}, B at epoch {int(selected['epoch_b'])}",
-            caption=f"CKA; unrelated layers: 0 +- {np.nanmean(spread):.4f}",
+            caption=f"CKA; unrelated layers: 0 +- {format_mean(spread, 4)}; {by_class}",
         )
         table.add_column("layer of A", no_wrap=True)
         table.add_column("same name in B", justify="right")
@@ -329,6 +333,13 @@ def final_accuracy(layer: "xarray.Dataset", subset: str) -> str:
 def format_number(value: float, digits: int = 2) -> str:
     """A number with a fixed number of digits, or a dash for NaN."""
     return "-" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def format_mean(values: np.ndarray, digits: int) -> str:
+    """The mean of all values that are not NaN, or a dash if all are."""
+    return format_number(
+        np.mean(values[~np.isnan(values)]) if np.isfinite(values).any() else np.nan, digits
+    )
 
 
 def format_epoch(epoch: float) -> str:

@@ -132,6 +132,7 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         series.variables |= labelled(measure, arrays, measure.computed, sizes)
     variables: dict[str, Any] = dict(series.variables)
     coordinates = {"layer": layers, "epoch": epochs, "epoch_other": epochs, "layer_other": layers}
+    coordinates["bound"] = ["lower", "upper"]
     if "probe_accuracy" in variables:
         coordinates["subset"] = constants["subset"].values.tolist()
     if "plane_sample" in constants:

@@ -7,7 +7,8 @@ import numpy as np
 
 from repdyn_keras.dynamics.recorded_run import Run
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.measures.cka import cosines, null_deviation
+from repdyn_keras.measures.cka import cosines
+from repdyn_keras.measures.cka_null import class_null, given_labels, null_deviation
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ def compare(
             compared; None for every name that both runs have.
 
     Returns:
-        `xarray.Dataset` with `cka_layers` (moment, layer_a, layer_b), the standard deviation for
-        unrelated representations `cka_layers_null`, and `cka_epochs` (match, recorded_a,
-        recorded_b); NaN where a layer is dead or not finite. Attributes `title_a`, `title_b`,
-        `perfect_fit_epoch_a`, `perfect_fit_epoch_b`, `images_hash`.
+        `xarray.Dataset` with `cka_layers` (moment, layer_a, layer_b) and `cka_epochs` (match,
+        recorded_a, recorded_b); NaN where a layer is dead or not finite. For each, the standard
+        deviation for unrelated representations, `..._null`, and the similarity that is owed to
+        class structure alone, `..._null_class`; the latter only if both runs have the same given
+        labels. Attributes `title_a`, `title_b`, `perfect_fit_epoch_a`, `perfect_fit_epoch_b`,
+        `images_hash`.
 
     Raises:
         InputError: the runs recorded different images, or an epoch or a layer is not recorded.
@@ -64,24 +67,26 @@ def compare(
             if name not in known:
                 raise unknown(f"layer of {run.folder.path}", name, known)
     batch = int(constants[0].attrs["batch"])
-    between_layers, deviations = [], []
-    for epoch_a, epoch_b in moments:
-        prints_a = epoch_fingerprints(a.folder, epoch_a)
-        prints_b = epoch_fingerprints(b.folder, epoch_b)
-        between_layers.append(cosines(prints_a, prints_b))
-        deviations.append(null_deviation(prints_a, prints_b, batch))
-    between_epochs = [
-        cosines(
-            layer_fingerprints(a, names[0].index(layer_a)),
-            layer_fingerprints(b, names[1].index(layer_b)),
+    labels = common_labels(*constants)
+    layers_found = [
+        similarity(
+            epoch_fingerprints(a.folder, one), epoch_fingerprints(b.folder, two), batch, labels
         )
-        for layer_a, layer_b in matches
+        for one, two in moments
+    ]
+    epochs_found = [
+        similarity(
+            layer_fingerprints(a, names[0].index(one)),
+            layer_fingerprints(b, names[1].index(two)),
+            batch,
+            labels,
+        )
+        for one, two in matches
     ]
     return xarray.Dataset(
         {
-            "cka_layers": (("moment", "layer_a", "layer_b"), np.stack(between_layers)),
-            "cka_layers_null": (("moment", "layer_a", "layer_b"), np.stack(deviations)),
-            "cka_epochs": (("match", "recorded_a", "recorded_b"), np.stack(between_epochs)),
+            **stacked(layers_found, "cka_layers", ("moment", "layer_a", "layer_b")),
+            **stacked(epochs_found, "cka_epochs", ("match", "recorded_a", "recorded_b")),
         },
         coords={
             "epoch_a": ("moment", [epoch for epoch, _ in moments]),
@@ -103,6 +108,30 @@ def compare(
             "schema_version": SCHEMA_VERSION,
         },
     )
+
+
+def similarity(
+    one: np.ndarray, other: np.ndarray, batch: int, labels: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """CKA between fingerprints (m, pairs) and (k, pairs), and its null values, by suffix."""
+    found = {"": cosines(one, other), "_null": null_deviation(one, other, batch)}
+    if labels is not None:
+        found["_null_class"] = class_null(one, other, labels, batch)
+    return found
+
+
+def stacked(found: Sequence[dict[str, np.ndarray]], name: str, dims: tuple[str, ...]) -> dict:
+    """Variables (dims, array) by name from the results of `similarity`."""
+    return {
+        name + suffix: (dims, np.stack([results[suffix] for results in found]))
+        for suffix in found[0]
+    }
+
+
+def common_labels(a, b) -> np.ndarray | None:
+    """The given labels in the constants of two recordings; None if they differ or are missing."""
+    one, other = given_labels(a), given_labels(b)
+    return one if one is not None and other is not None and np.array_equal(one, other) else None
 
 
 def check_same_images(a, b, name_a: str, name_b: str) -> None:

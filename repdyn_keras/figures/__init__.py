@@ -18,11 +18,16 @@ from repdyn_keras.figures.plot_film_strip import decision_regions, film_strip, p
 from repdyn_keras.figures.plot_layer_comparison import layer_comparison, plot_layer_comparison
 from repdyn_keras.figures.plot_learning_curves import learning_curves, plot_learning_curves
 from repdyn_keras.figures.plot_probe_curves import plot_probe_curves, probe_curves
+from repdyn_keras.figures.plot_progress import plot_progress, progress_curves
 from repdyn_keras.figures.plot_region_animation import animate_regions, plot_region_animation
 from repdyn_keras.figures.plot_similarity import (
     plot_similarity,
     similarity_heatmap,
     similarity_heatmaps,
+)
+from repdyn_keras.figures.plot_synchronization import (
+    plot_synchronization,
+    synchronization_matrix,
 )
 
 __all__ = [
@@ -37,8 +42,10 @@ __all__ = [
     "layer_comparison",
     "learning_curves",
     "probe_curves",
+    "progress_curves",
     "similarity_heatmap",
     "similarity_heatmaps",
+    "synchronization_matrix",
 ]
 
 
@@ -52,6 +59,7 @@ class FigureEntry:
         requires: variables that must be present and not empty.
         about: what it shows, on one line.
         plot: draws it, one file after the other.
+        zoomed: whether it is drawn only on request.
     """
 
     name: str
@@ -59,6 +67,7 @@ class FigureEntry:
     requires: tuple[str, ...]
     about: str
     plot: Callable[[xr.Dataset], Iterator[PictureFile]]
+    zoomed: bool = False
 
 
 FIGURES = (
@@ -89,6 +98,36 @@ FIGURES = (
         ("region_agreement",),
         "agreement of each layer's decision regions between all recorded epochs, with their phases",
         partial(plot_similarity, variable="region_agreement"),
+    ),
+    FigureEntry(
+        "cka_zoomed.png",
+        "run",
+        ("cka",),
+        "`cka.png` with a colour scale for each layer; `repdyn report --zoom` draws it",
+        partial(plot_similarity, variable="cka", zoom=True),
+        zoomed=True,
+    ),
+    FigureEntry(
+        "region_agreement_zoomed.png",
+        "run",
+        ("region_agreement",),
+        "`region_agreement.png` with such scales; `repdyn report --zoom` draws it",
+        partial(plot_similarity, variable="region_agreement", zoom=True),
+        zoomed=True,
+    ),
+    FigureEntry(
+        "progress.png",
+        "run",
+        ("progress",),
+        "progress of each layer from its first to its last state, over epochs",
+        plot_progress,
+    ),
+    FigureEntry(
+        "synchronization.png",
+        "run",
+        ("synchronization",),
+        "synchronization of every layer with every other",
+        plot_synchronization,
     ),
     FigureEntry(
         "regions_plane{plane}.png",
@@ -127,6 +166,7 @@ def draw_all(
     folder: str | os.PathLike[str],
     progress: Callable[[str], None] | None = None,
     write: Callable[[Path, bytes], None] = write_file,
+    zoom: bool = False,
 ) -> list[Path]:
     """Write every figure of a run for which the Dataset holds the variables, see `FIGURES`.
 
@@ -135,6 +175,7 @@ def draw_all(
         folder: created if necessary; files of the same names are replaced.
         progress: called with a line of text after each file.
         write: writes each file.
+        zoom: whether to draw the zoomed figures too.
 
     Returns:
         The files, in the order of drawing.
@@ -142,7 +183,7 @@ def draw_all(
     Raises:
         StorageError: a file cannot be written. It is then unchanged.
     """
-    return _draw("run", dynamics, Path(folder), progress, write)
+    return _draw("run", dynamics, Path(folder), progress, write, zoom)
 
 
 def draw_comparison(
@@ -172,11 +213,13 @@ def _draw(
     folder: Path,
     progress: Callable[[str], None] | None,
     write: Callable[[Path, bytes], None],
+    zoom: bool = False,
 ) -> list[Path]:
     written = []
     for entry in FIGURES:
         present = all(name in dataset and dataset[name].size for name in entry.requires)
-        if entry.source != source or not present:
+        asked = zoom or not entry.zoomed
+        if entry.source != source or not present or not asked:
             continue
         with without_tex():
             # One picture is in memory at a time.

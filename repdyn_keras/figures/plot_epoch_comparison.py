@@ -9,7 +9,6 @@ import xarray as xr
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import (
     PAIR_SCALE,
-    color_range,
     draw_cells,
     mark_epoch,
     outlined,
@@ -27,6 +26,7 @@ from repdyn_keras.figures.parts.page import (
     text_width,
     title_panel,
 )
+from repdyn_keras.figures.parts.similarity_floors import floors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,8 @@ def epoch_comparison(comparison: xr.Dataset) -> "Figure":
 
     Args:
         comparison: holds `cka_epochs` (match, recorded_a, recorded_b) with `match_a` and `match_b`
-            (match), and the attributes of `layer_comparison`.
+            (match), the attributes of `layer_comparison`, and optionally `cka_epochs_null` and
+            `cka_epochs_null_class`, which are marked on the colour bar.
 
     Returns:
         The Figure; its last Axes is the colour bar.
@@ -66,26 +67,26 @@ def epoch_comparison(comparison: xr.Dataset) -> "Figure":
     heading = (title, style.subtitle(comparison, about))
     across = "epoch of B (recorded epochs only, one cell each)"
     figure, axes = panel_page(len(values), heading, across, "epoch of A")
-    low = min(0.0, color_range(values)[0])
     same = _same_epochs(rows, columns)
     dashes = outlined(1.1, 2.1, linestyle=(0, (3, 2.5)))
     fits = {run: style.perfect_fit_epoch(comparison, run) for run in "ab"}
     for ax, cells in zip(axes, values, strict=True):
-        draw_cells(ax, cells, (low, 1.0))
+        draw_cells(ax, cells)
         label_epochs(ax, columns, rows, ends=True)
         if len(same) > 1:
             ax.plot(same[:, 0], same[:, 1], gid="same epoch", zorder=2, **dashes)
         mark_epoch(ax, columns, fits["b"], "v")
         mark_epoch(ax, rows, fits["a"], "<")
     explained = {
-        f"perfect fit of the given labels in {run.upper()}: epoch {fit:g}": symbol(marker)
+        f"perfect fit of the training labels in {run.upper()}: epoch {fit:g}": symbol(marker)
         for (run, fit), marker in zip(fits.items(), "<v", strict=True)
         if fit is not None
     }
     if len(same) > 1:
         explained["the same epoch in both runs"] = dashes
     _title_matches(axes, matches)
-    settle_cells(figure, axes, values, PAIR_SCALE, explained)
+    marks = floors(comparison, "cka_epochs_null", "cka_epochs_null_class")
+    settle_cells(figure, axes, values, PAIR_SCALE, explained, floors=marks)
     _title_matches(axes, matches)
     for ax in axes:
         label_epochs(ax, columns, rows)
@@ -99,7 +100,7 @@ def _title_matches(axes, matches):
     short = dict(zip(names, fitted(names, room, style.PANEL_TITLE), strict=True))
     for ax, (a, b) in zip(axes, matches, strict=True):
         title = short[a] if a == b else f"A: {short[a]}\nB: {short[b]}"
-        title_panel(ax, title, pad=8, linespacing=1.2)
+        title_panel(ax, title, pad=11, linespacing=1.2)
 
 
 def _same_epochs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ import xarray as xr
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import (
     PAIR_SCALE,
-    color_range,
     draw_cells,
     settle_cells,
     symbol,
@@ -18,12 +17,11 @@ from repdyn_keras.figures.parts.cells import (
 from repdyn_keras.figures.parts.epochs import NAME_SIZE, label_names
 from repdyn_keras.figures.parts.lookup import require_nonempty, shortened
 from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, text_width, title_panel
+from repdyn_keras.figures.parts.similarity_floors import UNRELATED, floors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Standard deviations under unrelated data within which a similarity is not distinguished from 0.
-UNRELATED = 2.0
 CROSS = (
     f"not distinguished from unrelated representations (within {UNRELATED:g} standard deviations "
     "of 0)"
@@ -46,7 +44,8 @@ def layer_comparison(comparison: xr.Dataset) -> "Figure":
 
     Args:
         comparison: holds `cka_layers` (moment, layer_a, layer_b) with `epoch_a` and `epoch_b`
-            (moment), and optionally `cka_layers_null` of the same shape; attributes `title_a`,
+            (moment), and optionally `cka_layers_null` of the same shape and
+            `cka_layers_null_class`, which are marked on the colour bar; attributes `title_a`,
             `title_b`, `perfect_fit_epoch_a`, `perfect_fit_epoch_b`.
 
     Returns:
@@ -69,14 +68,14 @@ def layer_comparison(comparison: xr.Dataset) -> "Figure":
     heading = ("Similarity of the layers of two runs (CKA)", style.subtitle(comparison, about))
     in_a_row = max(1, min(len(values), MAX_COLUMNS, fitting))
     figure, axes = panel_page(len(values), heading, "layers of B", "layers of A", in_a_row)
-    low = min(0.0, color_range(values)[0])
     for index, ax in enumerate(axes):
-        draw_cells(ax, values[index], (low, 1.0))
+        draw_cells(ax, values[index])
         label_names(ax, columns, rows)
         title = "\n".join(_moment(comparison, cka, run, index) for run in "ab")
         title_panel(ax, title, pad=5, linespacing=1.2)
     explained = {CROSS: symbol("x")} if unrelated.any() else {}
-    settle_cells(figure, axes, values, PAIR_SCALE, explained)
+    marks = floors(comparison, "cka_layers_null", "cka_layers_null_class")
+    settle_cells(figure, axes, values, PAIR_SCALE, explained, floors=marks)
     for index, ax in enumerate(axes):
         label_names(ax, columns, rows)
         write_cells(ax, values[index], unrelated[index])

@@ -40,7 +40,8 @@ def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
     mark_fit(ax, dynamics, labelled=True)
     ax.set_xlabel(EPOCH_AXIS, size=style.LABEL)
     ax.set_ylabel("accuracy (share of images, 1 = all)", size=style.LABEL)
-    title = "What the network has learned, memorized and resisted"
+    noisy = style.has_wrong_labels(dynamics)
+    title = "What the network has learned" + (", memorized and resisted" if noisy else "")
     ax.set_title(title, size=style.TITLE, weight="bold", loc="left", pad=38)
     subtitle = curves_subtitle(dynamics, "accuracy of the network's own output")
     ax.annotate(
@@ -58,7 +59,7 @@ def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
     if lines:
         ax.legend(
             handles=list(lines.values()),
-            labels=[style.MEANING[name] for name in lines],
+            labels=[style.meanings(dynamics)[name] for name in lines],
             loc="upper left",
             bbox_to_anchor=(1.01, 1.0),
             frameon=False,

@@ -58,11 +58,12 @@ def probe_curves(dynamics: xr.Dataset) -> "Figure":
         name = layer_name(layers, layer)
         name = "output (the network itself)" if layer == "output" else name
         title_panel(ax, name)
-    names = [name for name in style.SUBSETS if name in lines]
+    meanings = style.meanings(dynamics)
+    names = [name for name in meanings if name in lines]
     if names:
         figure.legend(
             handles=[lines[name] for name in names],
-            labels=[style.MEANING[name] for name in names],
+            labels=[meanings[name] for name in names],
             loc="outside lower center",
             ncols=len(names) if len(layers) > 1 else 2,
             frameon=False,

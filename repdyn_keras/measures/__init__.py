@@ -18,6 +18,7 @@ from repdyn_keras.errors import InputError
 # of those before it.
 MODULES = (
     "cka",
+    "cka_epochs",
     "probe",
     "accuracies",
     "regions",

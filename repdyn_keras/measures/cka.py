@@ -6,15 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.measures import Arrays, Measure, Series, State
+from repdyn_keras.measures import Arrays, Measure, State
 from repdyn_keras.measures.threads import parallel_map
 
 ESTIMATORS = ("unbiased", "biased")
 # Number of columns that a matrix product sums in float32; chunks are summed in float64.
 SUM_CHUNK = 16_384
-# Bytes of fingerprints that the analysis holds at a time. Larger records are compared in parts, and
-# their files are opened again for every part.
-MEMORY_BYTES = 1 << 27
 
 
 def cka(x, y, *, batch_size: int | None = None, estimator: str = "unbiased") -> float:
@@ -253,29 +250,6 @@ def normalized(products: np.ndarray) -> np.ndarray:
     return products / np.sqrt(squares[:, None] * squares[None])
 
 
-def null_deviation(a: np.ndarray, b: np.ndarray, batch: int) -> np.ndarray:
-    """Standard deviation of CKA between unrelated representations, whose mean is 0.
-
-    Under the null hypothesis, the samples of one representation are permuted within each batch. The
-    value is exact and depends little on the representations.
-
-    Args:
-        a: (m, p) fingerprints, unbiased.
-        b: (k, p) fingerprints of the same samples.
-        batch: samples in a batch.
-
-    Returns:
-        (m, k) float64.
-    """
-    length = batch * (batch - 1) // 2
-    left, right = (
-        np.stack([squared_norms(part) for part in np.split(x, x.shape[1] // length, axis=1)], 1)
-        for x in (a, b)
-    )
-    spread = left @ right.T * 2 / (batch * (batch - 3))
-    return np.sqrt(spread / (left.sum(1)[:, None] * right.sum(1)[None]))
-
-
 def inner_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a @ b.T; chunks are multiplied in the precision of the arrays and summed in float64."""
     total = np.zeros((len(a), len(b)))
@@ -288,31 +262,6 @@ def inner_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def squared_norms(a: np.ndarray) -> np.ndarray:
     """(m,) sums of squares of the rows, in float64."""
     return np.einsum("ij,ij->i", a, a, dtype=np.float64)
-
-
-def cka_between_epochs(series: Series) -> np.ndarray:
-    """(layer, epoch, epoch_other) CKA; NaN where a layer is dead or not finite."""
-    layers, epochs = len(series.layers), len(series.epochs)
-    state = series.recorded("finite", "dead")
-    undefined = (state["finite"] <= state["dead"]).T
-    length = series.fingerprint_length
-    chunks_per_part = MEMORY_BYTES // (4 * epochs * layers * SUM_CHUNK)
-    columns = max(1, chunks_per_part) * SUM_CHUNK
-    layers_per_part = (
-        layers if chunks_per_part else max(1, MEMORY_BYTES // (4 * epochs * SUM_CHUNK))
-    )
-    products = np.zeros((layers, epochs, epochs))
-    for first in range(0, layers, layers_per_part):
-        group = slice(first, min(first + layers_per_part, layers))
-        for start in range(0, length, columns):
-            fingerprints = series.fingerprints(group, slice(start, start + columns))
-            with np.errstate(invalid="ignore", over="ignore"):
-                for index in range(group.start, group.stop):
-                    part = fingerprints[:, index - group.start]
-                    products[index] += inner_products(part, part)
-    for index, epoch in enumerate(undefined):
-        products[index, epoch] = products[index, :, epoch] = np.nan
-    return np.stack([normalized(product) for product in products])
 
 
 def on_state(state: State) -> Arrays:
@@ -331,21 +280,14 @@ def on_state(state: State) -> Arrays:
     }
 
 
-def over_epochs(series: Series) -> Arrays:
-    """CKA of every layer between all epochs."""
-    return {"cka": cka_between_epochs(series)}
-
-
 MEASURE = Measure(
     name="fingerprints",
-    title="similarities",
+    title="fingerprints",
     recorded={
         "fingerprint": ("layer", "pair"),
         "norm": ("layer", "square"),
         "finite": ("layer",),
         "dead": ("layer",),
     },
-    computed={"cka": ("layer", "epoch", "epoch_other")},
     on_state=on_state,
-    over_epochs=over_epochs,
 )

@@ -1,45 +1,54 @@
 """Synchronization: whether two layers change at the same time."""
 
+from functools import cache
+
 import numpy as np
 
 from repdyn_keras.measures import Arrays, Measure, Series
+from repdyn_keras.measures.progress import area, noise_floor, progress
+from repdyn_keras.measures.threads import one_blas_thread
 from repdyn_keras.measures.trajectory import (
     defined_records,
     octaves,
-    progress,
     settling_index,
     step_shares,
 )
 
-# Timing needs second differences, and hence three records.
+# Scatter is estimated from second differences, and hence from three records.
 MIN_RECORDS = 3
+PAIRWISE = ("synchronization", "spread", "lag", "timing_overlap", "concordance")
+
+
+def spread(area: float, floor: float, floor_other: float) -> float:
+    """Area between two progress curves that scatter does not explain, in octaves: 0 = together.
+
+    Args:
+        area: area between the curves, octaves.
+        floor, floor_other: area that scatter alone causes, of each layer, octaves.
+    """
+    return float(np.sqrt(np.maximum(0, area**2 - (floor**2 + floor_other**2) / 2)))
+
+
+def lag(progress: np.ndarray, other: np.ndarray, u: np.ndarray) -> float:
+    """Octaves by which the first of two layers changes earlier: integral of the difference over u.
+
+    Args:
+        progress, other: (t,) progress of two layers.
+        u: (t,) octaves of the records, increasing.
+    """
+    return float(np.trapezoid(progress - other, u))
 
 
 def timing_overlap(gram: np.ndarray, other: np.ndarray) -> float:
     """Overlap of two paths' step shares: similarity, 1 = identical timing.
 
-    It is the sum of the smaller of the two shares over all steps.
+    It is the sum of the smaller of the two shares over all steps. Scatter dominates it: layers that
+    change together but scatter independently have a small overlap.
 
     Args:
         gram, other: (t, t) similarities of two layers over the same epochs.
     """
     return float(np.minimum(step_shares(gram), step_shares(other)).sum())
-
-
-def timing_spread(gram: np.ndarray, other: np.ndarray, epochs: np.ndarray) -> float:
-    """Area between two progress curves on u = log2(1 + epoch), in octaves: 0 = identical timing."""
-    difference = np.abs(progress(step_shares(gram)) - progress(step_shares(other)))
-    return float(np.trapezoid(difference, octaves(epochs)))
-
-
-def half_progress(gram: np.ndarray, epochs: np.ndarray) -> float:
-    """The u = log2(1 + epoch) at which a path has made half of its steps."""
-    curve = progress(step_shares(gram))
-    if np.isnan(curve).any():
-        return float("nan")
-    after = int(np.searchsorted(curve, 0.5))
-    u = octaves(epochs)[after - 1 : after + 1]
-    return float(np.interp(0.5, curve[after - 1 : after + 1], u))
 
 
 def concordance(gram: np.ndarray, other: np.ndarray) -> float:
@@ -54,82 +63,102 @@ def concordance(gram: np.ndarray, other: np.ndarray) -> float:
     """
     upper = np.triu_indices(len(gram), 1)
     x, y = gram[upper], other[upper]
-    spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    total = x.var() + y.var() + (x.mean() - y.mean()) ** 2
     covariance = np.mean((x - x.mean()) * (y - y.mean()))
-    return float(2 * covariance / spread) if spread > 0 else float("nan")
+    return float(2 * covariance / total) if total > 0 else float("nan")
 
 
-def timing_by_layer(cka: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
+def synchronization_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
     """Synchronization of all pairs of layers, from the records at which both are defined.
 
     Args:
-        cka: (layer, epoch, epoch_other).
+        grams: (layer, epoch, epoch_other) similarities with unit diagonal.
         epochs: the recorded epochs.
 
     Returns:
-        `synchronization`, `concordance`, `timing_spread` (octaves) and `lag` (layer, layer_other)
-        in octaves, positive if `layer` changes later; `settling_epoch` (layer,).
+        `progress` (layer, epoch), from 0 to 1; NaN at every epoch for a layer without timing,
+        and where a layer is undefined.
+        `spread_floor` (layer,), octaves between progress curves that differ by scatter alone.
+        (layer, layer_other): `spread`, the area between both progress curves that scatter does not
+        explain, octaves; `synchronization`, 1 - spread / range of u, 1 = together; `lag`, octaves
+        by which `layer` is earlier; `timing_overlap` and `concordance`. NaN with fewer than three
+        common records; the first three are also NaN if a layer has no timing.
+        `settling_epoch` (layer,), the first epoch from which the similarity to the final state
+        stays above 0.95.
     """
-    layers = len(cka)
-    shape = (layers, layers)
-    overlap, similarity, spread, lag = (np.full(shape, np.nan) for _ in range(4))
-    settling = np.full(layers, np.nan)
-    times = np.array(epochs)
-    for i in range(layers):
-        records = defined_records(cka[i])
+    layers, t = grams.shape[:2]
+    times, u = np.array(epochs), octaves(np.array(epochs))
+    pairs = {name: np.full((layers, layers), np.nan) for name in PAIRWISE}
+    curves = np.full((layers, t), np.nan)
+    floors, settling = np.full(layers, np.nan), np.full(layers, np.nan)
+    defined = [defined_records(gram) for gram in grams]
+
+    @cache
+    def timing(layer: int, records: tuple[int, ...]) -> tuple[np.ndarray, float]:
+        """Progress and floor of a layer at some records; NaN if it has no timing there."""
+        gram, at = grams[layer][np.ix_(records, records)], u[list(records)]
+        curve = progress(gram, at)
+        return curve, noise_floor(gram, at) if np.isfinite(curve).all() else float("nan")
+
+    for i, records in enumerate(defined):
         if len(records):
-            settling[i] = times[records][settling_index(cka[i][np.ix_(records, records)])]
-        for j in range(layers):
-            both = np.intersect1d(records, defined_records(cka[j]))
+            own = grams[i][np.ix_(records, records)]
+            settling[i] = times[records][settling_index(own)]
+        if len(records) >= MIN_RECORDS:
+            curves[i, records], floors[i] = timing(i, tuple(records.tolist()))
+        for j in range(i, layers):
+            both = np.intersect1d(records, defined[j])
             if len(both) < MIN_RECORDS:
                 continue
-            part = np.ix_(both, both)
-            gram_i, gram_j, common_times = cka[i][part], cka[j][part], times[both]
-            overlap[i, j] = timing_overlap(gram_i, gram_j)
-            similarity[i, j] = concordance(gram_i, gram_j)
-            spread[i, j] = timing_spread(gram_i, gram_j, common_times)
-            lag[i, j] = half_progress(gram_i, common_times) - half_progress(gram_j, common_times)
-    return {
-        "synchronization": overlap,
-        "concordance": similarity,
-        "timing_spread": spread,
-        "lag": lag,
-        "settling_epoch": settling,
-    }
+            part, at, common = np.ix_(both, both), u[both], tuple(both.tolist())
+            curve, floor = timing(i, common)
+            curve_other, floor_other = timing(j, common)
+            apart = spread(float(area(curve, curve_other, at)), floor, floor_other)
+            earlier = lag(curve, curve_other, at)
+            for name, value in (
+                ("synchronization", 1 - apart / (at[-1] - at[0])),
+                ("spread", apart),
+                ("lag", earlier),
+                ("timing_overlap", timing_overlap(grams[i][part], grams[j][part])),
+                ("concordance", concordance(grams[i][part], grams[j][part])),
+            ):
+                pairs[name][i, j] = pairs[name][j, i] = value
+            pairs["lag"][j, i] = -earlier
+    return pairs | {"progress": curves, "spread_floor": floors, "settling_epoch": settling}
 
 
-def synchronization_mean(overlap: np.ndarray, blocks: np.ndarray) -> float:
-    """Mean timing overlap over all pairs of blocks; NaN if there are fewer than two.
+def synchronization_mean(synchronization: np.ndarray, blocks: np.ndarray) -> float:
+    """Mean synchronization over all pairs of blocks that both have a timing; NaN without any.
 
     Args:
-        overlap: (layer, layer_other) timing overlap.
+        synchronization: (layer, layer_other).
         blocks: (layer,) whether a layer is a block of the network.
     """
     block_indices = np.flatnonzero(blocks)
     first, second = np.triu_indices(len(block_indices), 1)
-    pairs = overlap[np.ix_(block_indices, block_indices)][first, second]
+    pairs = synchronization[np.ix_(block_indices, block_indices)][first, second]
     return float(np.nanmean(pairs)) if np.isfinite(pairs).any() else float("nan")
 
 
 def over_epochs(series: Series) -> Arrays:
-    """Timing of all pairs of layers, and its mean over pairs of blocks."""
+    """Synchronization of all pairs of layers by CKA, and its mean over pairs of blocks."""
     cka = series.computed("cka")
     if cka is None:
         return {}
-    timing = timing_by_layer(cka, series.epochs)
-    mean = synchronization_mean(timing["synchronization"], series.blocks)
-    return {**timing, "synchronization_mean": mean}
+    # Its matrices are too small for several threads.
+    with one_blas_thread():
+        variables = synchronization_by_layer(cka, series.epochs)
+    mean = synchronization_mean(variables["synchronization"], series.blocks)
+    return {**variables, "synchronization_mean": mean}
 
 
-PAIR = ("layer", "layer_other")
 MEASURE = Measure(
     name="synchronization",
     title="synchronization",
     computed={
-        "synchronization": PAIR,
-        "concordance": PAIR,
-        "timing_spread": PAIR,
-        "lag": PAIR,
+        **dict.fromkeys(PAIRWISE, ("layer", "layer_other")),
+        "progress": ("layer", "epoch"),
+        "spread_floor": ("layer",),
         "settling_epoch": ("layer",),
     },
     attributes=("synchronization_mean",),

@@ -125,8 +125,3 @@ def step_shares(gram: np.ndarray) -> np.ndarray:
     steps = np.maximum(0, squared_steps(gram) - scatter[:-1] - scatter[1:])
     total = steps.sum()
     return steps / total if total > 0 else np.full_like(steps, np.nan)
-
-
-def progress(shares: np.ndarray) -> np.ndarray:
-    """(t,) cumulative sum of step shares, from 0 to 1."""
-    return np.concatenate([[0.0], np.cumsum(shares)])

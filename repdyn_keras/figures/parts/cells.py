@@ -3,32 +3,51 @@
 import numpy as np
 
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.page import settle, size_inches, text_width
+from repdyn_keras.figures.parts.page import settle, size_inches, text_width, wrapped
+
+# Similarities have the same colours in every picture, so that runs can be compared by colour.
+SCALE = (0.0, 1.0)
+MIN_ZOOM = 1e-3
+# The ends of the colour bar where each panel has a scale of its own.
+OWN_SCALES = ("the panel's\nlowest", "1")
 
 VALUE_SIZES = (7.5, 7.0, 6.5, 6.0)
 # Height of a panel over its width, beyond which cells are not square.
 MIN_ASPECT, MAX_ASPECT = 0.75, 1.4
 PAIR_SCALE = "CKA of A with B (1 = same\nrepresentation, 0 = unrelated)"
+# Points: the triangle at an epoch, and the distance of its centre from the panel.
+MARK, MARK_GAP = 5.0, 3.6
+# Points: the mark of a floor on the colour bar.
+FLOOR_MARK = 4.6
+# Inches beside a text in the legend.
+BESIDE_TEXT = 0.75
 # Length of the colour bar, in heights of a panel.
 BAR = 1.5
 
 
-def draw_cells(ax, values, scale, aspect="auto"):
+def draw_cells(ax, values, scale=SCALE, aspect="auto"):
     """Draw similarities (row, column) in colours between the ends of a scale. NaN is hatched."""
     look = {"cmap": "viridis", "vmin": scale[0], "vmax": scale[1], "aspect": aspect}
     style.draw_grid(ax, values, np.isnan(values).any(), **look)
 
 
-def color_range(values: np.ndarray) -> tuple[float, float]:
-    """Ends of a colour scale for similarities: the minimum, rounded down to tenths, and 1.
+def zoomed_scale(values: np.ndarray) -> tuple[float, float]:
+    """Ends of a colour scale that fits some similarities: their minimum, rounded down, and 1.
 
     Values above -0.1 do not extend it below 0: unbiased estimates scatter around 0.
     """
     finite = values[np.isfinite(values)]
     minimum = float(finite.min()) if finite.size else 0.0
     if -0.1 < minimum < 0:
-        return 0.0, 1.0
-    return min(0.9, float(np.floor(minimum * 10 + 1e-9) / 10)), 1.0
+        return SCALE
+    extent = max(1 - minimum, MIN_ZOOM)
+    step = 10.0 ** min(-1, np.floor(np.log10(extent) + 1e-9))
+    return float(1 - step * np.ceil(extent / step - 1e-9)), 1.0
+
+
+def zoom_note(scale: tuple[float, float]) -> str:
+    """The text for a zoomed colour scale."""
+    return f"colours zoomed: {scale[0]:.6g} to {scale[1]:g}"
 
 
 def mark_epoch(ax, epochs, epoch, marker):
@@ -38,16 +57,22 @@ def mark_epoch(ax, epochs, epoch, marker):
     """
     if epoch is None or not epochs[0] <= epoch <= epochs[-1]:
         return
-    x, y = np.interp(epoch, epochs, np.arange(len(epochs))), 1.018
-    transform = ax.get_xaxis_transform()
+    from matplotlib.transforms import ScaledTranslation
+
+    at, gap = np.interp(epoch, epochs, np.arange(len(epochs))), MARK_GAP / 72
+    inches = ax.figure.dpi_scale_trans
     if marker == "<":
-        x, y, transform = y, x, ax.get_yaxis_transform()
+        x, y = 1, at
+        transform = ax.get_yaxis_transform() + ScaledTranslation(gap, 0, inches)
+    else:
+        x, y = at, 1
+        transform = ax.get_xaxis_transform() + ScaledTranslation(0, gap, inches)
     ax.plot(x, y, transform=transform, gid="perfect fit", clip_on=False, **symbol(marker))
 
 
 def symbol(marker):
     """Keyword arguments of a line that is one marker."""
-    return {"marker": marker, "linestyle": "none", "color": style.INK, "markersize": 5.0}
+    return {"marker": marker, "linestyle": "none", "color": style.INK, "markersize": MARK}
 
 
 def outlined(width, rim, **look):
@@ -56,6 +81,12 @@ def outlined(width, rim, **look):
 
     effects = [Stroke(linewidth=rim, foreground="#1A1A1A"), Normal()]
     return {"color": "white", "linewidth": width, "path_effects": effects, **look}
+
+
+def outlined_symbol(marker, size):
+    """Keyword arguments of a line that is one white marker with a dark rim."""
+    look = {"marker": marker, "linestyle": "none", "markersize": size, "markeredgewidth": 1.0}
+    return look | {"markerfacecolor": "white", "markeredgecolor": "#1A1A1A"}
 
 
 def write_cells(ax, values, crossed):
@@ -84,21 +115,38 @@ def short_number(value: float) -> str:
     return {"0.00": "0", "-0.00": "0", "1.00": "1.0"}.get(text, text.replace("0.", ".", 1))
 
 
-def add_bar(axes, values, label, **place):
-    """Add the colour bar of one or several panels, at the right of them all.
+def add_bar(axes, values, label, floors=(), **place):
+    """Add the colour bar of one or several panels, at the right of them all, with its floors.
 
     It ends in an arrow if some of the values lie below the scale.
     """
     image = axes[0].images[0]
-    below = np.nanmin(values, initial=np.inf) < image.norm.vmin
+    has_own_scales = len({ax.images[0].get_clim() for ax in axes}) > 1
+    below = not has_own_scales and np.nanmin(values, initial=np.inf) < image.norm.vmin
     bar = axes[0].figure.colorbar(image, ax=axes, extend="min" if below else "neither", **place)
     bar.set_label(label, size=style.LABEL)
     bar.ax.yaxis.labelpad = 8
     bar.ax.tick_params(labelsize=style.SMALL)
     bar.outline.set_visible(False)
+    if has_own_scales:
+        bar.set_ticks(image.get_clim(), labels=OWN_SCALES)
+    for floor in floors:
+        _mark_floor(bar, floor)
 
 
-def settle_cells(figure, axes, values, scale, lines, undefined="dead layer"):
+def _mark_floor(bar, floor):
+    """Mark a floor on a colour bar, as far as it lies on its scale."""
+    place = {"transform": bar.ax.get_yaxis_transform(), "clip_on": False, "gid": "floor"}
+    lowest, highest = bar.vmin, bar.vmax
+    low, high = np.clip((floor.low, floor.high), lowest, highest)
+    if low < high:
+        bar.ax.plot([floor.across] * 2, [low, high], **outlined(1.4, 2.8), **place)
+    if lowest <= floor.middle <= highest:
+        look = outlined_symbol(floor.marker, FLOOR_MARK)
+        bar.ax.plot([floor.across], [floor.middle], **look, **place)
+
+
+def settle_cells(figure, axes, values, scale, lines, undefined="dead layer", floors=()):
     """Add the colour bar and the legend of a page of cells, square if possible, and lay it out.
 
     Args:
@@ -107,6 +155,7 @@ def settle_cells(figure, axes, values, scale, lines, undefined="dead layer"):
         scale: label of the colour bar.
         lines: labels in the legend, and keyword arguments of their lines.
         undefined: why a cell may be NaN.
+        floors: levels of the similarity, which are marked on the colour bar.
     """
     from matplotlib.artist import Artist
     from matplotlib.lines import Line2D
@@ -115,11 +164,19 @@ def settle_cells(figure, axes, values, scale, lines, undefined="dead layer"):
     count, rows, columns = values.shape
     length = min(1.0, BAR / axes[0].get_subplotspec().get_gridspec().nrows)
     place = {"shrink": length, "anchor": (0.0, 1.0), "aspect": 22, "pad": 0.02}
-    add_bar(axes, values, scale, use_gridspec=False, **place)
-    handles: list[Artist] = [Line2D([], [], label=label, **look) for label, look in lines.items()]
+    add_bar(axes, values, scale, floors, use_gridspec=False, **place)
+    for floor in floors:
+        look = outlined_symbol(floor.marker, FLOOR_MARK)
+        lines = lines | {f"on the colour bar: {floor.text}": look}
+    in_a_row = min(count, 2)
+    room = 72 * (figure.get_figwidth() / in_a_row - BESIDE_TEXT)
+    handles: list[Artist] = [
+        Line2D([], [], label=wrapped(label, style.SMALL, room), **look)
+        for label, look in lines.items()
+    ]
     if np.isnan(values).any():
         handles.append(Patch(label=f"undefined ({undefined})", **style.UNDEFINED))
     if handles:
         look = {"frameon": False, "fontsize": style.SMALL, "handlelength": 2.6}
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(count, 2), **look)
+        figure.legend(handles=handles, loc="outside lower center", ncols=in_a_row, **look)
     settle(figure, axes, np.clip(rows / columns, MIN_ASPECT, MAX_ASPECT))

@@ -72,13 +72,16 @@ def _length(axis):
 
 
 def draw_curves(ax, dynamics, layer, ends=False):
-    """Draw one line for each recorded subset; returns the lines. For `ends` see `label_axis`."""
+    """Draw one line for each recorded subset; returns the lines. For `ends` see `label_axis`.
+
+    Without wrongly labelled images, the correctly labelled ones are left out: they are all.
+    """
     accuracy = require(dynamics, "probe_accuracy").isel(layer=layer_index(dynamics, layer))
     epochs = accuracy["epoch"].values
     position = log_position(epochs)
     recorded = [str(name) for name in accuracy["subset"].values]
     lines = {}
-    for name in [name for name in style.SUBSETS if name in recorded]:
+    for name in [name for name in style.meanings(dynamics) if name in recorded]:
         values = accuracy.isel(subset=recorded.index(name)).values
         if np.isfinite(values).any():
             (lines[name],) = ax.plot(position, values, **style.subset_line(name))
@@ -113,7 +116,7 @@ def label_fit(ax, fit, x, offset, **look):
     share = (x - low) / (high - low)
     look["ha"] = "left" if share < 0.3 else "right" if share > 0.7 else "center"
     look |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-    text = f"perfect fit of the given labels: epoch {fit:g}"
+    text = f"perfect fit of the training labels: epoch {fit:g}"
     ax.annotate(text, (x, 1), (0, offset), annotation_clip=False, size=style.SMALL, **look)
 
 
@@ -123,5 +126,5 @@ def curves_subtitle(dynamics, *about):
         fit = "the output holds no class scores"
     else:
         reached = style.perfect_fit_epoch(dynamics) is not None
-        fit = "" if reached else "perfect fit of the given labels was not reached"
+        fit = "" if reached else "perfect fit of the training labels was not reached"
     return style.subtitle(dynamics, *about, fit)

@@ -17,6 +17,8 @@ from repdyn_keras.records.atomic import write_bytes
 PAD, MARGIN = 0.08, 0.12
 # The widest panel, and what a page needs beside its panels for tick labels and a colour bar.
 PANEL, BESIDE = 4.6, 2.1
+# Inches between the panels of a row, which tick marks and triangles use.
+BETWEEN = 0.2
 
 
 class PictureFile(NamedTuple):
@@ -120,6 +122,12 @@ def panel_page(count, heading, across, upwards, columns=None):
         ax.label_outer()
         ax.tick_params(labelsize=style.SMALL)
     return figure, axes
+
+
+def panel_room(figure, panels) -> float:
+    """Points that a line above a panel of `panel_page` may take, known before the layout."""
+    columns = panels[0].get_subplotspec().get_gridspec().ncols
+    return 72 * ((figure.get_figwidth() - BESIDE) / columns - BETWEEN)
 
 
 def title_panel(ax, title, pad=4, **look):

@@ -44,6 +44,8 @@ MEANING = {
     "mislabeled_true": "wrongly labelled images,\ntrue label = resisted",
     "test": "test images,\nnever trained on",
 }
+# Without wrongly labelled images, the correctly labelled ones are all training images.
+PLAIN_MEANING = {"train": "training images", "test": MEANING["test"]}
 
 
 def class_color(index: int) -> Color:
@@ -107,6 +109,18 @@ def ink_on(color: Color) -> str:
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "black" if luminance > 0.18 else "white"
+
+
+def has_wrong_labels(dynamics: xr.Dataset) -> bool:
+    """Whether there are wrongly labelled images, which can be memorized or resisted."""
+    accuracy = dynamics["probe_accuracy"]
+    wrong = [name for name in accuracy["subset"].values if str(name).startswith("mislabeled")]
+    return bool(np.isfinite(accuracy.sel(subset=wrong).values).any())
+
+
+def meanings(dynamics: xr.Dataset) -> dict[str, str]:
+    """The text for each subset of images that is drawn, in the order of drawing."""
+    return MEANING if has_wrong_labels(dynamics) else PLAIN_MEANING
 
 
 def subset_line(name):

@@ -1,0 +1,64 @@
+"""Floors of a similarity, which are marked on its colour bar and explained in the legend."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from repdyn_keras.figures.parts.cells import short_number
+
+# Standard deviations under unrelated data within which a similarity is not distinguished from 0.
+UNRELATED = 2.0
+CLASSES = "CKA owed to the classes alone, with images permuted within each class"
+# The text for the levels of a variable.
+LEVELS = {
+    "cka_null_class": CLASSES,
+    "cka_layers_null_class": CLASSES,
+    "cka_epochs_null_class": CLASSES,
+    "region_agreement_floor": "agreement of a probe with itself refitted on resampled images",
+}
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A level of a similarity that is marked on its colour bar.
+
+    Attributes:
+        low, middle, high: minimum, median and maximum of the level; equal for a single value.
+        text: what it is, for the legend.
+        marker: its symbol.
+        across: its place on the bar, 0 = left, 1 = right.
+    """
+
+    low: float
+    middle: float
+    high: float
+    text: str
+    marker: str
+    across: float
+
+
+def floors(dataset: xr.Dataset, *variables: str) -> list[Floor]:
+    """The floors that a Dataset holds, without those that are NaN everywhere.
+
+    Args:
+        dataset: of a run or of a comparison.
+        variables: deviations of unrelated representations (`cka_null`, `cka_layers_null`,
+            `cka_epochs_null`), or levels named in `LEVELS`.
+    """
+    found = []
+    for name in variables:
+        values = dataset[name].values if name in dataset else np.array([])
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            continue
+        low, middle, high = map(float, np.quantile(finite, (0, 0.5, 1)))
+        if name in LEVELS:
+            shown = [short_number(value) for value in (middle, low, high)]
+            text = f"{LEVELS[name]}: median {shown[0]}, from {shown[1]} to {shown[2]}"
+            found.append(Floor(low, middle, high, text, "o", 0.7))
+        else:
+            level = UNRELATED * middle
+            text = f"unrelated representations: 0 ± {level:.1g} (two deviations)"
+            found.append(Floor(level, level, level, text, "s", 0.3))
+    return found
