@@ -1,118 +1,147 @@
-"""How often the phases of simulated paths are detected.
+"""How often drift is called phases, and how often phases are found.
 
-python benchmarks/bench_phases.py
+python benchmarks/bench_phases.py             # some five minutes on two cores
+python benchmarks/bench_phases.py --count 20 --seed 1
 
-Paths of 42 records in 200 dimensions with white jitter. Even drift and pure noise should give one
-phase. Sharp transitions between phases of at least 4 records should all be detected, each within
-one record. `slow drift` adds up to a tenth of a transition; "-" marks known limitations.
+The layers are those of `simulated_layers.py`. A border counts as found if one is within two records
+of it, and as exact if it is within one. The last table analyzes the same layers with ten seeds of
+the surrogates.
 """
 
-import sys
-from collections.abc import Iterator
+import argparse
+import multiprocessing
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from measuring import print_table
+from simulated_layers import COLOURS, DIMENSIONS, DRIFTS, NOISES, TRUTHS, Layer, simulated_layer
 
-DRAWS, TARGET, DIMENSION = 40, 0.85, 200
-EPOCHS = np.array(sorted({0, 102} | {round(2 ** (i / 6)) for i in range(41)}))
-U = np.log2(1 + EPOCHS)
-SHARE = (U - U[0]) / (U[-1] - U[0])
-DRIFTS = ("straight", "quarter circle", "half circle", "helix", "wandering")
-# Arrangement of the states, numbers of phases, sizes of the jitter, target.
-TRANSITIONS = (
-    ("equally far apart", (2, 3, 4), (0.02, 0.25), TARGET),
-    ("a walk", (2, 3, 4), (0.02, 0.25), TARGET),
-    ("equally far apart", (2, 3, 4), (0, 0.01), "-"),
-    ("on one line", (3, 4), (0.02, 0.25), "-"),
-)
+from repdyn_keras.measures.phases import find_phases
+from repdyn_keras.measures.threads import blas, cores
+
+SEEDS = 10
+# Layers of each family and noise share that are analyzed with ten seeds.
+SEEDED = 2
 
 
-def orthonormal(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, d) orthonormal vectors."""
-    return np.linalg.qr(rng.normal(size=(DIMENSION, count)))[0].T
+def limit_blas() -> None:
+    """One thread of BLAS for each process."""
+    blas().limit(limits=1, user_api="blas")
 
 
-def cosines(x: np.ndarray) -> np.ndarray:
-    """(t, t) cosines between the rows."""
-    x = x / np.linalg.norm(x, axis=1, keepdims=True)
-    return x @ x.T
+def analyzed(case: tuple) -> dict[str, Any]:
+    """A simulated layer and its phases."""
+    family, noise, seed, surrogate_seed = case
+    layer = simulated_layer(family, noise, seed)
+    phases = find_phases(layer.gram, layer.epochs, surrogate_seed)
+    borders = [border.record for border in phases.borders]
+    return {"layer": layer, "borders": borders, "e": phases.distinguishability}
 
 
-def scattered(path: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
-    """Similarities along a path with white jitter and a constant component."""
-    noise = size * rng.normal(size=path.shape) / np.sqrt(DIMENSION)
-    return cosines(path + noise + orthonormal(rng, 1))
+def offsets(result: dict[str, Any]) -> list[int]:
+    """Distance, in records, from each true border to the nearest one found; 99 without one."""
+    return [
+        min([abs(found - border) for found in result["borders"]], default=99)
+        for border in result["layer"].borders
+    ]
 
 
-def drift(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """(t, d) smooth path of length 1 at constant speed."""
-    at = np.linspace(0, 1, 2001)[:, None]
-    axes = orthonormal(rng, 8)
-    turns = {"quarter circle": 0.5, "half circle": 1, "helix": 2}.get(kind)
-    if kind == "straight":
-        curve = at * axes[0]
-    elif turns:
-        curve = np.cos(turns * np.pi * at) * axes[0] + np.sin(turns * np.pi * at) * axes[1]
-        curve = curve + (3 * at * axes[2] if kind == "helix" else 0)
-    else:
-        order = np.arange(1, 9)
-        curve = (np.cos(np.pi * order * at) / order) @ (axes * rng.normal(size=(8, 1)))
-    arc = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
-    return np.stack([np.interp(SHARE * arc[-1], arc, c) for c in curve.T], axis=1) / arc[-1]
+def found(result: dict[str, Any]) -> bool:
+    """Whether every true border is found."""
+    return max(offsets(result)) <= 2
 
 
-def states(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, d) states, each at a distance of at least 1 from the next."""
-    if kind == "equally far apart":
-        return orthonormal(rng, count) / np.sqrt(2)
-    if kind == "on one line":
-        return np.arange(count)[:, None] * orthonormal(rng, 1)
-    jumps = orthonormal(rng, count - 1) * rng.uniform(1, 2, size=(count - 1, 1))
-    return np.concatenate([np.zeros((1, DIMENSION)), np.cumsum(jumps, axis=0)])
+def divided(result: dict[str, Any]) -> bool:
+    """Whether any border is found."""
+    return len(result["borders"]) > 0
 
 
-def transitions(kind: str, count: int, levels, rng: np.random.Generator) -> tuple:
-    """Similarities along a path with sharp transitions, and the first record after each."""
-    t = len(EPOCHS)
-    starts = np.zeros(count - 1, int)
-    while np.diff(np.concatenate([[0], starts, [t]])).min() < 4:
-        starts = np.sort(rng.choice(np.arange(4, t - 3), count - 1, replace=False))
-    level, slow = rng.uniform(*levels), rng.uniform(0, 0.1) * SHARE[:, None] * orthonormal(rng, 1)
-    at = np.searchsorted(starts, np.arange(t), side="right")
-    return scattered(states(kind, count, rng)[at] + slow, level, rng), starts
+def share(results: Iterable[dict[str, Any]], property_of: Callable[[dict], bool]) -> str:
+    """Share of the results with a property."""
+    values = [property_of(result) for result in results]
+    return f"{np.mean(values):.2f}" if values else "-"
 
 
-def found(gram: np.ndarray) -> np.ndarray:
-    """The first record of every phase but the first."""
-    from repdyn_keras.measures.phases import find_phases
+def rows(
+    results: list[dict[str, Any]],
+    families: tuple[str, ...],
+    property_of: Callable[[dict], bool],
+    groups: list[Callable[[Layer], bool]],
+) -> list[list]:
+    """One row for each family: the share with a property in each group."""
+    of_family = {f: [r for r in results if r["layer"].family == f] for f in families}
+    return [
+        [family, *(share((r for r in of_family[family] if group(r["layer"])), property_of)
+                   for group in groups)]
+        for family in families
+    ]  # fmt: skip
 
-    return np.flatnonzero(np.diff(find_phases(gram, EPOCHS).labels)) + 1
 
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100, help="layers per family and noise share")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    families = (*DRIFTS, *TRUTHS)
+    cases = [
+        (family, noise, [options.seed, place, index, draw], 0)
+        for place, family in enumerate(families)
+        for index, noise in enumerate(NOISES)
+        for draw in range(options.count)
+    ]
+    repeated = [
+        (*case[:3], seed) for case in cases if case[2][-1] < SEEDED for seed in range(SEEDS)
+    ]
+    with multiprocessing.get_context("spawn").Pool(cores(), limit_blas) as pool:
+        results = pool.map(analyzed, cases, chunksize=8)
+        seeded = pool.map(analyzed, repeated, chunksize=SEEDS)
 
-def rows(draws: int) -> Iterator[list]:
-    """Rows of the table: simulation, share of draws with the right phases, target."""
-    for kind in DRIFTS:
-        rng = np.random.default_rng(0)
-        grams = (scattered(drift(kind, rng), rng.uniform(0, 0.2), rng) for _ in range(draws))
-        yield [f"even drift, {kind}", np.mean([len(found(g)) == 0 for g in grams]), TARGET]
-    rng = np.random.default_rng(0)
-    grams = (cosines(1 + rng.normal(size=(len(EPOCHS), 100))) for _ in range(draws))
-    yield ["noise around one point", np.mean([len(found(g)) == 0 for g in grams]), TARGET]
-    for kind, counts, levels, target in TRANSITIONS:
-        for count in counts:
-            rng, right = np.random.default_rng(count), []
-            for _ in range(draws):
-                gram, starts = transitions(kind, count, levels, rng)
-                ours = found(gram)
-                right.append(len(ours) == len(starts) and np.abs(ours - starts).max() <= 1)
-            name = f"{count} phases, states {kind}, slow drift, jitter {levels[0]} to {levels[1]}"
-            yield [name, np.mean(right), target]
+    by_noise = [lambda layer, noise=noise: layer.noise == noise for noise in NOISES]
+    noises = [f"noise {noise}" for noise in NOISES]
+    print("Drift called phases, share of layers:\n")
+    print_table(["drift", *noises], rows(results, DRIFTS, divided, by_noise), ["numpy", "scipy"])
+    print("\nAll borders found, share of layers:\n")
+    print_table(["phases", *noises], rows(results, TRUTHS, found, by_noise), ["numpy", "scipy"])
+    groups = [
+        lambda layer, d=d, c=c, n=n: (layer.dimension, layer.colour, layer.noise) == (d, c, n)
+        for n in (0.1, 0.25)
+        for c in COLOURS
+        for d in DIMENSIONS
+    ]
+    header = [
+        f"{n}, {'white' if c == 0 else f'AR({c})'}, {d} dim."
+        for n in (0.1, 0.25)
+        for c in COLOURS
+        for d in DIMENSIONS
+    ]
+    print("\nThe same by noise share, colour and dimension:\n")
+    print_table(["phases", *header], rows(results, TRUTHS, found, groups), ["numpy", "scipy"])
+
+    with_truth = [result for result in results if result["layer"].family in TRUTHS]
+    near = [offset for result in with_truth for offset in offsets(result) if offset <= 2]
+    extra = [len(result["borders"]) > len(result["layer"].borders) for result in with_truth]
+    steps = [result for result in results if result["layer"].family == "step"]
+    means = [np.mean([r["e"] for r in steps if r["layer"].noise == noise]) for noise in NOISES]
+    groups_of_seeds = [seeded[i : i + SEEDS] for i in range(0, len(seeded), SEEDS)]
+    same = [len({tuple(r["borders"]) for r in group}) == 1 for group in groups_of_seeds]
+    print("\nOther figures:\n")
+    print_table(
+        ["what", "value"],
+        [
+            ["found borders that are exact within one record", float(np.mean(np.less(near, 2)))],
+            ["layers with more borders than there are", float(np.mean(extra))],
+            *(
+                [f"mean distinguishability of a step of 0.2, noise {noise}", float(mean)]
+                for noise, mean in zip(NOISES, means, strict=True)
+            ),
+            [f"layers (of {len(same)}) whose borders are the same with {SEEDS} seeds",
+             float(np.mean(same))],
+        ],
+        ["numpy", "scipy"],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    draws = int(sys.argv[1]) if len(sys.argv) > 1 else DRAWS
-    print_table(
-        ["what", f"found, share of {draws}", "target"],
-        [[name, float(share), target] for name, share, target in rows(draws)],
-        ["numpy", "scipy", "ruptures"],
-    )
+    main()

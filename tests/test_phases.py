@@ -6,7 +6,16 @@ import warnings
 import numpy as np
 import pytest
 
-from repdyn_keras.measures.phases import RESTLESSNESS, STATE, find_phases
+from repdyn_keras.measures.borders import border_candidates, effects
+from repdyn_keras.measures.phases import (
+    RESTLESSNESS,
+    STATE,
+    distinguished,
+    find_phases,
+    phases_by_layer,
+)
+from repdyn_keras.measures.surrogates import surrogates
+from repdyn_keras.measures.trails import fit_trail, least_variation
 from repdyn_keras.measures.trajectory import (
     jitter,
     noise_shares,
@@ -112,12 +121,108 @@ def turning(angles):
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def test_the_noise_share_is_that_of_a_known_scatter():
-    u = np.arange(400) / 6
-    for share in (0.02, 0.3):
-        gram = scattered(turning(u / 40), np.full(400, share), 200)
-        assert noise_shares(gram, u).mean() == pytest.approx(share, rel=0.1)
-    np.testing.assert_allclose(noise_shares(scattered(turning(u / 40), 0 * u), u), 0, atol=1e-4)
+def scattered_layer(states, share, dimension, colour, seed=0):
+    """Similarities of states with scatter that is correlated between successive records."""
+    noise = points(len(states), dimension, seed) / np.sqrt(dimension)
+    for record in range(1, len(noise)):
+        noise[record] *= np.sqrt(1 - colour**2)
+        noise[record] += colour * noise[record - 1]
+    return cosines_of(np.hstack([np.sqrt(1 - share) * states, np.sqrt(share) * noise]))
+
+
+def test_noise_share_colour_and_dimension_are_those_of_a_known_scatter():
+    u = np.arange(60) / 6
+    for states in (turning(0 * u), turning(u / 10), turning(0.65 * (u > 4))):
+        for share, dimension, colour in ((0.1, 10, 0), (0.25, 30, 0.5), (0.05, 100, 0)):
+            trail = fit_trail(scattered_layer(states, share, dimension, colour), u)
+            assert trail.noise_shares.mean() == pytest.approx(share, rel=0.25)
+            assert trail.dimension == pytest.approx(dimension, rel=0.4)
+            assert trail.colour == pytest.approx(colour, abs=0.2)
+            np.testing.assert_allclose(np.linalg.norm(trail.points, axis=1), 1)
+    shares = noise_shares(scattered(turning(u / 40), np.full(60, 0.3), 200), u)
+    assert shares.mean() == pytest.approx(0.3, rel=0.1)
+    assert fit_trail(cosines_of(turning(u / 10)), u).noise_shares.max() < 1e-3
+
+
+def test_the_trail_averages_scatter_away_and_keeps_a_step_sharp():
+    u = np.arange(40) / 6
+    trail = fit_trail(scattered_layer(turning(0.65 * (u > 3)), 0.1, 30, 0), u)
+    changes = np.linalg.norm(np.diff(trail.points, axis=0), axis=1)
+    assert np.argmax(changes) == np.searchsorted(u > 3, True) - 1
+    assert changes.max() == pytest.approx(2 * np.sin(0.65 / 2), rel=0.3)
+    assert np.median(changes) < 0.01
+
+
+def test_least_variation_minimizes_its_cost():
+    x, weights = points(12, 3), np.linspace(0.5, 2, 12)
+    penalties = np.linspace(0.2, 1, 11)
+
+    def cost(path, large):
+        changes = np.linalg.norm(np.diff(path, axis=0), axis=1)
+        penalty = penalties @ (large * np.log1p(changes / large))
+        return (weights * ((path - x) ** 2).sum(axis=1)).sum() / 2 + penalty
+
+    for large in (1e9, 5.0):
+        path, hat = least_variation(x, weights, penalties, large)
+        np.testing.assert_allclose(hat @ x, path, atol=1e-9)
+        rng = np.random.default_rng(0)
+        for size in (0.003, 0.1, 1):
+            others = [path + size * rng.normal(size=x.shape) for _ in range(20)]
+            assert min(cost(other, large) for other in others) > cost(path, large) - 1e-3
+
+
+def test_surrogates_have_the_scatter_of_the_layer_and_its_ends():
+    u = np.arange(40) / 6
+    gram = scattered_layer(turning(0.65 * (u > 3)), 0.1, 30, 0)
+    trail = fit_trail(gram, u)
+    drawn = surrogates(trail, u, 200, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn, drawn.swapaxes(1, 2), atol=1e-6)
+    np.testing.assert_allclose(np.diagonal(drawn, axis1=1, axis2=2), 1, atol=1e-5)
+    assert noise_shares(drawn, u).mean() == pytest.approx(0.1, rel=0.2)
+    ends = gram[:3, -3:].mean()
+    assert drawn.mean(axis=0)[:3, -3:].mean() == pytest.approx(ends, abs=0.05)
+    np.testing.assert_array_equal(drawn, surrogates(trail, u, 200, np.random.default_rng(0)))
+
+
+def effects_by_loop(gram, u, border, half):
+    """Contrast and fall of restlessness of one window, from the definition."""
+    t, middle = len(u), (u[border - 1] + u[border]) / 2
+    before = [i for i in range(border) if u[i] >= middle - half or i >= border - 2]
+    after = [i for i in range(border, t) if u[i] <= middle + half or i < border + 2]
+    groups = [
+        [(i, j) for i in a for j in b if i < j]
+        for a, b in ((before, before), (after, after), (before, after))
+    ]
+
+    def means(groups, largest):
+        bins = [{} for _ in groups]
+        for group, binned in zip(groups, bins, strict=True):
+            for i, j in group:
+                lag = int(np.ceil((u[j] - u[i] - 0.25) * 3)) if u[j] - u[i] > 0.25 else 0
+                binned.setdefault(lag, []).append(gram[i, j])
+        common = [lag for lag in set.intersection(*map(set, bins)) if lag < largest]
+        weights = np.array([1 / sum(1 / len(binned[lag]) for binned in bins) for lag in common])
+        pairs = min(sum(len(binned[lag]) for lag in common) for binned in bins)
+        if not common:
+            return None, 0
+        return [weights @ [np.mean(b[lag]) for lag in common] / weights.sum() for b in bins], pairs
+
+    all_lags, _ = means(groups, 99)
+    if all_lags is None:
+        return None
+    near, pairs = means(groups[:2], 3)
+    contrast = (all_lags[0] + all_lags[1]) / 2 - all_lags[2]
+    return border, contrast, near[1] - near[0] if pairs >= 3 else 0.0
+
+
+def test_contrast_and_restlessness_are_those_of_their_definition():
+    u = octaves(EPOCHS[:20])
+    gram = cosines_of(points(20, 4))
+    windows = [effects_by_loop(gram, u, b, half) for b in range(2, 19) for half in (1.0, 2.0)]
+    expected = np.array([window for window in windows if window is not None])
+    found = np.stack([border_candidates(u), *(each[0] for each in effects(gram[None], u))], axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert 0 < (expected[:, 2] == 0).sum() < len(expected)
 
 
 def test_steps_and_freezes_are_found_and_smooth_change_is_one_phase():
@@ -180,3 +285,57 @@ def test_degenerate_paths_neither_fail_nor_warn():
         assert 0 < found.p <= 1, name
         assert np.isfinite([found.distinguishability, found.contrast_seen]).all(), name
         assert np.bincount(found.labels)[1:].min() >= 2, name
+
+
+def test_phases_do_not_depend_on_the_order_of_layers_or_on_undefined_records():
+    t = len(EPOCHS)
+    step = scattered(turning(0.65 * (np.arange(t) >= 18)), np.full(t, 0.05))
+    grams = np.stack([step, scattered(turning(0.8 * SHARE), np.full(t, 0.05), seed=1)])
+    found, swapped = (phases_by_layer(g, list(EPOCHS)) for g in (grams, grams[::-1]))
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, swapped[name][::-1], err_msg=name)
+    assert found["phase"][0].tolist() == [1] * 18 + [2] * (t - 18)
+    assert found["phase"][1].tolist() == [1] * t
+    epochs = np.insert(EPOCHS, 10, EPOCHS[9])
+    wider = np.insert(np.insert(grams, 10, np.nan, axis=1), 10, np.nan, axis=2)
+    wider = phases_by_layer(wider, list(epochs))
+    np.testing.assert_array_equal(np.delete(wider["phase"], 10, axis=1), found["phase"])
+    assert (wider["phase"][:, 10] == 0).all() and (wider["border_kind"][:, 10] == 0).all()
+    assert np.isnan(wider["noise_share"][:, 10]).all()
+    np.testing.assert_array_equal(wider["phases_p"], found["phases_p"])
+
+
+def test_distinguishability_is_the_contrast_beyond_surrogates():
+    """With known surrogates of mean 0, whose largest contrasts have the mean square 0.01."""
+    contrast = np.array([[0.5, 0], [0.1, -0.1], [-0.1, 0.1], [0, 0]])
+    square = (0.1**2 + 0.1**2 + 0) / 3
+    assert distinguished(contrast, contrast) == pytest.approx(np.sqrt(0.5**2 - square))
+    assert distinguished(-contrast, -contrast) == 0
+
+
+def test_a_step_keeps_its_contrast_where_records_scatter():
+    t, seen = len(EPOCHS), []
+    for share in (0.02, 0.25):
+        path = turning(np.arccos(0.8) * (np.arange(t) >= 20))
+        grams = [scattered(path, np.full(t, share), 100, seed) for seed in range(3)]
+        seen.append(np.mean([find_phases(g, EPOCHS).distinguishability for g in grams]))
+    assert 0.13 < seen[1] < seen[0] < 0.23
+
+
+@pytest.mark.long
+def test_smooth_change_is_rarely_divided():
+    """Twelve layers of each kind: straight drift, white and coloured scatter, falling scatter."""
+    t, divided = len(EPOCHS), []
+    for seed in range(12):
+        for share in (0.02, 0.1, 0.25):
+            still, drift = turning(0 * SHARE), turning(0.8 * SHARE)
+            divided += [
+                len(find_phases(gram, EPOCHS).borders) > 0
+                for gram in (
+                    scattered_layer(still, share, 30, 0.5, seed),
+                    scattered_layer(drift, share, 30, 0.0, seed),
+                    scattered(drift, share * 0.05**SHARE, 90, seed),
+                    scattered(still, np.full(t, share), 10, seed),
+                )
+            ]
+    assert np.mean(divided) <= 0.08

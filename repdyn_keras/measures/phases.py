@@ -151,7 +151,7 @@ class _Stretch:
         rng = np.random.default_rng(seed)
         parts, total = [self._effects(gram[None], trail)], np.zeros_like(gram)
         for _ in range(SURROGATES // CHUNK):
-            drawn = surrogates(gram, u, CHUNK, rng, trail=trail)
+            drawn = surrogates(trail, u, CHUNK, rng)
             total += drawn.sum(axis=0)
             parts.append(self._effects(drawn, trail))
         self.excess = gram - total / SURROGATES

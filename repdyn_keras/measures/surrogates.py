@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from repdyn_keras.measures.trails import Trail, fit_trail, local_linear
+from repdyn_keras.measures.trails import Trail, local_linear
 
 # Paces and noise shares are smoothed in the logarithm, after adding these offsets.
 PACE_OFFSET, NOISE_OFFSET = 0.1, 0.01
@@ -15,14 +15,7 @@ MAX_SURROGATE_NOISE = 0.9
 MIN_WEIGHT, MIN_WEIGHTED = 0.3, 4
 
 
-def surrogates(
-    gram: np.ndarray,
-    u: np.ndarray,
-    count: int,
-    rng: np.random.Generator,
-    smooth_pace: bool = True,
-    trail: Trail | None = None,
-) -> np.ndarray:
+def surrogates(trail: Trail, u: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Similarity matrices of paths with the same trail, walked at a smooth pace, with scatter.
 
     The pace and the noise shares of a surrogate are smooth courses times lognormal lumps, which are
@@ -32,21 +25,16 @@ def surrogates(
     Source: a method of this project.
 
     Args:
-        gram: (t, t) similarities, unit diagonal, positive semidefinite, finite, t >= 3.
+        trail: the trail of the layer.
         u: (t,) octaves of the records, increasing.
         count: number of surrogates.
         rng: source of randomness.
-        smooth_pace: False leaves the pace as it is, so that the surrogates differ from the layer
-            by their scatter alone.
-        trail: the trail of the layer; None: it is fitted.
 
     Returns:
         (count, t, t) float32 similarities with unit diagonal.
     """
-    if trail is None:
-        trail = fit_trail(gram, u)
     t, dimension = len(u), trail.dimension
-    walked = walks(trail.points, u, count, rng) if smooth_pace else trail.points
+    walked = walks(trail.points, u, count, rng)
     # The squared length of normal scatter varies by itself: log(chi2_d / d) has variance 2 / d.
     shares = redrawn(
         u, trail.residual_shares, NOISE_OFFSET, count, rng, trail.weights, 2 / dimension
