@@ -234,7 +234,7 @@ def test_borders_are_drawn_where_phases_begin_and_marked_by_their_kind(small, he
         f"phases {spans} (freeze at {epochs[second]})",
     )
     assert undivided.get_title("left") == "block\none phase"
-    assert "of another kind before and after" in words_in(heatmaps)
+    assert "the representation is of another kind before and after" in words_in(heatmaps)
     assert "restless before, still after" in words_in(heatmaps)
     assert (STATE, FREEZE) == (phases.STATE, phases.RESTLESSNESS)
 

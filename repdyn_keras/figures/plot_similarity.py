@@ -181,7 +181,8 @@ def similarity_heatmaps(dynamics: xr.Dataset, variable: str, zoom: bool = False)
     has_maps = variable == "cka" or style.has_class_scores(dynamics)
     undefined = "dead layer" if has_maps else "dead layer, or an output without class scores"
     marks = [] if zoom else floors(dynamics, *words.floors)
-    explained = explained_borders(found)
+    changing = "the representation is" if variable == "cka" else "the regions are"
+    explained = explained_borders(found, changing)
     if (fit := style.perfect_fit_epoch(dynamics)) is not None:
         explained[f"perfect fit of the training labels: epoch {fit:g}"] = symbol("v")
     settle_cells(figure, axes, values, words.scale, explained, undefined, marks)
