@@ -34,12 +34,13 @@ def similarities(epochs: int) -> Callable:
 
 def agreement(planes: int, epochs: int = 20) -> Callable:
     """Agreement of the regions of a layer between all epochs, and their fragments."""
-    from repdyn_keras.measures.regions import agreements, fragments
+    from repdyn_keras.measures.map_agreement import agreements
+    from repdyn_keras.measures.regions import fragments
 
     maps = np.random.default_rng(0).integers(0, 10, (1, epochs, planes, 24, 24), dtype=np.uint8)
 
     def both():
-        agreements(maps[0].reshape(epochs, -1))
+        agreements(maps[0].reshape(epochs, planes, -1))
         fragments(maps)
 
     return both
@@ -53,7 +54,8 @@ def probe(classes: int, n: int = 8000, d: int = 256) -> Callable:
     x = rng.standard_normal((n, d), np.float32)
     labels = np.arange(n) % classes
     weights = 0.1 * rng.standard_normal((d + 1, classes))
-    return lambda: [value_and_gradient(x, labels, 1e-3, weights) for _ in range(10)]
+    shares = np.full(n, 1 / n)
+    return lambda: [value_and_gradient(x, labels, shares, 1e-3, weights) for _ in range(10)]
 
 
 # Size: (name, function of the size, smallest size, theoretical order).

@@ -1,6 +1,6 @@
 """Coverage of the intervals of CKA, its null values against permutations, influential images, cost.
 
-python benchmarks/bench_intervals.py [coverage] [nulls] [influential] [cost] [DRAWS]
+python benchmarks/bench_intervals.py [coverage] [stratified] [nulls] [influential] [cost] [DRAWS]
 
 Images are drawn from populations whose CKA is known. A representation x is compared with
 [sqrt(c) x, (1 - c^2)^(1/4) w]. w has the distribution of x and is independent of it, except that
@@ -177,6 +177,33 @@ def coverage_rows(draws: int) -> Iterator[list]:
                 yield [name, truth, *(f"{share:.3f}" for share in row)]
 
 
+def stratified(noise: float, b: int) -> Population:
+    """Ten classes as in `of_classes`, with equal numbers of images in every batch."""
+    centres = fixed(0, 2, CLASSES, D)
+
+    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        batches = [rng.permutation(np.arange(b) % CLASSES) for _ in range(n // b)]
+        x, w = centres[:, np.concatenate(batches)] + noise * rng.normal(size=(2, n, D))
+        return x, w
+
+    return Population(draw, of_classes(noise).norms)
+
+
+def stratified_rows(draws: int) -> Iterator[list]:
+    """Rows of the table of images that are stratified by class, n = 1024, b = 256."""
+    n, b = SIZES[1]
+    for name, noise in (("10 classes, overlapping", 3), ("10 classes, apart", 1)):
+        population, rng = stratified(noise, b), np.random.default_rng(7)
+        prints = (prints_of(*population.draw(rng, n), LEVELS, b) for _ in range(draws))
+        found = [(cosines(one)[0, 1:], influences(one, b).bounds()[0, 1:]) for one in prints]
+        values, bounds = map(np.array, zip(*found, strict=True))
+        for index, c in enumerate(LEVELS):
+            mean, truth = values[:, index].mean(), population.cka(c)
+            low, high = bounds[:, index].T
+            shares = [np.mean((low <= one) & (one <= high)) for one in (mean, truth)]
+            yield [name, *(f"{number:.3f}" for number in (truth, mean, *shares[::-1]))]
+
+
 def null_rows() -> Iterator[list]:
     """Rows of the table that compares null values with permutations, n = 1024, b = 256."""
     n, b = SIZES[1]
@@ -277,28 +304,35 @@ def cost_rows() -> Iterator[list]:
 def print_coverage(draws: int) -> None:
     """Prints the table of coverage."""
     sizes = [f"n = {n}, b = {b}{how}" for n, b in SIZES for how in (", first order", "")]
-    print_table(["population", "CKA", *sizes], list(coverage_rows(draws)), ["numpy"])
+    print_table(["population", "CKA", *sizes], coverage_rows(draws), ["numpy"])
+
+
+def print_stratified(draws: int) -> None:
+    """Prints the table of images that are stratified by class."""
+    header = ["population", "CKA", "mean of the estimates", "CKA covered", "mean covered"]
+    print_table(header, stratified_rows(draws), ["numpy"])
 
 
 def print_nulls(draws: int) -> None:
     """Prints the table of null values."""
     header = ["population", "permuted within", "mean", "closed form", "deviation", "closed form"]
-    print_table([*header, "ratio"], list(null_rows()), ["numpy"])
+    print_table([*header, "ratio"], null_rows(), ["numpy"])
 
 
 def print_influential(draws: int) -> None:
     """Prints the table of influential images."""
     header = ["deviation of log norms", "share of the top 1%", "warned about", "width", "coverage"]
-    print_table(header, list(influence_rows(draws)), ["numpy"])
+    print_table(header, influence_rows(draws), ["numpy"])
 
 
 def print_cost(draws: int) -> None:
     """Prints the table of time and memory."""
-    print_table(["what", "seconds", "MiB"], list(cost_rows()), ["numpy"])
+    print_table(["what", "seconds", "MiB"], cost_rows(), ["numpy"])
 
 
 TABLES = {
     "coverage": print_coverage,
+    "stratified": print_stratified,
     "nulls": print_nulls,
     "influential": print_influential,
     "cost": print_cost,

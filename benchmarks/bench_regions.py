@@ -31,7 +31,9 @@ def main() -> None:
 
     model, names = resnet18(WIDTH)
     x, y = images(256)
-    recorded = recorded_model(model, names, x, y, planes=PLANES, resolution=RESOLUTION)
+    recorded = recorded_model(
+        model, names, x, y, planes=PLANES, resolution=RESOLUTION, drawn_planes=0
+    )
     rng = np.random.default_rng(1)
     probes = [
         (rng.standard_normal((width, 10), np.float32), rng.standard_normal(10, np.float32))
@@ -65,7 +67,7 @@ def main() -> None:
         seconds = in_turn(
             {
                 "forward": forward,
-                "ours": lambda: recorded.classify_planes(ModelValues.live(model), probes),
+                "ours": lambda: recorded.classify_planes(ModelValues.live(model), [probes]),
                 "by layer": by_layer,
             },
             REPEATS,

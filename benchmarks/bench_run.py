@@ -88,7 +88,8 @@ def cifar() -> None:
     import keras
     from networks import images, recorded_model, resnet18
 
-    from repdyn_keras.config import Config
+    from repdyn_keras.config import Config, resolve
+    from repdyn_keras.experiment.configured_recorder import plane_settings
     from repdyn_keras.recording.settings import Schedule
     from repdyn_keras.recording.state import Stopwatch, measure
     from repdyn_keras.recording.values import ModelValues
@@ -103,7 +104,15 @@ def cifar() -> None:
         ]
     )
     recorded = recorded_model(
-        model, names, x, y, train=(x, y), test=(x, y), planes=1, resolution=config.resolution
+        model,
+        names,
+        x,
+        y,
+        train=(x, y),
+        test=(x, y),
+        planes=1,
+        resolution=config.resolution,
+        drawn_planes=0,
     )
     for _ in range(2):  # the first call compiles
         stopwatch = Stopwatch()
@@ -116,7 +125,7 @@ def cifar() -> None:
         "fingerprints": (SAMPLE, config.n_eval),
         "accuracies": (2 * SAMPLE, 2 * config.probe_images),
         "probes": (SAMPLE, config.probe_images),
-        "regions": (config.resolution**2, config.planes * config.resolution**2),
+        "regions": (config.resolution**2, plane_settings(resolve(config)).points),
     }
     rows, total = [], 0.0
     for purpose, (made, wanted) in counts.items():

@@ -6,7 +6,7 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def machine(*packages: str) -> str:
     return f"{processor}, {len(os.sched_getaffinity(0))} cores; Python {python}, {found}"
 
 
-def print_table(header: list[str], rows: list[list], packages: list[str]) -> None:
+def print_table(header: list[str], rows: Iterable[list], packages: list[str]) -> None:
     """Prints the machine and a Markdown table; numbers have three significant digits."""
     print(machine(*packages), end="\n\n")
     print("| " + " | ".join(header) + " |")

@@ -7,6 +7,8 @@ import numpy as np
 
 # Offsets of the seeds of the split and the label noise.
 SPLIT, NOISE = 1, 2
+# The seed of the bootstrap sample of the probe images, which is the same in every run.
+RESAMPLING = 31
 # Purposes of the seeds that `derived` returns.
 IMAGE_ORDER, PROBE_IMAGES, PLANES = 11, 12, 13
 EVALUATION_IMAGES, TEST_IMAGES = 21, 22

@@ -48,6 +48,8 @@ TINY = {
     "cka_batch": 32,
     "planes": 3,
     "resolution": 5,
+    "drawn_planes": 2,
+    "drawn_resolution": 9,
     "keep_weights": True,
 }
 LAYERS = ["stem", "stage1_block1", "stage2_block1", "pooled", "output"]

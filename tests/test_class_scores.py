@@ -9,7 +9,7 @@ from helpers import assert_input_error
 from keras import layers, losses, ops
 
 from repdyn_keras import RepresentationRecorder, open_run
-from repdyn_keras.cli.printing import print_results
+from repdyn_keras.cli.results import print_results
 from repdyn_keras.errors import InputError
 from repdyn_keras.figures import draw_all
 from repdyn_keras.recording.network.class_scores import resolved_head

@@ -133,9 +133,10 @@ def test_a_run_prints_its_progress_and_results(tiny_run):
     for name in LAYERS:
         here = dynamics.sel(layer=name).isel(epoch=-1)["probe_accuracy"]
         shown = [f"{float(here.sel(subset=subset)):.2f}" for subset in ("train", "test")]
-        shown.append(str(int(dynamics["phase"].sel(layer=name).max())))
+        shown.append(f"{dynamics['settling_epoch'].sel(layer=name):.0f}")
         row = re.search(rf"│ {name} +│(.*)│", tiny_run.stdout)[1]
-        assert [cell.strip() for cell in row.split("│")][:3] == shown
+        assert [cell.strip() for cell in row.split("│")] == shown
+    assert tiny_run.stdout.count("Fewer than 8 recorded epochs: no phases.") == 1
     for words, value in {
         "perfect fit": "not reached",
         "memorized share": f"{dynamics.attrs['memorized_share']:.2f}",

@@ -9,7 +9,9 @@ from helpers import (
     ACCURACY,
     BATCH,
     CLASSES,
+    PLANES,
     SUBSETS,
+    N,
     accuracies,
     assert_input_error,
     features,
@@ -73,10 +75,30 @@ def defined(layer, bad):
     return [e for e, epoch in enumerate(EPOCHS) if epoch not in gone]
 
 
+def test_given_labels_of_corners_belong_to_their_images_and_may_be_unknown(tmp_path):
+    folder = write_run(tmp_path / "run", LAYERS[-2:], EPOCHS[:2])
+    constants = folder.constants()
+    # Ids in another order, and given labels that differ from the true ones.
+    ids = np.random.default_rng(0).permutation(1000)[:N]
+    given = (constants["label_true"].values + np.arange(N) % 2) % CLASSES
+    corners = np.random.default_rng(1).integers(0, N, size=(PLANES, 3))
+    constants["sample"] = ("image", ids)
+    constants["label_given"] = ("image", given)
+    constants["plane_sample"] = (("plane", "corner"), ids[corners])
+    folder.write_constants(constants)
+    found = compute_dynamics(folder)["plane_label_given"]
+    assert found.dims == ("plane", "corner")
+    np.testing.assert_array_equal(found, given[corners])
+    constants["label_given"] = ("image", np.full(N, -1))
+    folder.write_constants(constants)
+    assert "plane_label_given" not in compute_dynamics(folder)
+
+
 # --- variables --------------------------------------------------------------------------------
 
 DOCUMENTED = {
     "cka region_agreement region_kappa": "layer epoch epoch_other",
+    "region_agreement_interval region_kappa_interval": "layer epoch epoch_other bound",
     "cka_null cka_null_class": "layer epoch epoch_other",
     "cka_interval": "layer epoch epoch_other bound",
     "influential_share": "layer epoch",
@@ -86,7 +108,7 @@ DOCUMENTED = {
     "class_share": "layer epoch class",
     "plane_image": "plane corner height width channel",
     "plane_position": "plane corner axis",
-    "plane_sample plane_label": "plane corner",
+    "plane_sample plane_label plane_label_given": "plane corner",
     "probe_accuracy": "layer epoch subset",
     "probe_objective probe_gradient_norm": "layer epoch",
     "phase border_kind border_z border_p contrast restlessness noise_share": "layer epoch",
@@ -111,6 +133,7 @@ def test_the_dataset_has_the_documented_variables(folder, dynamics):
     for name in ("epoch", "epoch_other"):
         assert tuple(dynamics[name].values.tolist()) == EPOCHS
     assert tuple(dynamics["subset"].values.tolist()) == SUBSETS
+    assert dynamics["bound"].values.tolist() == ["lower", "upper"]
     constants = folder.constants()
     for name in ("plane_sample", "plane_position", "plane_image", "plane_label"):
         np.testing.assert_array_equal(dynamics[name].values, constants[name].values)
@@ -179,6 +202,9 @@ def test_regions_and_their_measures_equal_those_of_the_records(dynamics, damaged
         assert agreement == pytest.approx(np.mean(one == other), abs=1e-12)
         kappa = dynamics["region_kappa"].values[i, a, b]
         assert kappa == pytest.approx(cohen_kappa_score(one, other), abs=1e-12)
+        for name, value in (("agreement", agreement), ("kappa", kappa)):
+            low, high = dynamics[f"region_{name}_interval"].values[i, a, b]
+            assert low < value < high or a == b
         shares = np.bincount(one, minlength=CLASSES) / len(one)
         np.testing.assert_allclose(dynamics["class_share"].values[i, a], shares, atol=1e-12)
         for plane, drawn in enumerate(maps[i, a]):

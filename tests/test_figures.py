@@ -33,6 +33,7 @@ from repdyn_keras.figures.parts.epochs import log_position, thinned
 from repdyn_keras.figures.parts.maps import displayable
 from repdyn_keras.figures.parts.phase_borders import FREEZE, MIN_RECORDS, STATE
 from repdyn_keras.figures.parts.similarity_floors import floors
+from repdyn_keras.figures.plot_film_strip import spread
 from repdyn_keras.measures import phases
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
@@ -362,6 +363,85 @@ def test_film_strip_shows_evenly_spaced_or_given_epochs(small):
         names = [ax.get_label() for ax in figure.axes]
         for label in small["plane_label"].values[plane]:
             assert f"image of class {label}" in names
+
+
+def with_wrong_label(dynamics, plane=0, corner=1, given=4):
+    """The Dataset with a wrongly labelled corner."""
+    labels = dynamics["plane_label"].copy(deep=True)
+    labels[plane, corner] = given
+    true = dynamics["plane_label"].copy(deep=True)
+    true[plane, corner] = (given + 1) % 10
+    return dynamics.assign(plane_label_given=labels, plane_label=true)
+
+
+def test_given_labels_are_drawn_and_described_only_where_they_differ(small):
+    same = small.assign(plane_label_given=small["plane_label"])
+    wrong = with_wrong_label(small)
+    for dynamics, plane, expected in ((small, 0, 0), (same, 0, 0), (wrong, 1, 0), (wrong, 0, 1)):
+        maps = decision_regions(dynamics, "output", 0, plane)
+        strip = film_strip(dynamics, plane, most=3)
+        for ax, figure, count in ((maps, maps.figure, 1), (strip.axes[0], strip, 9)):
+            *_, rings, discs = [None, *ax.collections]
+            is_ring = rings.get_gid() == "true class"
+            assert is_ring == bool(expected)
+            words = words_in(figure)
+            for word in ("labelled 4", "truly 5", "given label"):
+                assert (word in words) == bool(expected), (word, plane)
+            if expected:
+                assert len(rings.get_offsets()) == count
+                color = tuple(rings.get_facecolor()[0, :3])
+                assert color == pytest.approx(style.class_color(5))
+                at = discs.get_offsets()[1::3]
+                np.testing.assert_array_equal(rings.get_offsets(), at)
+                assert tuple(discs.get_facecolor()[1, :3]) == pytest.approx(style.class_color(4))
+    named = wrong.assign_attrs(class_names=[f"kind_{i} $x$" for i in range(10)])
+    figure = film_strip(named, 0, most=3)
+    figure.draw_without_rendering()
+    assert "labelled kind_4 $x$,\ntruly kind_5 $x$" in words_in(figure)
+
+
+def test_the_epoch_of_perfect_fit_is_a_marked_column_and_the_others_are_spread(small):
+    epochs = small["epoch"].values
+    for index in (0, 4, 9):
+        fit = small.assign_attrs(perfect_fit_epoch=float(epochs[index]))
+        ax = film_strip(fit, 0, ["output"], most=4).axes[0]
+        shown = [int(text.get_text()) for text in ax.get_xticklabels()]
+        (mark,) = (text for text in ax.texts if text.get_gid() == "perfect fit")
+        assert shown[ax.get_xticks().tolist().index(mark.xy[0])] == epochs[index]
+        assert len(shown) == 4
+    never = film_strip(small.assign_attrs(perfect_fit_epoch=np.nan), 0, ["output"], most=3)
+    assert "perfect fit" not in words_in(never)
+    for count, most, included in itertools.product((1, 2, 5, 31), (2, 3, 6, 10), (None, 0, 2, 4)):
+        if included is not None and included >= count:
+            continue
+        chosen = spread(count, most, included)
+        assert chosen[0] == 0 and chosen[-1] == count - 1
+        assert len(chosen) == min(count, max(most, 2 if included is None else 3)) or count == 1
+        assert included is None or included in chosen
+    for included in range(5, 26):
+        gaps = np.diff(spread(31, 10, included))
+        assert gaps.max() - gaps.min() <= 2, included
+
+
+def test_planes_with_a_drawn_grid_are_drawn_on_it_and_others_on_the_coarse_one(small):
+    fine = small["regions"].isel(plane=[0]).values.repeat(3, axis=-1).repeat(3, axis=-2)
+    fine[..., 1, 1] = 9
+    dims = ("layer", "epoch", "plane_drawn", "row_drawn", "column_drawn")
+    drawn = small.assign(regions_drawn=(dims, fine))
+    for plane, expected in ((0, fine[1, 2, 0]), (1, small["regions"].values[1, 2, 1])):
+        ax = decision_regions(drawn, "block", int(small["epoch"][2]), plane)
+        np.testing.assert_array_equal(ax.images[0].get_array(), style.class_image(expected))
+        # Both grids fill the same extent, so the discs are at the same places of the picture.
+        coarse = decision_regions(small, "block", int(small["epoch"][2]), plane)
+        at = [
+            a.transAxes.inverted().transform(a.transData.transform(a.collections[-1].get_offsets()))
+            for a in (ax, coarse)
+        ]
+        np.testing.assert_allclose(*at, atol=1e-9)
+    strip = film_strip(drawn, 0, ["block"], [int(small["epoch"][2])])
+    np.testing.assert_array_equal(
+        strip.axes[0].images[0].get_array(), style.class_image(fine[1, 2, 0])
+    )
 
 
 def test_inputs_that_are_not_images_and_many_classes_are_described_in_text():

@@ -76,7 +76,14 @@ def measured(folder):
     y = np.arange(60) % 4
     x = rng.normal(size=(60, 8, 8, 1)).astype("float32") + y[:, None, None, None] / 2
     recorder = RepresentationRecorder(
-        folder, x, y, layers=["conv", "norm"], planes=2, resolution=7, batch_size=30
+        folder,
+        x,
+        y,
+        layers=["conv", "norm"],
+        planes=2,
+        resolution=7,
+        drawn_planes=0,
+        batch_size=30,
     )
     recorder.build(model)
     return measure(recorder.build(model), Stopwatch(), ModelValues.live(model))

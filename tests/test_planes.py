@@ -76,20 +76,23 @@ def test_degeneracy_depends_on_the_relative_height_of_the_triangle():
                 np.testing.assert_allclose(plane.corners[2] / size, [1, height], atol=1e-12)
 
 
-def test_the_grid_spans_the_extent_and_positions_locate_the_corners():
+def test_grid_points_are_centres_of_equal_cells_and_positions_locate_the_corners():
     for resolution, margin in itertools.product((2, 3, 24), (0, 0.1, 1)):
         plane = plane_through(images(seed=4), margin)
         grid = plane.grid(resolution)
         assert grid.shape == (resolution, resolution, 2)
         for row, column in np.ndindex(resolution, resolution):
-            part = np.array([column, row]) / (resolution - 1)
+            part = (np.array([column, row]) + 0.5) / resolution
             expected = plane.low + part * (plane.high - plane.low)
             np.testing.assert_allclose(grid[row, column], expected, atol=1e-12)
         steps = np.arange(resolution)
         for (row, column), corner in zip(plane.positions(resolution), plane.corners, strict=True):
-            assert 0 <= row <= resolution - 1 and 0 <= column <= resolution - 1
-            assert np.interp(column, steps, grid[0, :, 0]) == pytest.approx(corner[0], abs=1e-9)
-            assert np.interp(row, steps, grid[:, 0, 1]) == pytest.approx(corner[1], abs=1e-9)
+            assert -0.5 <= min(row, column) and max(row, column) <= resolution - 0.5
+            for place, along, line in ((column, 0, grid[0, :, 0]), (row, 1, grid[:, 0, 1])):
+                slope, offset = np.polyfit(steps, line, 1)
+                assert slope * place + offset == pytest.approx(corner[along], abs=1e-9)
+    # The cells of a grid with an odd multiple of its points hold its points at their centres.
+    np.testing.assert_allclose(plane.grid(21)[1::3, 1::3], plane.grid(7), atol=1e-12)
 
 
 # --- the draw of planes -----------------------------------------------------------------------

@@ -129,13 +129,13 @@ def test_other_penalties_and_precisions_reach_their_optimum():
 
 def test_value_and_gradient_equal_a_sum_over_samples(monkeypatch):
     x, y = blobs(60, 4, 3, 2)
-    x = scaled(x)[0]
+    x, equal = scaled(x)[0], np.full(60, 1 / 60)
     weights = 50 * np.random.default_rng(2).normal(
         size=(5, 3)
     )  # exp would overflow if the maximum were not subtracted
     value, *expected = objective_and_gradient(weights[:-1], weights[-1], x, y, l2=0.3)
     for dtype, share in ((np.float64, 1e-10), (np.float32, 1e-4)):
-        found, gradient = module.value_and_gradient(x.astype(dtype), y, 0.3, weights)
+        found, gradient = module.value_and_gradient(x.astype(dtype), y, equal, 0.3, weights)
         assert found == pytest.approx(value, rel=share)
         np.testing.assert_allclose(gradient[:-1], expected[0], rtol=share, atol=10 * share)
         np.testing.assert_allclose(gradient[-1], expected[1], atol=share)
@@ -158,7 +158,7 @@ def test_value_and_gradient_equal_a_sum_over_samples(monkeypatch):
 
 def test_whitening_is_a_root_of_the_hessian_bound_and_its_inverse():
     x = scaled(blobs(40, 6, 3, 2)[0])[0]
-    root, inverse = module.whitening(x, 0.1)
+    root, inverse = module.whitening(x, None, 0.1)
     np.testing.assert_allclose(root.T @ root, x.T @ x / 80 + 0.1 * np.eye(6), atol=1e-12)
     np.testing.assert_allclose(root @ inverse, np.eye(6), atol=1e-12)
     np.testing.assert_array_equal(root, np.triu(root))
@@ -198,6 +198,21 @@ def test_small_problems_use_one_blas_thread_with_identical_results(monkeypatch):
         assert len(entered) == calls, size
     np.testing.assert_array_equal(found[0].kernel, found[-1].kernel)
     np.testing.assert_array_equal(found[0].bias, found[-1].bias)
+
+
+def test_a_probe_of_counted_images_is_that_of_repeated_images_wherever_it_starts():
+    for name, x, y, classes in cases():
+        counts = np.bincount(np.random.default_rng(3).integers(0, len(x), len(x)), minlength=len(x))
+        rows = np.repeat(np.arange(len(x)), counts)
+        expected = solve_probe(x[rows], y[rows], classes)
+        for start in (None, solve_probe(x, y, classes)):
+            found = solve_probe(x, y, classes, counts=counts, start=start, tolerance=1e-4)
+            assert found.gap <= 1e-4, name
+            assert abs(found.objective / expected.objective - 1) <= 1.1e-4, name
+            absent = np.setdiff1d(np.arange(classes), y[rows])
+            assert (found.bias[absent] < -1e29).all(), name
+        same = solve_probe(x, y, classes, counts=np.full(len(x), 3))
+        assert same.objective == pytest.approx(solve_probe(x, y, classes).objective, rel=1e-5)
 
 
 def test_non_finite_features_are_rejected():

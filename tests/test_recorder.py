@@ -14,12 +14,15 @@ from keras import layers
 from sklearn.datasets import load_digits
 
 from repdyn_keras import RepresentationRecorder, open_run
+from repdyn_keras.measures.planes import plane_through
+from repdyn_keras.measures.probe import solve_probe
 from repdyn_keras.recording.inputs import indices_among
 from repdyn_keras.recording.state import record_warnings
 from repdyn_keras.recording.values import weights_hash
 
 N, BATCH, LAST = 150, 32, 40
 SETTINGS = {"planes": 3, "resolution": 20, "batch_size": BATCH}
+SETTINGS |= {"drawn_planes": 2, "drawn_resolution": 60}
 NORMALIZED = ["block1", "block02"]
 HIDDEN = [*NORMALIZED, "block003"]
 
@@ -254,6 +257,41 @@ def test_regions_equal_a_plain_loop_over_grid_points(trained, recalibrated):
     assert len(np.unique(found)) > 3
 
 
+def test_drawn_grids_show_the_same_regions_at_more_points(trained):
+    """Each point of the coarse grid is one of the fine grid, which has three times its points."""
+    record = trained.record
+    assert record["regions_drawn"].dims == ("layer", "plane_drawn", "row_drawn", "column_drawn")
+    assert record["regions_drawn"].shape == (4, 2, 60, 60)
+    same = record["regions_drawn"].values[..., 1::3, 1::3] == record["regions"].values[:, :2]
+    assert same.mean() > 0.999, "coordinates are rounded at other places"
+    assert trained.constants.attrs["drawn_planes"] == 2
+    assert trained.constants.attrs["drawn_resolution"] == 60
+
+
+def test_the_floor_is_the_agreement_with_probes_of_repeated_images(trained, recalibrated):
+    """The bootstrap sample is drawn here, and its probes are solved from the start."""
+    probed = trained.recorder.settings.probes.fitted
+    rows = np.random.default_rng(31).integers(0, len(probed.y), len(probed.y))
+    constants, found = trained.constants, trained.record["region_agreement_floor"].values
+    assert np.isnan(found[-1]), "the output has no probe"
+    order = {int(s): i for i, s in enumerate(constants["sample"].values)}
+    evaluation = trained.recorder.settings.evaluation.x
+    hidden = recalibrated.predict(probed.x, verbose=0)[:-1]
+    same = np.zeros((3, 3))
+    for plane in range(3):
+        corners = [order[int(s)] for s in constants["plane_sample"].values[plane]]
+        through = plane_through(evaluation[corners], 0.1)
+        points = (through.origin + through.grid(20).reshape(-1, 2) @ through.axes).astype("float32")
+        at_points = recalibrated.predict(points.reshape(-1, 8, 8, 1), verbose=0)[:-1]
+        for layer, (x, point) in enumerate(zip(hidden, at_points, strict=True)):
+            probe = solve_probe(x.mean(axis=(1, 2))[rows], probed.y[rows], 10)
+            classes = probe.logits(point.mean(axis=(1, 2))).argmax(axis=1)
+            recorded = trained.record["regions"].values[layer, plane].ravel()
+            same[layer, plane] = np.mean(classes == recorded)
+    np.testing.assert_allclose(found[:-1], same.mean(axis=1), atol=0.01)
+    assert (found[:-1] < 0.99).all()
+
+
 def test_planes_go_through_three_images_of_three_classes(trained):
     """The grid is their bounding box, widened by the margin on each side."""
     constants, evaluation = trained.constants, trained.recorder.settings.evaluation
@@ -266,8 +304,8 @@ def test_planes_go_through_three_images_of_three_classes(trained):
         assert len(set(here["plane_label"].values.tolist())) == 3
         assert here["plane_image"].dims == ("corner", "height", "width", "channel")
         places = here["plane_position"].values
-        np.testing.assert_allclose(places.min(axis=0), 19 * 0.1 / 1.2)
-        np.testing.assert_allclose(places.max(axis=0), 19 * 1.1 / 1.2)
+        np.testing.assert_allclose(places.min(axis=0), 20 * 0.1 / 1.2 - 0.5)
+        np.testing.assert_allclose(places.max(axis=0), 20 * 1.1 / 1.2 - 0.5)
 
 
 def test_images_are_shuffled_once_cut_to_whole_batches_and_have_ids(trained, data):

@@ -7,15 +7,16 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import cohen_kappa_score
 
-from repdyn_keras.measures.regions import (
+from repdyn_keras.measures.map_agreement import (
+    agreement_intervals,
     agreements,
-    boundary_lengths,
     class_shares,
-    fragments,
+    kappa_intervals,
     kappas,
     region_dtype,
     undefined_class,
 )
+from repdyn_keras.measures.regions import boundary_lengths, floors, fragments
 
 pytestmark = pytest.mark.without_keras
 
@@ -90,10 +91,20 @@ def test_many_maps_equal_scipy_and_a_loop_map_by_map_and_are_not_changed():
             np.testing.assert_array_equal(maps, kept)
 
 
+def pooled(maps):
+    """Agreement of maps (t, points) of one plane."""
+    return agreements(maps[:, None])[..., 0]
+
+
+def pooled_kappas(maps, classes):
+    """Kappa of maps (t, points) of one plane."""
+    return kappas(agreements(maps[:, None]), class_shares(maps[:, None], classes))
+
+
 def test_agreements_are_shares_of_equal_points():
     for classes in (2, 5, 10):
         maps = random_maps((6,), 9, 12, classes).reshape(6, -1)
-        found = agreements(maps)
+        found = pooled(maps)
         for i, j in itertools.product(range(6), repeat=2):
             equal = sum(int(a == b) for a, b in zip(maps[i], maps[j], strict=True))
             assert found[i, j] == pytest.approx(equal / 108, abs=1e-15)
@@ -106,9 +117,9 @@ def test_the_agreement_of_a_map_with_undefined_points_is_nan():
     maps[2, 7] = U
     expected = np.zeros((4, 4), bool)
     expected[2] = expected[:, 2] = True
-    for found in (agreements(maps), kappas(maps, 3)):
+    for found in (pooled(maps), pooled_kappas(maps, 3)):
         np.testing.assert_array_equal(np.isnan(found), expected)
-    assert np.isnan(agreements(np.full((2, 10), U, np.uint8))).all()
+    assert np.isnan(pooled(np.full((2, 10), U, np.uint8))).all()
 
 
 def test_kappas_equal_those_of_scikit_learn():
@@ -117,7 +128,7 @@ def test_kappas_equal_those_of_scikit_learn():
         rng = np.random.default_rng(classes)
         maps[1] = np.where(rng.random(64) < 0.8, maps[0], maps[1])  # a related pair
         maps[2] = (maps[0] + 1) % classes  # no equal points
-        found = kappas(maps, classes)
+        found = pooled_kappas(maps, classes)
         for i, j in itertools.product(range(5), repeat=2):
             assert found[i, j] == pytest.approx(cohen_kappa_score(maps[i], maps[j]), abs=1e-12)
         assert found[0, 1] > 0.5
@@ -126,13 +137,97 @@ def test_kappas_equal_those_of_scikit_learn():
 
 def test_kappa_of_maps_of_a_single_class_is_nan_where_they_agree_and_zero_elsewhere():
     for value, points in itertools.product((0, 3, 9), (4, 49, 1000)):
-        assert np.isnan(kappas(np.full((2, points), value, np.uint8), 10)).all()
-    assert kappas(np.array([[0] * 7, [1] * 7], np.uint8), 2)[0, 1] == 0
+        assert np.isnan(pooled_kappas(np.full((2, points), value, np.uint8), 10)).all()
+    assert pooled_kappas(np.array([[0] * 7, [1] * 7], np.uint8), 2)[0, 1] == 0
     # One point in a million differs, so chance agreement is below 1 by more than rounding.
     maps = np.zeros((2, 10**6), np.uint8)
     maps[0, 0] = maps[1, 1] = 1
-    assert kappas(maps, 2)[0, 1] == pytest.approx(-1e-6, abs=1e-8)
-    assert kappas(maps, 2)[0, 0] == pytest.approx(1, abs=1e-9)
+    assert pooled_kappas(maps, 2)[0, 1] == pytest.approx(-1e-6, abs=1e-8)
+    assert pooled_kappas(maps, 2)[0, 0] == pytest.approx(1, abs=1e-9)
+
+
+def planes_of(t, planes, points, classes, change, seed=0):
+    """(t, plane, points) related maps; the share of points that change differs between planes."""
+    rng = np.random.default_rng(seed)
+    maps = np.repeat(rng.integers(0, classes, (1, planes, points)), t, axis=0)
+    share = rng.beta(2, 2 / change - 2, (1, planes, 1))
+    changed = rng.random(maps.shape) < share
+    return np.where(changed, rng.integers(0, classes, maps.shape), maps).astype(np.uint8)
+
+
+def intervals(maps, classes=5):
+    """Intervals of agreement and kappa of maps (t, plane, points), and both values."""
+    by_plane, shares, points = agreements(maps), class_shares(maps, classes), maps.shape[-1]
+    return (
+        (by_plane.mean(axis=-1), agreement_intervals(by_plane, points)),
+        (kappas(by_plane, shares), kappa_intervals(by_plane, shares, points)),
+    )
+
+
+def test_intervals_hold_their_value_and_shrink_with_the_number_of_planes():
+    widths = []
+    for planes in (2, 4, 16, 64, 256):
+        for value, bounds in intervals(planes_of(4, planes, 50, 5, 0.3)):
+            assert ((bounds[..., 0] <= value) & (value <= bounds[..., 1])).all()
+            assert (bounds[..., 0] >= -1).all() and (bounds[..., 1] <= 1).all()
+            np.testing.assert_array_equal(bounds, bounds.swapaxes(0, 1))
+            np.testing.assert_array_equal(bounds[np.arange(4), np.arange(4)], 1)
+            widths.append(np.ptp(bounds[0, 1]))
+    for measure in (widths[::2], widths[1::2]):
+        assert all(wide > narrow for wide, narrow in itertools.pairwise(measure))
+
+
+def test_standard_errors_equal_those_of_the_jackknife_over_planes():
+    """The jackknife leaves out one plane at a time, and needs no formula for the error."""
+    maps = planes_of(2, 200, 40, 4, 0.4)
+    rest = [np.delete(maps, plane, axis=1).reshape(2, -1) for plane in range(200)]
+    left_out = [[pooled(m)[0, 1] for m in rest], [pooled_kappas(m, 4)[0, 1] for m in rest]]
+    for values, (_, bounds) in zip(left_out, intervals(maps, 4), strict=True):
+        error = np.sqrt(199 / 200 * np.sum((values - np.mean(values)) ** 2))
+        assert np.ptp(bounds[0, 1]) / 2 == pytest.approx(1.972 * error, rel=0.02)
+
+
+def test_points_repeated_within_planes_do_not_narrow_the_intervals():
+    maps = planes_of(3, 12, 30, 5, 0.3)
+    for (_, one), (_, other) in zip(
+        intervals(maps), intervals(np.repeat(maps, 7, axis=2)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+def test_intervals_of_full_agreement_are_those_of_one_differing_point():
+    maps = np.repeat(planes_of(1, 10, 40, 5, 0.3), 3, axis=0)
+    differing = maps.copy()
+    differing[1, 0, 0] = (differing[1, 0, 0] + 1) % 5
+    equal, almost = intervals(maps), intervals(differing)
+    for (value, bounds), (_, near) in zip(equal, almost, strict=True):
+        assert (value == 1).all()
+        np.testing.assert_array_equal(bounds[..., 1], 1)
+        assert 0.97 < bounds[0, 1, 0] < 1
+        assert bounds[0, 1, 0] == pytest.approx(near[0, 1, 0], rel=0.01)
+
+
+def test_intervals_are_nan_with_one_plane_and_where_the_value_is():
+    for value, bounds in intervals(planes_of(3, 1, 30, 5, 0.3)):
+        assert np.isfinite(value).all() and np.isnan(bounds).all()
+    maps = planes_of(3, 6, 30, 5, 0.3)
+    maps[1, 2, 3] = U
+    for value, bounds in intervals(maps):
+        expected = np.isnan(value)
+        assert expected.sum() == 5
+        np.testing.assert_array_equal(np.isnan(bounds), expected[..., None].repeat(2, -1))
+    same = np.zeros((2, 6, 30), np.uint8)
+    assert np.isnan(intervals(same)[1][1]).all()
+
+
+def test_the_floor_is_the_agreement_of_both_probes_and_nan_for_the_output():
+    maps = random_maps((3, 4), 5, 5, 3)
+    resampled = maps.copy()
+    resampled[0, 0, 0] = (resampled[0, 0, 0] + 1) % 3
+    assert floors(maps, resampled)[:2].tolist() == [0.95, 1]
+    assert np.isnan(floors(maps, resampled)[2])
+    maps[1, 3, 4, 4] = U
+    np.testing.assert_array_equal(np.isnan(floors(maps, maps)), [False, True, True])
 
 
 def test_class_shares_do_not_count_undefined_points():

@@ -12,7 +12,7 @@ from repdyn_keras.text import quoted, visible
 
 def analyze(run: Annotated[Path, options.Run]) -> None:
     """Compute dynamics.nc from the records of a run, without training."""
-    from repdyn_keras.cli.printing import print_results
+    from repdyn_keras.cli.results import print_results
     from repdyn_keras.dynamics import analyze, open_run
 
     opened = open_run(run)

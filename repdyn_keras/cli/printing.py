@@ -1,4 +1,4 @@
-"""Output of the commands: the progress of a run, and tables of results."""
+"""Output of the commands: the progress of a run, its plan, comparisons and checks."""
 
 import statistics
 import time
@@ -15,14 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from repdyn_keras.experiment.watcher import Watcher
-from repdyn_keras.measures.phases import MIN_RECORDS
 from repdyn_keras.text import format_bytes, format_duration, format_shape, visible
 
 if TYPE_CHECKING:
     import xarray
 
     from repdyn_keras.config import Config
-    from repdyn_keras.dynamics import Run
     from repdyn_keras.experiment.plan import Plan
     from repdyn_keras.records import RunFolder
 
@@ -265,54 +263,6 @@ def print_checks(rows: Iterable[tuple[str, bool, str]]) -> None:
     Console().print(table)
 
 
-def print_results(run: "Run", seconds: float | None = None) -> None:
-    """Prints the results of a run by layer and for the network, and the paths of its files.
-
-    Args:
-        run: the run.
-        seconds: duration of the run; None does not print it.
-    """
-    dynamics = run.dynamics
-    console = Console()
-    layers = Table(
-        title=title(dynamics.attrs["title"]),
-        caption="final accuracy of each layer's probe (output: of the network) on the given labels "
-        "and on the test images; number of phases by CKA and their p value; settling epoch",
-    )
-    layers.add_column("layer", no_wrap=True)
-    for column in ("given labels", "test", "phases", "p", "settles"):
-        layers.add_column(column, justify="right")
-    for index, name in enumerate(dynamics["layer"].values):
-        layer = dynamics.isel(layer=index)
-        layers.add_row(
-            literal(name, MAX_NAME),
-            *(final_accuracy(layer, subset) for subset in ("train", "test")),
-            str(int(layer["phase"].max())),
-            format_number(layer["phases_p"].item(), 3),
-            format_number(layer["settling_epoch"].item(), 0),
-        )
-    console.print(layers)
-    network = Table(show_header=False)
-    attrs = dynamics.attrs
-    has_scores = attrs.get("output_classes") != 0
-    fit = format_epoch(attrs["perfect_fit_epoch"]) if has_scores else "-"
-    network.add_row("perfect fit (99.5% of the given labels)", fit)
-    network.add_row("memorized share of the wrong labels", format_number(attrs["memorized_share"]))
-    network.add_row("synchronization of the blocks", format_number(attrs["synchronization_mean"]))
-    if seconds is not None:
-        network.add_row("time", f"{seconds:.0f} s")
-    console.print(network)
-    if not has_scores:
-        print("The output holds no class scores: it has no accuracy and no regions.")
-    if dynamics.sizes["epoch"] < MIN_RECORDS:
-        print(f"Fewer than {MIN_RECORDS} recorded epochs: phases were not tested.")
-    print("p > 0.05: the changes cannot be distinguished from even drift and count as one phase.")
-    print("Files:")
-    for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
-        if path.exists():
-            print(f"  {visible(path)}")
-
-
 def literal(text: object, max_length: int | None = None) -> Text:
     """Untrusted text without markup, emoji names and control characters."""
     return Text(visible(text, max_length))
@@ -321,13 +271,6 @@ def literal(text: object, max_length: int | None = None) -> Text:
 def title(text: object) -> Text:
     """Untrusted text as the title of a table."""
     return Text(visible(text, MAX_TITLE), style="table.title")
-
-
-def final_accuracy(layer: "xarray.Dataset", subset: str) -> str:
-    """A layer's accuracy on a subset at the last recorded epoch."""
-    if "probe_accuracy" not in layer:
-        return ""
-    return format_number(layer["probe_accuracy"].sel(subset=subset).values[-1])
 
 
 def format_number(value: float, digits: int = 2) -> str:
@@ -340,8 +283,3 @@ def format_mean(values: np.ndarray, digits: int) -> str:
     return format_number(
         np.mean(values[~np.isnan(values)]) if np.isfinite(values).any() else np.nan, digits
     )
-
-
-def format_epoch(epoch: float) -> str:
-    """An epoch, or "not reached" for NaN."""
-    return "not reached" if np.isnan(epoch) else f"epoch {epoch:.0f}"

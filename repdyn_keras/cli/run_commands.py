@@ -90,7 +90,8 @@ def run(
     if quiet:
         print(run(config, out=out, resume=resume).folder.path)
         return
-    from repdyn_keras.cli.printing import LiveProgress, print_results
+    from repdyn_keras.cli.printing import LiveProgress
+    from repdyn_keras.cli.results import print_results
 
     with LiveProgress() as progress:
         finished = run(config, out=out, watcher=progress, resume=resume)
@@ -177,7 +178,8 @@ def record(
 
     A .keras file contains its network; other files of weights need --model or --like.
     """
-    from repdyn_keras.cli.printing import ReplayPrinter, print_results
+    from repdyn_keras.cli.printing import ReplayPrinter
+    from repdyn_keras.cli.results import print_results
     from repdyn_keras.config import Config, usable_path
     from repdyn_keras.experiment import Watcher, record
     from repdyn_keras.experiment.record import configuration_of

@@ -154,7 +154,16 @@ class Config:
     planes: int = key(
         16, "number of planes through three images; 0 records no regions", low=0, high=10_000
     )
-    resolution: int = key(24, "points along each side of a plane's grid", low=2, high=1000)
+    resolution: int = key(14, "points along each side of a plane's grid", low=2, high=1000)
+    drawn_planes: int = key(
+        3,
+        "number of planes whose regions have a second, finer grid for figures",
+        low=0,
+        high=10_000,
+    )
+    drawn_resolution: int = key(
+        45, "points along each side of the grids for figures", low=2, high=1000
+    )
     margin: float = key(
         0.1, "margin around the three images, relative to their extent", low=0, high=100
     )

@@ -137,6 +137,7 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         coordinates["subset"] = constants["subset"].values.tolist()
     if "plane_sample" in constants:
         variables |= {name: constants[name].variable for name in PLANES}
+        variables |= given_labels_of_corners(constants)
     if "class_name" in constants:
         attributes["class_names"] = constants["class_name"].values.tolist()
     attributes |= {name: constants.attrs[name] for name in DESCRIPTION}
@@ -146,6 +147,16 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         coords=coordinates,
         attrs={**attributes, "title": title(folder), "schema_version": SCHEMA_VERSION},
     )
+
+
+def given_labels_of_corners(constants) -> dict[str, Any]:
+    """`plane_label_given` (plane, corner), the given labels of the planes' images, if known."""
+    samples, given = constants["sample"].values, constants["label_given"].values
+    if (given < 0).any():
+        return {}
+    order = np.argsort(samples)
+    corners = order[np.searchsorted(samples, constants["plane_sample"].values, sorter=order)]
+    return {"plane_label_given": (("plane", "corner"), given[corners])}
 
 
 def title(folder: RunFolder) -> str:

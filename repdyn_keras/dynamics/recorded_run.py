@@ -1,11 +1,15 @@
 """A run folder, opened for reading."""
 
+import csv
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repdyn_keras.dynamics.analysis import compute_dynamics
-from repdyn_keras.records import RunFolder
+from repdyn_keras.dynamics.phase_descriptions import PhaseDescription, describe_phases
+from repdyn_keras.errors import InputError
+from repdyn_keras.records import SCHEMA_VERSION, RunFolder
+from repdyn_keras.text import format_error
 
 if TYPE_CHECKING:
     import xarray
@@ -45,19 +49,43 @@ class Run:
         """The rows of `history.csv`, with NaN for missing values.
 
         Empty if only a callback recorded the run.
+
+        Raises:
+            InputError: the file is damaged, or holds something other than numbers.
         """
-        return [
-            {name: float(text) if text else float("nan") for name, text in row.items()}
-            for row in self.folder.history()
-        ]
+        try:
+            return [
+                {name: float(text) if text else float("nan") for name, text in row.items()}
+                for row in self.folder.history()
+            ]
+        except (csv.Error, TypeError, ValueError) as error:
+            raise InputError(
+                f"Expected a table of numbers in {self.folder.history_file}. Received: "
+                f"{format_error(error)}. Move it away."
+            ) from None
+
+    def phases(self, similarity: str = "cka") -> list[PhaseDescription]:
+        """Every phase of every layer: its epochs, its border, and what the network did in it.
+
+        Args:
+            similarity: "cka" or "region_agreement".
+
+        Raises:
+            InputError: the similarity is unknown, or the run has no decision regions.
+        """
+        return describe_phases(self.dynamics, self.history, similarity)
 
     @cached_property
     def dynamics(self) -> "xarray.Dataset":
-        """The `xarray.Dataset` of `dynamics.nc`; computed in memory if the file is outdated."""
+        """The `xarray.Dataset` of `dynamics.nc`; computed in memory if the file is outdated.
+
+        It is outdated if a record is newer, or if an earlier version of this package wrote it.
+        """
         if self.folder.dynamics_are_current():
             stored = self.folder.dynamics()
+            is_current = stored.attrs["schema_version"] == SCHEMA_VERSION
             # Extending a run may remove a record without changing this file.
-            if stored.indexes["epoch"].tolist() == self.epochs:
+            if is_current and stored.indexes["epoch"].tolist() == self.epochs:
                 return stored
         return compute_dynamics(self.folder)
 

@@ -74,13 +74,23 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
             LabelledImages.from_pair((data.x_test[tested], data.y_test[tested]), "test"),
             config.pooling,
         ),
-        planes=PlaneSettings(
-            config.planes, config.resolution, config.margin, seeds.derived(seed, seeds.PLANES)
-        ),
+        planes=plane_settings(config),
         selection=selection,
         schedule=Schedule(config.record_epochs),
         batch_norm=config.batch_norm,
         class_names=tuple(data.class_names or ()),
+    )
+
+
+def plane_settings(config: ResolvedConfig) -> PlaneSettings:
+    """The planes of a resolved configuration."""
+    return PlaneSettings(
+        config.planes,
+        config.resolution,
+        config.margin,
+        seeds.derived(config.data_seed, seeds.PLANES),
+        config.drawn_planes,
+        config.drawn_resolution,
     )
 
 

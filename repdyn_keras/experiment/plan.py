@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from repdyn_keras.config import ResolvedConfig
+from repdyn_keras.experiment.configured_recorder import plane_settings
 from repdyn_keras.recording.settings import Schedule
 
 TIMED_PASSES = 5
 # A training step costs about as much as this many forward passes.
 PASSES_PER_STEP = 3
+# Matrices of all pairs of epochs for each layer: three similarities, both bounds of each, and two
+# nulls of CKA.
+MATRICES = 3 + 2 * 3 + 2
 # Typical size of the figures of a run.
 FIGURES_BYTES = 4_000_000
 
@@ -61,7 +65,7 @@ def plan_run(
     epochs = Schedule(config.record_epochs).planned(config.epochs)
     batch = min(config.cka_batch, n_eval)
     kept = n_eval // batch * batch
-    points = config.planes * config.resolution**2
+    points = plane_settings(config).points
     names = [*layers, "output"]
     record = len(names) * (4 * (kept // batch) * batch * (batch - 1) // 2 + points)
     weights = 4 * model.count_params() if config.keep_weights else 0
@@ -87,8 +91,8 @@ def plan_run(
 
 
 def dynamics_bytes(layers: int, epochs: int, points: int) -> int:
-    """Estimated size of `dynamics.nc`: three similarity matrices per layer, and the regions."""
-    return layers * epochs * (3 * 8 * epochs + points)
+    """Estimated size of `dynamics.nc`: the matrices of epochs of each layer, and the regions."""
+    return layers * epochs * (MATRICES * 8 * epochs + points)
 
 
 def timed(plan: Plan, model, images: np.ndarray) -> Plan:

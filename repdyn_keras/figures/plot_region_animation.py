@@ -13,8 +13,16 @@ import xarray as xr
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import EPOCH_AXIS, label_axis, label_fit, log_position
-from repdyn_keras.figures.parts.lookup import layer_index, layer_names, number_index, require
-from repdyn_keras.figures.parts.maps import SIDE, draw_discs, draw_map, map_grid, settle_maps
+from repdyn_keras.figures.parts.lookup import layer_index, layer_names, number_index
+from repdyn_keras.figures.parts.maps import (
+    SIDE,
+    draw_discs,
+    draw_map,
+    map_grid,
+    plane_corners,
+    plane_maps,
+    settle_maps,
+)
 from repdyn_keras.figures.parts.page import (
     PictureFile,
     fitted,
@@ -61,8 +69,7 @@ def animate_regions(
     fit. All frames have one palette. The last one is shown for at least 2.5 s.
 
     Args:
-        dynamics: holds `regions` (layer, epoch, plane, row, column), `plane_position`,
-            `plane_label`, and `plane_image` if the inputs are images.
+        dynamics: as for `film_strip`.
         layers: names in the order of drawing; None: all.
         plane: its number.
         path: ends with .gif; a file of the same name is replaced.
@@ -100,12 +107,10 @@ def animate_regions(
 
 def _animation(dynamics, layers, plane, seconds):
     """The GIF file."""
-    regions = require(dynamics, "regions")
+    regions = plane_maps(dynamics, plane)
     index = number_index(dynamics, "plane", plane)
     names = layer_names(dynamics) if layers is None else layers
-    rows = [layer_index(dynamics, name) for name in names]
-    chosen = regions.isel(layer=rows, plane=index)
-    maps = chosen.transpose("layer", "epoch", "row", "column").values
+    maps = regions.values[[layer_index(dynamics, name) for name in names]]
     count = maps.shape[1]
     duration = round(seconds * 100) * 10
     durations = [duration] * (count - 1) + [max(duration, round(LAST_SECONDS * 1000))]
@@ -142,10 +147,11 @@ class Scene:
         columns = len(names) if len(names) <= 4 else round((1.6 * len(names)) ** 0.5)
         lines = -(-len(names) // columns)
         side = min(MAX_SIDE, (style.WIDTH - SIDE) / columns - 0.15)
+        corners = plane_corners(dynamics, plane, maps.shape[-1])
         subtitle = style.subtitle(
             dynamics,
             f"plane {int(dynamics['plane'].values[plane])}, through the three images at the left; "
-            "discs mark their places in the colours of their true classes",
+            f"discs mark their places (colour: {corners.meaning})",
             _about(names),
         )
         width = min(style.WIDTH, SIDE + columns * (side + 0.15) + 0.1)
@@ -154,8 +160,6 @@ class Scene:
         # A row for the epoch, the maps, and the time bar.
         heights = [0.3 / side, *[1.0] * lines, 0.1 / side]
         grid = map_grid(body, columns * side, columns, heights)
-        position = dynamics["plane_position"].values[plane]
-        labels = dynamics["plane_label"].values[plane]
         any_undefined = bool((maps == np.iinfo(maps.dtype).max).any())
         images = []
         for index, name in enumerate(fitted(names, 70 * side, style.PANEL_TITLE)):
@@ -164,7 +168,7 @@ class Scene:
             images.append(draw_map(ax, maps[index, 0], any_undefined, "auto"))
             large = side > LARGE
             numbers = large and not style.has_class_names(dynamics)
-            draw_discs(ax, position, labels, size=17 if large else 6.5, numbers=numbers)
+            draw_discs(ax, corners, size=17 if large else 6.5, numbers=numbers)
             shown = f"{name} (the network itself)" if name == "output" and side > 2 else name
             title_panel(ax, shown)
         top = body.add_subplot(grid[0, :])

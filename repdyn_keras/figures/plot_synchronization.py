@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The scale of all runs. Layers two octaves apart have 0.7 in a training of 102 epochs.
 SCALE = (0.5, 1.0)
 LABEL = "synchronization (1 = both layers\nchange at the same time)"
-NO_TIMING = "a layer's first and last states are alike, or it is dead"
+NO_TIMING = "a layer's first and last states are alike, or it has fewer than 3 records"
 
 
 def plot_synchronization(dynamics: xr.Dataset) -> Iterator[PictureFile]:

@@ -28,6 +28,8 @@ MODULES = (
 
 Dims = tuple[str, ...]
 Arrays = Mapping[str, Any]
+# Kernel (d, classes) and bias (classes,) of a probe for each hidden layer.
+ProbeWeights = list[tuple[np.ndarray, np.ndarray]]
 T = TypeVar("T")
 
 
@@ -87,11 +89,16 @@ class State(Protocol):
     @property
     def has_planes(self) -> bool: ...
 
-    def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """(layer, plane, row, column) classes that probes and the output predict at grid points.
+    def classify_planes(self, probes: list[ProbeWeights]) -> tuple[np.ndarray, np.ndarray]:
+        """The classes that probes and the output predict at grid points, all in one pass.
 
         Args:
-            probes: kernel (d, classes) and bias (classes,) of each hidden layer's probe.
+            probes: sets of probes, each with one for every hidden layer.
+
+        Returns:
+            (set, layer, plane, row, column) classes, and (layer, plane_drawn, row_drawn,
+            column_drawn) classes by the first set on the drawn grids of the first planes, of which
+            there may be none.
         """
 
     def cached(self, function: "Callable[[State], T]") -> T:

@@ -109,15 +109,15 @@ def effects(grams: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pairs @ weights[0].T, pairs @ weights[1].T
 
 
-def place(gram: np.ndarray, u: np.ndarray, border: int) -> int:
+def place(excess: np.ndarray, u: np.ndarray, border: int) -> int:
     """The border near another that fits best.
 
-    The similarities before, after and across a border, in a window of 1.5 octaves on either side,
-    deviate the least from their three means (least squares). The border moves by at most three
-    records, and then from there, at most three times.
+    The values before, after and across a border, in a window of 1.5 octaves on either side, deviate
+    the least from their three means (least squares). The border moves by at most three records, and
+    then from there, at most three times.
 
     Args:
-        gram: (t, t) similarities.
+        excess: (t, t) similarities beyond those of smooth change.
         u: (t,) octaves of the records, increasing.
         border: index of the first record after the border.
 
@@ -125,20 +125,20 @@ def place(gram: np.ndarray, u: np.ndarray, border: int) -> int:
         Index of the first record after the best border, at least two records from either end.
     """
     for _ in range(MAX_MOVES):
-        before, border = border, _moved(gram, u, border)
+        before, border = border, _moved(excess, u, border)
         if border == before:
             break
     return border
 
 
-def _moved(gram: np.ndarray, u: np.ndarray, border: int) -> int:
+def _moved(excess: np.ndarray, u: np.ndarray, border: int) -> int:
     """The best border within three records."""
     t, index = len(u), np.arange(len(u))
     near = np.abs(u - (u[border - 1] + u[border]) / 2) <= PLACING_WINDOW
     near |= (index >= border - PLACING_RECORDS) & (index < border + PLACING_RECORDS)
     inside = index[near]
-    similarities = gram[np.ix_(inside, inside)]
-    upper = np.triu(np.ones(similarities.shape, bool), 1)
+    inner = excess[np.ix_(inside, inside)]
+    upper = np.triu(np.ones(inner.shape, bool), 1)
     costs = {}
     first = max(MIN_SIDE_RECORDS, border - MAX_SHIFT)
     last = min(t - MIN_SIDE_RECORDS, border + MAX_SHIFT)
@@ -147,6 +147,6 @@ def _moved(gram: np.ndarray, u: np.ndarray, border: int) -> int:
         if min(before.sum(), (~before).sum()) < MIN_SIDE_RECORDS:
             continue
         blocks = (np.outer(before, before), np.outer(~before, ~before), np.outer(before, ~before))
-        parts = [similarities[upper & block] for block in blocks]
+        parts = [inner[upper & block] for block in blocks]
         costs[candidate] = sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
     return min(costs, key=lambda candidate: (costs[candidate], candidate))

@@ -5,7 +5,7 @@ import numpy as np
 LEVEL = 0.95
 # Number of pairs that are computed in float64 at a time, and bytes of arrays for several images.
 PAIRS = 4096
-IMAGES_BYTES = 1 << 23
+IMAGES_BYTES = 1 << 21
 # Similarities closer to 1 than this are rounding errors away from it, and so are their bounds.
 ROUNDING = 1e-7
 # Beyond this, quantiles of the t distribution are those of the normal distribution.

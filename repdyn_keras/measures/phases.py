@@ -140,17 +140,21 @@ class _Stretch:
         seed: seed of the surrogates.
 
     Attributes:
+        excess: (t, t) similarities minus their mean over the surrogates.
         contrast, state_contrast, fall: (1 + surrogates, window) contrast of the similarities and of
             the states, and fall of restlessness; those of the stretch first.
         z_contrast, z_fall: (1 + surrogates, window) in deviations of the surrogates.
     """
 
     def __init__(self, gram: np.ndarray, u: np.ndarray, trail: Trail, seed: int):
-        self.gram, self.u = gram, u
+        self.u = u
         rng = np.random.default_rng(seed)
-        parts = [self._effects(gram[None], trail)]
+        parts, total = [self._effects(gram[None], trail)], np.zeros_like(gram)
         for _ in range(SURROGATES // CHUNK):
-            parts.append(self._effects(surrogates(gram, u, CHUNK, rng, trail=trail), trail))
+            drawn = surrogates(gram, u, CHUNK, rng, trail=trail)
+            total += drawn.sum(axis=0)
+            parts.append(self._effects(drawn, trail))
+        self.excess = gram - total / SURROGATES
         effect_groups = zip(*parts, strict=True)
         self.contrast, self.fall, self.state_contrast = map(np.concatenate, effect_groups)
         self.z_contrast, self.z_fall = _standardized(self.contrast), _standardized(self.fall)
@@ -185,7 +189,7 @@ class _Stretch:
             return None
         candidates = border_candidates(self.u)[significant]
         record = candidates[np.argmax(self.z[significant])]
-        placed = place(self.gram, self.u, int(record))
+        placed = place(self.excess, self.u, int(record))
         if placed in candidates:
             record = placed
         windows = significant[candidates == record]

@@ -29,15 +29,20 @@ class Plane:
     high: np.ndarray
 
     def grid(self, resolution: int) -> np.ndarray:
-        """(resolution, resolution, 2) coordinates; rows run along the second axis, upwards."""
-        first = np.linspace(self.low[0], self.high[0], resolution)
-        second = np.linspace(self.low[1], self.high[1], resolution)
+        """(resolution, resolution, 2) coordinates; rows run along the second axis, upwards.
+
+        The points are the centres of equal cells that fill the extent, so that each stands for the
+        same area. Points on the edge would stand for half a cell, and bias the agreement of coarse
+        grids.
+        """
+        shares = (np.arange(resolution) + 0.5) / resolution
+        first, second = (self.low + shares[:, None] * (self.high - self.low)).T
         return np.stack(np.meshgrid(first, second), axis=-1)
 
     def positions(self, resolution: int) -> np.ndarray:
         """(3, 2) fractional row and column of the three images on the grid."""
-        spacing = (self.high - self.low) / (resolution - 1)
-        return ((self.corners - self.low) / spacing)[:, ::-1]
+        spacing = (self.high - self.low) / resolution
+        return ((self.corners - self.low) / spacing)[:, ::-1] - 0.5
 
 
 def plane_through(images: np.ndarray, margin: float = 0.1) -> Plane | None:

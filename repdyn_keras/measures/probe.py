@@ -5,14 +5,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from repdyn_keras import seeds
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures import Arrays, Measure, Series, State
+from repdyn_keras.measures import Arrays, Measure, ProbeWeights, Series, State
 from repdyn_keras.measures.accuracies import SUBSETS, output_accuracies, subset_accuracies
 from repdyn_keras.measures.threads import one_blas_thread
 
 L2 = 1e-3
 # The solver stops when a bound shows that the objective is this close to its optimum (relative).
 TOLERANCE = 1e-6
+# The same for probes of resampled images, which differ much more from the probe than by this.
+RESAMPLED_TOLERANCE = 1e-4
 MAX_ITERATIONS = 2000
 # The logit of a class without images.
 ABSENT = -1e30
@@ -44,7 +47,16 @@ class Probe:
         return features @ self.kernel + self.bias
 
 
-def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float = L2) -> Probe:
+def solve_probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    l2: float = L2,
+    *,
+    counts: np.ndarray | None = None,
+    start: Probe | None = None,
+    tolerance: float = TOLERANCE,
+) -> Probe:
     """Fits the probe of a layer: multinomial logistic regression, solved to its optimum.
 
     The features are centred and divided by a single number, sqrt(mean |x - mu|^2), so that a
@@ -61,6 +73,10 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
         labels: (n,) integers in [0, n_classes).
         n_classes: number of classes.
         l2: strength of the penalty.
+        counts: (n,) how often each image occurs, as in a bootstrap sample; None: once.
+        start: a probe of similar features and labels, at which the solver starts; None: a zero
+            kernel, with the logarithms of the class shares as bias.
+        tolerance: upper bound on the relative distance of the objective from its optimum.
 
     Returns:
         The probe for unscaled features.
@@ -73,10 +89,16 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
             "Expected finite features. Received: NaN or infinite values in features of shape "
             f"{features.shape}."
         )
+    shares = None
+    if counts is not None:
+        features, labels, counts = (array[counts > 0] for array in (features, labels, counts))
+        shares = counts / counts.sum()
     present, class_positions = np.unique(labels, return_inverse=True)
+    if start is not None:
+        start = replace(start, kernel=start.kernel[:, present], bias=start.bias[present])
     # For small problems, one thread is faster.
     with one_blas_thread() if features.size < THREADED_SIZE else nullcontext():
-        probe = solve(features, class_positions, len(present), l2)
+        probe = solve(features, class_positions, shares, l2, start, tolerance)
     # Classes without images are left out, since their optimal logit is minus infinity.
     kernel = np.zeros((features.shape[1], n_classes), np.float32)
     bias = np.full(n_classes, ABSENT, np.float32)
@@ -84,12 +106,32 @@ def solve_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: fl
     return replace(probe, kernel=kernel, bias=bias)
 
 
-def solve(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float) -> Probe:
-    """Fits a probe as `solve_probe` does, for labels that include every class."""
-    x, mean, scale = scaled(features)
-    start = np.zeros((x.shape[1] + 1, n_classes))
-    start[-1] = np.log(np.bincount(labels) / len(labels))
-    solution = minimum(x, labels, l2, start)
+def solve(
+    features: np.ndarray,
+    labels: np.ndarray,
+    shares: np.ndarray | None,
+    l2: float,
+    start: Probe | None,
+    tolerance: float,
+) -> Probe:
+    """Fits a probe as `solve_probe` does, for labels that include every class.
+
+    Args:
+        features: (n, d) features.
+        labels: (n,) classes.
+        shares: (n,) weights of the images in all means, which sum to 1; None for equal ones.
+        l2: strength of the penalty.
+        start, tolerance: as for `solve_probe`.
+    """
+    x, mean, scale = scaled(features, shares)
+    if start is None:
+        log_shares = np.log(np.bincount(labels, shares) / (len(labels) if shares is None else 1))
+        weights = np.zeros((x.shape[1] + 1, len(log_shares)))
+        weights[-1] = log_shares
+    else:
+        kernel = start.kernel.astype(np.float64)
+        weights = np.concatenate([kernel * scale, (start.bias + mean @ kernel)[None]])
+    solution = minimum(x, labels, shares, l2, weights, tolerance)
     kernel = solution.weights[:-1] / scale
     return Probe(
         kernel=kernel.astype(np.float32),
@@ -100,32 +142,45 @@ def solve(features: np.ndarray, labels: np.ndarray, n_classes: int, l2: float) -
     )
 
 
-def scaled(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def scaled(
+    features: np.ndarray, shares: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Features centred and scaled to mean squared norm 1, in float64 if they are, else float32.
+
+    Args:
+        features: (n, d) features.
+        shares: (n,) weights of the images in both means, which sum to 1; None for equal ones.
 
     Returns:
         (n, d) scaled features, (d,) mean, and the divisor.
     """
     features = features.astype(np.promote_types(features.dtype, np.float32), copy=False)
-    mean = features.mean(axis=0, dtype=np.float64).astype(features.dtype)
+    if shares is None:
+        mean = features.mean(axis=0, dtype=np.float64).astype(features.dtype)
+    else:
+        mean = (shares @ features).astype(features.dtype)
     x = features - mean
-    squares = np.einsum("ij,ij->", x, x, dtype=np.float64)
-    scale = float(np.sqrt(squares / len(x))) or 1.0
+    if shares is None:
+        squares = np.einsum("ij,ij->", x, x, dtype=np.float64) / len(x)
+    else:
+        squares = shares @ np.einsum("ij,ij->i", x, x, dtype=np.float64)
+    scale = float(np.sqrt(squares)) or 1.0
     x /= scale
     return x, mean, scale
 
 
-def whitening(x: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
+def whitening(x: np.ndarray, shares: np.ndarray | None, l2: float) -> tuple[np.ndarray, np.ndarray]:
     """Upper triangular root (d, d) of Boehning's bound of the Hessian, and the root's inverse."""
     from scipy.linalg import cholesky, solve_triangular
 
     identity = np.eye(x.shape[1])
-    root = cholesky((x.T @ x).astype(np.float64) / (2 * len(x)) + l2 * identity, lower=False)
+    moments = x.T @ x / len(x) if shares is None else (x.T * shares.astype(x.dtype)) @ x
+    root = cholesky(moments.astype(np.float64) / 2 + l2 * identity, lower=False)
     return root, solve_triangular(root, identity)
 
 
 def value_and_gradient(
-    x: np.ndarray, labels: np.ndarray, l2: float, weights: np.ndarray
+    x: np.ndarray, labels: np.ndarray, shares: np.ndarray, l2: float, weights: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Mean cross-entropy + l2 / 2 |W|^2 and its gradient.
 
@@ -134,6 +189,7 @@ def value_and_gradient(
     Args:
         x: (n, d) scaled features.
         labels: (n,) classes.
+        shares: (n,) weights of the images in the mean, which sum to 1.
         l2: strength of the penalty.
         weights: (d + 1, classes) float64, the kernel W and, in the last row, the bias.
     """
@@ -143,15 +199,16 @@ def value_and_gradient(
     logits = kernel.T.astype(x.dtype) @ x.T
     logits += bias.astype(x.dtype)[:, None]
     logits -= logits.max(axis=0)
-    label_logit = logits[labels, images].mean(dtype=np.float64)
+    label_logit = logits[labels, images] @ shares
     residual = np.exp(logits, out=logits)
     sums = residual.sum(axis=0)
-    value = np.log(sums).mean(dtype=np.float64) - label_logit
+    value = np.log(sums) @ shares - label_logit
     residual /= sums
     residual[labels, images] -= 1
+    residual *= shares.astype(x.dtype)
     gradient = np.empty_like(weights)
-    gradient[:-1] = (residual @ x).T.astype(np.float64) / len(x) + l2 * kernel
-    gradient[-1] = residual.mean(axis=1, dtype=np.float64)
+    gradient[:-1] = (residual @ x).T.astype(np.float64) + l2 * kernel
+    gradient[-1] = residual.sum(axis=1, dtype=np.float64)
     return float(value + l2 / 2 * np.sum(np.square(kernel))), gradient
 
 
@@ -182,14 +239,23 @@ class Minimum:
         return self.gradient_norm**2 / (2 * self.l2) / max(self.value, np.finfo(float).tiny)
 
 
-def minimum(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> Minimum:
-    """Minimizes the objective by L-BFGS, starting at (d + 1, classes) weights, to TOLERANCE.
+def minimum(
+    x: np.ndarray,
+    labels: np.ndarray,
+    shares: np.ndarray | None,
+    l2: float,
+    start: np.ndarray,
+    tolerance: float,
+) -> Minimum:
+    """Minimizes the objective by L-BFGS, starting at (d + 1, classes) weights, to a tolerance.
 
     It runs in coordinates in which the bound of the Hessian is the identity.
     """
     from scipy.optimize import minimize
 
-    root, inverse = whitening(x, l2)
+    root, inverse = whitening(x, shares, l2)
+    if shares is None:
+        shares = np.full(len(x), 1 / len(x))
     latest: list[tuple[np.ndarray, Minimum]] = []
 
     def transformed(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -198,7 +264,7 @@ def minimum(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> 
     def state(parameters: np.ndarray) -> Minimum:
         if not latest or not np.array_equal(latest[0][0], parameters):
             weights = transformed(parameters.reshape(start.shape), inverse).reshape(start.shape)
-            current = Minimum(weights, *value_and_gradient(x, labels, l2, weights), l2)
+            current = Minimum(weights, *value_and_gradient(x, labels, shares, l2, weights), l2)
             latest[:] = [(parameters.copy(), current)]
         return latest[0][1]
 
@@ -207,7 +273,7 @@ def minimum(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> 
         return current.value, transformed(current.gradient, inverse.T)
 
     def stop_when_solved(parameters: np.ndarray) -> None:
-        if state(parameters).gap <= TOLERANCE:
+        if state(parameters).gap <= tolerance:
             raise StopIteration
 
     result = minimize(
@@ -232,7 +298,7 @@ def solved_probes(state: State) -> list[Probe | None]:
     ]
 
 
-def probe_weights(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
+def probe_weights(state: State) -> ProbeWeights:
     """Kernel (d, classes) and bias (classes,) of each hidden layer's probe; NaN if it has none."""
     weights = []
     for probe, x in zip(state.cached(solved_probes), state.fitted_features, strict=False):
@@ -241,6 +307,30 @@ def probe_weights(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
             weights.append((undefined[:-1], undefined[-1]))
         else:
             weights.append((probe.kernel, probe.bias))
+    return weights
+
+
+def resampled_weights(state: State) -> ProbeWeights:
+    """Kernels and biases as in `probe_weights`, of probes of a bootstrap sample of the images.
+
+    The sample depends on the number of images only. The solver starts at the layer's probe.
+    """
+    labels = np.zeros(0, int) if state.fitted is None else state.fitted.y
+    rows = np.random.default_rng(seeds.RESAMPLING).integers(0, len(labels), size=len(labels))
+    counts = np.bincount(rows, minlength=len(labels))
+    weights = list(state.cached(probe_weights))
+    pairs = zip(state.cached(solved_probes), state.fitted_features, strict=False)
+    for index, (probe, x) in enumerate(pairs):
+        if probe is not None:
+            resampled = solve_probe(
+                x,
+                labels,
+                state.n_classes,
+                counts=counts,
+                start=probe,
+                tolerance=RESAMPLED_TOLERANCE,
+            )
+            weights[index] = resampled.kernel, resampled.bias
     return weights
 
 

@@ -1,67 +1,20 @@
-"""Decision regions: agreement, kappa and fragmentation of region maps."""
+"""Decision regions: the region maps, their agreement with its floor, and their fragmentation."""
 
 import numpy as np
 
 from repdyn_keras.measures import Arrays, Measure, Series, State
-from repdyn_keras.measures.probe import probe_weights
+from repdyn_keras.measures.map_agreement import (
+    agreement_intervals,
+    agreements,
+    class_shares,
+    kappa_intervals,
+    kappas,
+    undefined_class,
+)
+from repdyn_keras.measures.probe import probe_weights, resampled_weights
 
 EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
 EIGHT_NEIGHBOURS[1] = True
-
-
-def undefined_class(dtype) -> int:
-    """The class index of undefined points: the maximum of the dtype."""
-    return int(np.iinfo(dtype).max)
-
-
-def region_dtype(n_classes: int) -> np.dtype:
-    """The smallest unsigned integer dtype for all class indices and the undefined class."""
-    return np.min_scalar_type(n_classes)
-
-
-def agreements(maps: np.ndarray) -> np.ndarray:
-    """Share of points with equal class, for all pairs of maps: similarity, 1 = identical.
-
-    Source: Somepalli et al. 2022 (arXiv 2203.08124), reproducibility score.
-
-    Args:
-        maps: (t, points) class indices of an unsigned dtype, over all planes.
-
-    Returns:
-        (t, t) float64; NaN where a map has undefined points.
-    """
-    undefined = (maps == undefined_class(maps.dtype)).any(axis=1)
-    shares = np.stack([(maps == reference).mean(axis=1) for reference in maps])
-    shares[undefined] = np.nan
-    shares[:, undefined] = np.nan
-    return shares
-
-
-def kappas(maps: np.ndarray, n_classes: int) -> np.ndarray:
-    """Cohen's kappa between all pairs of maps, pooled over all points: 1 = identical, 0 = chance.
-
-    Source: Cohen 1960.
-
-    Args:
-        maps: (t, points) class indices, over all planes.
-        n_classes: number of classes.
-
-    Returns:
-        (t, t) float64; NaN where both maps consist of the same single class (0 / 0), and where a
-        map has undefined points.
-    """
-    observed = agreements(maps)
-    shares = class_shares(maps, n_classes)
-    expected = shares @ shares.T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # Because of rounding, a sum of shares that is 1 may be 1 - 2e-16.
-        possible = np.where(1 - expected > 1e-12, 1 - expected, np.nan)
-        return (observed - expected) / possible
-
-
-def class_shares(maps: np.ndarray, n_classes: int) -> np.ndarray:
-    """(t, n_classes) share of the points of each map that belong to each class."""
-    return np.stack([np.bincount(m, minlength=n_classes)[:n_classes] / len(m) for m in maps])
 
 
 def fragments(maps: np.ndarray) -> np.ndarray:
@@ -108,40 +61,89 @@ def boundary_lengths(maps: np.ndarray) -> np.ndarray:
     return (across + down) / (rows * (columns - 1) + columns * (rows - 1))
 
 
+def floors(maps: np.ndarray, resampled: np.ndarray) -> np.ndarray:
+    """Agreement of each layer's regions with those of a probe of resampled training images.
+
+    Two probes of the same features differ because the training images are a sample: an agreement
+    between epochs that is below this floor is beyond that noise. The bootstrap sample is the same
+    at every epoch and in every layer.
+
+    Args:
+        maps: (layer, ...) class indices by the probes of the training images; the output last.
+        resampled: the same by probes of a bootstrap sample of these images.
+
+    Returns:
+        (layer,) share of points with equal class; NaN for the output, which has no probe, and
+        where a layer has undefined points.
+    """
+    flat = maps.reshape(len(maps), -1)
+    floor = (flat == resampled.reshape(flat.shape)).mean(axis=1)
+    floor[(flat == undefined_class(maps.dtype)).any(axis=1)] = np.nan
+    floor[-1] = np.nan
+    return floor
+
+
 def on_state(state: State) -> Arrays:
-    """The classes that the probes and the network predict at the grid points of all planes."""
+    """The classes that the probes and the network predict at grid points, and the floor."""
     if not state.has_planes:
         return {}
-    return {"regions": state.classify_planes(state.cached(probe_weights))}
+    probes = [state.cached(probe_weights), state.cached(resampled_weights)]
+    (maps, resampled), drawn = state.classify_planes(probes)
+    arrays = {"regions": maps, "region_agreement_floor": floors(maps, resampled)}
+    if drawn.size:
+        arrays["regions_drawn"] = drawn
+    return arrays
 
 
 def over_epochs(series: Series) -> Arrays:
     """Region maps of every epoch, their agreement and kappa between epochs, and their shape."""
-    recorded = series.recorded("regions")
+    recorded = series.recorded("regions", "regions_drawn", "region_agreement_floor")
     if "regions" not in recorded or "plane_sample" not in series.constants:
         return {}
     maps = recorded["regions"].swapaxes(0, 1)
-    flat = maps.reshape(*maps.shape[:2], -1)
+    points = maps.shape[-1] * maps.shape[-2]
     n_classes = int(series.constants.attrs["n_classes"])
+    shares = class_shares(maps.reshape(*maps.shape[:3], points), n_classes)
+    similar: dict[str, list[np.ndarray]] = {}
+    for of_layer, shares_of_layer in zip(maps, shares, strict=True):
+        by_plane = agreements(of_layer.reshape(*of_layer.shape[:2], points))
+        found = {
+            "region_agreement": by_plane.mean(axis=-1),
+            "region_agreement_interval": agreement_intervals(by_plane, points),
+            "region_kappa": kappas(by_plane, shares_of_layer),
+            "region_kappa_interval": kappa_intervals(by_plane, shares_of_layer, points),
+        }
+        for name, matrix in found.items():
+            similar.setdefault(name, []).append(matrix)
+    optional = ("regions_drawn", "region_agreement_floor")
     return {
+        **{name: np.stack(matrices) for name, matrices in similar.items()},
+        **{name: recorded[name].swapaxes(0, 1) for name in optional if name in recorded},
         "regions": maps,
-        "region_agreement": np.stack([agreements(layer) for layer in flat]),
-        "region_kappa": np.stack([kappas(layer, n_classes) for layer in flat]),
         "fragments": fragments(maps),
         "boundary_length": boundary_lengths(maps),
-        "class_share": np.stack([class_shares(layer, n_classes) for layer in flat]),
+        "class_share": shares.mean(axis=2),
     }
 
 
 PAIR, PLANE = ("layer", "epoch", "epoch_other"), ("layer", "epoch", "plane")
+DRAWN = ("plane_drawn", "row_drawn", "column_drawn")
 MEASURE = Measure(
     name="regions",
     title="decision regions",
-    recorded={"regions": ("layer", "plane", "row", "column")},
+    recorded={
+        "regions": ("layer", "plane", "row", "column"),
+        "regions_drawn": ("layer", *DRAWN),
+        "region_agreement_floor": ("layer",),
+    },
     computed={
         "regions": ("layer", "epoch", "plane", "row", "column"),
+        "regions_drawn": ("layer", "epoch", *DRAWN),
         "region_agreement": PAIR,
+        "region_agreement_interval": (*PAIR, "bound"),
+        "region_agreement_floor": ("layer", "epoch"),
         "region_kappa": PAIR,
+        "region_kappa_interval": (*PAIR, "bound"),
         "fragments": PLANE,
         "boundary_length": PLANE,
         "class_share": ("layer", "epoch", "class"),

@@ -9,9 +9,11 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures.accuracies import SUBSETS
 from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
 from repdyn_keras.recording.network.recorded_model import RecordedModel
+from repdyn_keras.records import SCHEMA_VERSION
 
-# Variables that earlier versions did not write.
+# Variables and attributes that earlier versions did not write.
 OPTIONAL = ("is_block",)
+OPTIONAL_ATTRIBUTES = ("drawn_planes", "drawn_resolution")
 
 
 def constants_of(recorded: RecordedModel):
@@ -62,6 +64,8 @@ def constants_of(recorded: RecordedModel):
             "n_classes": recorded.n_classes,
             "margin": float(planes.margin),
             "resolution": planes.resolution,
+            "drawn_planes": planes.drawn_count,
+            "drawn_resolution": planes.drawn_resolution,
             "pooling": str(probes.pooling),
             "batch_norm": settings.batch_norm,
             "images_hash": evaluation.hash,
@@ -73,9 +77,16 @@ def constants_of(recorded: RecordedModel):
 
 
 def check_constants(stored, constants, folder: Path) -> None:
-    """Raises InputError unless the stored constants of a folder equal the given ones."""
-    stored.attrs.pop("schema_version", None)
+    """Raises InputError unless the stored constants of a folder equal the given ones.
+
+    Records of version 1 of the file format can be continued unless they have planes, which had
+    other grids.
+    """
+    version = stored.attrs.pop("schema_version", None)
     constants = constants.drop_vars([name for name in OPTIONAL if name not in stored])
+    for name in OPTIONAL_ATTRIBUTES:
+        if name not in stored.attrs:
+            constants.attrs.pop(name, None)
     if stored.identical(constants):
         return
     differing = [
@@ -85,10 +96,13 @@ def check_constants(stored, constants, folder: Path) -> None:
     ]
     attrs = {**constants.attrs, **stored.attrs}
     differing += [k for k in attrs if stored.attrs.get(k) != constants.attrs.get(k)]
+    older = ""
+    if version != SCHEMA_VERSION and "plane_position" in differing:
+        older = f", of version {version} of the file format, which has other grids of planes"
     raise InputError(
         f"Expected {folder} to hold records of the same images, layers and settings. Received: "
-        f"another recording, with different {', '.join(sorted(differing))}. Record into a new "
-        "folder, or move this one away."
+        f"another recording, with different {', '.join(sorted(differing))}{older}. Record into a "
+        "new folder, or move this one away."
     )
 
 

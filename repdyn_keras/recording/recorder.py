@@ -76,6 +76,10 @@ class RepresentationRecorder(keras.callbacks.Callback):
         test: (x, y), held-out images and labels.
         planes: number of planes; 0 records no decision regions.
         resolution: points along each side of a plane's grid.
+        drawn_planes: number of planes, the first ones, whose regions are recorded on a second,
+            finer grid for figures.
+        drawn_resolution: points along each side of such a grid; if it is not above `resolution`,
+            there is no second grid.
         margin: margin around a plane's three images, relative to their extent.
         batch_size: number of images in a CKA batch, at least 4.
         pooling: features of a probe: "mean" over positions, "flatten", or the side of a grid.
@@ -124,7 +128,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         true_labels=None,
         test=None,
         planes: int = 16,
-        resolution: int = 24,
+        resolution: int = 14,
+        drawn_planes: int = 3,
+        drawn_resolution: int = 45,
         margin: float = 0.1,
         batch_size: int = 256,
         pooling: str | int = "mean",
@@ -139,8 +145,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         overwrite: bool = False,
         on_error: str | None = None,
     ):
+        plane_seed = seeds.derived(seed, seeds.PLANES)
         plane_settings = PlaneSettings(
-            planes, resolution, margin, seeds.derived(seed, seeds.PLANES)
+            planes, resolution, margin, plane_seed, drawn_planes, drawn_resolution
         )
         order = seeds.derived(seed, seeds.IMAGE_ORDER)
         settings = Settings(

@@ -107,18 +107,35 @@ class PlaneSettings:
         resolution: points along each side of a grid.
         margin: margin around a plane's three images, relative to their extent.
         seed: seed of the random choice of planes.
+        drawn: number of planes, the first ones, with a second grid that is only drawn.
+        drawn_resolution: points along each side of such a grid.
     """
 
     count: int
     resolution: int
     margin: float
     seed: int
+    drawn: int
+    drawn_resolution: int
 
     def __post_init__(self):
         require_whole("planes", self.count, 0)
         require_whole("resolution", self.resolution, 2)
+        require_whole("drawn_planes", self.drawn, 0)
+        require_whole("drawn_resolution", self.drawn_resolution, 2)
         if not 0 <= self.margin < np.inf:
             raise InputError(f"Expected a margin of at least 0. Received: margin={self.margin!r}.")
+
+    @property
+    def drawn_count(self) -> int:
+        """Number of planes with a drawn grid, which has to be finer than the other one."""
+        return min(self.drawn, self.count) if self.drawn_resolution > self.resolution else 0
+
+    @property
+    def points(self) -> int:
+        """Number of points that are classified for a record."""
+        drawn = self.drawn_count * self.drawn_resolution**2
+        return self.count * self.resolution**2 + drawn
 
 
 @dataclass(frozen=True)

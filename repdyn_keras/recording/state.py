@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from repdyn_keras.measures import Dims, labelled, registered
+from repdyn_keras.measures import Dims, ProbeWeights, labelled, registered
 from repdyn_keras.measures.accuracies import pooled_moments
 from repdyn_keras.recording.backend_code import full_precision, unchanged
 from repdyn_keras.recording.inputs import LabelledImages
@@ -174,8 +174,8 @@ class ModelState:
         """(n, classes) scores of the probe images with batch statistics, for whole batches."""
         return None if self._statistics is None else self._statistics[0]
 
-    def classify_planes(self, probes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """(layer, plane, row, column) classes at grid points."""
+    def classify_planes(self, probes: list[ProbeWeights]) -> tuple[np.ndarray, np.ndarray]:
+        """(set, layer, plane, row, column) classes at grid points, and those on drawn grids."""
         with self._stopwatch.timed("regions"):
             return self._recorded.classify_planes(self._values, probes)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.records.checksums import DELETED
-from repdyn_keras.records.netcdf import read_attribute
+from repdyn_keras.records.netcdf import SCHEMA_VERSION, read_attribute
 from repdyn_keras.records.run_folder import RECORD_NAME, RunFolder
 
 PICTURES = (".png", ".gif")
@@ -126,14 +126,16 @@ def inspect_unlisted(folder: RunFolder, name: str, has_checksums: bool) -> Findi
 
 
 def inspect_format(path: Path, finding: Finding) -> Finding:
-    """Adds a problem if the file has another format, else its size."""
+    """Adds a problem if the file has another format or is outdated, else its size."""
     if finding.problem:
         return finding
     try:
-        if path.suffix == ".nc":
-            read_attribute(path, "schema_version")
+        version = read_attribute(path, "schema_version") if path.suffix == ".nc" else None
     except InputError as error:
         return replace(finding, problem=str(error))
+    if finding.name == "dynamics.nc" and version != SCHEMA_VERSION:
+        problem = f"an earlier version wrote it (format {version}); it is computed anew when read"
+        return replace(finding, problem=problem)
     return replace(finding, note=f"{path.stat().st_size:,} bytes")
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import xarray
     from h5py import h5d, h5g, h5t
 
-# Version of the file format.
-SCHEMA_VERSION = 1
+# Version of the file format that is written, and the versions that are read.
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 
 
 def write_netcdf(dataset: xarray.Dataset, path: Path) -> None:
@@ -102,10 +103,11 @@ def scalar(value: Any) -> Any:
 
 
 def require_version(version: object, path: Path) -> None:
-    """Raises InputError unless a file has the format version of this package."""
-    if version != SCHEMA_VERSION:
+    """Raises InputError unless a file has a format version that this package reads."""
+    if version not in READABLE_VERSIONS:
+        expected = " or ".join(map(str, READABLE_VERSIONS))
         raise InputError(
-            f"{path} has another format version. Expected {SCHEMA_VERSION}. Received: {version!r}. "
+            f"{path} has another format version. Expected {expected}. Received: {version!r}. "
             "Read it with the version of repdyn-keras that wrote it."
         )
 

@@ -1,11 +1,18 @@
 """Decision regions: maps of a plane, and the images and classes that explain them."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
+import xarray as xr
 
 from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.lookup import number_index, require
 from repdyn_keras.figures.parts.page import settle
 
 MAX_IN_LEGEND = 20
+# Width of white rims in points, and of the ring around a wrongly labelled image's disc: in points,
+# and in diameters of the disc.
+RIM, RING = 0.9, (2.0, 0.15)
 FRAME: style.Look = {"edgecolor": "#888888", "linewidth": 0.5}
 # For discs and frames at the edge of the Axes, drawn whole.
 OVER_EDGE: style.Look = {"clip_on": False, "in_layout": False}
@@ -30,13 +37,66 @@ def draw_map(ax, classes, hatch=False, aspect="equal"):
     return image
 
 
-def draw_mosaic(ax, maps, position, labels, size, gap):
+class Corners(NamedTuple):
+    """The three images of a plane.
+
+    Attributes:
+        position: (corner, axis) row and column on the maps that are drawn.
+        true, given: (corner,) true classes and given labels.
+    """
+
+    position: np.ndarray
+    true: np.ndarray
+    given: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """(corner,) whether an image has a wrong label."""
+        return self.given != self.true
+
+    @property
+    def meaning(self) -> str:
+        """What the colours of the discs mean."""
+        return "given label, in a ring of the true class" if self.wrong.any() else "class"
+
+
+def plane_maps(dynamics: xr.Dataset, number: int) -> xr.DataArray:
+    """The maps of a plane that are drawn, (layer, epoch, row, column).
+
+    They are on the finer grid if there is one for this plane.
+
+    Raises:
+        InputError: no planes were recorded, or the plane is absent.
+    """
+    regions = require(dynamics, "regions")
+    index = number_index(dynamics, "plane", number)
+    if number < dynamics.sizes.get("plane_drawn", 0):
+        drawn = dynamics["regions_drawn"].isel(plane_drawn=number)
+        regions = drawn.rename(row_drawn="row", column_drawn="column")
+    else:
+        regions = regions.isel(plane=index)
+    return regions.transpose("layer", "epoch", "row", "column")
+
+
+def plane_corners(dynamics: xr.Dataset, index: int, side: int) -> Corners:
+    """The corners of a plane on maps of `side` rows and columns, which fill the same extent.
+
+    Without `plane_label_given`, the given labels are unknown and taken for the true ones.
+    """
+    position = dynamics["plane_position"].values[index]
+    position = (position + 0.5) * side / dynamics.sizes["row"] - 0.5
+    true = dynamics["plane_label"].values[index]
+    known = "plane_label_given" in dynamics
+    return Corners(position, true, dynamics["plane_label_given"].values[index] if known else true)
+
+
+def draw_mosaic(ax, maps, corners, size, gap):
     """Draw many maps of one plane into one Axes: a figure with hundreds of Axes takes seconds.
 
     Args:
         ax: Axes to draw into.
         maps: (line, place, row, column) unsigned integers; the dtype's maximum is "undefined".
-        position, labels, size: of the discs on each map, see `draw_discs`.
+        corners, size: of the discs on each map, see `draw_discs`.
         gap: space between maps, in parts of a map's side.
 
     Returns:
@@ -57,29 +117,40 @@ def draw_mosaic(ax, maps, position, labels, size, gap):
     places = [(low, left) for low in y for left in x]
     frames = [Rectangle((left - 0.5, low - 0.5), columns, rows) for low, left in places]
     ax.add_collection(PatchCollection(frames, facecolor="none", zorder=2, **FRAME, **OVER_EDGE))
-    discs = np.concatenate([position + place for place in places])
-    draw_discs(ax, discs, np.tile(labels, len(places)), size)
+    position = np.concatenate([corners.position + place for place in places])
+    draw_discs(ax, Corners(position, *np.tile(corners[1:], len(places))), size)
     ax.spines[:].set_visible(False)
     return x + (columns - 1) / 2, y + (rows - 1) / 2, image.shape[0] / image.shape[1]
 
 
-def draw_discs(ax, position, labels, size, numbers=False):
-    """Draw discs in the colours of true classes, with rims that are visible on any map.
+def draw_discs(ax, corners, size, numbers=False):
+    """Draw discs in the colours of given labels, with rims that are visible on any map.
+
+    A wrongly labelled image has a larger disc: a ring in the colour of its true class around one in
+    the colour of its given label.
 
     Args:
         ax: Axes of the map.
-        position, labels: (corner, axis) row and column of each disc; (corner,) classes.
+        corners: the images.
         size: diameter in points.
-        numbers: write each disc's class on it.
+        numbers: write each disc's given label on it.
     """
-    y, x = position.T
-    colors = [style.class_color(int(label)) for label in labels]
-    rim = {"edgecolor": "white", "linewidth": 1.1}
-    ax.scatter(x, y, s=(size + 2.6) ** 2, color=style.INK, linewidth=0, zorder=3, **OVER_EDGE)
-    ax.scatter(x, y, s=size**2, color=colors, zorder=4, **rim, **OVER_EDGE)
+    y, x = corners.position.T
+    wrong = np.flatnonzero(corners.wrong)
+    given, true = (
+        np.array([style.class_color(int(label)) for label in labels])
+        for labels in (corners.given, corners.true)
+    )
+    outer = np.where(corners.wrong, size + 2 * (RING[0] + RING[1] * size), size)
+    rim = {"edgecolor": "white", "linewidth": RIM}
+    ax.scatter(x, y, s=(outer + 2.6) ** 2, color=style.INK, linewidth=0, zorder=3, **OVER_EDGE)
+    if len(wrong):
+        ring = {"s": outer[wrong] ** 2, "color": true[wrong], "zorder": 4}
+        ax.scatter(x[wrong], y[wrong], gid="true class", **ring, **rim, **OVER_EDGE)
+    ax.scatter(x, y, s=size**2, color=given, zorder=5, **rim, **OVER_EDGE)
     if numbers:
-        look = {"ha": "center", "va": "center_baseline", "size": 9, "weight": "bold", "zorder": 5}
-        for column, row, label, color in zip(x, y, labels, colors, strict=True):
+        look = {"ha": "center", "va": "center_baseline", "size": 9, "weight": "bold", "zorder": 6}
+        for column, row, label, color in zip(x, y, corners.given, given, strict=True):
             ax.text(column, row, str(int(label)), color=style.ink_on(color), **look)
 
 
@@ -90,31 +161,64 @@ def class_legend(owner, dynamics, classes, corners, **look):
         owner: Axes or Figure that gets the legend.
         dynamics: may name the classes, see `style.class_name`.
         classes: any number of maps.
-        corners: (corner,) classes of the three images, which are always listed.
+        corners: the three images, whose classes are always listed.
         look: keyword arguments of the owner's `legend`.
     """
+    from matplotlib.legend_handler import HandlerTuple
     from matplotlib.patches import Patch
 
     values, counts = np.unique(classes, return_counts=True)
     area = dict(zip(values.tolist(), counts.tolist(), strict=True))
     undefined = area.pop(np.iinfo(classes.dtype).max, 0)
-    always = {int(label) for label in corners}
+    always = {int(label) for label in (*corners.true, *corners.given)}
     ranked = sorted({*always, *area}, key=lambda c: (c not in always, -area.get(c, 0), c))
-    handles = [
-        Patch(color=style.class_color(index), label=style.class_name(dynamics, index))
+    entries: list[tuple[str, Any]] = [
+        (style.class_name(dynamics, index), Patch(color=style.class_color(index)))
         for index in sorted(ranked[:MAX_IN_LEGEND])
     ]
     if len(ranked) > MAX_IN_LEGEND:
         more = f"and {len(ranked) - MAX_IN_LEGEND} more, less frequent"
-        handles.append(Patch(color="none", label=more))
+        entries.append((more, Patch(color="none")))
     if undefined:
-        handles.append(Patch(label="undefined", **style.UNDEFINED))
+        entries.append(("undefined", Patch(**style.UNDEFINED)))
+    for given, true in sorted(set(zip(corners.given, corners.true, strict=True))):
+        if given != true:
+            entries.append((wrong_label(dynamics, given, true), _disc_symbol(given, true)))
     # matplotlib < 3.10 omits labels that start with `_`; all versions parse `a$b$` as mathematics.
     options = {"loc": "upper left", "frameon": False, "fontsize": style.SMALL, **look}
+    options["handler_map"] = {tuple: HandlerTuple(1)}
+    handles = [handle for _, handle in entries]
     legend = owner.legend(handles=handles, labels=["entry"] * len(handles), **options)
-    for text, handle in zip(legend.get_texts(), handles, strict=True):
-        text.set(text=handle.get_label(), parse_math=False)
+    for text, (label, _) in zip(legend.get_texts(), entries, strict=True):
+        text.set(text=label, parse_math=False)
     return legend
+
+
+def wrong_label(dynamics, given, true, brief=False):
+    """`labelled 3,` and `truly 8` on two lines. Draw it with `parse_math=False`.
+
+    A `brief` one is narrow enough for a caption: the line of a given label with a name is the name.
+    """
+    if not style.has_class_names(dynamics):
+        return f"labelled {int(given)},\ntruly {int(true)}"
+    if brief:
+        true_length = MAX_CAPTION - len("truly")
+        first = style.class_name(dynamics, int(given), MAX_CAPTION - 1)
+        return f"{first},\ntruly {style.class_name(dynamics, int(true), true_length)}"
+    names = [style.class_name(dynamics, int(label)) for label in (given, true)]
+    return f"labelled {names[0]},\ntruly {names[1]}"
+
+
+def _disc_symbol(given, true):
+    """The disc of a wrongly labelled image for a legend, as markers on each other."""
+    from matplotlib.lines import Line2D
+
+    colors = style.class_color(int(true)), style.class_color(int(given))
+    parts = ((12.4, style.INK, style.INK), (9.8, colors[0], "white"), (4.6, colors[1], "white"))
+    return tuple(
+        Line2D([], [], marker="o", linestyle="none", ms=size, color=face, mec=edge, mew=RIM)
+        for size, face, edge in parts
+    )
 
 
 def map_grid(body, width, columns, heights):
@@ -141,23 +245,30 @@ def settle_maps(figure, panel, aspect, dynamics, plane, classes):
     key.set(xticks=[], yticks=[])
     key.spines[:].set(color="#BBBBBB", linewidth=0.8)
     key.set_title("the three images", size=style.SMALL, loc="left", pad=4)
-    labels = dynamics["plane_label"].values[plane]
+    corners = plane_corners(dynamics, plane, classes.shape[-1])
     look = {"title_fontsize": style.SMALL, "alignment": "left", "bbox_transform": key.transAxes}
     look["title"] = "colour: class given to\neach point of the plane"
-    legend = class_legend(figure, dynamics, classes, labels, bbox_to_anchor=(-0.04, -0.1), **look)
+    legend = class_legend(figure, dynamics, classes, corners, bbox_to_anchor=(-0.04, -0.1), **look)
     settle(figure, [panel], aspect, legend)
     _draw_images(key, dynamics, plane)
 
 
 def _draw_images(key, dynamics, plane):
-    """Draw the three images at their places on the plane, in frames of their classes' colours."""
-    sides = np.array([dynamics.sizes["row"], dynamics.sizes["column"]])
-    centre = ((dynamics["plane_position"].values[plane] + 0.5) / sides)[:, ::-1]
+    """Draw the three images at their places on the plane, in frames of their classes' colours.
+
+    A wrongly labelled image has a second frame, inside, in the colour of its given label.
+    """
+    from matplotlib.patches import Rectangle
+
+    corners = plane_corners(dynamics, plane, 1)
+    centre = corners.position[:, ::-1] + 0.5
+    caption_height = CAPTION * (2 if corners.wrong.any() else 1)
     # Inputs that are not images have no height and width.
     pictures = dynamics["plane_image"].values[plane] if "plane_image" in dynamics else np.array(0)
     box = key.get_position()
-    for corner, place in enumerate(_apart(centre - [IMAGE / 2, (IMAGE - CAPTION) / 2])):
-        label = int(dynamics["plane_label"].values[plane, corner])
+    places = _apart(centre - [IMAGE / 2, (IMAGE - caption_height) / 2], caption_height)
+    for corner, place in enumerate(places):
+        label, given = int(corners.true[corner]), int(corners.given[corner])
         color = style.class_color(label)
         rect = (*(box.min + place * box.size), *(IMAGE * box.size))
         picture = key.figure.add_axes(rect, label=f"image of {style.class_name(dynamics, label)}")
@@ -172,6 +283,12 @@ def _draw_images(key, dynamics, plane):
             picture.text(0.5, 0.5, number, color=style.ink_on(color), **look)
         picture.spines[:].set(color=color, linewidth=2.6)
         caption = style.class_name(dynamics, label, MAX_CAPTION)
+        if given != label:
+            caption = wrong_label(dynamics, given, label, brief=True)
+            frame: style.Look = {"facecolor": "none", "linewidth": 2.6}
+            frame["edgecolor"] = style.class_color(given)
+            inner = (0.07, 0.07), 0.86, 0.86
+            picture.add_patch(Rectangle(*inner, transform=picture.transAxes, **frame))
         picture.set_xlabel(caption, size=style.SMALL, labelpad=2.5, parse_math=False)
 
 
@@ -183,13 +300,13 @@ def displayable(image: np.ndarray) -> np.ndarray:
     return (image - low) / (high - low) if high > low else np.full(image.shape, 0.5)
 
 
-def _apart(corners):
+def _apart(corners, caption):
     """Lower left corners of three images (3, 2), in parts of the key's width, moved apart.
 
     They are moved inside the key, and sideways until no image overlaps another.
     """
-    size = np.array([IMAGE + GAP, IMAGE + CAPTION + GAP])
-    low, high = np.array([0.03, 0.03 + CAPTION]), 0.97 - IMAGE
+    size = np.array([IMAGE + GAP, IMAGE + caption + GAP])
+    low, high = np.array([0.03, 0.03 + caption]), 0.97 - IMAGE
     corners = np.clip(corners, low, high)
     for pair in ([0, 1], [0, 2], [1, 2]):
         if np.all(np.abs(np.subtract(*corners[pair])) < size):

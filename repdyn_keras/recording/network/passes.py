@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from repdyn_keras.measures import device
-from repdyn_keras.measures.regions import undefined_class
+from repdyn_keras.measures.map_agreement import undefined_class
 from repdyn_keras.recording.backend_code import parts
 from repdyn_keras.recording.network.layers import Head
 from repdyn_keras.recording.settings import ProbeSettings
@@ -107,8 +107,9 @@ class RegionPass:
     """Maps points on planes to class indices, in one pass through images, layers and probes.
 
     Inputs: plane numbers (b,), coordinates (b, 2), origins (planes, d) and axes (planes, 2, d) of
-    the planes, kernels and biases of the probes. Output: (b, layers) class indices. No grid of
-    images exists as a whole.
+    the planes, and sets of probes, each a list of (kernel, bias) with one probe for each hidden
+    layer. Output: (b, sets * hidden + 1) class indices, those of the output last. No grid of images
+    exists as a whole.
 
     Attributes:
         layer_outputs: the layers.
@@ -120,26 +121,24 @@ class RegionPass:
     image_shape: tuple[int, ...]
     dtype: np.dtype
 
-    def __call__(self, plane, coordinates, origins, axes, kernels, biases):
+    def __call__(self, plane, coordinates, origins, axes, probes):
         points = device.plane_points(
             ops.take(origins, plane, axis=0), ops.take(axes, plane, axis=0), coordinates
         )
         images = ops.reshape(points, (-1, *self.image_shape))
         dtype = "uint8" if self.dtype == np.uint8 else "int32"
-        classes = self.layer_outputs.joined(
-            lambda part: self.classes(part, kernels, biases), images
-        )
+        classes = self.layer_outputs.joined(lambda part: self.classes(part, probes), images)
         return ops.cast(ops.stack(classes, axis=1), dtype)
 
-    def classes(self, images, kernels: list, biases: list) -> list:
-        """Class indices (b,) of each layer for one part of the images."""
+    def classes(self, images, probes: list) -> list:
+        """Class indices (b,) by each probe, and by the output, for one part of the images."""
         *hidden, output = self.layer_outputs.activations(images)
         undefined = undefined_class(self.dtype)
+        features = self.layer_outputs.pooled(hidden)
         classes = [
             device.class_index(ops.matmul(x, kernel) + bias, undefined)
-            for x, kernel, bias in zip(
-                self.layer_outputs.pooled(hidden), kernels, biases, strict=True
-            )
+            for of_layers in probes
+            for x, (kernel, bias) in zip(features, of_layers, strict=True)
         ]
         scores = self.layer_outputs.head.scores(output)
         return [*classes, device.class_index(scores, undefined)]

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures import ProbeWeights
+from repdyn_keras.measures.map_agreement import region_dtype
 from repdyn_keras.measures.planes import Plane, draw_planes, planes_notice
-from repdyn_keras.measures.regions import region_dtype
 from repdyn_keras.recording.backend_code import compiled, unchanged
 from repdyn_keras.recording.generators import GlobalGenerators
 from repdyn_keras.recording.inputs import indices_among
@@ -26,7 +27,7 @@ from repdyn_keras.recording.network.passes import (
     RegionPass,
     updated_norms,
 )
-from repdyn_keras.recording.settings import Settings
+from repdyn_keras.recording.settings import PlaneSettings, Settings
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.text import format_shape
 
@@ -144,31 +145,35 @@ class RecordedModel:
         self._region_pass = compiled(regions, self.model)
 
     def classify_planes(
-        self, values: ModelValues, probes: list[tuple[np.ndarray, np.ndarray]]
-    ) -> np.ndarray:
-        """(layer, plane, row, column) classes at grid points, see `measures.State`."""
-        kernels, biases = zip(*probes, strict=True) if probes else ((), ())
+        self, values: ModelValues, probes: list[ProbeWeights]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Classes at the points of the grids and of the drawn grids, see `measures.State`.
+
+        All points go through the network in one sequence of batches.
+        """
         constants = keras.tree.map_structure(
             keras.ops.convert_to_tensor,
             (
                 np.stack([plane.origin for plane in self.planes]).astype(np.float32),
                 np.stack([plane.axes for plane in self.planes]).astype(np.float32),
-                list(kernels),
-                list(biases),
+                probes,
             ),
         )
-        resolution = self.settings.planes.resolution
-        grids = np.stack([plane.grid(resolution) for plane in self.planes])
-        coordinates = grids.reshape(-1, 2).astype(np.float32)
-        plane_numbers = np.repeat(np.arange(len(self.planes), dtype=np.int32), resolution**2)
+        settings = self.settings.planes
+        numbers, coordinates = grid_points(self.planes, settings)
         size = self._fixed_batch or points_per_call(self.settings.evaluation.x.shape[1:])
-        inputs = zip(batches(plane_numbers, size), batches(coordinates, size), strict=True)
-        classes = np.concatenate(
-            list(results(self._region_pass, ((values.tensors, *i, *constants) for i in inputs)))
+        inputs = zip(batches(numbers, size), batches(coordinates, size), strict=True)
+        parts = results(self._region_pass, ((values.tensors, *i, *constants) for i in inputs))
+        classes = np.concatenate(list(parts))[: len(numbers)].T.astype(region_dtype(self.n_classes))
+        of_probes = classes[:-1].reshape(len(probes), len(self.names) - 1, -1)
+        output = np.broadcast_to(classes[-1], (len(probes), 1, len(numbers)))
+        maps = np.concatenate([of_probes, output], axis=1)
+        count, side = len(self.planes) * settings.resolution**2, settings.resolution
+        drawn = settings.drawn_count, settings.drawn_resolution, settings.drawn_resolution
+        return (
+            maps[..., :count].reshape(*maps.shape[:2], len(self.planes), side, side),
+            maps[0, :, count:].reshape(len(self.names), *drawn),
         )
-        shape = (len(self.names), len(self.planes), resolution, resolution)
-        dtype = region_dtype(self.n_classes)
-        return classes[: len(plane_numbers)].T.astype(dtype).reshape(shape)
 
     def is_current(self) -> bool:
         """Whether the passes still fit the model.
@@ -318,6 +323,22 @@ def results(function: Callable, inputs: Iterable[tuple]) -> Iterator:
 def as_numpy(structure):
     """A structure of backend arrays as NumPy arrays."""
     return keras.tree.map_structure(keras.ops.convert_to_numpy, structure)
+
+
+def grid_points(planes: list[Plane], settings: PlaneSettings) -> tuple[np.ndarray, np.ndarray]:
+    """The points of the grids of all planes, and then of the drawn grids of the first planes.
+
+    Returns:
+        (points,) int32 number of each point's plane, and (points, 2) float32 coordinates on it.
+    """
+    drawn = settings.drawn_count
+    sides = [settings.resolution] * len(planes) + [settings.drawn_resolution] * drawn
+    numbers = [*range(len(planes)), *range(drawn)]
+    grids = [planes[n].grid(side).reshape(-1, 2) for n, side in zip(numbers, sides, strict=True)]
+    return (
+        np.repeat(np.array(numbers, np.int32), np.square(sides)),
+        np.concatenate(grids).astype(np.float32),
+    )
 
 
 def points_per_call(image_shape: tuple[int, ...]) -> int:

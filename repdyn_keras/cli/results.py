@@ -1,0 +1,276 @@
+"""The closing tables of `repdyn run`, `record` and `analyze`: the results of a run."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from repdyn_keras.cli.printing import MAX_NAME, format_number, literal, title
+from repdyn_keras.dynamics.phase_descriptions import (
+    Border,
+    Change,
+    PhaseDescription,
+    describe_phases,
+    has_wrong_labels,
+)
+from repdyn_keras.errors import InputError
+from repdyn_keras.measures.influential_images import influence_notice
+from repdyn_keras.measures.phases import MIN_RECORDS, SIMILARITIES
+from repdyn_keras.measures.progress import MIN_CHANGE
+from repdyn_keras.measures.synchronization import MIN_RECORDS as MIN_TIMED_RECORDS
+from repdyn_keras.text import visible
+
+if TYPE_CHECKING:
+    import xarray
+
+    from repdyn_keras.dynamics import Run
+
+ONE_PHASE = "one phase"
+# What a border is, and the name of its size, by its kind.
+BORDERS = {"state": ("a change of state", "contrast"), "freeze": ("a freeze", "restlessness")}
+
+
+def print_results(run: "Run", seconds: float | None = None) -> None:
+    """Prints the results of a run by layer and for the network, and the paths of its files.
+
+    Args:
+        run: the run.
+        seconds: duration of the run; None does not print it.
+    """
+    dynamics = run.dynamics
+    console = Console()
+    notes = []
+    try:
+        history = run.history
+    except InputError as error:
+        history = []
+        notes.append(f"The loss is left out. {error}")
+    phases = tested_phases(dynamics, history, "cka")
+    console.print(layer_table(dynamics, phases))
+    heading = "What the network did in these phases, from the first to the last record:"
+    print_lines(console, heading, phase_lines(dynamics, phases))
+    if "phase_regions" in dynamics:
+        by_regions = tested_phases(dynamics, history, "region_agreement")
+        print_lines(console, "Phases by decision regions:", region_lines(dynamics, by_regions))
+    console.print(network_table(dynamics, seconds))
+    for note in [*notes, *remarks(dynamics)]:
+        console.print(literal(note), soft_wrap=True)
+    print("Files:")
+    for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
+        if path.exists():
+            print(f"  {visible(path)}")
+
+
+def print_lines(console: Console, heading: str, lines: Sequence[Padding]) -> None:
+    """Prints a heading and lines; nothing without lines."""
+    for line in [heading, *lines] if lines else []:
+        console.print(line, highlight=False)
+
+
+def tested_phases(
+    dynamics: "xarray.Dataset", history: Iterable[dict[str, float]], similarity: str
+) -> list[PhaseDescription]:
+    """The phases of the layers that are defined at enough records to have more than one."""
+    defined = (dynamics[f"phase{SIMILARITIES[similarity]}"] > 0).sum("epoch")
+    tested = set(dynamics["layer"].values[defined.values >= MIN_RECORDS].tolist())
+    found = describe_phases(dynamics, history, similarity)
+    return [phase for phase in found if phase.layer in tested]
+
+
+def layer_table(dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]) -> Table:
+    """Accuracies, phases and settling epoch of every layer, as far as they are known."""
+    order, courses = dynamics["layer"].values.tolist(), phase_courses(phases)
+    columns: dict[str, list[str]] = {}
+    captions = []
+    for name, values in final_accuracies(dynamics).items():
+        columns[name] = [format_number(value) for value in values]
+    if columns:
+        captions.append(f"{', '.join(columns)}: final accuracy of the probe (output: the network)")
+    if courses:
+        columns["phases"] = [courses.get(layer, "-") for layer in order]
+        captions.append(
+            "phases: epochs of each phase by CKA, and how it begins (state: the representation "
+            "changes; freeze: it was restless and becomes still)"
+        )
+    columns["settles"] = [format_number(epoch, 0) for epoch in dynamics["settling_epoch"].values]
+    captions.append("settles: epoch from which the CKA with the final state stays above 0.95")
+    table = Table(title=title(dynamics.attrs["title"]), caption="\n".join(captions))
+    table.add_column("layer", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="left" if name == "phases" else "right")
+    for layer, *cells in zip(order, *columns.values(), strict=True):
+        table.add_row(literal(layer, MAX_NAME), *cells)
+    table.caption_justify = "left"
+    return table
+
+
+def final_accuracies(dynamics: "xarray.Dataset") -> dict[str, np.ndarray]:
+    """(layer,) accuracies at the last recorded epoch by title, if they are known at any epoch."""
+    if "probe_accuracy" not in dynamics:
+        return {}
+    train = "given labels" if has_wrong_labels(dynamics) else "training"
+    accuracies = dynamics["probe_accuracy"]
+    by_title = {train: accuracies.sel(subset="train"), "test": accuracies.sel(subset="test")}
+    return {
+        name: values.values[:, -1] for name, values in by_title.items() if values.notnull().any()
+    }
+
+
+def phase_courses(phases: Iterable[PhaseDescription]) -> dict[str, str]:
+    """The phases of each layer on one line, as in "0-3 | 4-40 (state) | 45-102 (freeze)"."""
+    spans: dict[str, list[str]] = {}
+    for phase in phases:
+        kind = f" ({phase.border.kind})" if phase.border else ""
+        spans.setdefault(phase.layer, []).append(f"{phase.first}-{phase.last}{kind}")
+    return {
+        layer: " | ".join(parts) if len(parts) > 1 else ONE_PHASE for layer, parts in spans.items()
+    }
+
+
+def phase_lines(dynamics: "xarray.Dataset", phases: Iterable[PhaseDescription]) -> list[Padding]:
+    """What the network did in each distinct phase, in which layers, and the border before it."""
+    order = dynamics["layer"].values.tolist()
+    spans: dict[tuple[int, int], dict[str, list[PhaseDescription]]] = {}
+    for phase in phases:
+        kind = phase.border.kind if phase.border else ""
+        spans.setdefault((phase.first, phase.last), {}).setdefault(kind, []).append(phase)
+    lines = []
+    for (first, last), kinds in sorted(spans.items()):
+        example = next(iter(kinds.values()))[0]
+        changes = ", ".join(map(format_change, example.changes))
+        about = " ".join(filter(None, [example.name, f"({changes})" if changes else ""]))
+        lines.append(indented(f"epochs {first} to {last}: {about or 'nothing is known'}", 2))
+        for group in kinds.values():
+            layers = f"in {format_layers([phase.layer for phase in group], order)}"
+            border = format_borders(phase.border for phase in group if phase.border is not None)
+            lines.append(indented(layers + border, 6))
+    return lines
+
+
+def indented(text: str, spaces: int) -> Padding:
+    """Untrusted text, indented on each of its lines."""
+    return Padding(literal(text), (0, 0, 0, spaces), expand=False)
+
+
+def format_change(change: Change) -> str:
+    """A change as text, as in "test 10% to 84% (93% at epoch 5)"."""
+    form = "{:.2g}" if change.quantity == "loss" else "{:.0%}"
+    first, last = form.format(change.first), form.format(change.last)
+    turn = f" ({form.format(change.turn[1])} at epoch {change.turn[0]})" if change.turn else ""
+    return f"{change.quantity} {first}{'' if first == last else f' to {last}'}{turn}"
+
+
+def format_borders(borders: Iterable[Border]) -> str:
+    """Kind, z, p and size of borders of one kind, over several layers; empty without a border."""
+    borders = list(borders)
+    if not borders:
+        return ""
+    event, size = BORDERS[borders[0].kind]
+    ranges = []
+    for name, digits in (("z", 1), ("p", 3), (size, 2)):
+        values = [getattr(border, name) for border in borders]
+        low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+        ranges.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
+    return f"; begins with {event} ({', '.join(ranges)})"
+
+
+def format_layers(names: Sequence[str], order: Sequence[str]) -> str:
+    """Names of layers, where three or more successive ones are named by the first and the last."""
+    places = sorted(order.index(name) for name in names)
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and runs[-1][-1] == place - 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    parts = []
+    for run in runs:
+        shown = [visible(order[place], MAX_NAME) for place in run]
+        parts += [f"{shown[0]} to {shown[-1]}"] if len(run) > 2 else shown
+    return ", ".join(parts)
+
+
+def region_lines(dynamics: "xarray.Dataset", phases: Iterable[PhaseDescription]) -> list[Padding]:
+    """The phases by region agreement, and the layers that have them."""
+    order = dynamics["layer"].values.tolist()
+    by_course: dict[str, list[str]] = {}
+    for layer, course in phase_courses(phases).items():
+        by_course.setdefault(course, []).append(layer)
+    return [
+        indented(f"{course}: {format_layers(names, order)}", 2)
+        for course, names in by_course.items()
+    ]
+
+
+def network_table(dynamics: "xarray.Dataset", seconds: float | None) -> Table:
+    """Results of the network as a whole, as far as they have a meaning for the run."""
+    attrs = dynamics.attrs
+    table = Table(show_header=False)
+    if has_accuracy(dynamics):
+        fit = attrs["perfect_fit_epoch"]
+        labels = "given" if has_wrong_labels(dynamics) else "training"
+        reached = "not reached" if np.isnan(fit) else f"epoch {fit:.0f}"
+        table.add_row(f"perfect fit (99.5% of the {labels} labels)", reached)
+    if has_wrong_labels(dynamics):
+        memorized = format_number(attrs["memorized_share"])
+        table.add_row("memorized share of the wrong labels", memorized)
+    together = format_number(attrs["synchronization_mean"])
+    table.add_row("synchronization of the blocks (1 = they progress together)", together)
+    if seconds is not None:
+        table.add_row("time", f"{seconds:.0f} s")
+    return table
+
+
+def has_accuracy(dynamics: "xarray.Dataset") -> bool:
+    """Whether the accuracy of the network is known at any epoch."""
+    return "accuracy_inference" in dynamics and bool(dynamics["accuracy_inference"].notnull().any())
+
+
+def remarks(dynamics: "xarray.Dataset") -> list[str]:
+    """What is missing from the results and why, each once."""
+    lines = []
+    order = dynamics["layer"].values.tolist()
+    if dynamics.attrs.get("output_classes") == 0:
+        lines.append("The output holds no class scores: it has no accuracy and no regions.")
+    count = dynamics.sizes["epoch"]
+    undefined = dynamics["phase"].values == 0
+    by_epochs: dict[str, list[str]] = {}
+    for name, bad in zip(order, undefined, strict=True):
+        if bad.any():
+            by_epochs.setdefault(undefined_epochs(dynamics["epoch"].values, bad), []).append(name)
+    for epochs, names in by_epochs.items():
+        lines.append(f"Dead or not finite {epochs}, and left out: {format_layers(names, order)}.")
+    if count < MIN_RECORDS:
+        lines.append(f"Fewer than {MIN_RECORDS} recorded epochs: no phases.")
+    else:
+        defined = (~undefined).sum(axis=1)
+        names = [name for name, n in zip(order, defined, strict=True) if 0 < n < MIN_RECORDS]
+        if names:
+            shown = format_layers(names, order)
+            lines.append(f"Defined at fewer than {MIN_RECORDS} records, so no phases: {shown}.")
+    if count < MIN_TIMED_RECORDS:
+        lines.append(f"Fewer than {MIN_TIMED_RECORDS} recorded epochs: no synchronization.")
+    else:
+        timed = dynamics["progress"].notnull().any("epoch").values
+        untimed = ~timed & ((~undefined).sum(axis=1) >= MIN_TIMED_RECORDS)
+        names = [name for name, still in zip(order, untimed, strict=True) if still]
+        if names:
+            lines.append(
+                f"Without timing, since the state changes by less than {MIN_CHANGE}: "
+                f"{format_layers(names, order)}."
+            )
+    notice = influence_notice(dynamics)
+    return lines if notice is None else [*lines, notice]
+
+
+def undefined_epochs(epochs: np.ndarray, bad: np.ndarray) -> str:
+    """At which of the recorded epochs a layer is undefined."""
+    if bad.all():
+        return "at every epoch"
+    chosen = epochs[bad]
+    if len(chosen) == 1:
+        return f"at epoch {chosen[0]}"
+    return f"at {len(chosen)} of {len(epochs)} epochs from {chosen[0]} to {chosen[-1]}"
