@@ -5,6 +5,7 @@ import pytest
 from scipy import integrate
 
 from repdyn_keras.measures.progress import area, noise_floor, progress
+from repdyn_keras.measures.replicates import replicates
 from repdyn_keras.measures.synchronization import (
     concordance,
     lag,
@@ -12,7 +13,7 @@ from repdyn_keras.measures.synchronization import (
     synchronization_by_layer,
     timing_overlap,
 )
-from repdyn_keras.measures.trajectory import octaves
+from repdyn_keras.measures.trajectory import noise_shares, octaves
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.filterwarnings("error")]
 
@@ -96,6 +97,27 @@ def test_layers_that_change_by_less_than_a_tenth_have_no_timing():
         assert np.isnan(noise_floor(still, U)), "no replicate of it has a timing"
     there_and_back = turning(step_at(3.0) - step_at(5.0))
     assert np.isnan(progress(there_and_back, U)).all()
+
+
+def test_a_change_between_the_first_two_records_is_no_scatter():
+    """Many real layers make half of their change in the first epoch."""
+    for noise in (0.0, 0.05, 0.1):
+        share = 0.6 * step_at(1.0) + 0.4 * U / U[-1]
+        found = progress(turning(share, noise=noise, dimension=100), U)
+        assert 0.4 < found[1] < 0.7, noise
+
+
+def test_replicates_have_the_states_and_the_scatter_of_the_layer():
+    rng = np.random.default_rng(0)
+    for noise in (0.02, 0.1):
+        gram = turning(step_at(3.0), noise=noise, dimension=100)
+        made = replicates(gram, U, 40, rng)
+        np.testing.assert_allclose(np.diagonal(made, 0, 1, 2), 1, atol=1e-12)
+        assert noise_shares(made, U).mean() == pytest.approx(noise, rel=0.3)
+        assert np.abs(made.mean(axis=0) - gram).mean() < 0.05
+        # The scatter of either record, along the state of the other: variance n / d each.
+        expected = np.sqrt(2 * noise / 100)
+        assert made.std(axis=0)[0, -1] == pytest.approx(expected, rel=0.5)
 
 
 def test_area_and_lag_are_integrals_over_octaves():

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from repdyn_keras.measures.surrogates import surrogates
-from repdyn_keras.measures.trails import fit_trail
+from repdyn_keras.measures.replicates import replicates, smoothed_states
+from repdyn_keras.measures.trajectory import noise_shares
 
 # A layer has no timing if its first and last states are at least as similar as 1 - MIN_CHANGE.
 MIN_CHANGE = 0.1
@@ -20,12 +20,12 @@ REPLICATES = 20
 def progress(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Progress of a layer from its first state (0) to its last state (1).
 
-    Every record of the layer's trail (see `trails.fit_trail`) is compared with the two states:
-    y = similarity to the last state - similarity to the first. The progress is the isotonic fit of
-    y, rescaled to 0..1. At first the first state is the first record, and the last state the mean
-    of the last three. Then, three times, both are weighted means of all records, with the weights
-    du (1 - progress)^k and du progress^k. k = max(2, 0.1 / s) is the larger, the smaller the
-    scatter s, the root mean square residual of the fit: a clean path is compared with the records
+    The state of every record (see `replicates.smoothed_states`) is compared with the first and the
+    last state: y = similarity to the last - similarity to the first. The progress is the isotonic
+    fit of y, rescaled to 0..1. At first the first state is the first record, and the last state the
+    mean of the last three. Then, three times, both are weighted means of all records, with the
+    weights du (1 - progress)^k and du progress^k. k = max(2, 0.1 / s) is the larger, the smaller
+    the scatter s, the root mean square residual of the fit: a clean path is compared with records
     at its ends, a noisy one with means over many records.
 
     Source: a method of this project.
@@ -38,7 +38,7 @@ def progress(gram: np.ndarray, u: np.ndarray) -> np.ndarray:
         (t,) from 0 to 1, not decreasing. NaN if the layer has no timing: its first and last states
         differ by less than 0.1 in similarity.
     """
-    points = fit_trail(gram, u).points
+    points = smoothed_states(gram, noise_shares(gram, u))
     similarity = points @ points.T
     ends, widths = min(MAX_END_RECORDS, len(u) // 3), np.gradient(u)
     undefined = np.full(len(u), np.nan)
@@ -67,8 +67,7 @@ def area(progress: np.ndarray, other: np.ndarray, u: np.ndarray) -> np.ndarray:
 def noise_floor(gram: np.ndarray, u: np.ndarray, seed: int = 0) -> float:
     """Area between the progress curves of one layer that its scatter alone causes, in octaves.
 
-    The root mean square over all pairs of 20 replicates, surrogates that walk the layer's trail at
-    the layer's own pace.
+    The root mean square over all pairs of 20 replicates of the layer with new scatter.
 
     Args:
         gram: (t, t) similarities, unit diagonal, positive semidefinite, finite, t >= 3.
@@ -79,8 +78,7 @@ def noise_floor(gram: np.ndarray, u: np.ndarray, seed: int = 0) -> float:
         The floor; NaN if fewer than two replicates have a timing.
     """
     rng = np.random.default_rng(seed)
-    replicates = surrogates(gram, u, REPLICATES, rng, smooth_pace=False)
-    curves = np.stack([progress(replicate, u) for replicate in replicates])
+    curves = np.stack([progress(each, u) for each in replicates(gram, u, REPLICATES, rng)])
     curves = curves[np.isfinite(curves).all(axis=1)]
     first, second = np.triu_indices(len(curves), 1)
     areas = area(curves[first], curves[second], u)
