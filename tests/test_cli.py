@@ -140,7 +140,7 @@ def test_a_run_prints_its_progress_and_results(tiny_run):
     for words, value in {
         "perfect fit": "not reached",
         "memorized share": f"{dynamics.attrs['memorized_share']:.2f}",
-        "synchronization": f"{dynamics.attrs['synchronization_mean']:.2f}",
+        "synchronization": f"{dynamics.attrs['synchronization_mean']:.2f}".replace("nan", "-"),
     }.items():
         row = next(line for line in tiny_run.stdout.splitlines() if words in line)
         assert row.split("│")[-2].strip() == value
