@@ -10,12 +10,21 @@ the surrogates.
 
 import argparse
 import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from measuring import print_table
-from simulated_layers import COLOURS, DIMENSIONS, DRIFTS, NOISES, TRUTHS, Layer, simulated_layer
+from measuring import machine, print_rows
+from simulated_layers import (
+    COLOURS,
+    DIMENSIONS,
+    DRIFTS,
+    NOISES,
+    RECORDS,
+    TRUTHS,
+    Layer,
+    simulated_layer,
+)
 
 from repdyn_keras.measures.phases import find_phases
 from repdyn_keras.measures.threads import blas, cores
@@ -78,8 +87,26 @@ def rows(
     ]  # fmt: skip
 
 
+def by_scatter(results: list[dict[str, Any]]) -> Iterator[list]:
+    """Rows of the shares found at larger noise, by colour, dimension and number of records."""
+    for noise in NOISES[-2:]:
+        groups = [
+            (f"{'white' if colour == 0 else f'AR({colour})'}, {dimension} dimensions",
+             lambda layer, c=colour, d=dimension: (layer.colour, layer.dimension) == (c, d))
+            for colour in COLOURS
+            for dimension in DIMENSIONS
+        ]  # fmt: skip
+        groups += [
+            (f"any, {t} records", lambda layer, t=t: len(layer.epochs) == t) for t in RECORDS
+        ]
+        at_noise = [result for result in results if result["layer"].noise == noise]
+        for name, group in groups:
+            shares = [row[1] for row in rows(at_noise, TRUTHS, found, [group])]
+            yield [noise, name, *shares]
+
+
 def main() -> None:
-    """Prints the tables."""
+    """Analyzes all layers and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100, help="layers per family and noise share")
     parser.add_argument("--seed", type=int, default=0)
@@ -97,27 +124,25 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(cores(), limit_blas) as pool:
         results = pool.map(analyzed, cases, chunksize=8)
         seeded = pool.map(analyzed, repeated, chunksize=SEEDS)
+    print_tables(results, seeded)
 
+
+def print_tables(results: list[dict[str, Any]], seeded: list[dict[str, Any]]) -> None:
+    """Prints the tables.
+
+    Args:
+        results: one result for each layer.
+        seeded: the results of the same layer with all seeds of the surrogates, layer by layer.
+    """
+    print(machine("numpy", "scipy"))
     by_noise = [lambda layer, noise=noise: layer.noise == noise for noise in NOISES]
     noises = [f"noise {noise}" for noise in NOISES]
-    print("Drift called phases, share of layers:\n")
-    print_table(["drift", *noises], rows(results, DRIFTS, divided, by_noise), ["numpy", "scipy"])
+    print("\nDrift called phases, share of layers:\n")
+    print_rows(["drift", *noises], rows(results, DRIFTS, divided, by_noise))
     print("\nAll borders found, share of layers:\n")
-    print_table(["phases", *noises], rows(results, TRUTHS, found, by_noise), ["numpy", "scipy"])
-    groups = [
-        lambda layer, d=d, c=c, n=n: (layer.dimension, layer.colour, layer.noise) == (d, c, n)
-        for n in (0.1, 0.25)
-        for c in COLOURS
-        for d in DIMENSIONS
-    ]
-    header = [
-        f"{n}, {'white' if c == 0 else f'AR({c})'}, {d} dim."
-        for n in (0.1, 0.25)
-        for c in COLOURS
-        for d in DIMENSIONS
-    ]
-    print("\nThe same by noise share, colour and dimension:\n")
-    print_table(["phases", *header], rows(results, TRUTHS, found, groups), ["numpy", "scipy"])
+    print_rows(["phases", *noises], rows(results, TRUTHS, found, by_noise))
+    print("\nAll borders found, by noise, scatter and number of records:\n")
+    print_rows(["noise", "scatter", *TRUTHS], list(by_scatter(results)))
 
     with_truth = [result for result in results if result["layer"].family in TRUTHS]
     near = [offset for result in with_truth for offset in offsets(result) if offset <= 2]
@@ -127,7 +152,7 @@ def main() -> None:
     groups_of_seeds = [seeded[i : i + SEEDS] for i in range(0, len(seeded), SEEDS)]
     same = [len({tuple(r["borders"]) for r in group}) == 1 for group in groups_of_seeds]
     print("\nOther figures:\n")
-    print_table(
+    print_rows(
         ["what", "value"],
         [
             ["found borders that are exact within one record", float(np.mean(np.less(near, 2)))],
@@ -139,7 +164,6 @@ def main() -> None:
             [f"layers (of {len(same)}) whose borders are the same with {SEEDS} seeds",
              float(np.mean(same))],
         ],
-        ["numpy", "scipy"],
     )  # fmt: skip
 
 

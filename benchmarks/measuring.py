@@ -62,6 +62,11 @@ def machine(*packages: str) -> str:
 def print_table(header: list[str], rows: Iterable[list], packages: list[str]) -> None:
     """Prints the machine and a Markdown table; numbers have three significant digits."""
     print(machine(*packages), end="\n\n")
+    print_rows(header, rows)
+
+
+def print_rows(header: list[str], rows: list[list]) -> None:
+    """Prints a Markdown table; numbers have three significant digits."""
     print("| " + " | ".join(header) + " |")
     print("|" + "---|" * len(header))
     for row in rows:
