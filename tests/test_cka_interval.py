@@ -55,7 +55,7 @@ def without(x, b, image):
     return np.concatenate([centred_grams(part, len(part))[0].ravel() for part in parts])
 
 
-def test_bounds_equal_those_of_a_jackknife_of_recomputed_similarities_without_that_of_pairs():
+def test_bounds_follow_from_a_jackknife_of_recomputed_similarities():
     x = related(np.random.default_rng(0), 24, 0.6)
     for b in (24, 8):
         found, c = influences(x, b)
@@ -69,13 +69,15 @@ def test_bounds_equal_those_of_a_jackknife_of_recomputed_similarities_without_th
         grams = [np.stack(centred_grams(one, b)) for one in x]
         u, v = (one / np.sqrt((one**2).sum() / 2) for one in grams)
         pairs = np.sum((u * v - c[0, 1] * (u**2 + v**2) / 2) ** 2) / 2
-        expected = max(jackknife[0, 1] - pairs, pairs)
-        assert found.variances()[0, 1] == pytest.approx(expected, rel=1e-6), b
+        single = max(jackknife[0, 1] - 2 * pairs, 0)
+        np.testing.assert_allclose([v[0, 1] for v in found.variances()], [single, pairs], rtol=1e-6)
         change = left_out[:, 0, 1] - c[0, 1]
         freedom = 2 / (np.sum(change**4) / np.sum(change**2) ** 2 - 1 / 24)
-        reach = t_distribution.ppf(0.975, freedom) * expected**0.5 / (1 - c[0, 1] ** 2)
-        bounds = np.tanh(np.arctanh(c[0, 1]) + reach * np.array([-1, 1]))
-        np.testing.assert_allclose(found.bounds()[0, 1], bounds, rtol=1e-6)
+        quantile = t_distribution.ppf(0.975, freedom) / (1 - c[0, 1] ** 2)
+        assert c[0, 1] > 2 * pairs**0.5
+        for bound in found.bounds()[0, 1]:
+            distance = quantile * np.sqrt(pairs + single * max(bound, 0) / c[0, 1])
+            assert abs(np.arctanh(bound) - np.arctanh(c[0, 1])) == pytest.approx(distance, rel=1e-6)
         share = np.concatenate([(one**2).sum(axis=2).ravel()[None] for one in (u, v)]) / 2
         np.testing.assert_allclose(found.shares, share.T, rtol=1e-6)
 
@@ -103,8 +105,8 @@ def test_unrelated_representations_have_the_deviation_of_the_null():
         x = related(rng, 128, 0)
         prints = np.stack([fingerprint(one, batch_size=64) for one in x])
         deviation = null_deviation(prints, prints, 64)[0, 1]
-        ratios.append(influences(x, 64)[0].variances()[0, 1] / deviation**2)
-    assert np.mean(ratios) == pytest.approx(1, abs=0.25)
+        ratios.append(influences(x, 64)[0].variances()[1][0, 1] / deviation**2)
+    assert np.mean(ratios) == pytest.approx(1, abs=0.1)
 
 
 def coverage(c, n, b, draws, seed=0):
@@ -124,7 +126,7 @@ def test_intervals_cover_the_value_of_the_population(c):
 @pytest.mark.parametrize(("n", "b"), [(256, 128), (1024, 256)])
 @pytest.mark.parametrize("c", [0, 0.3, 0.7, 0.95, 0.99])
 def test_intervals_cover_the_value_of_the_population_at_full_size(c, n, b):
-    assert 0.92 <= coverage(c, n, b, 1000) <= 0.98
+    assert 0.92 <= coverage(c, n, b, 500) <= 0.98
 
 
 def test_intervals_of_few_images_are_wide_or_nan():

@@ -16,7 +16,7 @@ from repdyn_keras.measures.cka_null import (
     has_repeats,
 )
 from repdyn_keras.measures.influential_images import named, threshold, top_images
-from repdyn_keras.measures.threads import parallel_map
+from repdyn_keras.measures.threads import one_blas_thread, parallel_map
 
 # Bytes of fingerprints that the analysis holds at a time. The fingerprints of a layer beyond that
 # are read in parts, twice: for the similarities, and batch by batch for everything else.
@@ -41,9 +41,11 @@ def over_epochs(series: Series) -> Arrays:
         return layer_results(read, products, records, batch, length, labels)
 
     found: list[dict[str, np.ndarray]] = []
-    for group in readers(series):
-        items = list(zip(group, defined[len(found) :], strict=False))
-        found += parallel_map(results_of, items, 6 * t * batch**2 + MEMORY_BYTES // 2)
+    # The products of single images are too small to be worth several threads each.
+    with one_blas_thread():
+        for group in readers(series):
+            items = list(zip(group, defined[len(found) :], strict=False))
+            found += parallel_map(results_of, items, 6 * t * batch**2 + MEMORY_BYTES // 2)
     stacked = {name: np.stack([one[name] for one in found]) for name in found[0]}
     images = series.constants["sample"].values
     stacked["influential_image"] = named(stacked["influential_image"], images)

@@ -10,6 +10,8 @@ IMAGES_BYTES = 1 << 21
 ROUNDING = 1e-7
 # Beyond this, quantiles of the t distribution are those of the normal distribution.
 MAX_FREEDOM = 1e6
+# Halvings in the search for a bound: to a 1e-9 of its distance.
+BISECTIONS = 30
 # The smallest batch of the unbiased estimator, from which no image can be left out.
 MIN_BATCH = 4
 
@@ -25,14 +27,19 @@ class Influences:
         c_i = (c - q h_i(s, t)) / sqrt((1 - q h_i(s, s)) (1 - q h_i(t, t))),  q = (b - 2) / (b - 3).
 
     The jackknife variance of the c_i counts the variance that comes from pairs of images, beyond
-    that of single images, twice. It is therefore subtracted once: as the sum over pairs of
-    (f_s f_t - c (f_s^2 + f_t^2) / 2)^2. For unrelated representations, half of the jackknife
-    variance remains, which is about the square of `null_deviation`; near c = 0, no other formula is
-    needed. The bounds are tanh(atanh c +- t sd / (1 - c^2)). The quantile t has the degrees of
-    freedom of the sum of the (c_i - c)^2, so that few influential images widen the interval.
+    that of single images, twice. With the variance p from pairs, the sum over pairs of
+    (f_s f_t - c (f_s^2 + f_t^2) / 2)^2, that from single images is v = jackknife - 2 p. At a
+    similarity of 0 v vanishes, p is about the square of `null_deviation`, and v grows in proportion
+    to the similarity. Each bound z = atanh c' is therefore the solution of
+
+        |z - atanh c| = t sqrt(p + v c' / c) / (1 - c^2),
+
+    with the variance at the bound and not at c. The quantile t has the degrees of freedom of the
+    sum of the (c_i - c)^2, so that few influential images widen the interval.
 
     Source: Efron and Stein 1981, The jackknife estimate of variance (Annals of Statistics 9(3));
-    Satterthwaite 1946 (Biometrics Bulletin 2(6)) for the degrees of freedom.
+    Wilson 1927 (JASA 22) for the variance at the bound; Satterthwaite 1946 (Biometrics Bulletin
+    2(6)) for the degrees of freedom.
 
     Args:
         similarities: (m, m) CKA between all fingerprints.
@@ -81,8 +88,12 @@ class Influences:
         """(n, m) share of each image in the squared norm of a fingerprint; sums to 1 over n."""
         return np.concatenate(self._shares)
 
-    def variances(self) -> np.ndarray:
-        """(m, m) variance of CKA over draws of the images."""
+    def variances(self) -> tuple[np.ndarray, np.ndarray]:
+        """The variance of CKA over draws of the images in two parts.
+
+        Returns:
+            (m, m) variance that comes from single images, and from pairs beyond that.
+        """
         n = len(self.shares)
         total, squares, _ = self._powers
         jackknife = (n - 1) / n * (squares - total**2 / n)
@@ -90,7 +101,7 @@ class Influences:
         own = np.diagonal(same)
         pairs = same - self._c * (cubes + cubes.T)
         pairs += self._c**2 / 4 * (own[:, None] + 2 * same + own)
-        return np.maximum(jackknife - pairs, pairs)
+        return np.maximum(jackknife - 2 * pairs, 0), pairs
 
     def bounds(self) -> np.ndarray:
         """(m, m, 2) lower and upper bound of the interval, both 1 on the diagonal.
@@ -102,19 +113,46 @@ class Influences:
 
         n = len(self.shares)
         _, squares, fourths = self._powers
-        room = 1 - np.abs(self._c)
-        is_one = room < ROUNDING
+        is_one = 1 - np.abs(self._c) < ROUNDING
         c = np.where(is_one, 0, self._c)
+        singles, pairs = self.variances()
         with np.errstate(invalid="ignore", divide="ignore"):
             freedom = 2 / np.maximum(fourths / squares**2 - 1 / n, 1 / MAX_FREEDOM)
-            reach = stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(self.variances()) / (1 - c**2)
-        reach = (reach + reach.T) / 2
-        bounds = np.tanh(np.arctanh(c)[..., None] + reach[..., None] * np.array([-1, 1]))
+            quantile = stdtrit(freedom, (1 + LEVEL) / 2) / (1 - c**2)
+            slope = singles / np.maximum(c, 2 * np.sqrt(pairs))
+            ends = [end_of_interval(c, pairs, slope, side * quantile) for side in (-1, 1)]
+        bounds = np.tanh(np.stack(ends, axis=-1))
+        bounds = (bounds + bounds.swapaxes(0, 1)) / 2
         bounds[is_one] = 1
         if self._batch == MIN_BATCH:
             bounds[:] = np.nan
         bounds[np.diag_indices(len(c))] = 1
         return bounds
+
+
+def end_of_interval(
+    c: np.ndarray, pairs: np.ndarray, slope: np.ndarray, quantile: np.ndarray
+) -> np.ndarray:
+    """The z with z = atanh c + quantile sqrt(pairs + slope max(tanh z, 0)), by bisection.
+
+    Args:
+        c: similarities.
+        pairs: variance that does not depend on the similarity.
+        slope: variance per unit of similarity.
+        quantile: with its sign; negative for the lower end.
+    """
+    centre = np.arctanh(c)
+    near, far = np.zeros_like(c), np.ones_like(c)
+    whole = quantile * np.sqrt(pairs + slope)
+    for _ in range(BISECTIONS):
+        middle = (near + far) / 2
+        similarity = np.maximum(np.tanh(centre + middle * whole), 0)
+        reached = np.sqrt((pairs + slope * similarity) / (pairs + slope))
+        near, far = (
+            np.where(middle < reached, middle, near),
+            np.where(middle < reached, far, middle),
+        )
+    return centre + far * whole
 
 
 def places(b: int) -> np.ndarray:
