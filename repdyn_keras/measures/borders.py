@@ -11,14 +11,14 @@ import numpy as np
 
 # Half-windows on either side of a border, in octaves, and least number of records on either side.
 HALF_WINDOWS = (1.0, 2.0)
-MIN_SIDE_RECORDS = 2
+MIN_SIDE_RECORDS = 3
 # Width of the bins of the distance between two records, in octaves, and the first edge.
 LAG_WIDTH, FIRST_LAG = 2 / 6, 1.5 / 6
 # Restlessness compares records up to this far apart, in at least so many pairs on either side.
 RESTLESS_BINS, MIN_RESTLESS_PAIRS = 3, 3
 # A border moves by at most this many records at a time, and this often. It is placed by a window of
-# this half-width in octaves, and at least so many records.
-MAX_SHIFT, MAX_MOVES, PLACING_WINDOW, PLACING_RECORDS = 3, 3, 1.5, 3
+# this half-width in octaves.
+MAX_SHIFT, MAX_MOVES, PLACING_WINDOW = 3, 3, 1.5
 
 
 def lag_bins(u: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def place(excess: np.ndarray, u: np.ndarray, border: int) -> int:
         border: index of the first record after the border.
 
     Returns:
-        Index of the first record after the best border, at least two records from either end.
+        Index of the first record after the best border, at least three records from either end.
     """
     for _ in range(MAX_MOVES):
         before, border = border, _moved(excess, u, border)
@@ -135,7 +135,7 @@ def _moved(excess: np.ndarray, u: np.ndarray, border: int) -> int:
     """The best border within three records."""
     t, index = len(u), np.arange(len(u))
     near = np.abs(u - (u[border - 1] + u[border]) / 2) <= PLACING_WINDOW
-    near |= (index >= border - PLACING_RECORDS) & (index < border + PLACING_RECORDS)
+    near |= (index >= border - MIN_SIDE_RECORDS) & (index < border + MIN_SIDE_RECORDS)
     inside = index[near]
     inner = excess[np.ix_(inside, inside)]
     upper = np.triu(np.ones(inner.shape, bool), 1)

@@ -16,9 +16,9 @@ SURROGATES = 999
 # Surrogates that are held in memory at a time.
 CHUNK = 111
 # Below the usual 0.05, since the parts of a divided path are tested as well.
-SIGNIFICANCE = 0.02
-# Least effect of a border, in units of similarity.
-MIN_EFFECT = 0.02
+SIGNIFICANCE = 0.03
+# Least contrast, and least fall of restlessness, of a border, in units of similarity.
+MIN_CONTRAST, MIN_FALL = 0.03, 0.02
 # Deviation of an effect that is due to the surrogates themselves.
 MODEL_DEVIATION = 0.004
 # Kinds of borders, as stored in `border_kind`.
@@ -164,8 +164,8 @@ class _Stretch:
         self.of_state = self.z_contrast[0] >= self.z_fall[0]
         self.excess_contrast = self.contrast[0] - self.contrast[1:].mean(axis=0)
         self.excess_fall = self.fall[0] - self.fall[1:].mean(axis=0)
-        effect = np.where(self.of_state, self.excess_contrast, self.excess_fall / 2)
-        self.large = effect >= MIN_EFFECT
+        is_contrasted = self.excess_contrast >= MIN_CONTRAST
+        self.large = np.where(self.of_state, is_contrasted, self.excess_fall >= MIN_FALL)
 
     def _effects(self, grams: np.ndarray, trail: Trail) -> tuple[np.ndarray, ...]:
         contrast, fall = effects(grams, self.u)
