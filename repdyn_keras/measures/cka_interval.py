@@ -34,8 +34,9 @@ class Influences:
 
         |z - atanh c| = t sqrt(p + v c' / c) / (1 - c^2),
 
-    with the variance at the bound and not at c. The quantile t has the degrees of freedom of the
-    sum of the (c_i - c)^2, so that few influential images widen the interval.
+    with the variance at the bound and not at c. In c' / c, c is at least 2 sqrt(p), and a negative
+    c' counts as 0. The quantile t has the degrees of freedom of the sum of the (c_i - c)^2, so that
+    few influential images widen the interval.
 
     Source: Efron and Stein 1981, The jackknife estimate of variance (Annals of Statistics 9(3));
     Wilson 1927 (JASA 22) for the variance at the bound; Satterthwaite 1946 (Biometrics Bulletin
