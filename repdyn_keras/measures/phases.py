@@ -17,6 +17,8 @@ SURROGATES = 999
 CHUNK = 111
 # Below the usual 0.05, since the parts of a divided path are tested as well.
 SIGNIFICANCE = 0.03
+# Least z of a border. In short stretches, p can be small at smaller values.
+MIN_Z = 3.0
 # Least contrast, and least fall of restlessness, of a border, in units of similarity.
 MIN_CONTRAST, MIN_FALL = 0.03, 0.02
 # Deviation of an effect that is due to the surrogates themselves.
@@ -166,6 +168,7 @@ class _Stretch:
         self.excess_fall = self.fall[0] - self.fall[1:].mean(axis=0)
         is_contrasted = self.excess_contrast >= MIN_CONTRAST
         self.large = np.where(self.of_state, is_contrasted, self.excess_fall >= MIN_FALL)
+        self.large &= self.z >= MIN_Z
 
     def _effects(self, grams: np.ndarray, trail: Trail) -> tuple[np.ndarray, ...]:
         contrast, fall = effects(grams, self.u)
