@@ -7,7 +7,7 @@ import numpy as np
 from repdyn_keras.measures import Arrays, Dims, Measure, Series
 from repdyn_keras.measures.borders import effects, place, windows
 from repdyn_keras.measures.surrogates import surrogates
-from repdyn_keras.measures.threads import parallel_map
+from repdyn_keras.measures.threads import one_blas_thread, parallel_map
 from repdyn_keras.measures.trails import MAX_DIMENSION, Trail, fit_trail
 from repdyn_keras.measures.trajectory import defined_records, octaves, states
 
@@ -260,7 +260,10 @@ def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarra
         defined = records[index]
         return find_phases(grams[index][np.ix_(defined, defined)], np.array(epochs)[defined])
 
-    found = parallel_map(of_layer, range(layers), 16 * CHUNK * t * max(t, MAX_DIMENSION))
+    # The matrices are too small for several threads, and the results do not depend on their number.
+    with one_blas_thread():
+        size = 16 * CHUNK * t * max(t, MAX_DIMENSION)
+        found = list(parallel_map(of_layer, range(layers), size))
     for index, phases in enumerate(found):
         defined = records[index]
         variables["phase"][index, defined] = phases.labels
