@@ -19,7 +19,8 @@ pytestmark = pytest.mark.one_backend
 UNDEFINED = "Dead or not finite"
 FEW = "Fewer than 8 recorded epochs: no phases."
 SHORT = "Fewer than 3 recorded epochs: no synchronization."
-KINDS = (UNDEFINED, "Fewer than 8", "Fewer than 3", "Defined at fewer", "Without timing")
+UNEVEN = "Records too unevenly spaced for a border, so no phases: stem, output."
+KINDS = (UNDEFINED, "Fewer than 8", "Fewer than 3", "Defined at fewer", "Without timing", "uneven")
 # Variables by what they are undefined for.
 OF_RECORD = ("cka", "noise_share", "progress", "cka_interval", "cka_null", "cka_null_class")
 OF_RECORD += ("influential_share", "border_z", "contrast", "restlessness")
@@ -54,6 +55,15 @@ def keep_still(folder: RunFolder) -> None:
         record = folder.record(epoch)
         record["fingerprint"].loc[{"layer": "still"}] = first
         folder.write_record(epoch, record)
+
+
+def name_images(folder: RunFolder) -> None:
+    """Replaces the ids of the images by text."""
+    constants = folder.constants()
+    for name in ("sample", "plane_sample"):
+        ids = np.vectorize("näme {}".format)(constants[name].values)
+        constants[name] = constants[name].dims, ids
+    folder.write_constants(constants)
 
 
 def with_labels(labels) -> Callable[[RunFolder], None]:
@@ -98,6 +108,7 @@ CASES = {
         noise=False,
         planes=True,
     ),
+    "uneven records": Case((UNEVEN,), (0, 1, 3, 7, 500, 501, 502, 503), planes=True),
     "seven records": Case((FEW,), E[:7], planes=True),
     "two records": Case((FEW, SHORT), E[:2], planes=True),
     "one record": Case((FEW, SHORT), E[:1], planes=True),
@@ -112,6 +123,7 @@ CASES = {
     "some classes of one image": Case(
         epochs=E[:3], change=with_labels([*range(CLASSES), *[0] * (N - CLASSES)])
     ),
+    "ids that are text": Case((FEW,), E[:3], planes=True, change=name_images),
     "no labels": Case(labels=False, noise=False),
     "no label noise": Case(noise=False, change=without_label_noise),
 }
@@ -167,7 +179,7 @@ def assert_undefined(dynamics: xr.Dataset, case: Case) -> None:
         if bad == set(case.epochs):
             for name in (*OF_LAYER, *OF_PAIR):
                 assert here[name].isnull().all(), (layer, name)
-    if len(case.epochs) < 8:
+    if len(case.epochs) < 8 or UNEVEN in case.remarks:
         assert (dynamics["phase"] <= 1).all()
         assert all(dynamics[name].isnull().all() for name in OF_BORDER)
     if len(case.epochs) < 3:
@@ -178,6 +190,17 @@ def assert_undefined(dynamics: xr.Dataset, case: Case) -> None:
 def test_figures_are_drawn(folder, tmp_path, coarse_figures):
     drawn = draw_all(open_run(folder.path).dynamics, tmp_path / "figures")
     assert "cka.png" in {path.name for path in drawn}
+
+
+def test_ids_that_are_text_name_the_influential_images(tmp_path):
+    folder = write_run(tmp_path / "run", ("stem", "output"), E[:3], bad=at((1,), "stem", "dead"))
+    numbers = open_run(folder.path).dynamics["influential_image"]
+    name_images(folder)
+    assert repdyn("analyze", folder.path).exit_code == 0
+    names = folder.dynamics()["influential_image"]
+    expected = np.vectorize("näme {}".format)(numbers)
+    np.testing.assert_array_equal(names, np.where(numbers < 0, "", expected))
+    assert (names.sel(layer="stem", epoch=1) == "").all()
 
 
 def test_a_history_without_numbers_leaves_out_the_loss(tmp_path):

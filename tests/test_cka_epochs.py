@@ -7,7 +7,7 @@ import pytest
 from helpers import BATCH, CLASSES, WRITTEN_EPOCHS, WRITTEN_LAYERS, N, features, write_run
 
 from repdyn_keras.dynamics.analysis import RecordSeries
-from repdyn_keras.measures.cka import fingerprint
+from repdyn_keras.measures.cka import cosines, fingerprint
 from repdyn_keras.measures.cka_epochs import over_epochs
 from repdyn_keras.measures.cka_null import class_null, null_deviation
 
@@ -67,6 +67,26 @@ def test_dead_and_not_finite_layers_are_nan_alone(tmp_path):
         np.testing.assert_allclose(found[name][kept], whole[name][kept], atol=1e-9)
     np.testing.assert_array_equal(np.isnan(found["influential_share"]), gone)
     np.testing.assert_array_equal(found["influential_image"][..., 0] == -1, gone)
+
+
+@pytest.mark.parametrize("scale", [1e21, 1e-26])
+def test_fingerprints_beyond_the_range_of_float32_are_nan_alone(tmp_path, scale):
+    whole = computed(write_run(tmp_path / "whole", planes=False))
+    folder = write_run(tmp_path / "run", planes=False)
+    record = folder.record(3)
+    record["fingerprint"][0] *= scale
+    folder.write_record(3, record.astype(np.float32))
+    found = computed(folder)
+    here = np.arange(len(WRITTEN_EPOCHS)) == 3
+    for name in PAIRS:
+        missing = np.isnan(found[name][0]).reshape(len(here), len(here), -1)
+        np.testing.assert_array_equal(missing.any(axis=2), here[:, None] | here)
+        np.testing.assert_array_equal(found[name][1:], whole[name][1:])
+    np.testing.assert_array_equal(np.isnan(found["influential_share"][0]), here)
+    rows = np.ones((2, 6), np.float32) * np.float32([[scale], [1]])
+    for similarities in (cosines(rows), cosines(rows, rows)):
+        np.testing.assert_allclose(similarities, [[np.nan, np.nan], [np.nan, 1]])
+    assert np.isfinite(cosines(rows.astype(float))).all()
 
 
 @pytest.mark.parametrize("epochs", [(0,), (0, 1)])

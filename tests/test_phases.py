@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from repdyn_keras.measures.borders import border_candidates, effects
+from repdyn_keras.measures.borders import effects, windows
 from repdyn_keras.measures.phases import (
     RESTLESSNESS,
     STATE,
@@ -15,7 +15,7 @@ from repdyn_keras.measures.phases import (
     phases_by_layer,
 )
 from repdyn_keras.measures.surrogates import surrogates
-from repdyn_keras.measures.trails import fit_trail, least_variation
+from repdyn_keras.measures.trails import fit_trail, least_variation, local_linear
 from repdyn_keras.measures.trajectory import (
     jitter,
     noise_shares,
@@ -153,6 +153,14 @@ def test_the_trail_averages_scatter_away_and_keeps_a_step_sharp():
     assert np.median(changes) < 0.01
 
 
+def test_local_linear_fits_keep_lines_and_records_far_from_all_others():
+    for epochs in (EPOCHS, np.arange(0, 1000, 100), np.array([0, 10**6, 10**6 + 1])):
+        u = octaves(epochs)
+        for weights in (None, np.linspace(1e-4, 2e-4, len(u))):
+            line = local_linear(u, 2 - 3 * u, 0.7, weights)
+            np.testing.assert_allclose(line, 2 - 3 * u, atol=1e-6)
+
+
 def test_least_variation_minimizes_its_cost():
     x, weights = points(12, 3), np.linspace(0.5, 2, 12)
     penalties = np.linspace(0.2, 1, 11)
@@ -218,9 +226,11 @@ def effects_by_loop(gram, u, border, half):
 def test_contrast_and_restlessness_are_those_of_their_definition():
     u = octaves(EPOCHS[:20])
     gram = cosines_of(points(20, 4))
-    windows = [effects_by_loop(gram, u, b, half) for b in range(3, 18) for half in (1.0, 2.0)]
-    expected = np.array([window for window in windows if window is not None])
-    found = np.stack([border_candidates(u), *(each[0] for each in effects(gram[None], u))], axis=1)
+    by_loop = [effects_by_loop(gram, u, b, half) for b in range(3, 18) for half in (1.0, 2.0)]
+    expected = np.array([window for window in by_loop if window is not None])
+    of_path = windows(tuple(u))
+    numbers = (each[0] for each in effects(gram[None], of_path))
+    found = np.stack([of_path.borders, *numbers], axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert 0 < (expected[:, 2] == 0).sum() < len(expected)
 
@@ -257,6 +267,15 @@ def test_fewer_than_eight_records_are_one_phase_without_numbers():
         assert found.labels.tolist() == [1] * t and found.borders == []
         for number in ("p", "distinguishability", "contrast_seen", "noise_dimension"):
             assert np.isnan(getattr(found, number))
+
+
+def test_without_testable_borders_there_is_one_phase_without_p():
+    """Records octaves apart, and then close ones: no distance occurs on both sides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find_phases(cosines_of(points(8, 9)), np.array([0, 1, 3, 7, 500, 501, 502, 503]))
+    assert found.labels.tolist() == [1] * 8 and np.isfinite(found.noise_share).all()
+    assert np.isnan([found.p, found.distinguishability, found.contrast_seen]).all()
 
 
 def test_paths_that_do_not_move_are_one_phase():

@@ -73,9 +73,9 @@ def print_lines(console: Console, heading: str, lines: Sequence[Padding]) -> Non
 def tested_phases(
     dynamics: "xarray.Dataset", history: Iterable[dict[str, float]], similarity: str
 ) -> list[PhaseDescription]:
-    """The phases of the layers that are defined at enough records to have more than one."""
-    defined = (dynamics[f"phase{SIMILARITIES[similarity]}"] > 0).sum("epoch")
-    tested = set(dynamics["layer"].values[defined.values >= MIN_RECORDS].tolist())
+    """The phases of the layers whose records are enough to have more than one."""
+    is_tested = dynamics[f"phases_p{SIMILARITIES[similarity]}"].notnull().values
+    tested = set(dynamics["layer"].values[is_tested].tolist())
     found = describe_phases(dynamics, history, similarity)
     return [phase for phase in found if phase.layer in tested]
 
@@ -251,6 +251,11 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
         if names:
             shown = format_layers(names, order)
             lines.append(f"Defined at fewer than {MIN_RECORDS} records, so no phases: {shown}.")
+        untested = (defined >= MIN_RECORDS) & dynamics["phases_p"].isnull().values
+        names = [name for name, is_untested in zip(order, untested, strict=True) if is_untested]
+        if names:
+            shown = format_layers(names, order)
+            lines.append(f"Records too unevenly spaced for a border, so no phases: {shown}.")
     if count < MIN_TIMED_RECORDS:
         lines.append(f"Fewer than {MIN_TIMED_RECORDS} recorded epochs: no synchronization.")
     else:

@@ -5,6 +5,7 @@ apart on two sides of the border, or in their restlessness, if records scatter m
 after it.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -28,13 +29,28 @@ def lag_bins(u: np.ndarray) -> np.ndarray:
     return np.searchsorted(edges, lags)
 
 
-@lru_cache(maxsize=64)
-def _windows(u: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The linear maps of `effects`, and the border of each.
+@dataclass(frozen=True)
+class Windows:
+    """The windows of all borders of a path, and the linear maps of `effects`.
 
-    Returns:
-        (2, window, pair) weights of the pairs of records in the contrast and in the fall of
-        restlessness; (window,) indices of the borders.
+    Attributes:
+        borders: (window,) index of the first record after the border.
+        contrast, fall: (window, pair) float32 weights of the pairs of records, those above the
+            diagonal of a matrix of similarities, in the contrast and in the fall of restlessness.
+    """
+
+    borders: np.ndarray
+    contrast: np.ndarray
+    fall: np.ndarray
+
+
+# A path of 200 records has windows of 60 MB.
+@lru_cache(maxsize=8)
+def windows(u: tuple[float, ...]) -> Windows:
+    """The windows of one and two octaves around every border; see `effects`.
+
+    Args:
+        u: octaves of the records, increasing.
     """
     axis = np.array(u)
     t, index, bins = len(axis), np.arange(len(axis)), lag_bins(axis)
@@ -58,9 +74,9 @@ def _windows(u: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
             rests = _means(pairs[:2], counts[:2], bins, near) if enough else None
             falls.append((np.zeros((t, t)) if rests is None else rests[1] - rests[0])[upper])
             borders.append(border)
-    shape = (2, len(borders), t * (t - 1) // 2)
-    weights = np.array([contrasts, falls], np.float32).reshape(shape)
-    return weights, np.array(borders, dtype=np.int64)
+    shape = len(borders), t * (t - 1) // 2
+    maps = (np.array(each, np.float32).reshape(shape) for each in (contrasts, falls))
+    return Windows(np.array(borders, dtype=np.int64), *maps)
 
 
 def _means(pairs: list, counts: np.ndarray, bins: np.ndarray, used: np.ndarray) -> list | None:
@@ -80,12 +96,7 @@ def _means(pairs: list, counts: np.ndarray, bins: np.ndarray, used: np.ndarray) 
     return [inside * (share / np.maximum(count, 1))[bins] for inside, count in groups]
 
 
-def border_candidates(u: np.ndarray) -> np.ndarray:
-    """(window,) index of the first record after the border of each window; see `effects`."""
-    return _windows(tuple(u))[1]
-
-
-def effects(grams: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def effects(grams: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """Contrast and fall of restlessness at every border, in windows of one and two octaves.
 
     The pairs of records in a window are sorted into bins of equal distance in octaves. Bins that
@@ -98,15 +109,13 @@ def effects(grams: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         grams: (k, t, t) similarities.
-        u: (t,) octaves of the records, increasing.
+        windows: the windows at the octaves of the t records.
 
     Returns:
-        (k, window) contrasts and (k, window) falls of restlessness, for the borders that
-        `border_candidates` lists.
+        (k, window) contrasts and (k, window) falls of restlessness.
     """
-    weights, _ = _windows(tuple(u))
-    pairs = grams[(slice(None), *np.triu_indices(len(u), 1))]
-    return pairs @ weights[0].T, pairs @ weights[1].T
+    pairs = grams[(slice(None), *np.triu_indices(grams.shape[-1], 1))]
+    return pairs @ windows.contrast.T, pairs @ windows.fall.T
 
 
 def place(excess: np.ndarray, u: np.ndarray, border: int) -> int:

@@ -235,12 +235,25 @@ def cosines(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
         b: (k, p) fingerprints, or None.
 
     Returns:
-        (m, k) float64; rows or columns of NaN where a fingerprint holds NaN.
+        (m, k) float64; rows or columns of NaN where a fingerprint holds NaN, or values whose
+        squares exceed the range of its dtype, see `in_range`.
     """
     if b is None:
-        return normalized(inner_products(a, a))
-    norms = squared_norms(a)[:, None] * squared_norms(b)[None]
-    return inner_products(a, b) / np.sqrt(norms)
+        products = inner_products(a, a)
+        outside = ~in_range(np.diagonal(products), a.dtype)
+        products[outside] = products[:, outside] = np.nan
+        return normalized(products)
+    squares = [np.where(in_range(s, a.dtype), s, np.nan) for s in map(squared_norms, (a, b))]
+    return inner_products(a, b) / np.sqrt(squares[0][:, None] * squares[1])
+
+
+def in_range(squares: np.ndarray, dtype) -> np.ndarray:
+    """(m,) whether fingerprints of these squared norms can be multiplied in the precision of dtype.
+
+    The products of others overflow, or vanish.
+    """
+    info = np.finfo(dtype)
+    return (squares > info.tiny / info.eps) & (squares < info.max / 4)
 
 
 def normalized(products: np.ndarray) -> np.ndarray:
@@ -253,9 +266,10 @@ def normalized(products: np.ndarray) -> np.ndarray:
 def inner_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a @ b.T; chunks are multiplied in the precision of the arrays and summed in float64."""
     total = np.zeros((len(a), len(b)))
-    for start in range(0, a.shape[1], SUM_CHUNK):
-        columns = slice(start, start + SUM_CHUNK)
-        total += a[:, columns] @ b[:, columns].T
+    with np.errstate(invalid="ignore", over="ignore"):
+        for start in range(0, a.shape[1], SUM_CHUNK):
+            columns = slice(start, start + SUM_CHUNK)
+            total += a[:, columns] @ b[:, columns].T
     return total
 
 

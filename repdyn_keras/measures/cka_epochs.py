@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from repdyn_keras.measures import Arrays, Measure, Series
-from repdyn_keras.measures.cka import SUM_CHUNK, inner_products, normalized
+from repdyn_keras.measures.cka import SUM_CHUNK, in_range, inner_products, normalized
 from repdyn_keras.measures.cka_interval import Influences
 from repdyn_keras.measures.cka_null import (
     batch_squares,
@@ -76,10 +76,9 @@ def _read_columns(series: Series, layer: slice, pairs: slice) -> np.ndarray:
 def layer_products(read: Reader, length: int, columns: int, t: int) -> np.ndarray:
     """(epoch, epoch_other) inner products of a layer's fingerprints, read in parts."""
     products = np.zeros((t, t))
-    with np.errstate(invalid="ignore", over="ignore"):
-        for start in range(0, length, columns):
-            part = read(slice(start, min(start + columns, length)))
-            products += inner_products(part, part)
+    for start in range(0, length, columns):
+        part = read(slice(start, min(start + columns, length)))
+        products += inner_products(part, part)
     return products
 
 
@@ -93,6 +92,9 @@ def layer_results(
 ) -> dict[str, np.ndarray]:
     """The variables of one layer, without the dim `layer`; NaN at epochs that are not defined.
 
+    They are also NaN where activations are so large or small that products of fingerprints leave
+    the range of float32, see `cka.in_range`.
+
     `influential_image` holds indices of images, and -1 where it is not defined.
 
     Args:
@@ -104,6 +106,7 @@ def layer_results(
         labels: (n,) given labels of the images; None if there are none.
     """
     t, pairs = len(products), batch * (batch - 1) // 2
+    defined = defined & in_range(np.diagonal(products), np.float32)
     products[~defined] = products[:, ~defined] = np.nan
     found = {"cka": normalized(products)}
     records = np.flatnonzero(defined)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from repdyn_keras.measures import Arrays, Dims, Measure, Series
-from repdyn_keras.measures.borders import border_candidates, effects, place
+from repdyn_keras.measures.borders import effects, place, windows
 from repdyn_keras.measures.surrogates import surrogates
-from repdyn_keras.measures.threads import parallel_map
+from repdyn_keras.measures.threads import one_blas_thread, parallel_map
 from repdyn_keras.measures.trails import MAX_DIMENSION, Trail, fit_trail
 from repdyn_keras.measures.trajectory import defined_records, octaves, states
 
@@ -73,7 +73,9 @@ class Phases:
             that of surrogates; 0 = smooth change, see `distinguished`.
         contrast_seen: the same of the similarities themselves.
 
-    With fewer than 8 records, there is one phase and all numbers are NaN.
+    With fewer than 8 records, there is one phase and all numbers are NaN. If the records are spaced
+    so unevenly that no border can be tested (see `borders.effects`), there is one phase, and `p`,
+    `distinguishability` and `contrast_seen` are NaN.
     """
 
     labels: np.ndarray
@@ -105,13 +107,16 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     if t < MIN_RECORDS:
         return Phases(np.ones(t, dtype=np.int64), np.full(t, np.nan))
     trail = fit_trail(gram, u)
+    if not is_testable(u):
+        labels = np.ones(t, dtype=np.int64)
+        return Phases(labels, trail.noise_shares, noise_dimension=trail.dimension)
     whole = _Stretch(gram, u, trail, seed)
     borders, stretches = [], [(0, t)]
     while stretches:
         start, stop = stretches.pop()
-        if stop - start < MIN_RECORDS:
-            continue
         part, stretch = slice(start, stop), whole
+        if not is_testable(u[part]):
+            continue
         if stop - start < t:
             inside = gram[part, part], u[part]
             stretch = _Stretch(*inside, fit_trail(*inside, trail, part), seed)
@@ -132,6 +137,11 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
     )
 
 
+def is_testable(u: np.ndarray) -> bool:
+    """Whether records at (t,) octaves are enough for a border, and close enough on either side."""
+    return len(u) >= MIN_RECORDS and len(windows(tuple(u)).borders) > 0
+
+
 class _Stretch:
     """One stretch of a path, compared with its surrogates.
 
@@ -149,7 +159,7 @@ class _Stretch:
     """
 
     def __init__(self, gram: np.ndarray, u: np.ndarray, trail: Trail, seed: int):
-        self.u = u
+        self.u, self.windows = u, windows(tuple(u))
         rng = np.random.default_rng(seed)
         parts, total = [self._effects(gram[None], trail)], np.zeros_like(gram)
         for _ in range(SURROGATES // CHUNK):
@@ -171,8 +181,8 @@ class _Stretch:
         self.large &= self.z >= MIN_Z
 
     def _effects(self, grams: np.ndarray, trail: Trail) -> tuple[np.ndarray, ...]:
-        contrast, fall = effects(grams, self.u)
-        return contrast, fall, effects(states(grams, trail.noise_shares), self.u)[0]
+        contrast, fall = effects(grams, self.windows)
+        return contrast, fall, effects(states(grams, trail.noise_shares), self.windows)[0]
 
     def smallest_p(self) -> float:
         """Smallest p of all borders whose effect is large enough; 1 if none is."""
@@ -190,7 +200,7 @@ class _Stretch:
         significant = np.flatnonzero((self.p <= SIGNIFICANCE) & self.large)
         if len(significant) == 0:
             return None
-        candidates = border_candidates(self.u)[significant]
+        candidates = self.windows.borders[significant]
         record = candidates[np.argmax(self.z[significant])]
         placed = place(self.excess, self.u, int(record))
         if placed in candidates:
@@ -253,7 +263,10 @@ def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarra
         defined = records[index]
         return find_phases(grams[index][np.ix_(defined, defined)], np.array(epochs)[defined])
 
-    found = parallel_map(of_layer, range(layers), 16 * CHUNK * t * max(t, MAX_DIMENSION))
+    # The matrices are too small for several threads, and the results do not depend on their number.
+    with one_blas_thread():
+        size = 16 * CHUNK * t * max(t, MAX_DIMENSION)
+        found = list(parallel_map(of_layer, range(layers), size))
     for index, phases in enumerate(found):
         defined = records[index]
         variables["phase"][index, defined] = phases.labels

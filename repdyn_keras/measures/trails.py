@@ -180,5 +180,6 @@ def local_linear(
         weight = weight * weights
     first = weight * distance
     s0, s1, s2 = weight.sum(axis=1), first.sum(axis=1), (first * distance).sum(axis=1)
-    determinant = np.maximum(s0 * s2 - s1**2, 1e-9)
+    # Small where one record lies far from all others, whose fit is then its own value.
+    determinant = np.maximum(s0 * s2 - s1**2, np.finfo(float).tiny)
     return (s2 * (weight @ values) - s1 * (first @ values)) / determinant

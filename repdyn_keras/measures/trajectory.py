@@ -98,15 +98,13 @@ def states(gram: np.ndarray, shares: np.ndarray) -> np.ndarray:
 def jitter(gram: np.ndarray) -> np.ndarray:
     """(t,) squared size of each point's scatter around a smooth path.
 
-    s_t = max(0, G_tt + G_(t-1,t+1) - G_(t-1,t) - G_(t,t+1)), with copied ends and a running median
-    of 3. The expectation of s_t is the squared size of white scatter around a smooth path.
+    The second difference at the point, but at least 0, with copied ends and a running median of 3.
+    Its expectation is the squared size of white scatter around a smooth path.
 
     Args:
         gram: (t, t) similarities, t >= 3.
     """
-    diagonal = np.diagonal(gram)
-    inner = diagonal[1:-1] + np.diagonal(gram, 2) - np.diagonal(gram, 1)[:-1]
-    inner = np.maximum(0, inner - np.diagonal(gram, 1)[1:])
+    inner = np.maximum(0, second_differences(gram))
     return median_filter(np.concatenate([inner[:1], inner, inner[-1:]]), 3, mode="nearest")
 
 

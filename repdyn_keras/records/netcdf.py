@@ -35,7 +35,11 @@ def netcdf_bytes(dataset: xarray.Dataset) -> bytes:
     """
     dataset = dataset.assign_attrs(schema_version=SCHEMA_VERSION)
     # With a fill value, xarray would read integers as floats.
-    encoding = {name: {"_FillValue": None} for name in dataset.variables}
+    encoding: dict = {name: {"_FillValue": None} for name in dataset.variables}
+    for name, variable in dataset.variables.items():
+        # Tables of strings of variable length are not read, see `require_plain`.
+        if variable.dtype.kind in "OU" and variable.ndim > 1:
+            encoding[name]["dtype"] = "S1"
     return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 
