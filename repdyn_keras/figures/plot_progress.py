@@ -29,7 +29,7 @@ OWN: style.Look = {"color": "#0077BB", "linewidth": 2.2}
 OTHERS: style.Look = {"color": "#BDBDBD", "linewidth": 0.8}
 HALF: style.Look = {"color": style.INK, "marker": "o", "markersize": 4.5, "linestyle": "none"}
 BOX: style.Look = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-NO_TIMING = "no timing: its first and last states are alike, or it has fewer than 3 records"
+NO_TIMING = "no timing: first and last states alike, or fewer than 3 records"
 
 
 def plot_progress(dynamics: xr.Dataset) -> Iterator[PictureFile]:
