@@ -20,7 +20,7 @@ UNDEFINED = "Dead or not finite"
 FEW = "Fewer than 8 recorded epochs: no phases."
 SHORT = "Fewer than 3 recorded epochs: no synchronization."
 UNEVEN = "Records too unevenly spaced for a border, so no phases: stem, output."
-KINDS = (UNDEFINED, "Fewer than 8", "Fewer than 3", "Defined at fewer", "Without timing", "uneven")
+KINDS = (UNDEFINED, "Fewer than 8", "Fewer than 3", "Defined at fewer", "No timing", "uneven")
 # Variables by what they are undefined for.
 OF_RECORD = ("cka", "noise_share", "progress", "cka_interval", "cka_null", "cka_null_class")
 OF_RECORD += ("influential_share", "border_z", "contrast", "restlessness")
@@ -90,7 +90,7 @@ CASES = {
             f"{UNDEFINED} at 5 of 11 epochs from 8 to 32, and left out: diverged.",
             f"{UNDEFINED} at every epoch, and left out: dead.",
             "Defined at fewer than 8 records, so no phases: mostly, diverged.",
-            "Without timing, since the state changes by less than 0.1: still to diverged.",
+            "No timing, since the state changes by less than 0.1: still to diverged.",
         ),
         layers=("sometimes", "dead", "still", "mostly", "diverged", "output"),
         bad=(

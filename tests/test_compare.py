@@ -159,8 +159,8 @@ def test_the_command_prints_a_table_and_writes_netcdf(runs, tmp_path, monkeypatc
     done = repdyn("compare", *paths, *options, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
     assert "A at epoch 3, B at epoch 12" in done.stdout
-    assert "unrelated layers: 0 +- 0." in " ".join(done.stdout.split())
-    assert "class structure alone: " in " ".join(done.stdout.split())
+    assert "unrelated layers: 0 ± 0." in " ".join(done.stdout.split())
+    assert "only the classes in common: 0." in " ".join(done.stdout.split())
     for words in ("block", str(tmp_path / "out" / "drawn.png")):
         assert words in done.stdout.replace("\n", "")
     with xarray.open_dataset(tmp_path / "out" / "comparison.nc", engine="h5netcdf") as written:

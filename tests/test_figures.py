@@ -235,7 +235,7 @@ def test_borders_are_drawn_where_phases_begin_and_marked_by_their_kind(small, he
         f"phases {spans} (freeze at {epochs[second]})",
     )
     assert undivided.get_title("left") == "block\none phase"
-    assert "the representation is of another kind before and after" in words_in(heatmaps)
+    assert "a change of state: the representation differs before and after" in words_in(heatmaps)
     assert "restless before, still after" in words_in(heatmaps)
     assert (STATE, FREEZE) == (phases.STATE, phases.RESTLESSNESS)
 
@@ -265,7 +265,7 @@ def test_floors_are_marked_on_the_colour_bar_and_explained(small, heatmaps):
     )
     for variable, expected, words in (
         ("cka", [0.008, (0.2, 0.6), 0.4], ["0 ± 0.008", "median .40, from .20 to .60"]),
-        ("region_agreement", [0.9], [".90", "refitted on resampled images"]),
+        ("region_agreement", [0.9], [".90", "fitted on resampled images"]),
     ):
         figure = similarity_heatmaps(with_floors, variable)
         marks = [line.get_ydata() for line in lines(figure.axes[-1], "floor")]

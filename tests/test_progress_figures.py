@@ -62,7 +62,7 @@ def test_synchronization_is_written_into_the_cells_and_missing_timing_is_explain
     assert written == {(j, i): ".87" if i != j else "1.0" for i in range(1, 4) for j in range(1, 4)}
     assert [label.get_text() for label in ax.get_yticklabels()] == list(LAYERS)
     words = words_in(figure).replace("\n", " ")
-    assert "mean over pairs of blocks: 0.87" in words and "one octave apart have 0.85" in words
+    assert "mean over pairs of blocks: 0.87" in words and "one octave apart: 0.85" in words
     assert "first and last states are alike" in words
 
 
@@ -75,6 +75,16 @@ def test_runs_of_one_record_one_layer_or_without_any_timing_are_drawn():
         made["progress"].values[:] = made["synchronization"].values[:] = np.nan
         assert len(synchronization_matrix(made).axes) == 2
         assert "no timing" in words_in(progress_curves(made))
+
+
+@pytest.mark.parametrize("count", [1, 4, 9, 11])
+def test_the_note_of_a_layer_without_timing_fits_its_panel(count):
+    layers = [f"layer{k}" for k in range(count)]
+    made = fake_dynamics(epochs=EPOCHS, layers=layers, regions=False)
+    made["progress"].values[0] = np.nan
+    ax = progress_curves(made).axes[0]
+    note, panel = ax.texts[0].get_window_extent(), ax.get_window_extent()
+    assert panel.x0 < note.x0 and note.x1 < panel.x1
 
 
 def test_absent_variables_are_rejected(dynamics):

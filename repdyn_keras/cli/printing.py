@@ -228,13 +228,14 @@ def print_comparison(comparison: "xarray.Dataset") -> None:
     for moment in range(comparison.sizes["moment"]):
         selected = comparison.isel(moment=moment)
         cka, spread = selected["cka_layers"].values, selected["cka_layers_null"].values
-        by_class = "class structure alone: not known, since A and B do not have the same labels"
+        by_class = "unknown, since A and B do not have the same labels"
         if "cka_layers_null_class" in selected:
             null = selected["cka_layers_null_class"].values
-            by_class = f"class structure alone: {format_mean(null, 2)} on average"
+            by_class = f"{format_mean(null, 2)} on average"
         table = Table(
             title=f"A at epoch {int(selected['epoch_a'])}, B at epoch {int(selected['epoch_b'])}",
-            caption=f"CKA; unrelated layers: 0 +- {format_mean(spread, 4)}; {by_class}",
+            caption=f"CKA of unrelated layers: 0 ± {format_mean(spread, 4)}\n"
+            f"of layers that have only the classes in common: {by_class}",
         )
         table.add_column("layer of A", no_wrap=True)
         table.add_column("same name in B", justify="right")

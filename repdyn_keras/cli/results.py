@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from repdyn_keras.dynamics import Run
 
 ONE_PHASE = "one phase"
-# What a border is, and the name of its size, by its kind.
-BORDERS = {"state": ("a change of state", "contrast"), "freeze": ("a freeze", "restlessness")}
+# By the kind of a border: what it is, the attribute that holds its size, and the name of the size.
+BORDERS = {
+    "state": ("a change of state", "contrast", "contrast"),
+    "freeze": ("a freeze", "restlessness", "fall of restlessness"),
+}
 
 
 def print_results(run: "Run", seconds: float | None = None) -> None:
@@ -168,10 +171,10 @@ def format_borders(borders: Iterable[Border]) -> str:
     borders = list(borders)
     if not borders:
         return ""
-    event, size = BORDERS[borders[0].kind]
+    event, size, size_name = BORDERS[borders[0].kind]
     ranges = []
-    for name, digits in (("z", 1), ("p", 3), (size, 2)):
-        values = [getattr(border, name) for border in borders]
+    for attribute, name, digits in (("z", "z", 1), ("p", "p", 3), (size, size_name, 2)):
+        values = [getattr(border, attribute) for border in borders]
         low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
         ranges.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
     return f"; begins with {event} ({', '.join(ranges)})"
@@ -264,7 +267,7 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
         names = [name for name, still in zip(order, untimed, strict=True) if still]
         if names:
             lines.append(
-                f"Without timing, since the state changes by less than {MIN_CHANGE}: "
+                f"No timing, since the state changes by less than {MIN_CHANGE}: "
                 f"{format_layers(names, order)}."
             )
     notice = influence_notice(dynamics)

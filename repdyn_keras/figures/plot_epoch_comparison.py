@@ -60,8 +60,8 @@ def epoch_comparison(comparison: xr.Dataset) -> "Figure":
     names = zip(cka["match_a"].values, cka["match_b"].values, strict=True)
     matches = [(str(a), str(b)) for a, b in names]
     about = (
-        "cell: CKA of the layer of A at the epoch upwards with that of B at the epoch across, on "
-        "the same images"
+        "cell: CKA of the layer of A at the epoch of the row with that of B at the epoch of the "
+        "column, on the same images"
     )
     title = "Similarity of layers of two runs between epochs (CKA)"
     heading = (title, style.subtitle(comparison, about))

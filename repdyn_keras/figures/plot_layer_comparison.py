@@ -39,7 +39,7 @@ def plot_layer_comparison(comparison: xr.Dataset) -> Iterator[PictureFile]:
 def layer_comparison(comparison: xr.Dataset) -> "Figure":
     """CKA of every layer of run A with every layer of run B at each moment; 1 = identical.
 
-    Layers of A go upwards, those of B across. NaN is hatched. Values are written if they fit. A
+    Rows are layers of A, columns are layers of B. NaN is hatched. Values are written if they fit. A
     cross stands for a value within two standard deviations of 0 under unrelated data.
 
     Args:
@@ -64,7 +64,7 @@ def layer_comparison(comparison: xr.Dataset) -> "Figure":
     rows, columns = shortened(cka["layer_a"].values), shortened(cka["layer_b"].values)
     beside = 2.0 + max(text_width(name, NAME_SIZE) for name in rows) / 72
     fitting = int((style.WIDTH - beside) / (WRITTEN_CELL * len(columns) / 72 + 0.2))
-    about = "cell: CKA of a layer of A, upwards, with a layer of B, across, on the same images"
+    about = "cell: CKA of a layer of A (row) with a layer of B (column), on the same images"
     heading = ("Similarity of the layers of two runs (CKA)", style.subtitle(comparison, about))
     in_a_row = max(1, min(len(values), MAX_COLUMNS, fitting))
     figure, axes = panel_page(len(values), heading, "layers of B", "layers of A", in_a_row)

@@ -12,10 +12,12 @@ from repdyn_keras.figures.parts.lookup import layer_name, layer_names, require
 from repdyn_keras.figures.parts.page import (
     PictureFile,
     panel_page,
+    panel_room,
     png,
     quiet_frame,
     settle,
     title_panel,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ OWN: style.Look = {"color": "#0077BB", "linewidth": 2.2}
 OTHERS: style.Look = {"color": "#BDBDBD", "linewidth": 0.8}
 HALF: style.Look = {"color": style.INK, "marker": "o", "markersize": 4.5, "linestyle": "none"}
 BOX: style.Look = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-NO_TIMING = "no timing: its first and last states are alike,\nor it has fewer than 3 records"
+NO_TIMING = "no timing: first and last states alike, or fewer than 3 records"
 
 
 def plot_progress(dynamics: xr.Dataset) -> Iterator[PictureFile]:
@@ -36,7 +38,7 @@ def plot_progress(dynamics: xr.Dataset) -> Iterator[PictureFile]:
 
 
 def progress_curves(dynamics: xr.Dataset) -> "Figure":
-    """Progress of each layer over epochs, one panel for each layer, with the others in gray.
+    """Progress of each layer over epochs, one panel for each layer, with the others in grey.
 
     A dot marks where a layer has made half of its change. A dashed line marks the perfect fit.
 
@@ -55,15 +57,16 @@ def progress_curves(dynamics: xr.Dataset) -> "Figure":
     about = (
         "0 = like the layer's first state, 1 = like its last",
         "dot: half of the change",
-        "gray: the other layers" if len(layers) > 1 else "",
+        "grey: the other layers" if len(layers) > 1 else "",
         "" if fit is None else f"dashed vertical line: perfect fit at epoch {fit:g}",
     )
     heading = ("When each layer changes", style.subtitle(dynamics, *about))
-    upwards = "share of the layer's change that is made"
+    upwards = "share of the layer's change made so far"
     figure, axes = panel_page(len(layers), heading, EPOCH_AXIS, upwards)
+    no_timing = wrapped(NO_TIMING, style.SMALL, 0.9 * panel_room(figure, axes))
     for index, (layer, ax) in enumerate(zip(layers, axes, strict=True)):
         title_panel(ax, layer_name(layers, layer))
-        _draw_progress(ax, values, index, epochs)
+        _draw_progress(ax, values, index, epochs, no_timing)
         if np.isfinite(values[index]).any():
             mark_fit(ax, dynamics, labelled=False)
     settle(figure, axes, ASPECT)
@@ -72,11 +75,14 @@ def progress_curves(dynamics: xr.Dataset) -> "Figure":
     return figure
 
 
-def _draw_progress(ax: "Axes", values: np.ndarray, index: int, epochs: np.ndarray) -> None:
+def _draw_progress(
+    ax: "Axes", values: np.ndarray, index: int, epochs: np.ndarray, no_timing: str
+) -> None:
     position, own = log_position(epochs), values[index]
     epoch = _half_epoch(own, epochs)
     if epoch is None:
-        ax.text(0.5, 0.5, NO_TIMING, transform=ax.transAxes, ha="center", va="center")
+        middle: style.Look = {"ha": "center", "va": "center", "size": style.SMALL, "bbox": BOX}
+        ax.text(0.5, 0.5, no_timing, transform=ax.transAxes, **middle)
     else:
         if len(values) > 1:
             _draw_curves(ax, position, np.delete(values, index, axis=0), **OTHERS)

@@ -65,22 +65,22 @@ WORDS = {
     "cka": Words(
         "Similarity of each layer's representation between epochs (CKA)",
         "CKA of the layer at two epochs\n(1 = same representation, 0 = unrelated)",
-        "cell: CKA of one layer at the epoch across and the epoch upwards, on the same images",
+        "cell: CKA of a layer between the epochs of the column and of the row, on the same images",
         "",
         ("cka_null", "cka_null_class"),
     ),
     "region_agreement": Words(
         "Agreement of each layer's decision regions between epochs",
         "share of plane points given the same class\nat two epochs (1 = same regions)",
-        "cell: share of points, over all planes, that one layer's probe puts in the same class at "
-        "the epoch across and the epoch upwards",
+        "cell: share of points, over all planes, that a layer's probe puts in the same class at "
+        "the epochs of the column and of the row",
         "_regions",
         ("region_agreement_floor",),
     ),
     "region_kappa": Words(
         "Agreement of each layer's decision regions beyond chance (Cohen's kappa)",
         "Cohen's kappa of the regions at two epochs\n(1 = same regions, 0 = chance)",
-        "cell: kappa of one layer's regions at the epoch across and the epoch upwards",
+        "cell: kappa of a layer's regions at the epochs of the column and of the row",
         None,
     ),
 }
@@ -108,8 +108,8 @@ def similarity_heatmap(
     """Similarity of one layer between all pairs of recorded epochs; 1 = identical.
 
     Cells are recorded epochs, all of one size. NaN is hatched. Lines are borders between phases:
-    solid where the representation is of another kind before and after, dashed with a diamond where
-    it is restless before and still after (a freeze). Triangles mark the epoch of perfect fit.
+    solid at a change of state, dashed with a diamond at a freeze, where the layer is restless
+    before and still after. Triangles mark the epoch of perfect fit.
 
     Args:
         dynamics: holds `variable` (layer, epoch, epoch_other).
@@ -181,7 +181,7 @@ def similarity_heatmaps(dynamics: xr.Dataset, variable: str, zoom: bool = False)
     has_maps = variable == "cka" or style.has_class_scores(dynamics)
     undefined = "dead layer" if has_maps else "dead layer, or an output without class scores"
     marks = [] if zoom else floors(dynamics, *words.floors)
-    changing = "the representation is" if variable == "cka" else "the regions are"
+    changing = "the representation differs" if variable == "cka" else "the regions differ"
     explained = explained_borders(found, changing)
     if (fit := style.perfect_fit_epoch(dynamics)) is not None:
         explained[f"perfect fit of the training labels: epoch {fit:g}"] = symbol("v")

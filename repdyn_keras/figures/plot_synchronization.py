@@ -48,7 +48,7 @@ def synchronization_matrix(dynamics: xr.Dataset) -> "Figure":
     octaves = float(np.ptp(np.log2(1.0 + dynamics["epoch"].values)))
     about = (
         "" if np.isnan(mean) else f"mean over pairs of blocks: {mean:.2f}",
-        "" if octaves == 0 else f"layers that are one octave apart have {1 - 1 / octaves:.2f}",
+        "" if octaves == 0 else f"two layers one octave apart: {1 - 1 / octaves:.2f}",
     )
     heading = ("Do the layers change at the same time?", style.subtitle(dynamics, *about))
     figure, axes = panel_page(1, heading, "layer", "layer")

@@ -9,7 +9,7 @@ from repdyn_keras.figures.parts.page import settle, size_inches, text_width, wra
 SCALE = (0.0, 1.0)
 MIN_ZOOM = 1e-3
 # The ends of the colour bar where each panel has a scale of its own.
-OWN_SCALES = ("the panel's\nlowest", "1")
+OWN_SCALES = ("see each\npanel", "1")
 
 VALUE_SIZES = (7.5, 7.0, 6.5, 6.0)
 # Height of a panel over its width, beyond which cells are not square.

@@ -296,7 +296,7 @@ def displayable(image: np.ndarray) -> np.ndarray:
     """Pixels (height, width, channel) stretched to 0..1: (h, w, 3), or (h, w) of fewer channels."""
     image = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
     low, high = np.nanmin(image), np.nanmax(image)
-    # A constant image is drawn in medium gray.
+    # A constant image is drawn in medium grey.
     return (image - low) / (high - low) if high > low else np.full(image.shape, 0.5)
 
 

@@ -182,7 +182,7 @@ def size_inches(ax) -> np.ndarray:
 
 
 def quiet_frame(ax) -> None:
-    """Keep only the left and the lower line of the frame, in gray."""
+    """Keep only the left and the lower line of the frame, in grey."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(style.FAINT)
     ax.tick_params(which="both", color=style.FAINT, labelcolor=style.INK)

@@ -16,7 +16,7 @@ STATE, FREEZE = 1, 2
 LINES = {STATE: {}, FREEZE: {"linestyle": (0, (2.2, 2.0))}}
 FREEZE_SYMBOL = outlined_symbol("D", 4.4)
 EXPLAINED = {
-    STATE: "border between phases: {} of another kind before and after",
+    STATE: "border between phases, a change of state: {} before and after",
     FREEZE: "border between phases, a freeze: restless before, still after",
 }
 
@@ -104,7 +104,7 @@ def draw_borders(ax, phases):
 def explained_borders(found, changing):
     """Labels and looks, for the legend, of the kinds of borders in several `Phases`.
 
-    `changing` is what has phases, with its verb, such as "the representation is".
+    `changing` is what has phases, with its verb, such as "the representation differs".
     """
     drawn = {int(kind) for phases in found if phases is not None for kind in phases.kinds}
     symbols = {STATE: {}, FREEZE: FREEZE_SYMBOL}

@@ -9,13 +9,13 @@ from repdyn_keras.figures.parts.cells import short_number
 
 # Standard deviations under unrelated data within which a similarity is not distinguished from 0.
 UNRELATED = 2.0
-CLASSES = "CKA owed to the classes alone, with images permuted within each class"
+CLASSES = "CKA due to the classes alone, with images permuted within each class"
 # The text for the levels of a variable.
 LEVELS = {
     "cka_null_class": CLASSES,
     "cka_layers_null_class": CLASSES,
     "cka_epochs_null_class": CLASSES,
-    "region_agreement_floor": "agreement of a probe with itself refitted on resampled images",
+    "region_agreement_floor": "agreement of a layer's probe with one fitted on resampled images",
 }
 
 
@@ -59,6 +59,6 @@ def floors(dataset: xr.Dataset, *variables: str) -> list[Floor]:
             found.append(Floor(low, middle, high, text, "o", 0.7))
         else:
             level = UNRELATED * middle
-            text = f"unrelated representations: 0 ± {level:.1g} (two deviations)"
+            text = f"unrelated representations: 0 ± {level:.1g} (two standard deviations)"
             found.append(Floor(level, level, level, text, "s", 0.3))
     return found

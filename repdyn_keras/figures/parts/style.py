@@ -16,7 +16,7 @@ Look = dict[str, Any]
 # distance of the closest pair, for normal vision and, after Machado et al. (2009), for protanopia,
 # deuteranopia and tritanopia; of its best results, this one has the greatest variety of hues. Its
 # closest pair is 0.069 apart in the worst case, that of matplotlib's tab10 is 0.007. The optimum,
-# 0.098, has four blues and no red. Gray and white are reserved for "undefined".
+# 0.098, has four blues and no red. Grey and white are reserved for "undefined".
 FIRST_COLORS: tuple[str, ...] = ("#0077BB", "#EE7733", "#009E73", "#CC79A7", "#66CCEE")
 FIRST_COLORS += ("#882255", "#EEDD88", "#332288", "#FFAABB", "#CC3311")
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
@@ -131,7 +131,7 @@ def subset_line(name):
 def draw_grid(ax, cells, undefined, **look):
     """Draw values (row, column) or colours (row, column, 4), row 0 at the bottom, as an image.
 
-    With `undefined` there is a gray hatch below, visible where the image is transparent.
+    With `undefined` there is a grey hatch below, visible where the image is transparent.
     """
     from matplotlib.patches import Rectangle
 
