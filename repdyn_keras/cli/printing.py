@@ -235,7 +235,7 @@ def print_comparison(comparison: "xarray.Dataset") -> None:
         table = Table(
             title=f"A at epoch {int(selected['epoch_a'])}, B at epoch {int(selected['epoch_b'])}",
             caption=f"CKA of unrelated layers: 0 ± {format_mean(spread, 4)}\n"
-            f"of layers that have only the classes in common: {by_class}",
+            f"with only the classes in common: {by_class}",
         )
         table.add_column("layer of A", no_wrap=True)
         table.add_column("same name in B", justify="right")
