@@ -1,7 +1,7 @@
 """Comparison of two runs: CKA of known features, and invalid input."""
 
-import re
 import itertools
+import re
 
 import numpy as np
 import pytest
