@@ -68,7 +68,8 @@ class Phases:
         borders: the borders between them, in order.
         noise_share: (t,) share of the squared norm of each record that is scatter.
         noise_dimension: dimension of the scatter.
-        p: smallest p of all borders of the whole path whose effect is large enough; 1 if none is.
+        p: smallest p of all borders of the whole path whose effect and z are large enough;
+            1 if there are none.
         distinguishability: contrast of the states at the border of the largest contrast, beyond
             that of surrogates; 0 = smooth change, see `distinguished`.
         contrast_seen: the same of the similarities themselves.
@@ -185,7 +186,7 @@ class _Stretch:
         return contrast, fall, effects(states(grams, trail.noise_shares), self.windows)[0]
 
     def smallest_p(self) -> float:
-        """Smallest p of all borders whose effect is large enough; 1 if none is."""
+        """Smallest p of all borders whose effect and z are large enough; 1 if there are none."""
         return float(self.p[self.large].min(initial=1.0))
 
     def border(self, start: int) -> Border | None:
