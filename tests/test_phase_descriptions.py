@@ -55,6 +55,7 @@ def dynamics(noise=True, labels=True, layers=LAYERS, kinds=KINDS, fit=16.0) -> x
         "restlessness": (both, by_record["restlessness"]),
         "progress": (both, np.where(np.arange(len(names))[:, None] < 2, np.nan, np.ones(shape))),
         "settling_epoch": ("layer", np.arange(len(names), dtype=float)),
+        "phases_p": ("layer", np.where(kind.any(axis=1), 0.005, 0.5)),
     }
     coords = {"layer": names, "epoch": list(EPOCHS)}
     if labels:
