@@ -12,7 +12,7 @@ import numpy as np
 
 # Half-windows on either side of a border, in octaves, and least number of records on either side.
 HALF_WINDOWS = (1.0, 2.0)
-MIN_SIDE_RECORDS = 3
+MIN_SIDE_RECORDS = 2
 # Width of the bins of the distance between two records, in octaves, and the first edge.
 LAG_WIDTH, FIRST_LAG = 2 / 6, 1.5 / 6
 # Restlessness compares records up to this far apart, in at least so many pairs on either side.
@@ -131,7 +131,7 @@ def place(excess: np.ndarray, u: np.ndarray, border: int) -> int:
         border: index of the first record after the border.
 
     Returns:
-        Index of the first record after the best border, at least three records from either end.
+        Index of the first record after the best border, at least two records from either end.
     """
     for _ in range(MAX_MOVES):
         before, border = border, _moved(excess, u, border)

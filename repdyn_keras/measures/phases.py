@@ -19,6 +19,8 @@ CHUNK = 111
 SIGNIFICANCE = 0.03
 # Least z of a border. In short stretches, p can be small at smaller values.
 MIN_Z = 3.0
+# With fewer records than this on one side, the least z is larger: two records are a small sample.
+MIN_SURE_RECORDS, MIN_END_Z = 3, 4.0
 # Least contrast, and least fall of restlessness, of a border, in units of similarity.
 MIN_CONTRAST, MIN_FALL = 0.03, 0.02
 # Deviation of an effect that is due to the surrogates themselves.
@@ -179,7 +181,9 @@ class _Stretch:
         self.excess_fall = self.fall[0] - self.fall[1:].mean(axis=0)
         is_contrasted = self.excess_contrast >= MIN_CONTRAST
         self.large = np.where(self.of_state, is_contrasted, self.excess_fall >= MIN_FALL)
-        self.large &= self.z >= MIN_Z
+        borders = self.windows.borders
+        is_near_end = np.minimum(borders, len(u) - borders) < MIN_SURE_RECORDS
+        self.large &= self.z >= np.where(is_near_end, MIN_END_Z, MIN_Z)
 
     def _effects(self, grams: np.ndarray, trail: Trail) -> tuple[np.ndarray, ...]:
         contrast, fall = effects(grams, self.windows)
