@@ -108,7 +108,7 @@ CASES = {
         noise=False,
         planes=True,
     ),
-    "uneven records": Case((UNEVEN,), (0, 1, 3, 7, 500, 501, 502, 503), planes=True),
+    "uneven records": Case((UNEVEN,), (0, 1, 5, 50, 1000, 20000, 20001, 20002), planes=True),
     "seven records": Case((FEW,), E[:7], planes=True),
     "two records": Case((FEW, SHORT), E[:2], planes=True),
     "one record": Case((FEW, SHORT), E[:1], planes=True),
