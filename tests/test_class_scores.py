@@ -306,7 +306,7 @@ def test_probes_are_recorded_without_an_accuracy_of_the_output(capsys, tmp_path)
     print_results(run)
     printed = capsys.readouterr().out
     assert "not reached" not in printed and "The output holds no class scores" in printed
-    assert len(draw_all(run.dynamics, tmp_path / "figures")) == 7
+    assert len(draw_all(run.dynamics, tmp_path / "figures")) == 9
 
 
 @pytest.mark.parametrize(("classes", "notice"), [(2, "two images of one class"), (1, "of it.")])

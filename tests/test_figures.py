@@ -534,4 +534,4 @@ def test_figures_are_imported_without_matplotlib_and_drawn_without_a_display(sma
     command = [sys.executable, "-c", code, str(tmp_path / "d.nc"), str(tmp_path)]
     environment = {k: v for k, v in os.environ.items() if k != "DISPLAY"} | {"MPLBACKEND": "tkagg"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.split() == ["0", "2", "False"]
+    assert done.stdout.split() == ["0", "4", "False"]

@@ -232,7 +232,14 @@ def dynamics(hostile_run):
     return open_run(hostile_run.path).dynamics.assign_attrs(title="$\\frac$ [red]\x1b\n" * 40)
 
 
-DRAWN = {"learning_curves", "probe_curves", "cka", "region_agreement"}
+DRAWN = {
+    "learning_curves",
+    "probe_curves",
+    "cka",
+    "region_agreement",
+    "progress",
+    "synchronization",
+}
 DRAWN |= {f"regions_plane{plane}" for plane in range(3)}
 
 
@@ -314,7 +321,7 @@ def test_no_name_goes_through_latex(dynamics, tmp_path, monkeypatch):
     few = dynamics.isel(layer=[0, 9, 13], layer_other=[0, 9, 13], plane=[0])
     monkeypatch.setenv("PATH", str(tmp_path))  # there is none
     with matplotlib.rc_context({"text.usetex": True}):
-        assert len(figures.draw_all(few, tmp_path / "figures")) == 6
+        assert len(figures.draw_all(few, tmp_path / "figures")) == 8
         figures.animate_regions(dynamics, NAMES[:6], path=tmp_path / "r.gif")
         assert matplotlib.rcParams["text.usetex"]
     assert {each.name for each in tmp_path.iterdir()} == {"figures", "r.gif"}
