@@ -9,6 +9,7 @@ import numpy as np
 from repdyn_keras.config import NETWORKS
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures import Dims, labelled, registered
+from repdyn_keras.measures.cka_null import given_labels
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 from repdyn_keras.text import format_names
 
@@ -151,8 +152,8 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
 
 def given_labels_of_corners(constants) -> dict[str, Any]:
     """`plane_label_given` (plane, corner), the given labels of the planes' images, if known."""
-    samples, given = constants["sample"].values, constants["label_given"].values
-    if (given < 0).any():
+    samples, given = constants["sample"].values, given_labels(constants)
+    if given is None:
         return {}
     order = np.argsort(samples)
     corners = order[np.searchsorted(samples, constants["plane_sample"].values, sorter=order)]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.measures.phases import SIMILARITIES
+from repdyn_keras.measures.phases import RESTLESSNESS, SIMILARITIES, STATE
 
 if TYPE_CHECKING:
     import xarray
 
 # Names of the kinds of borders, by the values of `border_kind`.
-KINDS = {1: "state", 2: "freeze"}
+KINDS = {STATE: "state", RESTLESSNESS: "freeze"}
 # Subsets of images whose accuracies describe a phase, by the name of the quantity.
 QUANTITIES = {
     "train": "train",
