@@ -134,6 +134,7 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     variables: dict[str, Any] = dict(series.variables)
     coordinates = {"layer": layers, "epoch": epochs, "epoch_other": epochs, "layer_other": layers}
     coordinates["bound"] = ["lower", "upper"]
+    variables["is_block"] = ("layer",), series.blocks.astype(np.uint8)
     if "probe_accuracy" in variables:
         coordinates["subset"] = constants["subset"].values.tolist()
     if "plane_sample" in constants:

@@ -114,3 +114,11 @@ def timed(plan: Plan, model, images: np.ndarray) -> Plan:
     by_image = statistics.median(laps) / len(images)
     passes = PASSES_PER_STEP * plan.images_trained + plan.images_recorded
     return replace(plan, seconds=by_image * passes)
+
+
+def device_name() -> str:
+    """The devices that Keras runs on, such as "gpu:0" or "cpu"."""
+    import keras
+
+    devices = keras.distribution.list_devices()
+    return ", ".join(sorted({str(device) for device in devices})) or "cpu"

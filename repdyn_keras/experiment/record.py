@@ -91,6 +91,33 @@ def record(
         return finish(folder, watcher)
 
 
+def record_saved_weights(run: RunFolder, out: Path, changes: dict) -> RunFolder:
+    """Records the saved weights of a run into another folder, with some keys changed.
+
+    Epochs that the folder holds are kept.
+
+    Args:
+        run: a run folder with weights of every recorded epoch.
+        out: the folder; created if necessary.
+        changes: keys that differ from the run's, such as `batch_norm`.
+
+    Raises:
+        InputError: weights are missing or damaged, or the folder holds other records.
+    """
+    settings = resolve(Config(**{**run.config(), **changes}))
+    use_backend(settings.backend)
+    from repdyn_keras.experiment.configured_recorder import Replay
+
+    folder = RunFolder(out)
+    if not folder.is_replay():
+        create_folder(out, folder.replay_file.name, to_toml(settings, versions()))
+    with folder.locked():
+        replay = Replay(settings, folder, Watcher())
+        for epoch in run.epochs():
+            replay.record(epoch, run.checksums.check(run.weights_file(epoch)))
+    return folder
+
+
 def configuration_of(run: str | Path) -> dict:
     """The keys of a run's `run.toml` or `record.toml`; raises InputError if it has none."""
     folder = RunFolder(run).require_records()

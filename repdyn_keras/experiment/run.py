@@ -1,10 +1,20 @@
 """A run: one configured training, from the data to the figures."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from repdyn_keras.backends import use_backend
-from repdyn_keras.config import Config, load_config, resolve, to_toml, versions, with_trust
+from repdyn_keras.config import (
+    Config,
+    ResolvedConfig,
+    load_config,
+    resolve,
+    to_toml,
+    versions,
+    with_trust,
+)
 from repdyn_keras.errors import Interrupted, StorageError
 from repdyn_keras.experiment.survival.resume import (
     folder_to_resume,
@@ -20,6 +30,7 @@ from repdyn_keras.text import format_bytes
 if TYPE_CHECKING:
     from repdyn_keras.dynamics import Run
     from repdyn_keras.experiment.plan import Plan
+    from repdyn_keras.experiment.training import Training
 
 
 @overload
@@ -82,43 +93,86 @@ def run(
         3
     """
     watcher = watcher or Watcher()
-    existing = folder_to_resume(config, out) if resume else None
-    if existing is not None:
-        config, folder = resumed_config(existing, config), existing
-    else:
-        config = resolve(as_config(config))
-        folder = RunFolder(choose_folder(run_name(config), out))
-    use_backend(config.backend)
-    from repdyn_keras.experiment.survival.stopping import Stopping
-    from repdyn_keras.experiment.training import Training
-
-    training = Training(config, folder, watcher)
     if dry_run:
+        settings, folder, _ = _resolved(config, out, resume)
+        training = _training(settings, folder, watcher)
         plan = training.timed_plan()
-        watcher.started(folder, config, plan)
+        watcher.started(folder, settings, plan)
         training.report_notes()
         return plan
+    with _trained(config, out, watcher, resume) as folder:
+        return finish(folder, watcher)
+
+
+def train(
+    config: Config | dict | str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    resume: bool = False,
+) -> RunFolder:
+    """Trains a network and records it, like `run`, without analyzing the records.
+
+    Args:
+        config: as for `run`.
+        out: as for `run`.
+        watcher: receives progress and messages.
+        resume: as for `run`.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError, StorageError, Diverged, Interrupted: as for `run`.
+    """
+    with _trained(config, out, watcher or Watcher(), resume) as folder:
+        return folder
+
+
+def _resolved(config, out, resume: bool) -> tuple[ResolvedConfig, RunFolder, bool]:
+    """The resolved configuration of a run, its folder, and whether the folder exists."""
+    existing = folder_to_resume(config, out) if resume else None
+    if existing is not None:
+        return resumed_config(existing, config), existing, True
+    settings = resolve(as_config(config))
+    return settings, RunFolder(choose_folder(run_name(settings), out)), False
+
+
+def _training(config: ResolvedConfig, folder: RunFolder, watcher: Watcher) -> "Training":
+    use_backend(config.backend)
+    from repdyn_keras.experiment.training import Training
+
+    return Training(config, folder, watcher)
+
+
+@contextmanager
+def _trained(config, out, watcher: Watcher, resume: bool) -> Iterator[RunFolder]:
+    """Trains and records; yields the folder, locked and with signals handled."""
+    settings, folder, exists = _resolved(config, out, resume)
+    training = _training(settings, folder, watcher)
+    from repdyn_keras.experiment.survival.stopping import Stopping
+
     require_space(folder.path, training.plan.disk_bytes)
-    text = to_toml(config, versions())
-    if existing is None:
+    text = to_toml(settings, versions())
+    if not exists:
         create_folder(folder.path, folder.config_file.name, text)
     with folder.locked():
-        if existing is not None:
-            warn_of_other_versions(folder, config.backend, watcher.message)
-            if resolve(Config(**folder.config())) != config:
+        if exists:
+            warn_of_other_versions(folder, settings.backend, watcher.message)
+            if resolve(Config(**folder.config())) != settings:
                 folder.write(folder.config_file, text.encode("utf-8"))
-        watcher.started(folder, config, training.plan)
+        watcher.started(folder, settings, training.plan)
         training.report_notes()
         try:
-            with Stopping(config.grace_seconds, watcher.message) as stopping:
+            with Stopping(settings.grace_seconds, watcher.message) as stopping:
                 training.fit(stopping)
-                return finish(folder, watcher)
+                yield folder
         except Interrupted as stop:
             checkpoint = folder.checkpoint()
             saved = "nothing was saved yet"
             if checkpoint is not None:
                 saved = f"the checkpoint of epoch {checkpoint.attrs['epoch']} is saved"
-            trusted = f" --model {config.model}" if ":" in config.model else ""
+            trusted = f" --model {settings.model}" if ":" in settings.model else ""
             raise Interrupted(
                 f"{stop}; {saved}. To continue: repdyn run {folder.path} --resume{trusted}",
                 stop.signal,

@@ -9,7 +9,7 @@ from repdyn_keras.measures.borders import effects, place, windows
 from repdyn_keras.measures.surrogates import surrogates
 from repdyn_keras.measures.threads import one_blas_thread, parallel_map
 from repdyn_keras.measures.trails import MAX_DIMENSION, Trail, fit_trail
-from repdyn_keras.measures.trajectory import defined_records, octaves, states
+from repdyn_keras.measures.trajectory import Axis, defined_records, octaves, states
 
 MIN_RECORDS = 8
 SURROGATES = 999
@@ -90,7 +90,9 @@ class Phases:
     contrast_seen: float = float("nan")
 
 
-def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
+def find_phases(
+    gram: np.ndarray, epochs: np.ndarray, seed: int = 0, axis: Axis = octaves
+) -> Phases:
     """Divides a path into phases, at borders that smooth change does not explain.
 
     The strongest border of the whole path divides it, if it is significant; each part is then
@@ -102,11 +104,12 @@ def find_phases(gram: np.ndarray, epochs: np.ndarray, seed: int = 0) -> Phases:
         gram: (t, t) similarities, unit diagonal, positive semidefinite, finite.
         epochs: (t,) epochs of the records, increasing.
         seed: seed of the surrogates.
+        axis: positions of epochs, in octaves.
 
     Returns:
         The phases.
     """
-    t, u = len(gram), octaves(epochs)
+    t, u = len(gram), axis(epochs)
     if t < MIN_RECORDS:
         return Phases(np.ones(t, dtype=np.int64), np.full(t, np.nan))
     trail = fit_trail(gram, u)
@@ -246,12 +249,15 @@ def distinguished(contrast: np.ndarray, z: np.ndarray) -> float:
     return float(np.sqrt(max(0.0, excess[0] * abs(excess[0]) - np.mean(excess[1:] ** 2))))
 
 
-def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
+def phases_by_layer(
+    grams: np.ndarray, epochs: list[int], axis: Axis = octaves
+) -> dict[str, np.ndarray]:
     """Phases of every layer. Records at which a layer is undefined are left out and get phase 0.
 
     Args:
         grams: (layer, epoch, epoch_other) similarities.
         epochs: the recorded epochs.
+        axis: positions of epochs, in octaves.
 
     Returns:
         `phase`, `border_kind` and `noise_share` (layer, epoch); BORDER_NUMBERS (layer, epoch), at
@@ -266,7 +272,8 @@ def phases_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarra
 
     def of_layer(index: int) -> Phases:
         defined = records[index]
-        return find_phases(grams[index][np.ix_(defined, defined)], np.array(epochs)[defined])
+        gram = grams[index][np.ix_(defined, defined)]
+        return find_phases(gram, np.array(epochs)[defined], axis=axis)
 
     # The matrices are too small for several threads, and the results do not depend on their number.
     with one_blas_thread():

@@ -8,6 +8,7 @@ from repdyn_keras.measures import Arrays, Measure, Series
 from repdyn_keras.measures.progress import area, noise_floor, progress
 from repdyn_keras.measures.threads import one_blas_thread
 from repdyn_keras.measures.trajectory import (
+    Axis,
     defined_records,
     octaves,
     settling_index,
@@ -68,12 +69,15 @@ def concordance(gram: np.ndarray, other: np.ndarray) -> float:
     return float(2 * covariance / total) if total > 0 else float("nan")
 
 
-def synchronization_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, np.ndarray]:
+def synchronization_by_layer(
+    grams: np.ndarray, epochs: list[int], axis: Axis = octaves
+) -> dict[str, np.ndarray]:
     """Synchronization of all pairs of layers, from the records at which both are defined.
 
     Args:
         grams: (layer, epoch, epoch_other) similarities with unit diagonal.
         epochs: the recorded epochs.
+        axis: positions of epochs, in octaves.
 
     Returns:
         `progress` (layer, epoch), from 0 to 1; NaN at every epoch for a layer without timing,
@@ -87,7 +91,7 @@ def synchronization_by_layer(grams: np.ndarray, epochs: list[int]) -> dict[str, 
         stays above 0.95.
     """
     layers, t = grams.shape[:2]
-    times, u = np.array(epochs), octaves(np.array(epochs))
+    times, u = np.array(epochs), axis(np.array(epochs))
     pairs = {name: np.full((layers, layers), np.nan) for name in PAIRWISE}
     curves = np.full((layers, t), np.nan)
     floors, settling = np.full(layers, np.nan), np.full(layers, np.nan)

@@ -5,8 +5,14 @@ A positive semidefinite matrix G of similarities is the Gram matrix of one point
 states, on which each record scatters on its own.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 from scipy.ndimage import median_filter
+
+# A function from epochs to the positions of records on the axis of paths, in octaves.
+Axis: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 MAX_NOISE_SHARE = 0.95
 # Second differences measure scatter where the records on both sides are at most this far apart.
@@ -16,7 +22,7 @@ MIN_CLOSE_RECORDS = 3
 
 
 def octaves(epochs: np.ndarray) -> np.ndarray:
-    """The axis of paths, u = log2(1 + epoch)."""
+    """The usual axis of paths, u = log2(1 + epoch)."""
     return np.log2(1.0 + np.asarray(epochs, float))
 
 

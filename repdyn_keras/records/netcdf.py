@@ -23,15 +23,25 @@ SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 
 
-def write_netcdf(dataset: xarray.Dataset, path: Path) -> None:
-    """Writes a Dataset atomically, with the format version as an attribute."""
-    write_bytes(Path(path), netcdf_bytes(dataset))
+def write_netcdf(dataset: xarray.Dataset, path: Path, *, compress: bool = False) -> None:
+    """Writes a Dataset atomically, with the format version as an attribute.
+
+    Args:
+        dataset: the Dataset.
+        path: the file.
+        compress: whether to compress arrays of numbers.
+    """
+    write_bytes(Path(path), netcdf_bytes(dataset, compress=compress))
 
 
-def netcdf_bytes(dataset: xarray.Dataset) -> bytes:
+def netcdf_bytes(dataset: xarray.Dataset, *, compress: bool = False) -> bytes:
     """The content of a NetCDF4 file for a Dataset, with the format version as an attribute.
 
     The file is created in memory, since HDF5 does not report clearly that a disk is full.
+
+    Args:
+        dataset: the Dataset.
+        compress: whether to compress arrays of numbers.
     """
     dataset = dataset.assign_attrs(schema_version=SCHEMA_VERSION)
     # With a fill value, xarray would read integers as floats.
@@ -40,6 +50,8 @@ def netcdf_bytes(dataset: xarray.Dataset) -> bytes:
         # Tables of strings of variable length are not read, see `require_plain`.
         if variable.dtype.kind in "OU" and variable.ndim > 1:
             encoding[name]["dtype"] = "S1"
+        elif compress and variable.ndim and variable.dtype.kind not in "OU":
+            encoding[name] |= {"zlib": True, "shuffle": True}
     return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 

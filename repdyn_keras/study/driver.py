@@ -1,0 +1,313 @@
+"""Runs a study: starts what its grid holds and its folders do not.
+
+It keeps no state of its own. Killed at any moment and started again, it goes on.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from repdyn_keras.errors import InputError, Interrupted, StorageError
+from repdyn_keras.records.atomic import free_bytes
+from repdyn_keras.records import RunFolder, atomic
+from repdyn_keras.study.calibration import (
+    Choice,
+    Trial,
+    as_csv_text,
+    as_table,
+    choices_in,
+    choose,
+    rates_of,
+)
+from repdyn_keras.study.grid import calibration_jobs, study_jobs
+from repdyn_keras.study.outcomes import Executor, Outcome, Request
+from repdyn_keras.study.single_run import SUMMARY
+from repdyn_keras.study.study_file import EPOCHS_PER_TARGET, Study
+from repdyn_keras.study.study_folder import (
+    Job,
+    Stage,
+    State,
+    StudyFolder,
+    mark_file,
+    read_mark,
+    wait_for,
+)
+from repdyn_keras.study.study_plan import StudyPlan, plan_cells
+from repdyn_keras.study.summary import write_summary
+from repdyn_keras.text import format_bytes
+
+# A run that fails is tried so often in all.
+MAX_ATTEMPTS = 3
+# Seconds between two looks at the folders.
+POLL = 1.0
+ENDED = (State.FINISHED, State.DIVERGED)
+
+
+class StudyWatcher:
+    """Receives the notifications of a study. Its methods do nothing; subclasses override them."""
+
+    def planned(self, plan: StudyPlan) -> None:
+        """The plan, before anything runs."""
+
+    def calibrated(self, rows: Sequence[dict[str, str]], choices: dict[str, Choice]) -> None:
+        """The calibration is complete."""
+
+    def progressed(self, jobs: Sequence[Job], running: Sequence[Job], folder: StudyFolder) -> None:
+        """Called every second while runs are under way.
+
+        Args:
+            jobs: all runs of the stage.
+            running: those under way.
+            folder: the folder of the study.
+        """
+
+    def started(self, job: Job, attempt: int) -> None:
+        """A run begins, for the first time or again."""
+
+    def ended(self, job: Job, outcome: Outcome, is_final: bool) -> None:
+        """A run ended; if it failed, `is_final` says whether it will not be tried again."""
+
+    def message(self, text: str) -> None:
+        """A message to the user."""
+
+
+def run_study(
+    study: Study,
+    executor: Executor,
+    ask: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    workers: int = 1,
+    keep: str = "dynamics",
+    watcher: StudyWatcher | None = None,
+    dry_run: bool = False,
+) -> bool:
+    """Runs a study to its end.
+
+    Args:
+        study: the study.
+        executor: runs its runs.
+        ask: answers {"plan": keys} in another process, see `worker`.
+        workers: number of runs at a time, for the estimated time.
+        keep: what of a finished run stays; one of `single_run.KEEP`.
+        watcher: receives progress and messages.
+        dry_run: whether to only make the plan.
+
+    Returns:
+        Whether all runs are finished.
+
+    Raises:
+        InputError: the folder belongs to another study, or another driver uses it.
+        StorageError: the disk does not have enough space, or cannot be written to.
+    """
+    watcher = watcher or StudyWatcher()
+    folder = StudyFolder(study.out)
+    if dry_run:
+        watcher.planned(make_plan(study, folder, ask, workers, keep))
+        return False
+    with folder.locked():
+        folder.create(study)
+        plan = make_plan(study, folder, ask, workers, keep)
+        watcher.planned(plan)
+        require_space(folder, plan)
+        driver = _Driver(folder, executor, keep, watcher)
+        choices: dict[str, Choice] = {}
+        if study.calibration is not None:
+            if not folder.calibration_file.is_file():
+                driver.run_all(calibration_jobs(study))
+            choices = calibrate(study, folder, watcher)
+        jobs = study_jobs(study, choices)
+        is_complete = driver.run_all(jobs)
+        write_summary(study, folder, jobs, choices)
+        watcher.message(f"{folder.summary_file}")
+    return is_complete
+
+
+def make_plan(
+    study: Study,
+    folder: StudyFolder,
+    ask: Callable[[dict[str, Any]], dict[str, Any]],
+    workers: int,
+    keep: str,
+) -> StudyPlan:
+    """The plan of a study. A run of each cell with unfinished runs is timed in another process.
+
+    Raises:
+        InputError: a cell cannot be run.
+    """
+    jobs, is_uncalibrated = all_jobs(study, folder)
+    costs: dict[tuple[Stage, str], dict[str, Any]] = {}
+    for job in jobs:
+        key = job.stage, job.cell
+        if key in costs or folder.progress(job).state in ENDED:
+            continue
+        answer = ask({"plan": vars(job.config)})
+        if not answer:
+            answer = {
+                "error": "Expected a network that fits into memory. Received: its process died."
+            }
+        if "error" in answer:
+            raise InputError(f"The cell {job.cell} cannot be run. {answer['error']}")
+        costs[key] = answer
+    cells = plan_cells(folder, jobs, costs, keep)
+    device = next((str(cost["device"]) for cost in costs.values()), "")
+    return StudyPlan(cells, workers, device, is_uncalibrated)
+
+
+def all_jobs(study: Study, folder: StudyFolder) -> tuple[list[Job], bool]:
+    """All runs, and whether the calibration has yet to choose the epochs of some.
+
+    As long as it has, every cell is listed with its first learning rate and the epochs that follow
+    from the target, or with those of a calibration run.
+    """
+    if study.calibration is None:
+        return study_jobs(study, {}), False
+    if folder.calibration_file.is_file():
+        choices = choices_in(folder.calibration_file.read_text("utf-8"))
+        return study_jobs(study, choices), False
+    plan = study.calibration
+    target = plan.target_epochs or plan.epochs / EPOCHS_PER_TARGET
+    calibration = calibration_jobs(study)
+    assumed = {
+        label: Choice(
+            next(job.config.learning_rate for job in calibration if job.cell == label), target
+        )
+        for label in study.cells
+    }
+    return calibration + study_jobs(study, assumed), True
+
+
+def runs_by_index(study: Study, folder: StudyFolder) -> list[Job]:
+    """The runs by their index: those of the calibration, followed by those of the study.
+
+    Raises:
+        InputError: the calibration is complete but for its result, which `repdyn study` writes.
+    """
+    return all_jobs(study, folder)[0]
+
+
+def calibrate(study: Study, folder: StudyFolder, watcher: StudyWatcher) -> dict[str, Choice]:
+    """The choices of the calibration; writes `calibration.csv` when all its runs are finished.
+
+    Raises:
+        InputError: runs of the calibration are missing.
+    """
+    if folder.calibration_file.is_file():
+        return choices_in(folder.calibration_file.read_text("utf-8"))
+    jobs = calibration_jobs(study)
+    unfinished = [job.name for job in jobs if folder.progress(job).state not in ENDED]
+    if unfinished:
+        raise InputError(
+            f"The calibration is not complete. Expected {len(jobs)} finished runs. Received: "
+            f"{len(jobs) - len(unfinished)}; the first missing one is {unfinished[0]}. Run them "
+            f"first; see {folder.logs} for failed ones."
+        )
+    rates = rates_of([trial_of(folder, job) for job in jobs])
+    target = study.calibration.target_epochs if study.calibration is not None else None
+    choices = choose(rates, target)
+    rows = as_table(rates, choices)
+    atomic.write_bytes(folder.calibration_file, as_csv_text(rows).encode("utf-8"))
+    watcher.calibrated(rows, choices)
+    return choices
+
+
+def trial_of(folder: StudyFolder, job: Job) -> Trial:
+    """The result of a finished calibration run; one that diverged has no perfect fit."""
+    mark = read_mark(folder.run_folder(job)) or {}
+    return Trial(
+        job.cell,
+        job.config.learning_rate,
+        job.config.seed,
+        float(mark.get("perfect_fit_epoch", math.inf)),
+        0.0 if "diverged" in mark else float(mark.get("best_test_accuracy", 0.0)),
+    )
+
+
+def require_space(folder: StudyFolder, plan: StudyPlan) -> None:
+    """Raises StorageError unless the disk has space for the rest of the study."""
+    free = free_bytes(folder.path)
+    if plan.disk_bytes > free:
+        raise StorageError(
+            f"Expected {format_bytes(plan.disk_bytes)} of free disk space for {folder.path}. "
+            f"Received: {format_bytes(free)}. Nothing was started. Free some space, choose another "
+            "disk with --out, or use --keep dynamics."
+        )
+
+
+class _Driver:
+    """Brings runs to their end with an executor.
+
+    Args:
+        folder: the folder of the study.
+        executor: runs them.
+        keep: what of a finished run stays.
+        watcher: receives progress.
+    """
+
+    def __init__(self, folder: StudyFolder, executor: Executor, keep: str, watcher: StudyWatcher):
+        self.folder = folder
+        self.executor = executor
+        self.keep = keep
+        self.watcher = watcher
+        self.running: dict[str, Job] = {}
+
+    def run_all(self, jobs: Sequence[Job]) -> bool:
+        """Runs all that are not finished; returns whether all are finished at the end.
+
+        Raises:
+            StorageError: the disk is full. Runs under way were stopped.
+            Interrupted: a run was stopped by a signal that the driver did not send.
+        """
+        waiting = deque(job for job in jobs if self.folder.progress(job).state not in ENDED)
+        attempts = {job.name: 0 for job in waiting}
+        try:
+            while waiting or self.running:
+                while waiting and self.executor.free() > 0:
+                    job = waiting.popleft()
+                    attempts[job.name] += 1
+                    self.start(job, attempts[job.name])
+                began = time.monotonic()
+                for outcome in self.executor.wait(POLL):
+                    job = self.running.pop(outcome.path)
+                    is_final = attempts[job.name] >= MAX_ATTEMPTS
+                    if not self.ended(job, outcome, is_final) and not is_final:
+                        waiting.appendleft(job)
+                if time.monotonic() - began >= POLL / 2:
+                    self.watcher.progressed(jobs, list(self.running.values()), self.folder)
+        except BaseException:
+            self.executor.stop()
+            raise
+        return all(self.folder.progress(job).state is State.FINISHED for job in jobs)
+
+    def start(self, job: Job, attempt: int) -> None:
+        """Starts a run."""
+        path = self.folder.prepare(job)
+        self.folder.failure_file(job).unlink(missing_ok=True)
+        self.watcher.started(job, attempt)
+        self.running[str(path)] = job
+        self.executor.start(Request(str(path), self.keep, str(self.folder.log_file(job))))
+
+    def ended(self, job: Job, outcome: Outcome, is_final: bool) -> bool:
+        """Handles the end of a run; returns whether it is finished.
+
+        Raises:
+            StorageError: the disk is full.
+            Interrupted: the run was interrupted.
+        """
+        if outcome.kind == "storage":
+            raise StorageError(f"{outcome.reason} The study continues where it stopped.")
+        if outcome.kind == "interrupted":
+            raise Interrupted(f"a worker was stopped: {outcome.reason}", 15)
+        folder = RunFolder(outcome.path)
+        if outcome.kind == "finished":
+            # Another machine may have written these.
+            wait_for(mark_file(folder))
+            if job.stage is Stage.RUNS and "diverged" not in (read_mark(folder) or {}):
+                wait_for(folder.path / SUMMARY)
+        elif is_final:
+            text = f"{outcome.reason}\n".encode()
+            atomic.make_folder(self.folder.failures)
+            atomic.write_bytes(self.folder.failure_file(job), text)
+        self.watcher.ended(job, outcome, is_final)
+        return outcome.kind == "finished"

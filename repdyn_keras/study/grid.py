@@ -1,0 +1,55 @@
+"""The runs of a study, in the order in which they are started."""
+
+from repdyn_keras.errors import InputError
+from repdyn_keras.study.calibration import Choice
+from repdyn_keras.study.study_file import EPOCHS_PER_TARGET, Study, run_config
+from repdyn_keras.study.study_folder import Job, Stage
+
+
+def calibration_jobs(study: Study) -> list[Job]:
+    """The runs of the calibration: every cell at every learning rate of its optimizer and seed.
+
+    They record no regions, and only the epochs count at which the accuracy is measured.
+    """
+    if study.calibration is None:
+        return []
+    plan = study.calibration
+    jobs = []
+    for seed in plan.seeds:
+        for label, cell in study.cells.items():
+            optimizer = run_config(cell, seed).optimizer
+            for rate in plan.learning_rates[optimizer]:
+                chosen = {"learning_rate": rate, "epochs": plan.epochs, "planes": 0}
+                jobs.append(Job(Stage.CALIBRATION, label, run_config(cell, seed, **chosen)))
+    return jobs
+
+
+def study_jobs(study: Study, choices: dict[str, Choice]) -> list[Job]:
+    """The runs of the study: all cells of the first seed, then of the next.
+
+    Args:
+        study: the study.
+        choices: the results of the calibration by cell; empty without one. Cells that are not
+            comparable have no runs.
+    """
+    jobs = []
+    for seed in study.seeds:
+        for label, cell in study.cells.items():
+            chosen: dict[str, object] = {"keep_weights": True} if study.recalibrate else {}
+            if study.calibration is not None:
+                choice = choices[label]
+                if choice.learning_rate is None:
+                    continue
+                chosen |= {
+                    "learning_rate": choice.learning_rate,
+                    "epochs": round(EPOCHS_PER_TARGET * choice.target),
+                }
+            jobs.append(Job(Stage.RUNS, label, run_config(cell, seed, **chosen)))
+    names = [job.name for job in jobs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"Expected different runs. Received: two equal ones, {name}. Remove one of the "
+                "cells."
+            )
+    return jobs
