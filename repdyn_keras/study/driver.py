@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from repdyn_keras.errors import InputError, Interrupted, StorageError
-from repdyn_keras.records.atomic import free_bytes
 from repdyn_keras.records import RunFolder, atomic
+from repdyn_keras.records.atomic import free_bytes
 from repdyn_keras.study.calibration import (
     Choice,
     Trial,

@@ -15,8 +15,7 @@ from repdyn_keras.config import ResolvedConfig, resolve, to_toml, versions
 from repdyn_keras.config.files import read_toml
 from repdyn_keras.config.keys import Config
 from repdyn_keras.errors import InputError
-from repdyn_keras.records import RunFolder
-from repdyn_keras.records import atomic
+from repdyn_keras.records import RunFolder, atomic
 from repdyn_keras.records.run_folder import create_folder, run_name
 from repdyn_keras.study.study_file import Study
 from repdyn_keras.text import quoted
