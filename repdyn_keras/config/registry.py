@@ -258,6 +258,13 @@ DATASETS = Registry(
             shorten=lambda path: Path(path).expanduser().resolve().name,
         ),
         DatasetEntry(
+            form="idx:PATH",
+            help="folder of IDX files, as of MNIST and Fashion-MNIST",
+            factory="repdyn_keras.datasets.idx:idx",
+            keys=("test_share",),
+            shorten=lambda path: Path(path).expanduser().resolve().name,
+        ),
+        DatasetEntry(
             form="tfds:NAME",
             help="TensorFlow Datasets",
             factory="repdyn_keras.datasets.tfds:tfds",
