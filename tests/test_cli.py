@@ -181,6 +181,10 @@ def test_a_dry_run_prints_epochs_disk_and_time_and_writes_nothing(place):
     assert cells["layers"] == ", ".join(LAYERS)
     assert cells["images"] == "128 training, 64 evaluation, 32 test"
     assert cells["folder"] == f"{base}-3"
+    result = repdyn("run", "tiny.toml", "--set", "n_train=100", "--dry-run")
+    words = " ".join(result.stdout.split())
+    assert "100 of 128 training, 64 evaluation, 32 test" in words
+    assert "100 of the 128 training images of synthetic are used (n_train)" in words
 
 
 def test_every_option_sets_its_key_and_takes_precedence(place, trained, monkeypatch):
