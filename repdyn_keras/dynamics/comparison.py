@@ -152,8 +152,8 @@ def check_same_images(a, b, name_a: str, name_b: str) -> None:
         return
     raise InputError(
         f"Expected {name_a} and {name_b} to have the same evaluation images in the same batches. "
-        f"Received: {difference}. Record both with the same data set, data_seed, label_noise, "
-        "n_eval and cka_batch."
+        f"Received: {difference}. Record both with the same data set, data_seed, n_train, "
+        "label_noise, n_eval and cka_batch."
     )
 
 
