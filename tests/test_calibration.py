@@ -69,9 +69,7 @@ def test_an_open_target_is_the_one_that_most_cells_reach_then_the_most_accurate(
 
 
 def test_the_table_holds_the_choices():
-    found = rates_of(
-        [*trials("a", 0.1, (30, 34), 0.9), *trials("b", 1.0, (90, math.inf), 0.9)]
-    )
+    found = rates_of([*trials("a", 0.1, (30, 34), 0.9), *trials("b", 1.0, (90, math.inf), 0.9)])
     choices = choose(found, 32)
     rows = as_table(found, choices)
     assert [row["chosen"] for row in rows] == ["yes", "no"]

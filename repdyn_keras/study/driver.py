@@ -43,6 +43,10 @@ MAX_ATTEMPTS = 3
 # Seconds between two looks at the folders.
 POLL = 1.0
 ENDED = (State.FINISHED, State.DIVERGED)
+PROCESS_DIED = (
+    "Expected a network that fits into memory. Received: the process that builds it was killed, "
+    f"{MAX_ATTEMPTS} times."
+)
 
 
 class StudyWatcher:
@@ -142,11 +146,9 @@ def make_plan(
         key = job.stage, job.cell
         if key in costs or folder.progress(job).state in ENDED:
             continue
-        answer = ask({"plan": vars(job.config)})
-        if not answer:
-            answer = {
-                "error": "Expected a network that fits into memory. Received: its process died."
-            }
+        # An empty answer means that the process was killed.
+        answers = (ask({"plan": vars(job.config)}) for _ in range(MAX_ATTEMPTS))
+        answer = next(filter(None, answers), {"error": PROCESS_DIED})
         if "error" in answer:
             raise InputError(f"The cell {job.cell} cannot be run. {answer['error']}")
         costs[key] = answer

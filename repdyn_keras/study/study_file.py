@@ -270,9 +270,7 @@ def cell_labels(cells: list[dict[str, Any]]) -> list[str]:
         key for key in KEYS if len({repr(each[key]) for each in resolved}) > 1 and key != "seed"
     ]
     others = [
-        key
-        for key in varying
-        if key not in NAMING_KEYS and any(key in cell for cell in cells)
+        key for key in varying if key not in NAMING_KEYS and any(key in cell for cell in cells)
     ]
     # The fewest keys that distinguish the cells: none, one, or all.
     for added in ([], *([key] for key in others), others):
