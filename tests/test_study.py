@@ -16,11 +16,11 @@ from repdyn_keras.dynamics import open_run
 from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.records import read_netcdf
 from repdyn_keras.study import StudyWatcher, run_study
+from repdyn_keras.study.grid import study_jobs
 from repdyn_keras.study.local_workers import LocalWorkers
 from repdyn_keras.study.outcomes import Outcome
 from repdyn_keras.study.study_file import study_of
 from repdyn_keras.study.study_folder import State, StudyFolder
-from repdyn_keras.study.grid import study_jobs
 
 pytestmark = [pytest.mark.long, pytest.mark.one_backend]
 TINY = {

@@ -8,8 +8,8 @@ import tomli_w
 from repdyn_keras.config import Config, resolve
 from repdyn_keras.errors import InputError
 from repdyn_keras.study import load_study, preset_file, preset_names
-from repdyn_keras.study.grid import calibration_jobs, study_jobs
 from repdyn_keras.study.calibration import Choice
+from repdyn_keras.study.grid import calibration_jobs, study_jobs
 from repdyn_keras.study.study_file import stored_study, study_of
 from repdyn_keras.study.study_folder import StudyFolder
 
