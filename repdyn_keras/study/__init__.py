@@ -1,0 +1,1 @@
+"""Studies: many runs over seeds, and the findings that they support."""
