@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from repdyn_keras.cli.printing import MAX_NAME, format_number, literal, title
+from repdyn_keras.cli.printing import format_number, literal, title
 from repdyn_keras.study.findings_text import format_interval, format_p, format_signed
 from repdyn_keras.study.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 
@@ -26,6 +26,8 @@ GROUPS = {
 # From this width on, an interval is beside its effect and not below it.
 WIDE = 110
 MAX_WIDTH = 140
+# Characters of a reason, of which some name cells of the study.
+MAX_LINE = 600
 
 
 def print_findings(findings: "xarray.Dataset", console: Console | None = None) -> None:
@@ -145,14 +147,10 @@ def print_list(console: Console, heading: str, lines: Iterable[tuple[str, str]])
     if not lines:
         return
     console.print(Text(heading, style="bold"))
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    if any(number for number, _ in lines):
-        grid.add_column(justify="right", max_width=12)
-    grid.add_column(ratio=1)
-    for number, text in lines:
-        cells = [Text(number)] if len(grid.columns) > 1 else []
-        grid.add_row(*cells, literal(text, MAX_NAME * 8))
-    console.print(Padding(grid, (0, 0, 1, 2)))
+    for rows, text in lines:
+        line = f"{rows}: {text}" if rows else text
+        console.print(Padding(literal(line, MAX_LINE), (0, 0, 0, 2)))
+    console.print()
 
 
 def _grouped(findings, numbers, variable):

@@ -95,12 +95,13 @@ def _about(findings: xr.Dataset, found: xr.Dataset) -> str:
     similarity = str(found["similarity"].values)
     words = (
         f"Verdict: {verdict}",
-        reason.rstrip("."),
+        # The p value stands beside it.
+        "" if reason.startswith("Holm p") else reason.rstrip("."),
         f"effect {numbers}",
         f"by {SIMILARITY_NAMES.get(similarity, similarity)}",
         style.subtitle(findings),
     )
-    return " · ".join(word for word in words if word)
+    return " · ".join(word for word in words if word).replace(" -", " −")
 
 
 def _draw_sides(ax: "Axes", found: xr.Dataset, pairs: np.ndarray) -> None:
@@ -113,7 +114,7 @@ def _draw_sides(ax: "Axes", found: xr.Dataset, pairs: np.ndarray) -> None:
     ax.set_xticks([0, 1], sides)
     ax.set_xlim(-0.4, 1.4)
     quantity, unit = (visible(found[name].values) for name in ("quantity", "unit"))
-    ax.set_ylabel(quantity if unit in quantity else f"{quantity} ({unit})", size=style.LABEL)
+    ax.set_ylabel(f"{quantity}\n({unit})", size=style.LABEL)
     count, higher = pairs.shape[1], int((pairs[0] > pairs[1]).sum())
     predicted = f"blue: {higher} of {count} seeds higher at the left, as predicted"
     title_panel(ax, f"a line is a seed, a diamond the mean\n{predicted}")
@@ -139,7 +140,8 @@ def _draw_differences(ax: "Axes", found: xr.Dataset, differences: np.ndarray) ->
         if np.isfinite(value):
             ax.plot([position], [value], **READING)
         else:
-            ax.text(position, 0, "not\nmeasured", ha="center", va="center", size=style.SMALL)
+            look = {"ha": "center", "va": "bottom", "size": style.SMALL, "color": style.FAINT}
+            ax.text(position, 0.02, "not\nmeasured", transform=ax.get_xaxis_transform(), **look)
     ax.set_xticks(positions, list(COLUMNS))
     ax.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
     ax.set_ylabel("difference, left minus right", size=style.LABEL)

@@ -28,8 +28,18 @@ from repdyn_keras.text import format_names, quoted, visible
 PRIMARY = "cka"
 # Keys in which the cells of two sides must agree.
 FAIR_KEYS = ("schedule", "epochs", "batch_size")
-NUMBERS = ("effect", "lower", "upper", "p", "p_holm", "smallest_effect")
-NUMBERS += ("effect_recalibrated", "effect_raw", "noise_left", "noise_right")
+NUMBERS = (
+    "effect",
+    "lower",
+    "upper",
+    "p",
+    "p_holm",
+    "smallest_effect",
+    "effect_recalibrated",
+    "effect_raw",
+    "noise_left",
+    "noise_right",
+)
 
 
 def findings(summary: xr.Dataset) -> xr.Dataset:
@@ -66,8 +76,8 @@ def findings(summary: xr.Dataset) -> xr.Dataset:
         "unit": [claim.unit for claim, _ in claims],
         "left_side": [claim.left for claim, _ in claims],
         "right_side": [claim.right for claim, _ in claims],
-        "left_cells": [_cells(runs, claim, 0) for claim, _ in claims],
-        "right_cells": [_cells(runs, claim, 1) for claim, _ in claims],
+        "left_cells": [_cells(runs, claim, "left") for claim, _ in claims],
+        "right_cells": [_cells(runs, claim, "right") for claim, _ in claims],
         "pairs": [row.pairs for row in rows],
         "verdict": [row.verdict for row in rows],
         "reason": [row.reason for row in rows],
@@ -168,10 +178,10 @@ def _unfair(runs: PairedRuns, claim: Claim) -> str:
     return ""
 
 
-def _cells(runs: PairedRuns, claim: Claim, side: int) -> str:
+def _cells(runs: PairedRuns, claim: Claim, side: str) -> str:
     """The names of the cells of a side, separated by commas; empty if there are none."""
     try:
-        return ", ".join(claim.sides(runs)[side])
+        return ", ".join(getattr(claim.sides(runs), side))
     except (NotTestable, NotComparable):
         return ""
 
