@@ -1,6 +1,7 @@
 """The findings of a study: every claim, tested over its seeds, with an interval and a verdict."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -105,14 +106,15 @@ def findings(summary: xr.Dataset) -> xr.Dataset:
     )
 
 
-def tested_rows(runs: PairedRuns) -> list[Row]:
-    """The rows of all claims on CKA and then on region agreement, each group corrected apart.
+def tested_rows(runs: PairedRuns, similarities: Sequence[str] = SIMILARITIES) -> list[Row]:
+    """The rows of all claims, by one similarity after the other, each group corrected apart.
 
     Args:
         runs: of the study.
+        similarities: by which the claims are tested.
     """
     found = []
-    for similarity in SIMILARITIES:
+    for similarity in similarities:
         group = [_row(runs, claim, similarity) for claim in CLAIMS]
         judge(group)
         found += group
