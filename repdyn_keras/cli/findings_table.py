@@ -138,7 +138,7 @@ def reasons(findings: "xarray.Dataset", numbers: dict[str, int]) -> list[tuple[s
 def left_out(findings: "xarray.Dataset", numbers: dict[str, int]) -> list[tuple[str, str]]:
     """Numbers of rows and the seeds they leave out; rows that leave out the same together."""
     grouped = _grouped(findings, numbers, "left_out")
-    return [(rows, f"seeds: {seeds}") for rows, seeds in grouped]
+    return [(rows, f"seeds {seeds}") for rows, seeds in grouped]
 
 
 def print_list(console: Console, heading: str, lines: Iterable[tuple[str, str]]) -> None:

@@ -1,7 +1,7 @@
 """Tests of paired differences between few seeds: exact sign flips, t interval, Holm."""
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from repdyn_keras.errors import InputError
 
@@ -76,7 +76,7 @@ def t_interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, flo
     n = len(values)
     if n < 2:
         return float("nan"), float("nan")
-    half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    half = special.stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(n)
     return float(values.mean() - half), float(values.mean() + half)
 
 
