@@ -117,7 +117,8 @@ class StudyFolder:
             if stored == study.content:
                 return
         elif self.path.is_dir() and any(
-            each.name not in (atomic.LOCK, atomic.OWNER) for each in self.path.iterdir()
+            each.name not in (atomic.LOCK, atomic.OWNER) and each.suffix != atomic.PARTIAL
+            for each in self.path.iterdir()
         ):
             raise InputError(
                 f"Expected the folder of this study, or a new one. Received: {self.path}, which "
