@@ -188,12 +188,15 @@ def print_plan(plan: "StudyPlan", study: "Study", console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    extras = []
+    if any(str(cell.get("dataset", "")).startswith("tfds:") for cell in study.cells.values()):
+        extras.append("tfds for the data set")
     if plan.seconds > DAY and "cpu" in plan.device:
-        console.print(
-            "This takes days on a CPU. With an NVIDIA GPU, install the extra jax-cuda; with "
-            "several machines, use --ray ADDRESS.",
-            soft_wrap=True,
-        )
+        extras.append("jax-cuda for an NVIDIA GPU, ray for several machines")
+    if extras:
+        console.print(f"Extras: {', '.join(extras)}.", soft_wrap=True)
+    if plan.seconds > DAY and "cpu" in plan.device:
+        console.print("This is too long for a CPU: run it on GPUs.", soft_wrap=True)
 
 
 def print_calibration(

@@ -43,6 +43,17 @@ MAX_ATTEMPTS = 3
 # Seconds between two looks at the folders.
 POLL = 1.0
 ENDED = (State.FINISHED, State.DIVERGED)
+# Keys that do not change what a run costs.
+SAME_COST = (
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "momentum",
+    "weight_decay",
+    "label_noise",
+    "seed",
+    "data_seed",
+)
 PROCESS_DIED = (
     "Expected a network that fits into memory. Received: the process that builds it was killed, "
     f"{MAX_ATTEMPTS} times."
@@ -146,16 +157,19 @@ def make_plan(
     """
     jobs, is_uncalibrated = all_jobs(study, folder)
     costs: dict[tuple[Stage, str], dict[str, Any]] = {}
+    timed: dict[str, dict[str, Any]] = {}
     for job in jobs:
         key = job.stage, job.cell
         if key in costs or folder.progress(job).state in ENDED:
             continue
-        # An empty answer means that the process was killed.
-        answers = (ask({"plan": vars(job.config)}) for _ in range(MAX_ATTEMPTS))
-        answer = next(filter(None, answers), {"error": PROCESS_DIED})
-        if "error" in answer:
-            raise InputError(f"The cell {job.cell} cannot be run. {answer['error']}")
-        costs[key] = answer
+        like = repr({k: v for k, v in vars(job.config).items() if k not in SAME_COST})
+        if like not in timed:
+            # An empty answer means that the process was killed.
+            answers = (ask({"plan": vars(job.config)}) for _ in range(MAX_ATTEMPTS))
+            timed[like] = next(filter(None, answers), {"error": PROCESS_DIED})
+        if "error" in timed[like]:
+            raise InputError(f"The cell {job.cell} cannot be run. {timed[like]['error']}")
+        costs[key] = timed[like]
     cells = plan_cells(folder, jobs, costs, keep)
     device = next((str(cost["device"]) for cost in costs.values()), "")
     return StudyPlan(cells, workers, device, is_uncalibrated)
