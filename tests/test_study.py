@@ -184,7 +184,7 @@ def test_a_run_that_fails_is_tried_three_times_and_the_study_goes_on(tmp_path):
 
 def test_a_full_disk_stops_the_study_at_once(tmp_path):
     study, executor = study_of(TINY, out=tmp_path / "study"), Failing("storage", "disk full.")
-    with pytest.raises(StorageError, match="disk full. The study continues where"):
+    with pytest.raises(StorageError, match="The study stopped. .*disk full. Then start"):
         run_study(study, executor, lambda request: COSTS)
     assert len(executor.attempts) == 1 and executor.stopped
     with pytest.raises(StorageError, match="free disk space .* Nothing was started"):

@@ -168,7 +168,10 @@ def make_plan(
             answers = (ask({"plan": vars(job.config)}) for _ in range(MAX_ATTEMPTS))
             timed[like] = next(filter(None, answers), {"error": PROCESS_DIED})
         if "error" in timed[like]:
-            raise InputError(f"The cell {job.cell} cannot be run. {timed[like]['error']}")
+            raise InputError(
+                "The study cannot be run. Expected cells without errors. Received: the cell "
+                f"{job.cell}, with the error: {timed[like]['error']}"
+            )
         costs[key] = timed[like]
     cells = plan_cells(folder, jobs, costs, keep)
     device = next((str(cost["device"]) for cost in costs.values()), "")
@@ -319,7 +322,10 @@ class _Driver:
             Interrupted: the run was interrupted.
         """
         if outcome.kind == "storage":
-            raise StorageError(f"{outcome.reason} The study continues where it stopped.")
+            raise StorageError(
+                "The study stopped. Expected a disk that can be written to. Received: "
+                f"{outcome.reason} Then start the study again; finished runs are kept."
+            )
         if outcome.kind == "interrupted":
             raise Interrupted(f"a worker was stopped: {outcome.reason}", 15)
         folder = RunFolder(outcome.path)
