@@ -36,6 +36,7 @@ ROOMS = {
     "figures": "records errors text",
 }
 ROOMS["experiment"] = " ".join(room for room in ROOMS if room != "__init__")
+ROOMS["study"] = " ".join(room for room in ROOMS if room != "__init__")
 ROOMS = {room: set(names.split()) for room, names in ROOMS.items()}
 ROOMS["cli"] = set(ROOMS) | {"__version__"}
 BACKENDS = {"jax", "tensorflow", "torch"}
