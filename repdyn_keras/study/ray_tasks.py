@@ -2,10 +2,14 @@
 
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,10 +28,9 @@ CONNECTED_WITHIN, ANSWERED_WITHIN = 3.0, 12.0
 MARGIN = 5.0
 # The smallest object store: tasks exchange paths and short messages.
 STORE_BYTES = 80 * 2**20
-# Ray sends nothing anywhere, and prints only what ends the study.
+# Ray sends nothing anywhere, and does not announce how it will treat GPUs in the future.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 # Connects in a process of its own, since Ray itself would try for minutes and print much.
@@ -150,15 +153,26 @@ def connected(address: str) -> Any:
     except ModuleNotFoundError:
         raise not_installed("ray", EXTRAS, "--ray") from None
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address != LOCAL:
+    if address == LOCAL:
+        settings |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+        # Ray would count the cores of the machine, also those that this process may not use.
+        if hasattr(os, "sched_getaffinity"):
+            settings["num_cpus"] = len(os.sched_getaffinity(0))
+    else:
         require_answer(address)
+    with kept_handler(signal.SIGTERM):
         ray.init(address, **settings)
-        return ray
-    # Ray would count the cores of the machine, also those that this process may not use.
-    if hasattr(os, "sched_getaffinity"):
-        settings["num_cpus"] = len(os.sched_getaffinity(0))
-    ray.init(LOCAL, include_dashboard=False, object_store_memory=STORE_BYTES, **settings)
     return ray
+
+
+@contextmanager
+def kept_handler(number: int) -> Iterator[None]:
+    """Restores the handler of a signal after the block: that of Ray would abort the process."""
+    handler = signal.getsignal(number)
+    yield
+    # Python allows signal handlers in the main thread only.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
 
 
 def require_answer(address: str) -> None:
@@ -174,12 +188,12 @@ def require_answer(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), CONNECTED_WITHIN).close()
         except (OSError, OverflowError) as error:
-            reason = str(error)
+            reason = getattr(error, "strerror", None) or str(error)
     if not reason:
         reason = probe(address)
     if reason:
         raise InputError(
-            f"Expected a Ray cluster that answers at {address}. Received: {reason.rstrip('.')}. "
+            f"Expected a Ray cluster that answers --ray {address}. Received: {reason.rstrip('.')}. "
             "Start one with `ray start --head`, which prints its address, or use --ray local."
         )
 
@@ -224,13 +238,11 @@ def require_resources(nodes: list[dict[str, float]], needs: dict[str, float]) ->
     """Raises InputError unless a node has the resources of a run; arguments as for `places`."""
     if any(places(node, needs) for node in nodes):
         return
-    there = " and ".join(
-        f"{max((node.get(name, 0) for node in nodes), default=0):g} {name}s" for name in needs
-    )
+    cpus, gpus = (max((node.get(k, 0) for node in nodes), default=0) for k in ("CPU", "GPU"))
     raise InputError(
-        f"Expected a node of the Ray cluster with {needs['CPU']:g} CPUs and {needs['GPU']:g} GPUs "
-        f"for a run. Received: nodes with at most {there}. Change --cpus-per-run or "
-        "--gpus-per-run."
+        f"Expected a node with the resources of a run, --cpus-per-run {needs['CPU']:g} and "
+        f"--gpus-per-run {needs['GPU']:g}. Received: nodes with at most {cpus:g} CPUs and {gpus:g} "
+        "GPUs."
     )
 
 
