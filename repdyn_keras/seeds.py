@@ -11,7 +11,7 @@ SPLIT, NOISE = 1, 2
 RESAMPLING = 31
 # Purposes of the seeds that `derived` returns.
 IMAGE_ORDER, PROBE_IMAGES, PLANES = 11, 12, 13
-EVALUATION_IMAGES, TEST_IMAGES = 21, 22
+EVALUATION_IMAGES, TEST_IMAGES, TRAINING_IMAGES = 21, 22, 23
 
 
 def derived(seed: int, purpose: int) -> int:

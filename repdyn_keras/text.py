@@ -12,6 +12,8 @@ MAX_VALUE_LENGTH = 80
 MAX_NAMES = 5
 # Maximum number of characters of another package's error in a message.
 MAX_REASON = 200
+# Number of hours from which a duration is given in days.
+MIN_HOURS_AS_DAYS = 48
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -44,13 +46,17 @@ def format_shape(shape: Iterable[int | None]) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes.
+    """Minutes and seconds, hours and minutes, or, from 48 hours, days.
 
     Example:
-        >>> format_duration(75), format_duration(3725)
-        ('1:15 min', '1:02 h')
+        >>> format_duration(75), format_duration(3725), format_duration(561_600)
+        ('1:15 min', '1:02 h', '6.5 days')
     """
     whole = round(seconds)
+    if whole >= MIN_HOURS_AS_DAYS * 3600:
+        days = whole / 86_400
+        # Tenths only where they matter: 2 days, 6.5 days, 156 days.
+        return f"{round(days, 1):g} days" if days < 10 else f"{days:,.0f} days"
     if whole >= 3600:
         return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
     return f"{whole // 60}:{whole % 60:02d} min"

@@ -141,6 +141,7 @@ layers vit --set depth=1000 --set width=100000 | memory | smaller width or depth
 run --dataset LONG | … | digits
 run --dataset npz:half.npz | half.npz | numpy.savez
 run --dataset folder:none | none, which does not exist
+run --dataset idx:none | does not exist | train-images-idx3-ubyte
 run --dataset tfds:../x | tfds:NAME
 run tiny.toml --model own:pixels --dry-run | one number per class | 16 x 16 x 1
 run --dataset synthetic --set synthetic_train=1000000000 | memory | smaller synthetic_train

@@ -18,8 +18,10 @@ from helpers import BACKEND, COMMANDS, LAYERS, TINY, assert_rejected, contents, 
 
 from repdyn_keras import __version__, open_run
 from repdyn_keras.backends import use_backend
+from repdyn_keras.cli.printing import PlanPrinter
 from repdyn_keras.config import Config, load_config, resolve
 from repdyn_keras.errors import Diverged, InputError, Interrupted
+from repdyn_keras.experiment.plan import Plan
 from repdyn_keras.records import RunFolder, read_netcdf
 
 pytestmark = pytest.mark.one_backend
@@ -181,6 +183,27 @@ def test_a_dry_run_prints_epochs_disk_and_time_and_writes_nothing(place):
     assert cells["layers"] == ", ".join(LAYERS)
     assert cells["images"] == "128 training, 64 evaluation, 32 test"
     assert cells["folder"] == f"{base}-3"
+    result = repdyn("run", "tiny.toml", "--set", "n_train=100", "--dry-run")
+    words = " ".join(result.stdout.split())
+    assert "100 of 128 training, 64 evaluation, 32 test" in words
+    assert "100 of the 128 training images of synthetic are used (n_train)" in words
+
+
+def test_the_plan_of_a_long_run_gives_its_time_in_days(tmp_path, capsys):
+    plan = Plan(
+        epochs=[0, 1],
+        layers=LAYERS,
+        parameters=1,
+        steps=1,
+        images=(8, 8, 8),
+        images_available=8,
+        disk_bytes=1,
+        images_trained=1,
+        images_recorded=1,
+        seconds=3734 * 3600 + 52 * 60,
+    )
+    PlanPrinter().started(RunFolder(tmp_path), resolve(Config()), plan)
+    assert re.search(r"│ time +│ about 156 days, without", capsys.readouterr().out)
 
 
 def test_every_option_sets_its_key_and_takes_precedence(place, trained, monkeypatch):

@@ -14,7 +14,7 @@ from repdyn_keras.config import require_memory, resolve, usable_path
 from repdyn_keras.config.files import load_config, load_versions, to_toml
 from repdyn_keras.config.keys import KEYS, Config, check, describe_keys, parse_value
 from repdyn_keras.errors import InputError, nearest, not_installed, unknown
-from repdyn_keras.text import quoted
+from repdyn_keras.text import format_duration, quoted
 
 pytestmark = pytest.mark.without_keras
 
@@ -357,3 +357,24 @@ def test_any_value_is_either_rejected_or_restored_from_its_file(tmp_path, count)
         assert Config(**load_config(written(tmp_path, to_toml(config, {})))) == config
 
     check_value()
+
+
+def test_durations_are_given_in_the_unit_that_a_person_uses():
+    hour, day = 3600, 86_400
+    for seconds, text in (
+        (0, "0:00 min"),
+        (0.4, "0:00 min"),
+        (59.6, "1:00 min"),
+        (hour - 0.6, "59:59 min"),
+        (hour - 0.4, "1:00 h"),
+        (47 * hour + 59 * 60, "47:59 h"),
+        (2 * day - 0.6, "47:59 h"),
+        (2 * day, "2 days"),
+        (6.5 * day, "6.5 days"),
+        (9.94 * day, "9.9 days"),
+        (9.96 * day, "10 days"),
+        (10.4 * day, "10 days"),
+        (3734 * hour + 52 * 60, "156 days"),
+        (6225 * day, "6,225 days"),
+    ):
+        assert format_duration(seconds) == text, seconds

@@ -508,7 +508,7 @@ def test_every_module_of_a_picture_has_its_entry():
     rows = [tuple(line.strip("| ").split(" | ")) for line in table[2:]]
     entries = [(f"`{entry.name}`", entry.source, entry.about) for entry in figures.FIGURES]
     assert rows == entries, "docs/files.md lists every figure"
-    assert {source for _, source, _ in entries} == {"run", "comparison"}
+    assert {source for _, source, _ in entries} == {"run", "comparison", "findings"}
 
 
 def test_draw_all_draws_a_single_epoch_and_layer_without_regions(tmp_path):

@@ -84,6 +84,9 @@ def test_recorded_layers_have_documented_names_and_shapes(zeros):
     config = resolve(Config(model="vit", preset="vit-mu16"))
     found = chosen_of(build_model(config, (32, 32, 3), 10), config)
     assert found == {"patch_embedding": (5, 32), "block01": (5, 32), "class_token": (32,)}
+    config = resolve(Config(model="vit", preset="vit-ti4", depth=1))
+    found = chosen_of(build_model(config, (32, 32, 3), 10), config)
+    assert found == {"patch_embedding": (65, 192), "block01": (65, 192), "class_token": (192,)}
 
 
 def test_a_configured_expression_replaces_the_default_layers(zeros):
@@ -102,6 +105,10 @@ def test_presets_have_as_many_weights_as_the_published_networks(zeros):
     ]:
         model = build_model(resolve(Config(model="vit", preset=preset)), (224, 224, 3), 1000)
         assert model.count_params() == weights, preset
+    small = build_model(resolve(Config(model="vit", preset="vit-ti4")), (32, 32, 3), 10)
+    # DeiT-Ti with patches of 4 x 4 x 3 pixels, 64 patches instead of 196, and 10 classes.
+    smaller = 192 * 3 * (16**2 - 4**2) + 192 * (196 - 64) + 193 * (1000 - 10)
+    assert small.count_params() == 5_717_416 - smaller
     # Without BatchNormalization, which the published networks place after the convolutions.
     for preset, weights in [
         ("resnet18", 11_689_512 - 513_000 - 9_600),

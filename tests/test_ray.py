@@ -160,7 +160,8 @@ def test_stopped_tasks_save_their_runs(tasks, tmp_path):
     folder = StudyFolder(tmp_path)
     (job,) = study_jobs(study, {})
     run = RunFolder(folder.prepare(job))
-    tasks.start(Request(str(run.path), "all", str(folder.log_file(job))))
+    log = str(folder.log_file(job))
+    tasks.start(Request(str(run.path), "all", log, job.config.backend))
     end = time.monotonic() + 100
     while folder.progress(job).epoch < 5 and time.monotonic() < end:
         assert tasks.wait(0.2) == []

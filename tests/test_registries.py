@@ -34,6 +34,7 @@ IDS = [f"{key}-{entry.form}" for key, entry in ENTRIES]
 VALUES = {
     "npz:FILE": "npz:~/set/a.npz",
     "folder:PATH": "folder:/some/photos",
+    "idx:PATH": "idx:/some/mnist",
     "tfds:NAME": "tfds:mnist",
     "module:function": "mine:build",
     "FILE.keras": "models/a.keras",
@@ -142,7 +143,7 @@ def test_folder_names_consist_of_short_names_of_entries():
             name = run_name(config)
             assert re.fullmatch(r"[\w.]+(-[\w.]+)*-sgd-s7", name), name
     names = {data.form: data.short_name(value_of(data)) for data in DATASETS.values()}
-    assert names["npz:FILE"] == "a" and names["folder:PATH"] == "photos"
+    assert (names["npz:FILE"], names["folder:PATH"], names["idx:PATH"]) == ("a", "photos", "mnist")
     assert NETWORKS["FILE.keras"].short_name(VALUES["FILE.keras"]) == "a"
 
 

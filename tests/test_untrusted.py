@@ -340,6 +340,7 @@ def test_plot_regions_writes_only_its_output(hostile_run, tmp_path, monkeypatch)
 
 CLIMBING = ("dataset npz:../d.npz", "dataset npz:a/../../d.npz", "dataset npz:..\\d.npz")
 CLIMBING += ("dataset npz:~/../d.npz", "dataset folder:..", "dataset folder:images/..")
+CLIMBING += ("dataset idx:../mnist",)
 CLIMBING += ("dataset tfds:../x", "dataset tfds:mnist/..", "data_dir ../sets")
 CLIMBING += ("data_dir /srv/../sets", "model ../m.keras", "model a\\..\\m.keras")
 STAYING = ("dataset npz:/data/x..npz", "dataset npz:...", "dataset folder:images/..hidden")

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from repdyn_keras.cli.analysis_commands import analyze, compare, report
+from repdyn_keras.cli.findings_commands import findings
 from repdyn_keras.cli.inspection_commands import doctor, layers
 from repdyn_keras.cli.run_commands import record, run
 from repdyn_keras.cli.study_commands import study
@@ -100,7 +101,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (run, analyze, record, compare, study, report, layers, doctor):
+for command in (run, analyze, record, compare, study, findings, report, layers, doctor):
     app.command(command.__name__)(command)
 
 

@@ -48,8 +48,10 @@ MAX_DIGITS = 18
 
 
 def compare(
-    run: Annotated[Path, options.Run],
-    other: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of another run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or a study.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Folder of another run.")
+    ] = None,
     epoch: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,7 +73,7 @@ def compare(
         typer.Option(metavar="DIR", help="Folder of the results; default: next to the first run."),
     ] = None,
 ) -> None:
-    """Compare the layers and epochs of two runs that recorded the same images."""
+    """Compare two runs that recorded the same images, or the cells of a study."""
     from repdyn_keras.cli.printing import print_comparison
     from repdyn_keras.config import usable_path
     from repdyn_keras.dynamics import compare, open_run
@@ -79,6 +81,9 @@ def compare(
     from repdyn_keras.records import write_netcdf
     from repdyn_keras.records.run_folder import file_name_part
 
+    if other is None:
+        compare_study(usable_path(run), epoch or layer, out)
+        return
     epochs = [epoch_pair(text) for text in epoch or []] or None
     layers = [pair(text, "layer") for text in layer or []] or None
     out = out and usable_path(out)
@@ -94,6 +99,30 @@ def compare(
     write_netcdf(comparison, results_file)
     for path in (results_file, *draw_comparison(comparison, folder)):
         print(visible(path))
+
+
+def compare_study(path: Path, selected: list[str] | None, out: Path | None) -> None:
+    """Compares the cells of a study, and writes `cells.nc`."""
+    from repdyn_keras.cli.study_printing import print_cells
+    from repdyn_keras.records import write_netcdf
+    from repdyn_keras.study.cell_comparison import compare_cells
+    from repdyn_keras.study.driver import all_jobs
+    from repdyn_keras.study.study_file import stored_study
+    from repdyn_keras.study.study_folder import StudyFolder
+
+    if not (path / "study.toml").is_file() or selected:
+        received = "--epoch or --layer with a study" if selected else f"{path} alone"
+        raise InputError(
+            "Expected two folders of runs, or the folder of a study, which has study.toml. "
+            f"Received: {received}."
+        )
+    folder = StudyFolder(path)
+    comparison = compare_cells(folder, all_jobs(stored_study(path), folder)[0])
+    print_cells(comparison)
+    target = (out or path) / "cells.nc"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_netcdf(comparison, target)
+    print(visible(target))
 
 
 def pair(text: str, kind: str) -> tuple[str, str]:

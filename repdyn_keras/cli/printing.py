@@ -70,9 +70,9 @@ class LiveProgress(Watcher):
     def started(self, folder: "RunFolder", config: "Config", plan: "Plan") -> None:
         """Prints the data set, the network and the size of the run."""
         self._plan, self._total = plan, config.epochs or 0
-        train, evaluation, test = plan.images
+        _, evaluation, test = plan.images
         self.console.print(
-            f"{visible(config.dataset)}: {train} training images (label noise "
+            f"{visible(config.dataset)}: {training_images(plan)} training images (label noise "
             f"{config.label_noise:g}), {evaluation} evaluation images, {test} test images\n"
             f"{visible(config.model)} ({plan.parameters:,} weights), {config.optimizer}, "
             f"{config.backend}: "
@@ -164,6 +164,12 @@ def print_keys() -> None:
     Console().print(table)
 
 
+def training_images(plan: "Plan") -> str:
+    """The number of training images, and of how many they are a sample, as text."""
+    used = plan.images[0]
+    return f"{used}" if used == plan.images_available else f"{used} of {plan.images_available}"
+
+
 class MessagePrinter(Watcher):
     """Prints messages."""
 
@@ -177,11 +183,13 @@ class PlanPrinter(MessagePrinter):
 
     def started(self, folder: "RunFolder", config: "Config", plan: "Plan") -> None:
         """Prints the plan as a table."""
-        train, evaluation, test = plan.images
+        _, evaluation, test = plan.images
         epochs = ", ".join(map(str, plan.epochs))
         table = Table("item", "plan", show_header=False, title="Plan; nothing was written")
         table.add_row("folder", literal(folder.path))
-        table.add_row("images", f"{train} training, {evaluation} evaluation, {test} test")
+        table.add_row(
+            "images", f"{training_images(plan)} training, {evaluation} evaluation, {test} test"
+        )
         table.add_row("network", literal(f"{config.model}, {plan.parameters:,} weights"))
         table.add_row("layers", literal(", ".join(plan.layers)))
         table.add_row("epochs", f"{config.epochs} of {plan.steps} steps")

@@ -1,5 +1,6 @@
 """`repdyn study`: a grid of runs over seeds."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -136,6 +137,8 @@ def drive(described, workers: int, ray: str | None, resources, keep: str, dry_ru
     from repdyn_keras.study.local_workers import LocalWorkers
     from repdyn_keras.study.outcomes import Executor
 
+    # As for Ctrl-C: runs under way save their state.
+    signal.signal(signal.SIGTERM, _interrupt)
     local = LocalWorkers(1 if ray is not None else workers)
     executor: Executor = local
     try:
@@ -155,17 +158,21 @@ def drive(described, workers: int, ray: str | None, resources, keep: str, dry_ru
                     watcher=progress,
                     dry_run=dry_run,
                 )
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 raise Interrupted(
                     "interrupted; finished runs are kept, and runs under way continue from their "
                     "last checkpoint. To continue, start the study again.",
-                    2,
+                    getattr(stop, "signal", signal.SIGINT),
                 ) from None
     finally:
         executor.close()
         local.close()
     if not dry_run and not is_complete:
         raise typer.Exit(1)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted("interrupted", number)
 
 
 def do_one_run(described, folder, index: int, keep: str) -> None:

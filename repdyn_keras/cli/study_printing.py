@@ -17,6 +17,8 @@ from repdyn_keras.study.study_folder import State
 from repdyn_keras.text import format_bytes, format_duration, visible
 
 if TYPE_CHECKING:
+    import xarray
+
     from repdyn_keras.study import Study
     from repdyn_keras.study.calibration import Choice
     from repdyn_keras.study.outcomes import Outcome
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 # Without a terminal, a line about the runs under way is printed this often, in seconds.
 LINE_SECONDS = 60.0
+# Columns of the comparison of cells.
+MEASURES = ("cka", "region_agreement", "region_kappa")
 # Lines of a run's error that are shown.
 ERROR_LINES = 3
 DAY = 24 * 3600
@@ -171,11 +175,10 @@ def print_plan(plan: "StudyPlan", study: "Study", console: Console) -> None:
         )
     console.print(table)
     if plan.is_uncalibrated:
-        console.print(
-            "The calibration chooses the learning rates, and the epochs of the runs: 8 times the "
-            "common epoch of perfect fit. Until then, the shortest case is assumed.",
-            soft_wrap=True,
-        )
+        chosen = "the learning rates"
+        if study.calibration is not None and study.calibration.target_epochs is None:
+            chosen += ", and the epochs of the runs, which are those of a calibration run here"
+        console.print(f"The calibration has yet to choose {chosen}.", soft_wrap=True)
     together = f"{plan.workers} at a time" if plan.workers > 1 else "one at a time"
     device = f" on {plan.device}" if plan.device else ""
     console.print(
@@ -271,5 +274,45 @@ def print_presets() -> None:
 
     table = Table("preset", "about", show_lines=True)
     for name in preset_names():
-        table.add_row(name, literal(load_study(preset_file(name)).about))
+        lines = load_study(preset_file(name)).about.splitlines()
+        table.add_row(name, Text("\n").join(map(literal, lines)))
     Console().print(table)
+
+
+def print_cells(comparison: "xarray.Dataset") -> None:
+    """Prints how similar the runs of every two cells are, over seeds."""
+    console = Console()
+    pairs = list(zip(comparison["cell"].values, comparison["cell_other"].values, strict=True))
+    for moment in comparison["moment"].values:
+        table = Table(
+            title=f"Similarity of runs at the {moment}",
+            caption="mean ± deviation over pairs of runs",
+        )
+        table.add_column("cells", no_wrap=True)
+        table.add_column("layer", no_wrap=True)
+        for name in ("CKA", "regions: agreement", "kappa", "pairs"):
+            table.add_column(name, justify="right")
+        for index, (cell, other) in enumerate(pairs):
+            part = comparison.isel(pair=index).sel(moment=moment)
+            label = f"{cell}, other seeds" if cell == other else f"{cell} : {other}"
+            for layer in comparison["layer"].values:
+                values = part.sel(layer=layer)
+                if not int(values["count"].max()):
+                    continue
+                numbers = [mean_and_deviation(values.sel(measure=each)) for each in MEASURES]
+                table.add_row(
+                    literal(label), literal(layer), *numbers, str(int(values["count"].max()))
+                )
+                label = ""
+        console.print(table)
+    if not int(comparison["count"].sel(measure="cka").max()):
+        console.print(
+            "CKA between runs needs their records, which --keep records keeps.", soft_wrap=True
+        )
+
+
+def mean_and_deviation(values: "xarray.Dataset") -> str:
+    """A mean and its deviation as text."""
+    mean, deviation = float(values["mean"]), float(values["deviation"])
+    spread = "" if deviation != deviation else f" ± {format_number(deviation)}"
+    return f"{format_number(mean)}{spread}"

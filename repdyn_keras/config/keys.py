@@ -73,8 +73,8 @@ class Config:
     seed: int = key(0, "seed of the initial weights and the order of batches", low=0)
     data_seed: int | None = key(
         None,
-        "seed of the split, the label noise, the evaluation images and the planes; runs with the "
-        "same data_seed and label_noise can be compared",
+        "seed of the split, the sample of training images, the label noise, the evaluation images "
+        "and the planes; runs with the same data_seed, n_train and label_noise can be compared",
         low=0,
         unset="seed",
     )
@@ -98,6 +98,12 @@ class Config:
         "share of the images held out for testing if there is no test split",
         low=0.01,
         high=0.9,
+    )
+    n_train: int | None = key(
+        None,
+        "number of training images, a stratified sample of those of the data set",
+        low=4,
+        unset="all",
     )
     augment: bool = key(
         False, "augment training images: random crops (padding 1/8 of the side) and flips"

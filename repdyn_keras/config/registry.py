@@ -258,6 +258,13 @@ DATASETS = Registry(
             shorten=lambda path: Path(path).expanduser().resolve().name,
         ),
         DatasetEntry(
+            form="idx:PATH",
+            help="folder of IDX files, as of MNIST and Fashion-MNIST",
+            factory="repdyn_keras.datasets.idx:idx",
+            keys=("test_share",),
+            shorten=lambda path: Path(path).expanduser().resolve().name,
+        ),
+        DatasetEntry(
             form="tfds:NAME",
             help="TensorFlow Datasets",
             factory="repdyn_keras.datasets.tfds:tfds",
@@ -307,8 +314,10 @@ NETWORKS = Registry(
             },
             # mu16: big_vision's table of sizes. ti16 and s16: Touvron et al. 2021
             # (arXiv 2012.12877), table 1. b16: Dosovitskiy et al. 2021 (arXiv 2010.11929), table 1.
+            # ti4: ti16 for images of 32 x 32. Its patch is our own choice: 64 tokens instead of 4.
             presets={
                 "vit-mu16": {"width": 32, "depth": 1, "heads": 2, "patch": 16},
+                "vit-ti4": {"width": 192, "depth": 12, "heads": 3, "patch": 4},
                 "vit-ti16": {"width": 192, "depth": 12, "heads": 3, "patch": 16},
                 "vit-s16": {"width": 384, "depth": 12, "heads": 6, "patch": 16},
                 "vit-b16": {"width": 768, "depth": 12, "heads": 12, "patch": 16},

@@ -86,12 +86,7 @@ def npz(path: str, seed: int, test_share: float) -> RawData:
             f"{path} has no test images: {len(test_rows)} of {len(all_labels)} were split off "
             f"(test_share = {test_share:g}) by the data seed."
         )
-    unused = sorted(set(range(n_classes)) - set(np.unique(labels[0]).tolist()))
-    if unused:
-        shown = [class_names[label] for label in unused] if class_names else unused
-        notes.append(
-            f"{path}: no training image has the label {format_names(shown)}, of {n_classes}."
-        )
+    notes += describe_unused(labels[0], n_classes, class_names, path)
     return RawData(
         train=images[0],
         y_train=labels[0],
@@ -103,6 +98,24 @@ def npz(path: str, seed: int, test_share: float) -> RawData:
         class_names=class_names,
         notes=tuple(notes),
     )
+
+
+def describe_unused(
+    labels: np.ndarray, n_classes: int, class_names: Sequence[str] | None, path: str
+) -> list[str]:
+    """A note about the classes without a training image; none if there are no such classes.
+
+    Args:
+        labels: (n,) labels of the training images.
+        n_classes: number of classes.
+        class_names: names of the classes; None if they have none.
+        path: the data set, for the note.
+    """
+    unused = sorted(set(range(n_classes)) - set(np.unique(labels).tolist()))
+    if not unused:
+        return []
+    shown = [class_names[label] for label in unused] if class_names else unused
+    return [f"{path}: no training image has the label {format_names(shown)}, of {n_classes}."]
 
 
 def read_archive(file: Path, path: str) -> tuple[list[Part], list[str]]:
@@ -234,27 +247,38 @@ def checked_images(part: Part, path: str) -> np.ndarray:
 def channels_last(images: Iterable[np.ndarray], path: str) -> tuple[list[np.ndarray], list[str]]:
     """Moves an axis of channels that comes first to the end, and notes how axes are read.
 
-    The first axis of an image is that of its channels if it has 1, 3 or 4 values and the last axis
-    has more than 4.
-
     Args:
         images: arrays (n, ...) of the same shape (...) of four dimensions.
         path: the archive, for messages.
     """
     images = list(images)
-    first, second, last = images[0].shape[1:]
-    if first in CHANNELS and last not in LAST_CHANNELS:
+    channels_first, notes = axis_order(images[0].shape[1:], path)
+    if channels_first:
         images = [np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in images]
-        return images, [
-            f"{path}: images of shape {format_shape((first, second, last))} are read as channels x "
-            "height x width, and the channels are moved to the end."
+    return images, notes
+
+
+def axis_order(shape: Sequence[int], path: str) -> tuple[bool, list[str]]:
+    """Whether the axis of an image's channels comes first, and notes how axes are read.
+
+    It comes first if the first axis has 1, 3 or 4 values and the last axis has more than 4.
+
+    Args:
+        shape: the three sizes of an image.
+        path: the data set, for messages.
+    """
+    first, _, last = shape
+    if first in CHANNELS and last not in LAST_CHANNELS:
+        return True, [
+            f"{path}: images of shape {format_shape(shape)} are read as channels x height x "
+            "width, and the channels are moved to the end."
         ]
     if first in CHANNELS or last not in LAST_CHANNELS:
-        return images, [
-            f"{path}: images of shape {format_shape((first, second, last))} are read as height x "
-            "width x channels. If their channels come first, transpose them."
+        return False, [
+            f"{path}: images of shape {format_shape(shape)} are read as height x width x channels. "
+            "If their channels come first, transpose them."
         ]
-    return images, []
+    return False, []
 
 
 def class_labels(

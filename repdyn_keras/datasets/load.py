@@ -1,7 +1,7 @@
 """Loads the data set of a configuration, with given and true labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from repdyn_keras.config import DATASETS, Config, values_of
 from repdyn_keras.datasets.images import Images, Pixels, pixel_moments
 from repdyn_keras.datasets.reading import DecodedImages
 from repdyn_keras.errors import InputError
-from repdyn_keras.seeds import NOISE, SPLIT, legacy
+from repdyn_keras.seeds import NOISE, SPLIT, TRAINING_IMAGES, derived, legacy, stratified_order
+from repdyn_keras.text import format_names
 
 # Least number of float32 values within a standard deviation of the pixels.
 MIN_STEPS = 16
@@ -154,6 +155,7 @@ class Data:
         pixel_mean: (channels,) mean of the training images before standardization; 0 if pixels
             are not standardized.
         pixel_deviation: (channels,) their standard deviation; 1 if pixels are not standardized.
+        n_available: number of training images of the data set, of which `n_train` are used.
         class_names: names of the classes; None if they have none.
         notes: messages to the user about the preparation.
     """
@@ -166,6 +168,7 @@ class Data:
     n_classes: int
     pixel_mean: np.ndarray
     pixel_deviation: np.ndarray
+    n_available: int
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
@@ -173,11 +176,12 @@ class Data:
 def load(config: Config) -> Data:
     """Loads the data set of a configuration.
 
-    The split and the label noise depend only on `config.data_seed` (`config.seed` if it is None),
-    not on the backend.
+    The split, the sample of `n_train` images and the label noise depend only on `config.data_seed`
+    (`config.seed` if it is None), not on the backend.
 
     Raises:
-        InputError: the name is unknown, files cannot be read, or arrays do not fit together.
+        InputError: the name is unknown, files cannot be read, arrays do not fit together, or
+            `n_train` is larger than the data set.
     """
     seed = config.seed if config.data_seed is None else config.data_seed
     raw = load_raw(config, seed + SPLIT)
@@ -186,6 +190,9 @@ def load(config: Config) -> Data:
             "Expected at least 2 classes: labels 0, 1, ... Received: one class in dataset "
             f"{config.dataset!r}."
         )
+    n_available = len(raw.y_train)
+    if config.n_train is not None:
+        raw = sampled(raw, config.n_train, derived(seed, TRAINING_IMAGES), config.dataset)
     mean, deviation = np.zeros(1, np.float32), np.ones(1, np.float32)
     if config.standardize:
         mean, deviation = pixel_moments(raw.train, raw.train_rows)
@@ -200,8 +207,48 @@ def load(config: Config) -> Data:
         n_classes=raw.n_classes,
         pixel_mean=mean,
         pixel_deviation=deviation,
+        n_available=n_available,
         class_names=raw.class_names,
         notes=raw.notes,
+    )
+
+
+def sampled(raw: RawData, n_train: int, seed: int, dataset_name: str) -> RawData:
+    """The data set with a stratified sample of its training images, in their order.
+
+    Of one seed, a smaller sample is a part of every larger one. No pixels are copied.
+
+    Args:
+        raw: the data set.
+        n_train: number of training images.
+        seed: seed of the sample.
+        dataset_name: name of the data set, for messages.
+
+    Raises:
+        InputError: the data set has fewer training images.
+    """
+    n_available = len(raw.y_train)
+    if n_train > n_available:
+        raise InputError(
+            f"n_train is too large. Expected at most {n_available}, the number of training images "
+            f"of {dataset_name}. Received: n_train = {n_train}."
+        )
+    if n_train == n_available:
+        return raw
+    rows = np.sort(stratified_order(raw.y_train, seed)[:n_train])
+    labels = raw.y_train[rows]
+    lost = np.setdiff1d(raw.y_train, labels).tolist()
+    names = [raw.class_names[label] for label in lost] if raw.class_names else lost
+    without = f" None of them has the label {format_names(names)}." if lost else ""
+    return replace(
+        raw,
+        y_train=labels,
+        train_rows=rows if raw.train_rows is None else raw.train_rows[rows],
+        notes=(
+            *raw.notes,
+            f"{n_train} of the {n_available} training images of {dataset_name} are used (n_train), "
+            f"a stratified sample drawn by the data seed.{without}",
+        ),
     )
 
 

@@ -49,7 +49,7 @@ def compare(
     """
     import xarray
 
-    constants = a.folder.constants(), b.folder.constants()
+    constants = tuple(run.folder.require_records().constants() for run in (a, b))
     check_same_images(*constants, str(a.folder.path), str(b.folder.path))
     names = [dataset["layer"].values.tolist() for dataset in constants]
     dynamics = [run.dynamics for run in (a, b)]
@@ -152,8 +152,8 @@ def check_same_images(a, b, name_a: str, name_b: str) -> None:
         return
     raise InputError(
         f"Expected {name_a} and {name_b} to have the same evaluation images in the same batches. "
-        f"Received: {difference}. Record both with the same data set, data_seed, label_noise, "
-        "n_eval and cka_batch."
+        f"Received: {difference}. Record both with the same data set, data_seed, n_train, "
+        "label_noise, n_eval and cka_batch."
     )
 
 

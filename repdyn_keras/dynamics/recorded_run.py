@@ -19,17 +19,17 @@ class Run:
     """A run folder with its results; needs no backend.
 
     Args:
-        folder: the run folder, which must hold records.
+        folder: the run folder, which must hold records or `dynamics.nc`.
 
     Raises:
-        InputError: there is no such folder, or it holds no records.
+        InputError: there is no such folder, or it holds neither.
 
     Example:
         >>> open_run("runs/digits-resnet-sgd-s0").dynamics["cka"]  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = RunFolder(folder).require_records()
+        self.folder = RunFolder(folder).require_results()
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r}, {len(self.epochs)} recorded epochs)"
@@ -37,6 +37,8 @@ class Run:
     @property
     def epochs(self) -> list[int]:
         """The recorded epochs."""
+        if not self.folder.holds_records():
+            return self.dynamics.indexes["epoch"].tolist()
         return self.folder.epochs()
 
     @property
@@ -80,7 +82,10 @@ class Run:
         """The `xarray.Dataset` of `dynamics.nc`; computed in memory if the file is outdated.
 
         It is outdated if a record is newer, or if an earlier version of this package wrote it.
+        Without records, as in a study that kept only results, it is used as it is.
         """
+        if not self.folder.holds_records():
+            return self.folder.dynamics()
         if self.folder.dynamics_are_current():
             stored = self.folder.dynamics()
             is_current = stored.attrs["schema_version"] == SCHEMA_VERSION
@@ -100,6 +105,6 @@ def open_run(folder: str | Path) -> Run:
         The run; its `dynamics` is an `xarray.Dataset`.
 
     Raises:
-        InputError: there is no such folder, or it holds no records.
+        InputError: there is no such folder, or it holds neither records nor `dynamics.nc`.
     """
     return Run(folder)

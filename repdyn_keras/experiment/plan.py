@@ -30,6 +30,7 @@ class Plan:
         parameters: number of weights of the model.
         steps: training steps in an epoch.
         images: numbers of training images, evaluation images and test images.
+        images_available: number of training images of the data set, of which `n_train` are used.
         disk_bytes: upper bound of the size on disk: records, checkpoint, dynamics, figures and, if
             kept, weights.
         images_trained: number of images in forward and backward passes of the training.
@@ -42,6 +43,7 @@ class Plan:
     parameters: int
     steps: int
     images: tuple[int, int, int]
+    images_available: int
     disk_bytes: int
     images_trained: int
     images_recorded: int
@@ -78,6 +80,7 @@ def plan_run(
         parameters=model.count_params(),
         steps=steps,
         images=(len(data.x_train), kept, len(data.x_test)),
+        images_available=data.n_available,
         disk_bytes=(
             len(epochs) * (record + weights)
             # The previous checkpoint exists until the next one is complete.

@@ -1,4 +1,4 @@
-"""Pictures of a run, or of a comparison of two, drawn from its Dataset.
+"""Pictures of a run, of a comparison of two, or of the findings of a study, from its Dataset.
 
 A picture is a module `plot_PICTURE.py` with a function of the same name and an entry of `FIGURES`.
 """
@@ -15,6 +15,7 @@ from repdyn_keras.figures.parts.page import PictureFile, write_file
 from repdyn_keras.figures.parts.style import without_tex
 from repdyn_keras.figures.plot_epoch_comparison import epoch_comparison, plot_epoch_comparison
 from repdyn_keras.figures.plot_film_strip import decision_regions, film_strip, plot_film_strip
+from repdyn_keras.figures.plot_finding import finding, plot_finding
 from repdyn_keras.figures.plot_layer_comparison import layer_comparison, plot_layer_comparison
 from repdyn_keras.figures.plot_learning_curves import learning_curves, plot_learning_curves
 from repdyn_keras.figures.plot_probe_curves import plot_probe_curves, probe_curves
@@ -37,8 +38,10 @@ __all__ = [
     "decision_regions",
     "draw_all",
     "draw_comparison",
+    "draw_findings",
     "epoch_comparison",
     "film_strip",
+    "finding",
     "layer_comparison",
     "learning_curves",
     "probe_curves",
@@ -51,11 +54,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A picture that `draw_all` or `draw_comparison` writes.
+    """A picture that `draw_all`, `draw_comparison` or `draw_findings` writes.
 
     Attributes:
-        name: of its file, or of its files by plane.
-        source: the Dataset that it is drawn from, "run" or "comparison".
+        name: of its file, or of its files by plane or row.
+        source: the Dataset that it is drawn from, "run", "comparison" or "findings".
         requires: variables that must be present and not empty.
         about: what it shows, on one line.
         plot: draws it, one file after the other.
@@ -158,6 +161,13 @@ FIGURES = (
         "CKA of matching layers of two runs between all recorded epochs",
         plot_epoch_comparison,
     ),
+    FigureEntry(
+        "finding_{row}.png",
+        "findings",
+        ("left", "right", "effect"),
+        "both sides of a claim for every seed, and their differences with mean and 95% interval",
+        plot_finding,
+    ),
 )
 
 
@@ -205,6 +215,27 @@ def draw_comparison(
         StorageError: a file cannot be written. It is then unchanged.
     """
     return _draw("comparison", comparison, Path(folder), progress, write_file)
+
+
+def draw_findings(
+    findings: xr.Dataset,
+    folder: str | os.PathLike[str],
+    progress: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Write the figure of every finding that has an effect.
+
+    Args:
+        findings: of a study, see `finding`.
+        folder: created if necessary; files of the same names are replaced.
+        progress: called with a line of text after each file.
+
+    Returns:
+        The files, in the order of drawing.
+
+    Raises:
+        StorageError: a file cannot be written. It is then unchanged.
+    """
+    return _draw("findings", findings, Path(folder), progress, write_file)
 
 
 def _draw(

@@ -80,12 +80,20 @@ class RunFolder:
                 f"No folder {self.path}. Expected a run folder, such as `repdyn run` creates under "
                 "runs/. Received: a path that is not a folder."
             )
-        if not self.constants_file.is_file() or not self.epochs():
+        if not self.holds_records():
             raise InputError(
                 f"{self.path} holds no records. Expected a run folder with records/constants.nc "
                 "and at least one records/epoch-*.nc. Received: a folder without them."
             )
         return self
+
+    def holds_records(self) -> bool:
+        """Whether there are records: the runs of a study keep only their results by default."""
+        return self.constants_file.is_file() and bool(self.epochs())
+
+    def require_results(self) -> RunFolder:
+        """Returns this folder; raises InputError unless it holds records or `dynamics.nc`."""
+        return self if self.dynamics_file.is_file() else self.require_records()
 
     def is_replay(self) -> bool:
         """Whether `repdyn record` created the folder."""

@@ -24,7 +24,7 @@ from repdyn_keras.study.calibration import (
 )
 from repdyn_keras.study.grid import calibration_jobs, study_jobs
 from repdyn_keras.study.outcomes import Executor, Outcome, Request
-from repdyn_keras.study.single_run import SUMMARY
+from repdyn_keras.study.single_run import SUMMARY, remove_leftovers
 from repdyn_keras.study.study_file import EPOCHS_PER_TARGET, Study
 from repdyn_keras.study.study_folder import (
     Job,
@@ -44,6 +44,10 @@ MAX_ATTEMPTS = 3
 # Seconds between two looks at the folders.
 POLL = 1.0
 ENDED = (State.FINISHED, State.DIVERGED)
+PROCESS_DIED = (
+    "Expected a network that fits into memory. Received: the process that builds it was killed, "
+    f"{MAX_ATTEMPTS} times."
+)
 
 
 class StudyWatcher:
@@ -121,7 +125,11 @@ def run_study(
         jobs = study_jobs(study, choices)
         is_complete = driver.run_all(jobs)
         write_summary(study, folder, jobs, choices)
-        watcher.message(f"{folder.summary_file}")
+        if not is_complete:
+            finished = sum(folder.progress(job).state is State.FINISHED for job in jobs)
+            watcher.message(f"{finished} of {len(jobs)} runs are finished; see --status.")
+        if folder.summary_file.is_file():
+            watcher.message(f"{folder.summary_file}")
     return is_complete
 
 
@@ -143,11 +151,9 @@ def make_plan(
         key = job.stage, job.cell
         if key in costs or folder.progress(job).state in ENDED:
             continue
-        answer = ask({"plan": vars(job.config)})
-        if not answer:
-            answer = {
-                "error": "Expected a network that fits into memory. Received: its process died."
-            }
+        # An empty answer means that the process was killed.
+        answers = (ask({"plan": vars(job.config)}) for _ in range(MAX_ATTEMPTS))
+        answer = next(filter(None, answers), {"error": PROCESS_DIED})
         if "error" in answer:
             raise InputError(
                 f"Expected cells that can be run. Received: {job.cell}. {answer['error']}"
@@ -269,6 +275,8 @@ class _Driver:
             Interrupted: a run was stopped by a signal that the driver did not send.
         """
         waiting = deque(job for job in jobs if self.folder.progress(job).state not in ENDED)
+        for job in jobs:
+            remove_leftovers(self.folder.run_folder(job))
         attempts = {job.name: 0 for job in waiting}
         try:
             while waiting or self.running:
@@ -295,7 +303,8 @@ class _Driver:
         self.folder.failure_file(job).unlink(missing_ok=True)
         self.watcher.started(job, attempt)
         self.running[str(path)] = job
-        self.executor.start(Request(str(path), self.keep, str(self.folder.log_file(job))))
+        log = str(self.folder.log_file(job))
+        self.executor.start(Request(str(path), self.keep, log, job.config.backend))
 
     def ended(self, job: Job, outcome: Outcome, is_final: bool) -> bool:
         """Handles the end of a run; returns whether it is finished.

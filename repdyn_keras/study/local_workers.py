@@ -30,6 +30,7 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.request: Request | None = None
         self._runs = 0
+        self._backend = ""
         self._answer = b""
 
     def launch(self) -> "subprocess.Popen[bytes]":
@@ -50,8 +51,11 @@ class Worker:
                     os.sched_setaffinity(self.process.pid, self.cores)
         return self.process
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Sends a request."""
+    def send(self, message: dict[str, Any], backend: str) -> None:
+        """Sends a request that needs a backend, which a process cannot change."""
+        if self._backend not in ("", backend):
+            self.close()
+        self._backend = backend
         pipe = self.launch().stdin
         if pipe is not None:
             # A worker that has died is noticed when its answer is read.
@@ -63,7 +67,8 @@ class Worker:
         """Starts a run."""
         if self._runs >= RUNS_PER_WORKER:
             self.close()
-        self.send({"run": request.path, "keep": request.keep, "log": request.log})
+        message = {"run": request.path, "keep": request.keep, "log": request.log}
+        self.send(message, request.backend)
         self.request = request
         self._runs += 1
 
@@ -80,8 +85,8 @@ class Worker:
         return json.loads(answer)
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request; {} if the process died."""
-        self.send(message)
+        """The answer to {"plan": keys}; {} if the process died."""
+        self.send(message, message["plan"]["backend"])
         while (answer := self.read()) is None:
             pass
         if not answer:

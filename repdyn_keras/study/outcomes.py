@@ -13,11 +13,13 @@ class Request:
         path: the folder of the run.
         keep: what of the finished run stays.
         log: the file of its log.
+        backend: its Keras backend; a process can use only one.
     """
 
     path: str
     keep: str
     log: str
+    backend: str
 
 
 @dataclass(frozen=True)

@@ -246,8 +246,7 @@ def milestones(
     curves = {name: column(history, source) for name, source in CURVES.items()}
     epochs, shares = curves["memorized"]
     for name, share in MEMORIZED_SHARES.items():
-        reached = epochs[shares >= share]
-        found[name] = float(reached[0]) if len(reached) else float("nan")
+        found[name] = stays_from(epochs, shares, share)
     epochs, test = curves["test_accuracy"]
     best = int(np.argmax(test)) if len(test) else 0
     later = test[best:]
@@ -267,6 +266,16 @@ def milestones(
             curve = on_grid(np.log2(epochs[kept] / fit), values[kept])
         found[name] = "u", curve
     return found
+
+
+def stays_from(epochs: np.ndarray, shares: np.ndarray, level: float) -> float:
+    """First epoch from which on a share stays at or above a level; NaN if it never does.
+
+    An untrained network gives the wrong labels by chance, before it resists them.
+    """
+    below = np.flatnonzero(shares < level)
+    first = int(below[-1]) + 1 if len(below) else 0
+    return float(epochs[first]) if first < len(epochs) else float("nan")
 
 
 def column(history: Sequence[Mapping[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -65,9 +65,11 @@ def run_one(path: str | Path, keep: str = "dynamics", watcher: Watcher | None = 
             record_recalibrated(config, folder, watcher)
             watcher.analysis_step("summary")
             write_run_summary(folder)
-        tidy(folder, "records" if keep == "records" and not is_calibration else keep)
         mark["seconds"] = round(timed_seconds(folder) + time.monotonic() - trained, 1)
+        mark["keep"] = "dynamics" if is_calibration and keep == "records" else keep
         write_mark(folder, mark)
+        # After the mark: a run without its records must not be taken for one to continue.
+        remove_unkept(folder, mark["keep"])
 
 
 def trial_numbers(folder: RunFolder) -> dict[str, float]:
@@ -118,18 +120,32 @@ def write_run_summary(folder: RunFolder) -> None:
     folder.write(folder.path / SUMMARY, netcdf_bytes(summary, compress=True))
 
 
-def tidy(folder: RunFolder, keep: str) -> None:
+def remove_unkept(folder: RunFolder, keep: str) -> None:
     """Removes what of a finished run is not kept."""
-    if keep == "all":
-        return
-    removed = [RECALIBRATED, folder.weights.name, folder.checkpoint_file.parent.name]
-    removed += [folder.records.name] if keep == "dynamics" else []
-    for name in removed:
+    for name in unkept(folder, keep):
         path = folder.path / name
         for file in sorted(path.rglob("*")):
             if file.is_file():
                 folder.checksums.announce_removal(file)
+                file.unlink()
         shutil.rmtree(path, ignore_errors=True)
+
+
+def unkept(folder: RunFolder, keep: str) -> list[str]:
+    """The folders inside that of a finished run that are not kept."""
+    if keep == "all":
+        return []
+    names = [RECALIBRATED, folder.weights.name, folder.checkpoint_file.parent.name]
+    names += [folder.records.name] if keep == "dynamics" else []
+    return [name for name in names if (folder.path / name).is_dir()]
+
+
+def remove_leftovers(folder: RunFolder) -> None:
+    """Removes what a finished run was to remove when its process was killed."""
+    mark = read_mark(folder)
+    if mark is not None and unkept(folder, str(mark.get("keep", "all"))):
+        with folder.locked():
+            remove_unkept(folder, str(mark["keep"]))
 
 
 def timed_seconds(folder: RunFolder) -> float:

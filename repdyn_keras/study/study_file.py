@@ -111,7 +111,8 @@ def load_study(
         name, equals, text = pair.partition("=")
         if not equals:
             raise InputError(
-                f"Expected --set key=value, such as --set epochs=40. Received: --set {quoted(pair)}."
+                "Expected --set key=value, such as --set epochs=40. Received: "
+                f"--set {quoted(pair)}."
             )
         name = name.strip()
         content[name] = _plain(parse_value(name, text))
@@ -119,6 +120,24 @@ def load_study(
             cell.pop(name, None)
     name = Path(file).stem
     return study_of(content, name, out=out, trusted=tuple(trusted))
+
+
+def stored_study(path: Path) -> Study:
+    """The study of the folder `path`, for reading its results: no code is run.
+
+    Raises:
+        InputError: the folder has no readable `study.toml`.
+    """
+    file = path / "study.toml"
+    if not file.is_file():
+        raise InputError(
+            f"Expected the folder of a study, with study.toml. Received: {path}, which has none."
+        )
+    content = read_toml(file)
+    tables = [content, *content.get("cells", [])]
+    models = [table.get("model", []) for table in tables]
+    named = [name for each in models for name in (each if isinstance(each, list) else [each])]
+    return study_of(content, path.name, out=path, trusted=tuple(named))
 
 
 def study_of(
@@ -250,10 +269,12 @@ def cell_labels(cells: list[dict[str, Any]]) -> list[str]:
     varying = [
         key for key in KEYS if len({repr(each[key]) for each in resolved}) > 1 and key != "seed"
     ]
-    used = [key for key in NAMING_KEYS if key in resolved[0]]
-    others = [key for key in varying if any(key in cell for cell in cells)]
-    for key in [None, *(each for each in others if each not in NAMING_KEYS)]:
-        used += [key] if key else []
+    others = [
+        key for key in varying if key not in NAMING_KEYS and any(key in cell for cell in cells)
+    ]
+    # The fewest keys that distinguish the cells: none, one, or all.
+    for added in ([], *([key] for key in others), others):
+        used = [*NAMING_KEYS, *added]
         labels = [" ".join(label_part(key, each[key]) for key in used) for each in resolved]
         if len(set(labels)) == len(labels):
             return labels

@@ -13,7 +13,7 @@ from typing import Any
 
 from repdyn_keras.config import ResolvedConfig, resolve, to_toml, versions
 from repdyn_keras.config.files import read_toml
-from repdyn_keras.config.keys import Config
+from repdyn_keras.config.keys import KEYS, Config
 from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder, atomic
 from repdyn_keras.records.run_folder import create_folder, run_name
@@ -117,7 +117,8 @@ class StudyFolder:
             if stored == study.content:
                 return
         elif self.path.is_dir() and any(
-            each.name not in (atomic.LOCK, atomic.OWNER) for each in self.path.iterdir()
+            each.name not in (atomic.LOCK, atomic.OWNER) and each.suffix != atomic.PARTIAL
+            for each in self.path.iterdir()
         ):
             raise InputError(
                 f"Expected the folder of this study, or a new one. Received: {self.path}, which "
@@ -220,8 +221,13 @@ def check_same_study(path: Path, stored: dict[str, Any], content: dict[str, Any]
 
 
 def config_hash(config: ResolvedConfig) -> str:
-    """A hash of a resolved configuration."""
-    text = json.dumps(vars(config), sort_keys=True)
+    """A hash of a resolved configuration.
+
+    Keys at their defaults are left out, so that a key that a later version adds changes no hash.
+    """
+    values = {name: getattr(config, name) for name in KEYS}
+    given = {name: value for name, value in values.items() if value != KEYS[name].default}
+    text = json.dumps(given, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 
 

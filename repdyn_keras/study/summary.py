@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder, read_netcdf, write_netcdf
-from repdyn_keras.study.calibration import Choice
+from repdyn_keras.study.calibration import Choice, choices_in
+from repdyn_keras.study.grid import study_jobs
 from repdyn_keras.study.single_run import SUMMARY
-from repdyn_keras.study.study_file import Study
-from repdyn_keras.study.study_folder import Job, State, StudyFolder
+from repdyn_keras.study.study_file import Study, stored_study
+from repdyn_keras.study.study_folder import MARK, Job, Stage, State, StudyFolder
 
 if TYPE_CHECKING:
     import xarray
@@ -80,6 +82,41 @@ def study_summary(
     if not found:
         return xarray.Dataset(attrs=attributes)
     return joined(found, kept).assign_attrs(attributes)
+
+
+def open_summary(path: Path) -> "xarray.Dataset":
+    """The summary of a study, from its folder or from a `summary.nc`.
+
+    If a run of the folder finished after the file was written, or if there is none, it is made
+    anew in memory.
+
+    Raises:
+        InputError: there is no study, or none of its runs is finished.
+    """
+    if not path.is_dir():
+        return read_netcdf(path)
+    folder = StudyFolder(path)
+    is_study = folder.study_file.is_file()
+    if folder.summary_file.is_file() and not (is_study and _is_outdated(folder)):
+        return read_netcdf(folder.summary_file)
+    study = stored_study(path)
+    choices: dict[str, Choice] = {}
+    if study.calibration is not None and folder.calibration_file.is_file():
+        choices = choices_in(folder.calibration_file.read_text("utf-8"))
+    jobs = study_jobs(study, choices) if choices or study.calibration is None else []
+    summary = study_summary(study, folder, jobs, choices)
+    if not summary.sizes.get("run"):
+        raise InputError(
+            f"Expected a study with finished runs. Received: {path}, which has none. See "
+            "`repdyn study --status`."
+        )
+    return summary
+
+
+def _is_outdated(folder: StudyFolder) -> bool:
+    written = folder.summary_file.stat().st_mtime_ns
+    marks = folder.path.glob(f"{Stage.RUNS.value}/*/{MARK}")
+    return any(mark.stat().st_mtime_ns > written for mark in marks)
 
 
 def joined(found: Sequence["xarray.Dataset"], jobs: Sequence[Job]) -> "xarray.Dataset":

@@ -1,0 +1,77 @@
+"""The choice of learning rates by the fairness rule."""
+
+import math
+
+import numpy as np
+import pytest
+
+from repdyn_keras.study.calibration import (
+    Trial,
+    as_csv_text,
+    as_table,
+    choices_in,
+    choose,
+    rates_of,
+)
+
+pytestmark = pytest.mark.without_keras
+
+
+def trials(cell, rate, fits, accuracy):
+    return [Trial(cell, rate, seed, fit, accuracy) for seed, fit in enumerate(fits)]
+
+
+def test_the_best_test_accuracy_within_a_quarter_of_the_target_is_chosen():
+    found = rates_of(
+        [
+            *trials("a", 0.1, (30, 34), 0.90),
+            *trials("a", 0.2, (24, 24), 0.92),
+            *trials("a", 0.4, (20, 22), 0.99),
+            *trials("b", 0.1, (40, 40), 0.80),
+            *trials("b", 0.2, (41, 41), 0.85),
+        ]
+    )
+    choices = choose(found, 32)
+    assert choices["a"].learning_rate == 0.2, "0.4 fits too early, 0.1 is worse"
+    assert choices["b"].learning_rate == 0.1, "a quarter itself is within"
+    assert choose(found, 100)["a"].learning_rate is None
+
+
+def test_a_seed_without_perfect_fit_makes_the_median_infinite():
+    (rate,) = rates_of(trials("a", 0.1, (30, math.inf), 0.9))
+    assert math.isinf(rate.median_fit) and choose([rate], 30)["a"].learning_rate is None
+    assert math.isnan(choose([rate])["a"].target) and choose([rate])["a"].learning_rate is None
+
+
+def test_an_open_target_is_the_one_that_most_cells_reach_then_the_most_accurate():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        found = rates_of(
+            [
+                trial
+                for cell in "abcd"
+                for rate in (1, 2, 3)
+                for trial in trials(cell, rate, rng.integers(10, 100, 2), rng.random())
+            ]
+        )
+        choices = choose(found)
+        (target,) = {choice.target for choice in choices.values()}
+
+        def merit(t, found=found):
+            best = [
+                max((r.test_accuracy for r in found if r.cell == c and r.is_within(t)), default=-1)
+                for c in "abcd"
+            ]
+            reached = [b for b in best if b >= 0]
+            return len(reached), np.mean(reached) if reached else 0
+
+        assert merit(target) == max(merit(rate.median_fit) for rate in found)
+
+
+def test_the_table_holds_the_choices():
+    found = rates_of([*trials("a", 0.1, (30, 34), 0.9), *trials("b", 1.0, (90, math.inf), 0.9)])
+    choices = choose(found, 32)
+    rows = as_table(found, choices)
+    assert [row["chosen"] for row in rows] == ["yes", "no"]
+    assert rows[1]["perfect_fit_epochs"] == "90 inf"
+    assert choices_in(as_csv_text(rows)) == choices
