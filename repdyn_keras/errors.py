@@ -14,6 +14,7 @@ EXTRAS = {
     "tensorflow": "tensorflow",
     "torch": "torch",
     "tensorflow_datasets": "tfds",
+    "ray": "ray",
 }
 # Number of valid names listed if none resembles the unknown one.
 MAX_LISTED = 8

@@ -25,6 +25,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 # The package that each extra installs.
 EXTRAS = {
     "hub": "keras_hub",
+    "ray": "ray",
     "tensorflow": "tensorflow",
     "tfds": "tensorflow_datasets",
     "torch": "torch",

@@ -8,7 +8,6 @@ import typer
 
 from repdyn_keras.cli import options
 from repdyn_keras.errors import InputError, Interrupted
-from repdyn_keras.text import quoted
 
 # More runs than this need --yes.
 MAX_UNASKED_RUNS = 200
@@ -84,6 +83,7 @@ def study(
     from repdyn_keras.cli import study_printing
     from repdyn_keras.study import load_study, preset_file
     from repdyn_keras.study.driver import all_jobs
+    from repdyn_keras.study.run_index import runs_by_index
     from repdyn_keras.study.study_folder import StudyFolder
 
     if presets:
@@ -99,13 +99,13 @@ def study(
     source = Path(file) if file is not None else preset_file(str(preset))
     described = load_study(source, set_ or [], out=out, trusted=tuple(model or ()))
     folder = StudyFolder(described.out)
-    jobs, _ = all_jobs(described, folder)
     if status:
-        study_printing.print_status(folder, jobs)
+        study_printing.print_status(folder, runs_by_index(described, folder))
         return
     if run is not None:
         do_one_run(described, folder, run, keep)
         return
+    jobs, _ = all_jobs(described, folder)
     if len(jobs) > MAX_UNASKED_RUNS and not yes and not dry_run:
         raise InputError(
             f"Expected --yes to start more than {MAX_UNASKED_RUNS} runs. Received: a study of "
@@ -135,17 +135,18 @@ def drive(described, workers: int, ray: str | None, resources, keep: str, dry_ru
     from repdyn_keras.cli.study_printing import StudyProgress
     from repdyn_keras.study import run_study
     from repdyn_keras.study.local_workers import LocalWorkers
+    from repdyn_keras.study.outcomes import Executor
 
     # As for Ctrl-C: runs under way save their state.
     signal.signal(signal.SIGTERM, _interrupt)
     local = LocalWorkers(1 if ray is not None else workers)
-    executor = local
+    executor: Executor = local
     try:
         if ray is not None and not dry_run:
             from repdyn_keras.study.ray_tasks import RayTasks
 
-            executor = RayTasks(ray, *resources)
-            workers = executor.capacity()
+            tasks = RayTasks(ray, *resources)
+            executor, workers = tasks, tasks.capacity()
         with StudyProgress(described) as progress:
             try:
                 is_complete = run_study(
@@ -175,18 +176,16 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def do_one_run(described, folder, index: int, keep: str) -> None:
-    """Does the run of an index in this process, without the lock of the study."""
+    """Does the run of an index in this process; other processes may do others."""
     from repdyn_keras.cli.printing import LiveProgress
-    from repdyn_keras.study.driver import runs_by_index
+    from repdyn_keras.study.run_index import run_of_index
     from repdyn_keras.study.single_run import run_one
 
-    jobs = runs_by_index(described, folder)
-    if not 0 <= index < len(jobs):
-        raise InputError(
-            f"Expected --run INDEX from 0 to {len(jobs) - 1}. Received: {quoted(index)}. "
-            "--status lists the runs with their indices."
-        )
-    job = jobs[index]
+    job = run_of_index(described, folder, index)
+    if job is None:
+        print(f"{index}: the calibration found its cell not comparable, so it has no run.")
+        return
+    folder.join(described)
     with LiveProgress() as progress:
         run_one(folder.prepare(job), keep, progress)
     print(folder.run_folder(job).path)

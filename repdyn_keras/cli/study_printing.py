@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -236,8 +236,13 @@ def print_calibration(
             )
 
 
-def print_status(folder: "StudyFolder", jobs: "Sequence[Job]") -> None:
-    """Prints the state of every run, from the folders alone."""
+def print_status(folder: "StudyFolder", jobs: "Mapping[int, Job]") -> None:
+    """Prints the state of every run, from the folders alone.
+
+    Args:
+        folder: the folder of the study.
+        jobs: its runs by their index.
+    """
     console = Console()
     table = Table(title=title(f"Runs of {folder.path}"))
     table.add_column("index", justify="right")
@@ -247,7 +252,7 @@ def print_status(folder: "StudyFolder", jobs: "Sequence[Job]") -> None:
     table.add_column("time", justify="right")
     counts: Counter[State] = Counter()
     failures: list[tuple[str, str]] = []
-    for index, job in enumerate(jobs):
+    for index, job in jobs.items():
         progress = folder.progress(job)
         counts[progress.state] += 1
         seconds = format_duration(progress.seconds) if progress.seconds == progress.seconds else ""

@@ -181,11 +181,15 @@ def reject_link(path: Path) -> None:
 # One writer per folder.
 
 
-def acquire_lock(folder: Path) -> None:
+def acquire_lock(folder: Path, seconds: float = 0.0) -> None:
     """Locks a folder for writing by this process; creates the folder if necessary.
 
     The operating system holds the lock and releases it when the process ends, even if it is killed.
     The same process may acquire the lock repeatedly. The file `.owner` names the process.
+
+    Args:
+        folder: the folder.
+        seconds: how long to wait for another process to release the lock.
 
     Raises:
         InputError: another process holds the lock, or the path cannot be that of a folder.
@@ -200,7 +204,7 @@ def acquire_lock(folder: Path) -> None:
             reject_link(key / name)
         lock = HELD_LOCKS.get(key) or FileLock(key / LOCK, thread_local=False)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=seconds)
         except Timeout:
             raise InputError(
                 f"Another process writes to {folder}. Expected one writer at a time. Received: a "

@@ -14,6 +14,7 @@ from repdyn_keras.records import RunFolder, atomic
 from repdyn_keras.records.atomic import free_bytes
 from repdyn_keras.study.calibration import (
     Choice,
+    Rate,
     Trial,
     as_csv_text,
     as_table,
@@ -201,13 +202,30 @@ def all_jobs(study: Study, folder: StudyFolder) -> tuple[list[Job], bool]:
     return calibration + study_jobs(study, assumed), True
 
 
-def runs_by_index(study: Study, folder: StudyFolder) -> list[Job]:
-    """The runs by their index: those of the calibration, followed by those of the study.
+def choices_of(study: Study, folder: StudyFolder) -> tuple[list[Rate], dict[str, Choice]]:
+    """The trials of the calibration by learning rate, and the choice for every cell.
+
+    The trials are empty if `calibration.csv` has the choices.
 
     Raises:
-        InputError: the calibration is complete but for its result, which `repdyn study` writes.
+        InputError: runs of the calibration are missing.
     """
-    return all_jobs(study, folder)[0]
+    if folder.calibration_file.is_file():
+        return [], choices_in(folder.calibration_file.read_text("utf-8"))
+    jobs = calibration_jobs(study)
+    unfinished = [
+        index for index, job in enumerate(jobs) if folder.progress(job).state not in ENDED
+    ]
+    if unfinished:
+        first = unfinished[0]
+        raise InputError(
+            f"The calibration is not complete. Expected {len(jobs)} finished runs, of index 0 to "
+            f"{len(jobs) - 1}. Received: {len(jobs) - len(unfinished)}; the first missing one has "
+            f"index {first}, {jobs[first].name}. Run them first; see {folder.logs} for failed ones."
+        )
+    rates = rates_of([trial_of(folder, job) for job in jobs])
+    target = study.calibration.target_epochs if study.calibration is not None else None
+    return rates, choose(rates, target)
 
 
 def calibrate(study: Study, folder: StudyFolder, watcher: StudyWatcher) -> dict[str, Choice]:
@@ -216,22 +234,11 @@ def calibrate(study: Study, folder: StudyFolder, watcher: StudyWatcher) -> dict[
     Raises:
         InputError: runs of the calibration are missing.
     """
-    if folder.calibration_file.is_file():
-        return choices_in(folder.calibration_file.read_text("utf-8"))
-    jobs = calibration_jobs(study)
-    unfinished = [job.name for job in jobs if folder.progress(job).state not in ENDED]
-    if unfinished:
-        raise InputError(
-            f"The calibration is not complete. Expected {len(jobs)} finished runs. Received: "
-            f"{len(jobs) - len(unfinished)}; the first missing one is {unfinished[0]}. Run them "
-            f"first; see {folder.logs} for failed ones."
-        )
-    rates = rates_of([trial_of(folder, job) for job in jobs])
-    target = study.calibration.target_epochs if study.calibration is not None else None
-    choices = choose(rates, target)
-    rows = as_table(rates, choices)
-    atomic.write_bytes(folder.calibration_file, as_csv_text(rows).encode("utf-8"))
-    watcher.calibrated(rows, choices)
+    rates, choices = choices_of(study, folder)
+    if rates:
+        rows = as_table(rates, choices)
+        atomic.write_bytes(folder.calibration_file, as_csv_text(rows).encode("utf-8"))
+        watcher.calibrated(rows, choices)
     return choices
 
 

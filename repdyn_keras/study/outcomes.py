@@ -28,8 +28,9 @@ class Outcome:
 
     Attributes:
         path: the folder of the run.
-        kind: "finished"; "failed"; "storage", if the disk is full or cannot be written to;
-            "interrupted", if a signal stopped it; or "lost", if its process or machine died.
+        kind: "finished"; "failed"; "storage", if the disk is full, cannot be written to, or is not
+            shared with the machine of the run; "interrupted", if a signal stopped it; or "lost", if
+            its process or machine died.
         reason: the error, or the signal.
     """
 
@@ -52,3 +53,6 @@ class Executor(Protocol):
 
     def stop(self) -> None:
         """Stops the runs under way, at their next checkpoint if that is near."""
+
+    def close(self) -> None:
+        """Ends what it has started."""

@@ -127,15 +127,28 @@ class StudyFolder:
         atomic.make_folder(self.path)
         atomic.write_bytes(self.study_file, tomli_w.dumps(study.content).encode("utf-8"))
 
+    def join(self, study: Study) -> None:
+        """Like `create`, while other processes may do the same.
+
+        Raises:
+            InputError, StorageError: as for `create`.
+        """
+        if not self.study_file.is_file() or read_toml(self.study_file) != study.content:
+            with self.locked(VISIBLE_WITHIN):
+                self.create(study)
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, seconds: float = 0.0) -> Iterator[None]:
         """Holds the lock of the study inside a block: one driver at a time.
+
+        Args:
+            seconds: how long to wait for another process to release it.
 
         Raises:
             InputError: another process holds the lock.
             StorageError: the folder is not writable.
         """
-        atomic.acquire_lock(self.path)
+        atomic.acquire_lock(self.path, seconds)
         try:
             yield
         finally:
