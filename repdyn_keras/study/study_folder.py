@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Job:
     cell: str
     config: ResolvedConfig
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name of its folder: a readable beginning, and a hash of the configuration."""
         return f"{run_name(self.config)}-{config_hash(self.config)}"
@@ -99,6 +100,8 @@ class StudyFolder:
         self.figures = self.path / "figures"
         self.logs = self.path / "logs"
         self.failures = self.path / "failures"
+        # Of finished runs, which stay finished.
+        self._ended: dict[tuple[Stage, str], Progress] = {}
 
     def create(self, study: Study) -> None:
         """Creates the folder, or checks that it belongs to the study.
@@ -184,16 +187,20 @@ class StudyFolder:
 
     def progress(self, job: Job) -> Progress:
         """What the folder of a run says."""
+        key = job.stage, job.name
+        if key in self._ended:
+            return self._ended[key]
         folder = self.run_folder(job)
         finished = read_mark(folder)
         if finished is not None:
             state = State.DIVERGED if finished.get("diverged") else State.FINISHED
-            return Progress(
+            self._ended[key] = Progress(
                 state,
                 job.config.epochs,
                 float(finished.get("seconds", "nan")),
                 str(finished.get("diverged", "")),
             )
+            return self._ended[key]
         epoch = last_epoch(folder.history_file)
         if self.failure_file(job).is_file():
             reason = self.failure_file(job).read_text("utf-8", "replace").strip()
