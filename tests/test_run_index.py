@@ -90,6 +90,7 @@ def test_runs_wait_for_the_calibration_but_not_for_its_file(study, folder):
     found = run_of_index(study, folder, 6)
     assert not folder.calibration_file.exists(), "several processes would write it"
     assert found is not None and found.stage is Stage.RUNS and found.config.epochs == 80
+    assert runs_by_index(study, folder)[6] == found
     calibrate(study, folder, StudyWatcher())
     assert run_of_index(study, folder, 6) == found
 

@@ -20,7 +20,11 @@ def runs_by_index(study: Study, folder: StudyFolder) -> dict[int, Job]:
     jobs = dict(enumerate(calibration))
     places = [(seed, label) for seed in study.seeds for label in study.cells]
     indices = {place: index for index, place in enumerate(places, start=len(calibration))}
-    for job in all_jobs(study, folder)[0]:
+    try:
+        runs = study_jobs(study, choices_of(study, folder)[1] if calibration else {})
+    except InputError:
+        runs = all_jobs(study, folder)[0]
+    for job in runs:
         if job.stage is Stage.RUNS:
             jobs[indices[job.config.seed, job.cell]] = job
     return jobs
