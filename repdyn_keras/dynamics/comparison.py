@@ -49,7 +49,7 @@ def compare(
     """
     import xarray
 
-    constants = tuple(run.folder.require_records().constants() for run in (a, b))
+    constants = a.folder.require_records().constants(), b.folder.require_records().constants()
     check_same_images(*constants, str(a.folder.path), str(b.folder.path))
     names = [dataset["layer"].values.tolist() for dataset in constants]
     dynamics = [run.dynamics for run in (a, b)]

@@ -111,36 +111,36 @@ def compare_runs(one: Run, two: Run) -> dict[str, np.ndarray]:
 
     Empty if the runs have other images. What cannot be compared is NaN.
     """
-    dynamics = one.dynamics, two.dynamics
-    if dynamics[0].attrs["images_hash"] != dynamics[1].attrs["images_hash"]:
+    first, second = one.dynamics, two.dynamics
+    if first.attrs["images_hash"] != second.attrs["images_hash"]:
         return {}
-    names = [each["layer"].values.tolist() for each in dynamics]
-    common = [name for name in names[0] if name in names[1]]
+    names, names_other = (each["layer"].values.tolist() for each in (first, second))
+    common = [name for name in names if name in names_other]
+    places = [(names.index(name), names_other.index(name)) for name in common]
     found = {name: np.full((len(MEASURES), len(MOMENTS)), np.nan) for name in common}
-    fits = [float(each.attrs["perfect_fit_epoch"]) for each in dynamics]
-    moments = [fits, [run.epochs[-1] for run in (one, two)]]
     has_records = one.folder.holds_records() and two.folder.holds_records()
     if has_records:
         constants = one.folder.constants(), two.folder.constants()
         check_same_images(*constants, str(one.folder.path), str(two.folder.path))
-    for index, epochs in enumerate(moments):
+    has_regions = "regions" in first and "regions" in second and same_planes(first, second)
+    fits = tuple(float(each.attrs["perfect_fit_epoch"]) for each in (first, second))
+    for moment, epochs in enumerate((fits, (one.epochs[-1], two.epochs[-1]))):
         if not np.isfinite(epochs).all():
             continue
+        epoch, epoch_other = (int(each) for each in epochs)
         if has_records:
-            pairs = zip((one, two), epochs, strict=True)
-            prints = [epoch_fingerprints(run.folder, int(epoch)) for run, epoch in pairs]
-        for name in common:
-            places = [each.index(name) for each in names]
-            if has_records:
-                sides = (each[[place]] for each, place in zip(prints, places, strict=True))
-                found[name][0, index] = cosines(*sides)[0, 0]
-            maps = [
-                each["regions"].sel(epoch=epoch).values[place]
-                for each, epoch, place in zip(dynamics, epochs, places, strict=True)
-                if "regions" in each
-            ]
-            if len(maps) == 2 and same_planes(*dynamics):
-                found[name][1:, index] = region_similarity(*maps, dynamics[0].attrs["n_classes"])
+            prints = epoch_fingerprints(one.folder, epoch)
+            prints_other = epoch_fingerprints(two.folder, epoch_other)
+            for name, (place, other) in zip(common, places, strict=True):
+                similarity = cosines(prints[[place]], prints_other[[other]])
+                found[name][0, moment] = similarity[0, 0]
+        if has_regions:
+            maps = first["regions"].sel(epoch=epoch).values
+            maps_other = second["regions"].sel(epoch=epoch_other).values
+            for name, (place, other) in zip(common, places, strict=True):
+                found[name][1:, moment] = region_similarity(
+                    maps[place], maps_other[other], int(first.attrs["n_classes"])
+                )
     return found
 
 
@@ -154,5 +154,5 @@ def region_similarity(one: np.ndarray, two: np.ndarray, n_classes: int) -> tuple
     """Agreement and kappa of two maps (plane, row, column)."""
     maps = np.stack([one, two]).reshape(2, len(one), -1)
     by_plane = agreements(maps)
-    kappa = kappas(by_plane, class_shares(maps, int(n_classes)))
+    kappa = kappas(by_plane, class_shares(maps, n_classes))
     return float(by_plane[0, 1].mean()), float(kappa[0, 1])

@@ -70,7 +70,6 @@ def summarize(
     variables = empty_variables(sizes)
     pairs = {name: np.full((len(layers),) * 2, np.nan) for name in PAIRWISE}
     progress = np.full((len(layers), len(GRID)), np.nan)
-    has_norm = recalibrated is not None
     for s, similarity in enumerate(SIMILARITIES):
         if similarity not in dynamics:
             continue
@@ -84,7 +83,7 @@ def summarize(
             continue
         times = epochs[inside]
         sources = {"aligned": gram}
-        if not has_norm:
+        if recalibrated is None:
             sources["recalibrated"] = gram
         elif similarity == "cka":
             sources["recalibrated"] = recalibrated
@@ -171,7 +170,9 @@ def empty_variables(sizes: dict[str, int]) -> dict[str, tuple[tuple[str, ...], n
     shape = tuple(sizes[dim] for dim in dims)
     by_layer = (*BY_LAYER, "noise_share", "change")
     by_border = ("border_epoch", "border_epoch_before", "border_u", *BY_BORDER)
-    variables = {name: (dims, np.full(shape, np.nan)) for name in by_layer}
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    for name in by_layer:
+        variables[name] = dims, np.full(shape, np.nan)
     for name in by_border:
         variables[name] = (*dims, "border"), np.full((*shape, BORDERS), np.nan)
     for name in ("synchronization_mean", "spread_mean"):

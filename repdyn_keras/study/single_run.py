@@ -99,7 +99,7 @@ def record_recalibrated(config: ResolvedConfig, folder: RunFolder, watcher: Watc
     usable = (state["finite"] > state["dead"])[..., None]
     layers = np.where(usable, prints, np.nan).swapaxes(0, 1)
     cka = np.stack([cosines(layer) for layer in layers])
-    coordinates = {"layer": recorded.recorded_layers(epochs[0])}
+    coordinates: dict[str, list] = {"layer": recorded.recorded_layers(epochs[0])}
     coordinates |= {"epoch": epochs, "epoch_other": epochs}
     dataset = xr.Dataset({"cka": (tuple(coordinates), cka)}, coords=coordinates)
     folder.write(recalibrated_file(folder), netcdf_bytes(dataset))
