@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from repdyn_keras.errors import InputError
 from repdyn_keras.study.calibration import (
+    Choice,
     Trial,
     as_csv_text,
     as_table,
@@ -13,6 +15,8 @@ from repdyn_keras.study.calibration import (
     choose,
     rates_of,
 )
+from repdyn_keras.study.grid import study_jobs
+from repdyn_keras.study.study_file import study_of
 
 pytestmark = pytest.mark.without_keras
 
@@ -75,3 +79,52 @@ def test_the_table_holds_the_choices():
     assert [row["chosen"] for row in rows] == ["yes", "no"]
     assert rows[1]["perfect_fit_epochs"] == "90 inf"
     assert choices_in(as_csv_text(rows)) == choices
+
+
+def test_the_file_gives_back_every_number_exactly():
+    """A rounded learning rate would be that of other runs, which would all be done again."""
+    rng = np.random.default_rng(2)
+    for rate in [*(10 ** rng.uniform(-6, 1, 50)), 0.1, 1e-5, 10**-2.5, 1]:
+        found = rates_of(trials("a", rate, (rng.uniform(1, 1e7), 1e7 / 3), 0.9))
+        choices = choose(found)
+        assert choices["a"].learning_rate == rate
+        assert choices_in(as_csv_text(as_table(found, choices))) == choices
+    assert (
+        as_table(rates_of(trials("a", 0.02, (30, 34), 0.9)), choose(found))[0]["learning_rate"]
+        == "0.02"
+    )
+
+
+def test_a_perfect_fit_before_the_first_epoch_is_no_target():
+    found = rates_of([*trials("a", 0.1, (0, 0), 0.9), *trials("b", 0.1, (8, 8), 0.9)])
+    assert choose(found)["b"].target == 8
+    assert choose(found)["a"].learning_rate is None
+    assert math.isnan(choose(found[:1])["a"].target)
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "cell,target_epoch\na,8\n", "\0"])
+def test_a_damaged_file_is_an_error(text):
+    with pytest.raises(InputError, match="calibration of the study is damaged. Expected .* remove"):
+        choices_in(text)
+    table = as_csv_text(as_table(found := rates_of(trials("a", 0.1, (8, 8), 0.9)), choose(found)))
+    with pytest.raises(InputError, match="damaged"):
+        choices_in(table.replace("0.1,", "x,"))
+
+
+def test_a_calibration_without_one_of_the_cells_is_an_error():
+    study = study_of(
+        {
+            "optimizer": ["sgd", "adam"],
+            "seeds": 2,
+            "calibration": {
+                "seeds": [8, 9],
+                "epochs": 8,
+                "learning_rates": {"sgd": [0.1], "adam": [0.1]},
+            },
+        }
+    )
+    choices = {cell: Choice(0.1, 4) for cell in study.cells}
+    assert len(study_jobs(study, choices)) == 4
+    del choices["resnet adam"]
+    with pytest.raises(InputError, match="Received: none of the cell 'resnet adam'"):
+        study_jobs(study, choices)

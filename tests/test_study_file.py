@@ -90,10 +90,17 @@ def test_calibration_runs_every_rate_at_its_own_seeds_and_its_choice_sets_rate_a
         ({"calibration": RATES | {"seeds": [0]}}, "Received: 0 in both"),
         ({"calibration": RATES | {"epochs": 0}}, "Expected epochs = a whole number"),
         ({"calibration": RATES | {"target_epochs": "x"}}, "Expected target_epochs"),
-        ({"calibration": RATES | {"learning_rates": {"sgd": []}}}, "table of lists by optimizer"),
+        ({"calibration": RATES | {"learning_rates": {"sgd": []}}}, "lists of different numbers"),
+        (
+            {"calibration": RATES | {"learning_rates": {"sgd": [1, 1.0], "adam": [1]}}},
+            "lists of different numbers",
+        ),
         ({"calibration": RATES | {"learning_rates": {"adam": [1]}}}, "Unknown optimizer of lear"),
         ({"calibration": RATES, "epochs": 9}, "Expected no epochs beside \\[calibration\\]"),
         ({"model": "my_models:build"}, "names code to run"),
+        ({"model": {"a": 1}}, "model has the wrong type"),
+        ({"model": 3}, "model has the wrong type"),
+        ({"dataset": [["digits"]]}, "dataset has the wrong type"),
     ],
 )
 def test_a_wrong_file_gives_one_clear_error(content, words):
@@ -125,6 +132,12 @@ def test_a_key_from_the_command_line_is_set_in_all_cells(tmp_path):
     assert study.out.parts == ("studies", "mine")
     with pytest.raises(InputError, match="Expected --set key=value"):
         load_study(file, ["epochs"])
+    file.write_text("[cells]\nepochs = 3\n")
+    with pytest.raises(InputError, match="Expected cells as tables"):
+        load_study(file, ["epochs=2"])
+    (tmp_path / "study.toml").write_text("cells = [1]\n")
+    with pytest.raises(InputError, match="Expected cells as tables"):
+        stored_study(tmp_path)
 
 
 def test_a_folder_belongs_to_one_study_which_may_grow_by_seeds(tmp_path):

@@ -101,7 +101,8 @@ def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, An
         InputError: the file names code to run, or a path with `..`, and the user does not.
     """
     model = from_file.get("model", "")
-    if ":" in model and "model" not in given:
+    # Values of another type are reported when they are checked.
+    if isinstance(model, str) and ":" in model and "model" not in given:
         raise InputError(
             "The configuration names code to run. Expected the same model from you, if you trust "
             f"it: --model {model}, or model={model!r} in Python. Received: model = {model!r} from "
@@ -109,7 +110,8 @@ def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, An
         )
     for name in PATH_KEYS:
         value = from_file.get(name)
-        if name not in given and value is not None and has_parent_part(path_in(name, value)):
+        is_path = name not in given and isinstance(value, str)
+        if is_path and has_parent_part(path_in(name, value)):
             raise InputError(
                 "The configuration names a path with a parent folder. Expected one without '..', "
                 f"or the same path from you, if you trust it: --set {name}={value}, or "

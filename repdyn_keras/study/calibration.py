@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
+from repdyn_keras.errors import InputError
+from repdyn_keras.text import format_error
+
 # Largest deviation of a median epoch of perfect fit from the target, relative to the target.
 TOLERANCE = 0.25
 COLUMNS = (
@@ -110,7 +113,7 @@ def choose(rates: Sequence[Rate], target: float | None = None) -> dict[str, Choi
     """
     cells = list(dict.fromkeys(rate.cell for rate in rates))
     if target is None:
-        medians = {rate.median_fit for rate in rates if math.isfinite(rate.median_fit)}
+        medians = {rate.median_fit for rate in rates if 0 < rate.median_fit < math.inf}
         target = max(sorted(medians), key=lambda t: _merit(rates, cells, t), default=math.nan)
     chosen = {cell: _best(rates, cell, target) for cell in cells}
     return {
@@ -134,16 +137,22 @@ def as_table(rates: Sequence[Rate], choices: Mapping[str, Choice]) -> list[dict[
     return [
         {
             "cell": rate.cell,
-            "learning_rate": f"{rate.learning_rate:g}",
-            "perfect_fit_epochs": " ".join(f"{fit:g}" for fit in rate.fits),
-            "median_perfect_fit_epoch": f"{rate.median_fit:g}",
+            "learning_rate": exact(rate.learning_rate),
+            "perfect_fit_epochs": " ".join(map(exact, rate.fits)),
+            "median_perfect_fit_epoch": exact(rate.median_fit),
             "best_test_accuracy": f"{rate.test_accuracy:.4f}",
-            "target_epoch": f"{choices[rate.cell].target:g}",
+            "target_epoch": exact(choices[rate.cell].target),
             "within_tolerance": "yes" if rate.is_within(choices[rate.cell].target) else "no",
             "chosen": "yes" if choices[rate.cell].learning_rate == rate.learning_rate else "no",
         }
         for rate in rates
     ]
+
+
+def exact(number: float) -> str:
+    """The shortest text that reads as the number: a run is found again by its learning rate."""
+    text = f"{number:g}"
+    return text if float(text) == number else repr(float(number))
 
 
 def as_csv_text(rows: Sequence[Mapping[str, str]]) -> str:
@@ -156,12 +165,30 @@ def as_csv_text(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def choices_in(text: str) -> dict[str, Choice]:
-    """The choices that a `calibration.csv` holds, by cell."""
+    """The choices that a `calibration.csv` holds, by cell.
+
+    Raises:
+        InputError: the text is not that of such a file.
+    """
     choices: dict[str, Choice] = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        target = float(row["target_epoch"])
-        if row["chosen"] == "yes":
-            choices[row["cell"]] = Choice(float(row["learning_rate"]), target)
-        else:
-            choices.setdefault(row["cell"], Choice(None, target))
+    try:
+        for row in csv.DictReader(io.StringIO(text)):
+            target = float(row["target_epoch"])
+            if row["chosen"] == "yes":
+                choices[row["cell"]] = Choice(float(row["learning_rate"]), target)
+            else:
+                choices.setdefault(row["cell"], Choice(None, target))
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise damaged(format_error(error)) from None
+    if not choices:
+        raise damaged("a file without rows")
     return choices
+
+
+def damaged(reason: str) -> InputError:
+    """The error for a `calibration.csv` that cannot be used."""
+    return InputError(
+        "The calibration of the study is damaged. Expected a calibration.csv with a row for every "
+        f"learning rate of every cell. Received: {reason}. Restore the file, or remove it to have "
+        "it made anew from the runs of the calibration."
+    )

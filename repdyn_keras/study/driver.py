@@ -245,12 +245,14 @@ def calibrate(study: Study, folder: StudyFolder, watcher: StudyWatcher) -> dict[
 def trial_of(folder: StudyFolder, job: Job) -> Trial:
     """The result of a finished calibration run; one that diverged has no perfect fit."""
     mark = read_mark(folder.run_folder(job)) or {}
+    # It may have had a perfect fit before it diverged.
+    numbers = {} if "diverged" in mark else mark
     return Trial(
         job.cell,
         job.config.learning_rate,
         job.config.seed,
-        float(mark.get("perfect_fit_epoch", math.inf)),
-        0.0 if "diverged" in mark else float(mark.get("best_test_accuracy", 0.0)),
+        float(numbers.get("perfect_fit_epoch", math.inf)),
+        float(numbers.get("best_test_accuracy", 0.0)),
     )
 
 

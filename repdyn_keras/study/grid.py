@@ -1,9 +1,12 @@
 """The runs of a study, in the order in which they are started."""
 
+from collections import Counter
+
 from repdyn_keras.errors import InputError
-from repdyn_keras.study.calibration import Choice
+from repdyn_keras.study.calibration import Choice, damaged
 from repdyn_keras.study.study_file import EPOCHS_PER_TARGET, Study, run_config
 from repdyn_keras.study.study_folder import Job, Stage
+from repdyn_keras.text import quoted
 
 
 def calibration_jobs(study: Study) -> list[Job]:
@@ -31,13 +34,18 @@ def study_jobs(study: Study, choices: dict[str, Choice]) -> list[Job]:
         study: the study.
         choices: the results of the calibration by cell; empty without one. Cells that are not
             comparable have no runs.
+
+    Raises:
+        InputError: two runs are equal, or the calibration lacks a cell.
     """
     jobs = []
     for seed in study.seeds:
         for label, cell in study.cells.items():
             chosen: dict[str, object] = {"keep_weights": True} if study.recalibrate else {}
             if study.calibration is not None:
-                choice = choices[label]
+                choice = choices.get(label)
+                if choice is None:
+                    raise damaged(f"none of the cell {quoted(label)}")
                 if choice.learning_rate is None:
                     continue
                 chosen |= {
@@ -45,9 +53,8 @@ def study_jobs(study: Study, choices: dict[str, Choice]) -> list[Job]:
                     "epochs": round(EPOCHS_PER_TARGET * choice.target),
                 }
             jobs.append(Job(Stage.RUNS, label, run_config(cell, seed, **chosen)))
-    names = [job.name for job in jobs]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(job.name for job in jobs).items():
+        if count > 1:
             raise InputError(
                 f"Expected different runs. Received: two equal ones, {name}. Remove one of the "
                 "cells."

@@ -116,8 +116,8 @@ def load_study(
             )
         name = name.strip()
         content[name] = _plain(parse_value(name, text))
-        for cell in content.get("cells", []):
-            cell.pop(name, None)
+        for table in cell_tables(content):
+            table.pop(name, None)
     name = Path(file).stem
     return study_of(content, name, out=out, trusted=tuple(trusted))
 
@@ -134,7 +134,7 @@ def stored_study(path: Path) -> Study:
             f"Expected the folder of a study, with study.toml. Received: {path}, which has none."
         )
     content = read_toml(file)
-    tables = [content, *content.get("cells", [])]
+    tables = [content, *cell_tables(content)]
     models = [table.get("model", []) for table in tables]
     named = [name for each in models for name in (each if isinstance(each, list) else [each])]
     return study_of(content, path.name, out=path, trusted=tuple(named))
@@ -160,12 +160,7 @@ def study_of(
             raise unknown_key(key)
     seeds = seeds_of(content.get("seeds", 10), "seeds")
     common = {key: value for key, value in content.items() if key in KEYS}
-    tables = content.get("cells", [{}])
-    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
-        raise InputError(
-            "Expected cells as tables: [[cells]] and keys of a run. Received: "
-            f"cells = {quoted(tables)}."
-        )
+    tables = cell_tables(content)
     calibration = calibration_of(content.get("calibration"), seeds)
     cells: list[dict[str, Any]] = []
     runs = 0
@@ -212,6 +207,21 @@ def study_of(
         about=str(content.get("about", "")).strip(),
         content={"seeds": list(seeds), **{k: v for k, v in stored.items() if k != "seeds"}},
     )
+
+
+def cell_tables(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tables of the cells; one without keys if there are none.
+
+    Raises:
+        InputError: the key is something else.
+    """
+    tables = content.get("cells", [{}])
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise InputError(
+            "Expected cells as tables: [[cells]] and keys of a run. Received: "
+            f"cells = {quoted(tables)}."
+        )
+    return tables
 
 
 def unknown_key(key: str) -> InputError:
@@ -319,8 +329,9 @@ def calibration_of(table: Any, seeds: tuple[int, ...]) -> CalibrationPlan | None
     is_table = isinstance(rates, dict) and rates
     if not is_table or not all(_are_rates(each) for each in rates.values()):
         raise InputError(
-            "Expected learning_rates in [calibration] as a table of lists by optimizer, such as "
-            f"{{sgd = [0.01, 0.1]}}. Received: {quoted(rates)}."
+            "Expected learning_rates in [calibration] as a table of lists of different numbers "
+            "above 0 by optimizer, such as {sgd = [0.01, 0.1]}. "
+            f"Received: {quoted(rates)}."
         )
     epochs, target = table["epochs"], table.get("target_epochs")
     for name, value in (("epochs", epochs), ("target_epochs", target)):
@@ -335,10 +346,12 @@ def calibration_of(table: Any, seeds: tuple[int, ...]) -> CalibrationPlan | None
 
 
 def _are_rates(values: Any) -> bool:
-    numbers = isinstance(values, list) and values
-    return bool(numbers) and all(
+    if not isinstance(values, list) or not values:
+        return False
+    are_positive = all(
         isinstance(each, int | float) and not isinstance(each, bool) and each > 0 for each in values
     )
+    return are_positive and len(set(map(float, values))) == len(values)
 
 
 def check_calibration(calibration: CalibrationPlan, cells: list[dict[str, Any]]) -> None:
