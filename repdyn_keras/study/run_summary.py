@@ -46,6 +46,8 @@ def summarize(
     dynamics: "xarray.Dataset",
     history: Sequence[Mapping[str, str]],
     recalibrated: np.ndarray | None = None,
+    *,
+    has_moving_statistics: bool = False,
 ) -> "xarray.Dataset":
     """The summary of a run.
 
@@ -53,7 +55,9 @@ def summarize(
         dynamics: its dynamics.
         history: the rows of its `history.csv`.
         recalibrated: (layer, epoch, epoch_other) CKA recorded with recalibrated
-            BatchNormalization; None if the network has none.
+            BatchNormalization; None if it was not recorded.
+        has_moving_statistics: whether the network was recorded with the moving statistics of
+            BatchNormalization, so that the recalibrated reading is another one.
 
     Returns:
         `xarray.Dataset` over (similarity, reading, layer, border, u); `docs/files.md` lists its
@@ -83,9 +87,9 @@ def summarize(
             continue
         times = epochs[inside]
         sources = {"aligned": gram}
-        if recalibrated is None:
+        if not has_moving_statistics:
             sources["recalibrated"] = gram
-        elif similarity == "cka":
+        elif recalibrated is not None and similarity == "cka":
             sources["recalibrated"] = recalibrated
         done: dict[int, tuple[dict, dict]] = {}
         for reading, source in sources.items():

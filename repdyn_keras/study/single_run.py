@@ -64,7 +64,7 @@ def run_one(path: str | Path, keep: str = "dynamics", watcher: Watcher | None = 
             analyze(folder, watcher.analysis_step)
             record_recalibrated(config, folder, watcher)
             watcher.analysis_step("summary")
-            write_run_summary(folder)
+            write_run_summary(config, folder)
         mark["seconds"] = round(timed_seconds(folder) + time.monotonic() - trained, 1)
         mark["keep"] = "dynamics" if is_calibration and keep == "records" else keep
         write_mark(folder, mark)
@@ -87,8 +87,8 @@ def record_recalibrated(config: ResolvedConfig, folder: RunFolder, watcher: Watc
 
     Nothing is written if no weights were kept, or if there is nothing to recalibrate.
     """
-    has_moving = "accuracy_training" in folder.dynamics() and config.batch_norm == "moving"
-    if not config.keep_weights or not has_moving or recalibrated_file(folder).is_file():
+    is_wanted = config.keep_weights and has_moving_statistics(config, folder)
+    if not is_wanted or recalibrated_file(folder).is_file():
         return
     watcher.analysis_step("recalibrated BatchNormalization")
     changes = {"batch_norm": "recalibrate", "planes": 0}
@@ -105,18 +105,28 @@ def record_recalibrated(config: ResolvedConfig, folder: RunFolder, watcher: Watc
     folder.write(recalibrated_file(folder), netcdf_bytes(dataset))
 
 
+def has_moving_statistics(config: ResolvedConfig, folder: RunFolder) -> bool:
+    """Whether an analyzed run was recorded with moving statistics of BatchNormalization."""
+    return config.batch_norm == "moving" and "accuracy_training" in folder.dynamics()
+
+
 def recalibrated_file(folder: RunFolder) -> Path:
     """The file of the CKA with recalibrated BatchNormalization."""
     return folder.path / f"{RECALIBRATED}.nc"
 
 
-def write_run_summary(folder: RunFolder) -> None:
+def write_run_summary(config: ResolvedConfig, folder: RunFolder) -> None:
     """Writes the summary of an analyzed run."""
     dynamics, recalibrated = folder.dynamics(), None
     if recalibrated_file(folder).is_file():
         file = folder.checksums.check(recalibrated_file(folder))
         recalibrated = read_netcdf(file)["cka"].values
-    summary = summarize(dynamics, folder.history(), recalibrated)
+    summary = summarize(
+        dynamics,
+        folder.history(),
+        recalibrated,
+        has_moving_statistics=has_moving_statistics(config, folder),
+    )
     folder.write(folder.path / SUMMARY, netcdf_bytes(summary, compress=True))
 
 
