@@ -119,6 +119,8 @@ def run_study(
     """
     watcher = watcher or StudyWatcher()
     folder = StudyFolder(study.out)
+    # Before the lock, which is a file: nothing is written to the folder of something else.
+    folder.check(study)
     if dry_run:
         watcher.planned(make_plan(study, folder, ask, workers, keep))
         return False

@@ -192,16 +192,16 @@ class PairedRuns:
         return row
 
     def _check_runs(self) -> None:
-        seen: dict[tuple[str, int], str] = {}
+        seen: dict[tuple[str, int], int] = {}
         hashes = self.array("images_hash")
         first: dict[int, int] = {}
         for index, (name, cell) in enumerate(zip(self.names, self.cells, strict=True)):
             seed = int(self._run_seed[index])
-            other = seen.setdefault((cell, seed), name)
-            if other != name:
+            other = seen.setdefault((cell, seed), index)
+            if other != index:
                 raise InputError(
                     "Expected one run of each cell and seed. Received: two of "
-                    f"{quoted(cell)} with seed {self.seeds[seed]}: {quoted(other)} and "
+                    f"{quoted(cell)} with seed {self.seeds[seed]}: {quoted(self.names[other])} and "
                     f"{quoted(name)}."
                 )
             one = first.setdefault(seed, index)

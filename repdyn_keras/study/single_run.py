@@ -4,6 +4,7 @@ import csv
 import math
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import xarray as xr
 from repdyn_keras.config import ResolvedConfig, resolve
 from repdyn_keras.config.keys import Config
 from repdyn_keras.dynamics import analyze
-from repdyn_keras.errors import Diverged
+from repdyn_keras.errors import Diverged, InputError
 from repdyn_keras.experiment import Watcher, record_saved_weights, train
 from repdyn_keras.measures.accuracies import perfect_fit_epoch
 from repdyn_keras.measures.cka import cosines
@@ -47,7 +48,10 @@ def run_one(path: str | Path, keep: str = "dynamics", watcher: Watcher | None = 
     folder = RunFolder(path)
     wait_for(folder.config_file)
     with folder.locked():
-        if read_mark(folder) is not None:
+        ended = read_mark(folder)
+        if ended is not None:
+            # The process that wrote the mark may have been killed before it removed them.
+            remove_unkept(folder, str(ended.get("keep", "all")))
             return
         config = resolve(Config(**folder.config()))
         watcher = watcher or Watcher()
@@ -151,11 +155,15 @@ def unkept(folder: RunFolder, keep: str) -> list[str]:
 
 
 def remove_leftovers(folder: RunFolder) -> None:
-    """Removes what a finished run was to remove when its process was killed."""
-    mark = read_mark(folder)
-    if mark is not None and unkept(folder, str(mark.get("keep", "all"))):
-        with folder.locked():
-            remove_unkept(folder, str(mark["keep"]))
+    """Removes what a finished run was to remove when its process was killed.
+
+    A folder that is damaged, or that another process removes from, is left alone.
+    """
+    with suppress(InputError):
+        mark = read_mark(folder)
+        if mark is not None and unkept(folder, str(mark.get("keep", "all"))):
+            with folder.locked():
+                remove_unkept(folder, str(mark["keep"]))
 
 
 def timed_seconds(folder: RunFolder) -> float:

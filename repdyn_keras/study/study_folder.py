@@ -114,11 +114,16 @@ class StudyFolder:
         """
         import tomli_w
 
+        self.check(study)
+        if self.study_file.is_file() and read_toml(self.study_file) == study.content:
+            return
+        atomic.make_folder(self.path)
+        atomic.write_bytes(self.study_file, tomli_w.dumps(study.content).encode("utf-8"))
+
+    def check(self, study: Study) -> None:
+        """Raises InputError if the folder belongs to another study, or is something else."""
         if self.study_file.is_file():
-            stored = read_toml(self.study_file)
-            check_same_study(self.path, stored, study.content)
-            if stored == study.content:
-                return
+            check_same_study(self.path, read_toml(self.study_file), study.content)
         elif self.path.is_dir() and any(
             each.name not in (atomic.LOCK, atomic.OWNER) and each.suffix != atomic.PARTIAL
             for each in self.path.iterdir()
@@ -127,8 +132,6 @@ class StudyFolder:
                 f"Expected the folder of this study, or a new one. Received: {self.path}, which "
                 "has other files and no study.toml. Choose another with --out."
             )
-        atomic.make_folder(self.path)
-        atomic.write_bytes(self.study_file, tomli_w.dumps(study.content).encode("utf-8"))
 
     def join(self, study: Study) -> None:
         """Like `create`, while other processes may do the same.
@@ -191,12 +194,15 @@ class StudyFolder:
         if key in self._ended:
             return self._ended[key]
         folder = self.run_folder(job)
-        finished = read_mark(folder)
+        try:
+            finished = read_mark(folder)
+        except InputError as error:
+            return Progress(State.FAILED, last_epoch(folder.history_file), reason=str(error))
         if finished is not None:
-            state = State.DIVERGED if finished.get("diverged") else State.FINISHED
+            is_diverged = "diverged" in finished
             self._ended[key] = Progress(
-                state,
-                job.config.epochs,
+                State.DIVERGED if is_diverged else State.FINISHED,
+                last_epoch(folder.history_file) if is_diverged else job.config.epochs,
                 float(finished.get("seconds", "nan")),
                 str(finished.get("diverged", "")),
             )

@@ -13,10 +13,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from repdyn_keras.errors import InputError, Interrupted, StorageError
+from repdyn_keras.records.atomic import NO_SPACE, storage_error, storage_errors
 from repdyn_keras.study.outcomes import Outcome
 
 # Exit code of a worker whose driver is gone.
@@ -71,16 +73,22 @@ def logged_run(path: str, keep: str, log: str) -> Outcome:
     Returns:
         How it ended. Errors are answers as well: the worker goes on with the next run.
     """
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a", encoding="utf-8", buffering=1) as file:
+    try:
+        with storage_errors(Path(log)):
+            Path(log).parent.mkdir(parents=True, exist_ok=True)
+            opened = open(log, "a", encoding="utf-8", buffering=1)
+    except StorageError as error:
+        return Outcome(path, "storage", str(error))
+    with opened as file:
         outputs = os.dup(1), os.dup(2)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
             return outcome_of(path, keep)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
             for number, output in enumerate(outputs, start=1):
                 os.dup2(output, number)
                 os.close(output)
@@ -95,29 +103,38 @@ def outcome_of(path: str, keep: str) -> Outcome:
         """Prints the messages of a run."""
 
         def message(self, text: str) -> None:
-            print(text, flush=True)
+            say(text)
 
         def analysis_step(self, step: str) -> None:
-            print(f"analyzing: {step}", flush=True)
+            say(f"analyzing: {step}")
 
     try:
         run_one(path, keep, Log())
         return Outcome(path)
     except Interrupted as stop:
-        print(stop)
+        say(stop)
         return Outcome(path, "interrupted", str(stop))
     except StorageError as error:
-        print(error)
+        say(error)
         return Outcome(path, "storage", str(error))
     except InputError as error:
-        print(error)
+        say(error)
         return Outcome(path, "failed", str(error))
     except Exception as error:
-        traceback.print_exc()
+        say(traceback.format_exc())
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            # Not from a file of the run, but from what a library prints or stores.
+            return Outcome(path, "storage", str(storage_error(Path(path), error.errno)))
         reason = traceback.format_exception_only(error)[-1].strip()
         return Outcome(path, "failed", reason)
     finally:
         forget_network()
+
+
+def say(text: object) -> None:
+    """Prints to the log; a log that cannot be written stops no run."""
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 def forget_network() -> None:
