@@ -81,6 +81,21 @@ def test_a_damaged_mark_costs_one_run_and_not_the_study(study):
         run_one(executor.attempts[0])
 
 
+@pytest.mark.parametrize("text", [b"epochs = 8\n", b"epochs =\n", b"\xff"])
+def test_a_changed_configuration_is_refused_and_the_study_goes_on(study, text):
+    folder, jobs = StudyFolder(study.out), study_jobs(study, {})
+    for job in jobs[:2]:
+        mark_file(folder.run_folder(job)).unlink()
+    run = folder.run_folder(jobs[0])
+    run.config_file.write_bytes(text)
+    executor = Failing()
+    assert not run_study(study, executor, lambda request: COSTS)
+    assert executor.attempts == [str(folder.run_folder(jobs[1]).path)] * 3
+    assert folder.progress(jobs[0]).state is State.FAILED
+    assert "run.toml" in folder.progress(jobs[0]).reason
+    assert run.config_file.read_bytes() == text
+
+
 def test_a_diverged_run_ended_at_its_last_epoch(study):
     folder, job = StudyFolder(study.out), study_jobs(study, {})[0]
     assert folder.progress(job).epoch == 9

@@ -324,8 +324,13 @@ class _Driver:
         self.next_look = ended + max(POLL, 10 * (ended - began))
 
     def start(self, job: Job, attempt: int) -> None:
-        """Starts a run."""
-        path = self.folder.prepare(job)
+        """Starts a run; one whose folder holds another configuration fails at once."""
+        try:
+            path = self.folder.prepare(job)
+        except InputError as error:
+            path = self.folder.run_folder(job).path
+            self.ended(job, Outcome(str(path), "failed", str(error)), is_final=True)
+            return
         self.folder.failure_file(job).unlink(missing_ok=True)
         self.watcher.started(job, attempt)
         self.running[str(path)] = job
