@@ -38,16 +38,17 @@ def findings(
 
     path = usable_path(study)
     tested = findings(open_summary(path))
-    folder = figures or (path / "figures" if path.is_dir() else None)
-    written = [] if folder is None else draw_findings(tested, folder)
-    if format != "text":
+    if format == "text":
+        from repdyn_keras.cli.findings_table import print_findings
+
+        print_findings(tested)
+    else:
         from repdyn_keras.study import findings_text
 
         write = {"csv": findings_text.as_csv, "json": findings_text.as_json}
         typer.echo(write.get(format, findings_text.as_latex)(tested), nl=False)
-        return
-    from repdyn_keras.cli.findings_table import print_findings
-
-    print_findings(tested)
-    for file in written:
-        print(visible(file))
+    # After the rows, which need no folder that can be written to.
+    folder = figures or (path / "figures" if path.is_dir() else None)
+    for file in [] if folder is None else draw_findings(tested, folder):
+        if format == "text":
+            print(visible(file))

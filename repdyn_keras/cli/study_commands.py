@@ -1,5 +1,6 @@
 """`repdyn study`: a grid of runs over seeds."""
 
+import math
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -103,6 +104,11 @@ def study(
         study_printing.print_status(folder, runs_by_index(described, folder))
         return
     if run is not None:
+        if dry_run or ray is not None:
+            raise InputError(
+                "Expected --run INDEX without --dry-run and --ray: it does one run, here and now. "
+                f"Received: --run {run} with {'--dry-run' if dry_run else '--ray'}."
+            )
         do_one_run(described, folder, run, keep)
         return
     jobs, _ = all_jobs(described, folder)
@@ -123,7 +129,7 @@ def check_options(keep: str, workers: int, cpus: float, gpus: float) -> None:
         raise unknown("value of --keep", keep, KEEP)
     if not 1 <= workers <= 1000:
         raise InputError(f"Expected --workers from 1 to 1000. Received: {workers}.")
-    if cpus <= 0 or gpus < 0:
+    if not (0 < cpus < math.inf and 0 <= gpus < math.inf):
         raise InputError(
             "Expected --cpus-per-run above 0 and --gpus-per-run of at least 0. Received: "
             f"{cpus:g} and {gpus:g}."

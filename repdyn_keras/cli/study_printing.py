@@ -1,5 +1,6 @@
 """Output of `repdyn study`: its plan, its progress, its calibration and the status of its runs."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -219,6 +220,13 @@ def print_calibration(
         )
     console.print(table)
     target = next(iter(choices.values())).target
+    if not math.isfinite(target):
+        console.print(
+            "No run of the calibration has a perfect fit, so no cell is comparable and the study "
+            "has no runs. Calibrate with more epochs or other learning rates, in another folder.",
+            soft_wrap=True,
+        )
+        return
     console.print(
         f"Common target of the epoch of perfect fit: {target:g}. Of each cell's learning rates "
         "within 25% of it, the one of the best test accuracy is used, for "
