@@ -1,5 +1,6 @@
 """Output of `repdyn study`: its plan, its progress, its calibration and the status of its runs."""
 
+import json
 import math
 import time
 from collections import Counter
@@ -320,6 +321,8 @@ def print_cells(comparison: "xarray.Dataset") -> None:
         console.print(
             "CKA between runs needs their records, which --keep records keeps.", soft_wrap=True
         )
+    for name, reason in json.loads(comparison.attrs["missing"]).items():
+        console.print(literal(f"left out: {name}, {reason}"), soft_wrap=True)
 
 
 def mean_and_deviation(values: "xarray.Dataset") -> str:

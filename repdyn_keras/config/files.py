@@ -110,8 +110,9 @@ def with_trust(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, An
         )
     for name in PATH_KEYS:
         value = from_file.get(name)
-        is_path = name not in given and isinstance(value, str)
-        if is_path and has_parent_part(path_in(name, value)):
+        if name in given or not isinstance(value, str):
+            continue
+        if has_parent_part(path_in(name, value)):
             raise InputError(
                 "The configuration names a path with a parent folder. Expected one without '..', "
                 f"or the same path from you, if you trust it: --set {name}={value}, or "

@@ -1,16 +1,19 @@
 """Comparison of the cells of a study: similarity of their runs, over seeds."""
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repdyn_keras.dynamics import Run, check_same_images
+from repdyn_keras.dynamics import check_same_images, open_run
 from repdyn_keras.dynamics.comparison import epoch_fingerprints
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import cosines
 from repdyn_keras.measures.map_agreement import agreements, class_shares, kappas
+from repdyn_keras.records import RunFolder
 from repdyn_keras.study.study_folder import Job, State, StudyFolder
 
 if TYPE_CHECKING:
@@ -19,6 +22,53 @@ if TYPE_CHECKING:
 MEASURES = ("cka", "region_agreement", "region_kappa")
 # States of two runs that are compared.
 MOMENTS = ("perfect fit", "end")
+
+
+@dataclass(frozen=True)
+class RunStates:
+    """The states of a run that are compared; its dynamics, which are large, are not kept.
+
+    Attributes:
+        folder: the run folder.
+        layers: names of the layers.
+        images_hash: hash of the evaluation images.
+        n_classes: number of classes.
+        epochs: (moment,) the epochs of MOMENTS; NaN without a perfect fit.
+        regions: (layer, plane, row, column) classes at each of MOMENTS; None without.
+        plane_sample: (plane, corner) evaluation images that span the planes; None without regions.
+        has_records: whether the folder holds the records, with the fingerprints.
+    """
+
+    folder: RunFolder
+    layers: list[str]
+    images_hash: str
+    n_classes: int
+    epochs: tuple[float, ...]
+    regions: tuple[np.ndarray | None, ...]
+    plane_sample: np.ndarray | None
+    has_records: bool
+
+
+def states_of(folder: RunFolder) -> RunStates:
+    """The states of a run; raises InputError if it has no results, or they are damaged."""
+    dynamics = open_run(folder.path).dynamics
+    recorded = dynamics["epoch"].values
+    epochs = float(dynamics.attrs["perfect_fit_epoch"]), float(recorded[-1])
+    regions: list[np.ndarray | None] = [None] * len(MOMENTS)
+    if "regions" in dynamics:
+        for index, epoch in enumerate(epochs):
+            if np.isfinite(epoch):
+                regions[index] = dynamics["regions"].sel(epoch=epoch).values.copy()
+    return RunStates(
+        folder,
+        dynamics["layer"].values.tolist(),
+        str(dynamics.attrs["images_hash"]),
+        int(dynamics.attrs["n_classes"]),
+        epochs,
+        tuple(regions),
+        dynamics["plane_sample"].values.copy() if "regions" in dynamics else None,
+        folder.holds_records(),
+    )
 
 
 def compare_cells(folder: StudyFolder, jobs: Sequence[Job]) -> "xarray.Dataset":
@@ -37,17 +87,26 @@ def compare_cells(folder: StudyFolder, jobs: Sequence[Job]) -> "xarray.Dataset":
         `xarray.Dataset` over (measure, moment, pair, layer): `mean`, `deviation` (between pairs of
         runs) and `count`, with the coordinates `cell` and `cell_other` of a pair. Layers are those
         that both networks have. CKA needs the records of the runs; without them it is NaN and its
-        count 0.
+        count 0. The attribute `missing` (JSON) says why runs are left out.
 
     Raises:
         InputError: no two finished runs can be compared.
     """
     import xarray
 
-    runs: dict[str, dict[int, Run]] = {}
+    runs: dict[str, dict[int, RunStates]] = {}
+    missing: dict[str, str] = {}
     for job in jobs:
-        if folder.progress(job).state is State.FINISHED:
-            runs.setdefault(job.cell, {})[job.config.seed] = Run(folder.run_folder(job).path)
+        progress = folder.progress(job)
+        if progress.state is not State.FINISHED:
+            missing[job.name] = progress.state.value
+            continue
+        try:
+            states = states_of(folder.run_folder(job))
+        except InputError as error:
+            missing[job.name] = f"damaged: {error}"
+            continue
+        runs.setdefault(job.cell, {})[job.config.seed] = states
     found: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
     layers: list[str] = []
     for cell, other in itertools.combinations_with_replacement(runs, 2):
@@ -90,13 +149,13 @@ def compare_cells(folder: StudyFolder, jobs: Sequence[Job]) -> "xarray.Dataset":
             "cell_other": ("pair", [other for _, other in found]),
             "layer": layers,
         },
-        attrs={"title": folder.path.name},
+        attrs={"title": folder.path.name, "missing": json.dumps(missing)},
     )
 
 
 def run_pairs(
-    runs: Mapping[int, Run], others: Mapping[int, Run], *, is_same: bool
-) -> Iterator[tuple[Run, Run]]:
+    runs: Mapping[int, RunStates], others: Mapping[int, RunStates], *, is_same: bool
+) -> Iterator[tuple[RunStates, RunStates]]:
     """The runs that are compared: equal seeds of two cells, or different seeds of one."""
     if is_same:
         yield from itertools.combinations(runs.values(), 2)
@@ -106,48 +165,47 @@ def run_pairs(
             yield run, others[seed]
 
 
-def compare_runs(one: Run, two: Run) -> dict[str, np.ndarray]:
+def compare_runs(one: RunStates, two: RunStates) -> dict[str, np.ndarray]:
     """(measure, moment) similarities of the layers that two runs have in common, by name.
 
     Empty if the runs have other images. What cannot be compared is NaN.
     """
-    first, second = one.dynamics, two.dynamics
-    if first.attrs["images_hash"] != second.attrs["images_hash"]:
+    if one.images_hash != two.images_hash:
         return {}
-    names, names_other = (each["layer"].values.tolist() for each in (first, second))
-    common = [name for name in names if name in names_other]
-    places = [(names.index(name), names_other.index(name)) for name in common]
+    common = [name for name in one.layers if name in two.layers]
     found = {name: np.full((len(MEASURES), len(MOMENTS)), np.nan) for name in common}
-    has_records = one.folder.holds_records() and two.folder.holds_records()
+    has_records = one.has_records and two.has_records
     if has_records:
         constants = one.folder.constants(), two.folder.constants()
         check_same_images(*constants, str(one.folder.path), str(two.folder.path))
-    has_regions = "regions" in first and "regions" in second and same_planes(first, second)
-    fits = tuple(float(each.attrs["perfect_fit_epoch"]) for each in (first, second))
-    for moment, epochs in enumerate((fits, (one.epochs[-1], two.epochs[-1]))):
+    has_planes = same_planes(one, two)
+    for index in range(len(MOMENTS)):
+        epochs = one.epochs[index], two.epochs[index]
         if not np.isfinite(epochs).all():
             continue
-        epoch, epoch_other = (int(each) for each in epochs)
         if has_records:
-            prints = epoch_fingerprints(one.folder, epoch)
-            prints_other = epoch_fingerprints(two.folder, epoch_other)
-            for name, (place, other) in zip(common, places, strict=True):
-                similarity = cosines(prints[[place]], prints_other[[other]])
-                found[name][0, moment] = similarity[0, 0]
-        if has_regions:
-            maps = first["regions"].sel(epoch=epoch).values
-            maps_other = second["regions"].sel(epoch=epoch_other).values
-            for name, (place, other) in zip(common, places, strict=True):
-                found[name][1:, moment] = region_similarity(
-                    maps[place], maps_other[other], int(first.attrs["n_classes"])
-                )
+            pairs = zip((one, two), epochs, strict=True)
+            prints = [epoch_fingerprints(run.folder, int(epoch)) for run, epoch in pairs]
+        for name in common:
+            places = one.layers.index(name), two.layers.index(name)
+            if has_records:
+                sides = (each[[place]] for each, place in zip(prints, places, strict=True))
+                found[name][0, index] = cosines(*sides)[0, 0]
+            maps = one.regions[index], two.regions[index]
+            if has_planes and maps[0] is not None and maps[1] is not None:
+                layer_maps = maps[0][places[0]], maps[1][places[1]]
+                found[name][1:, index] = region_similarity(*layer_maps, one.n_classes)
     return found
 
 
-def same_planes(one: "xarray.Dataset", two: "xarray.Dataset") -> bool:
+def same_planes(one: RunStates, two: RunStates) -> bool:
     """Whether two runs recorded regions on the same planes and grids."""
-    same_grid = one["regions"].shape[2:] == two["regions"].shape[2:]
-    return same_grid and bool((one["plane_sample"].values == two["plane_sample"].values).all())
+    last = one.regions[-1], two.regions[-1]
+    samples = one.plane_sample, two.plane_sample
+    if last[0] is None or last[1] is None or samples[0] is None or samples[1] is None:
+        return False
+    is_same_grid = last[0].shape[1:] == last[1].shape[1:]
+    return is_same_grid and np.array_equal(samples[0], samples[1])
 
 
 def region_similarity(one: np.ndarray, two: np.ndarray, n_classes: int) -> tuple[float, float]:
