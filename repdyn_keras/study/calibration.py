@@ -103,9 +103,9 @@ def choose(rates: Sequence[Rate], target: float | None = None) -> dict[str, Choi
 
     Args:
         rates: the trials of all cells by learning rate.
-        target: the common target; None to choose it among the medians and their neighbourhood: the
-            one that most cells can reach, then the one of the highest mean test accuracy of the
-            learning rates chosen for it, then the earliest.
+        target: the common target; None to choose a whole epoch: one that most cells can reach; of
+            these, the one with the highest mean test accuracy of the learning rates chosen for it;
+            of equal ones, the earliest.
 
     Returns:
         The choices by cell. If no rate of any cell has a perfect fit, no cell is comparable, and
@@ -113,8 +113,9 @@ def choose(rates: Sequence[Rate], target: float | None = None) -> dict[str, Choi
     """
     cells = list(dict.fromkeys(rate.cell for rate in rates))
     if target is None:
-        medians = {rate.median_fit for rate in rates if 0 < rate.median_fit < math.inf}
-        target = max(sorted(medians), key=lambda t: _merit(rates, cells, t), default=math.nan)
+        medians = [rate.median_fit for rate in rates if 0 < rate.median_fit < math.inf]
+        epochs = range(1, math.floor(max(medians, default=0) / (1 - TOLERANCE)) + 1)
+        target = max(epochs, key=lambda t: _merit(rates, cells, t), default=math.nan)
     chosen = {cell: _best(rates, cell, target) for cell in cells}
     return {
         cell: Choice(None if rate is None else rate.learning_rate, target)
