@@ -114,7 +114,9 @@ def choose(rates: Sequence[Rate], target: float | None = None) -> dict[str, Choi
     cells = list(dict.fromkeys(rate.cell for rate in rates))
     if target is None:
         medians = [rate.median_fit for rate in rates if 0 < rate.median_fit < math.inf]
-        epochs = range(1, math.floor(max(medians, default=0) / (1 - TOLERANCE)) + 1)
+        # A later target gains a rate only at the first whole epochs within its tolerance.
+        first = {math.ceil(each / (1 + TOLERANCE)) for each in medians}
+        epochs = sorted(first | {each + 1 for each in first})
         target = max(epochs, key=lambda t: _merit(rates, cells, t), default=math.nan)
     chosen = {cell: _best(rates, cell, target) for cell in cells}
     return {
