@@ -73,9 +73,7 @@ def study(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; write nothing.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Start more than 200 runs without asking.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Start more than 200 runs.")] = False,
 ) -> None:
     """Run a grid of trainings over seeds, and summarize them.
 
@@ -101,6 +99,7 @@ def study(
     described = load_study(source, set_ or [], out=out, trusted=tuple(model or ()))
     folder = StudyFolder(described.out)
     if status:
+        folder.check(described)
         study_printing.print_status(folder, runs_by_index(described, folder))
         return
     if run is not None:

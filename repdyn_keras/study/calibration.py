@@ -113,16 +113,23 @@ def choose(rates: Sequence[Rate], target: float | None = None) -> dict[str, Choi
     """
     cells = list(dict.fromkeys(rate.cell for rate in rates))
     if target is None:
-        medians = [rate.median_fit for rate in rates if 0 < rate.median_fit < math.inf]
-        # A later target gains a rate only at the first whole epochs within its tolerance.
-        first = {math.ceil(each / (1 + TOLERANCE)) for each in medians}
-        epochs = sorted(first | {each + 1 for each in first})
-        target = max(epochs, key=lambda t: _merit(rates, cells, t), default=math.nan)
+        target = max(_candidates(rates), key=lambda t: _merit(rates, cells, t), default=math.nan)
     chosen = {cell: _best(rates, cell, target) for cell in cells}
     return {
         cell: Choice(None if rate is None else rate.learning_rate, target)
         for cell, rate in chosen.items()
     }
+
+
+def _candidates(rates: Sequence[Rate]) -> list[int]:
+    """Ascending epochs that hold the earliest of the best targets.
+
+    What a target reaches changes only where a median enters or leaves its neighbourhood.
+    """
+    medians = [rate.median_fit for rate in rates if 0 < rate.median_fit < math.inf]
+    bounds = [median / factor for median in medians for factor in (1 + TOLERANCE, 1 - TOLERANCE)]
+    found = {math.floor(bound) + step for bound in bounds for step in (0, 1, 2)}
+    return sorted(epoch for epoch in found if epoch >= 1)
 
 
 def _best(rates: Sequence[Rate], cell: str, target: float) -> Rate | None:
