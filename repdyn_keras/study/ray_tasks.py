@@ -53,8 +53,8 @@ class RayTasks:
     backend takes only the memory that it needs.
 
     Args:
-        address: "local" to start Ray on this machine; otherwise a running cluster: host:port,
-            ray://host:port, or "auto" for the one that this machine belongs to.
+        address: "local" to start Ray on this machine; otherwise a running cluster, host:port or
+            "ray://host:port", or "auto" for the one that this machine belongs to.
         cpus_per_run: CPUs of a run; may be a fraction.
         gpus_per_run: GPUs of a run; may be a fraction.
 
