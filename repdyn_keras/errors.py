@@ -33,7 +33,16 @@ class StorageError(Exception):
 
 
 class Diverged(ArithmeticError):
-    """The loss or the weights of a training became non-finite."""
+    """The loss or the weights of a training became non-finite.
+
+    Args:
+        message: what happened, and what to do.
+        cause: the part that says what happened.
+    """
+
+    def __init__(self, message: str, cause: str = ""):
+        super().__init__(message)
+        self.cause = cause or message
 
 
 class Interrupted(KeyboardInterrupt):

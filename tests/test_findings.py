@@ -460,6 +460,11 @@ BAD = {
     "renamed": (renamed_twice, "Expected one run of each cell and seed. .*'r0' and 'r1'"),
     "json": (lambda s: s.assign_attrs(missing="{"), "JSON object in the attribute missing"),
     "list": (lambda s: s.assign_attrs(not_comparable="{}"), "JSON list in the attribute not_"),
+    "no keys": (lambda s: s.drop_attrs(), "keys of every cell .* Received: None"),
+    "one without keys": (
+        lambda s: with_attribute(s, "cells", lambda cells: cells.pop("vit sgd")),
+        "keys of every cell",
+    ),
     "cells": (lambda s: s.assign_attrs(cells='{"a": 1}'), "keys of every cell"),
 }
 

@@ -74,7 +74,7 @@ def study(
         bool, typer.Option("--dry-run", help="Print the plan; write nothing.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Start more than 200 runs without asking.")
+        bool, typer.Option("--yes", help="Start more than 200 runs.")
     ] = False,
 ) -> None:
     """Run a grid of trainings over seeds, and summarize them.

@@ -87,10 +87,11 @@ class PairedRuns:
         self.configurations: dict[str, Mapping[str, Any]] = _attribute(summary, "cells", {})
         self.not_comparable: list[str] = _attribute(summary, "not_comparable", [])
         self.missing: dict[str, str] = _attribute(summary, "missing", {})
-        if not all(isinstance(keys, dict) for keys in self.configurations.values()):
+        configured = [self.configurations.get(cell) for cell in self.cells]
+        if not all(isinstance(keys, dict) for keys in (*configured, *self.configurations.values())):
             raise InputError(
                 "Expected the keys of every cell in the attribute cells of the summary. Received: "
-                f"{quoted(summary.attrs['cells'])}."
+                f"{quoted(summary.attrs.get('cells'))}."
             )
         self._networks = self._networks_of_cells()
         self._check_runs()

@@ -60,7 +60,7 @@ def run_one(path: str | Path, keep: str = "dynamics", watcher: Watcher | None = 
         try:
             train(config, out=folder.path, watcher=watcher, resume=True)
         except Diverged as error:
-            mark["diverged"] = str(error)
+            mark["diverged"] = error.cause
         trained = time.monotonic()
         if is_calibration:
             mark |= trial_numbers(folder)

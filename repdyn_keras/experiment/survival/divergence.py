@@ -30,8 +30,9 @@ def diverged(folder: RunFolder, model: keras.Model, epoch: int, problem: str) ->
     rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
     checkpoint = folder.checkpoint()
     last = "missing" if checkpoint is None else f"that of epoch {checkpoint.attrs['epoch']}"
+    cause = f"The training diverged in epoch {epoch}: {problem}, at the learning rate {rate:g}."
     return Diverged(
-        f"The training diverged in epoch {epoch}: {problem}, at the learning rate {rate:g}. The "
-        f"last good checkpoint is {last}. The records are kept; see "
-        f"`repdyn analyze {folder.path}`. Start a new run with a lower --set learning_rate=..."
+        f"{cause} The last good checkpoint is {last}. The records are kept; see "
+        f"`repdyn analyze {folder.path}`. Start a new run with a lower --set learning_rate=...",
+        cause,
     )
