@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from repdyn_keras.records import RunFolder
 from repdyn_keras.study.cell_comparison import MEASURES, MOMENTS, compare_cells
 from repdyn_keras.study.grid import study_jobs
 from repdyn_keras.study.study_file import study_of
-from repdyn_keras.study.study_folder import StudyFolder, mark_file, write_mark
+from repdyn_keras.study.study_folder import Stage, StudyFolder, mark_file, write_mark
 
 pytestmark = pytest.mark.without_keras
 LAYERS = {"sgd": ("stem", "stage1_block1", "output"), "adam": ("stem", "other", "output")}
@@ -39,7 +40,8 @@ def study(tmp_path):
 
 def test_means_and_deviations_are_those_of_all_pairs_of_runs(study):
     jobs = study_jobs(study, {})
-    found = compare_cells(StudyFolder(study.out), jobs)
+    trial = replace(jobs[0], stage=Stage.CALIBRATION)
+    found = compare_cells(StudyFolder(study.out), [trial, *jobs])
     states = {
         (job.config.optimizer, job.config.seed): features(LAYERS[job.config.optimizer], seed=number)
         for number, job in enumerate(jobs[:4])

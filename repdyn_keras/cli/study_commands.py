@@ -73,9 +73,7 @@ def study(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; write nothing.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Start more than 200 runs.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Start more than 200 runs.")] = False,
 ) -> None:
     """Run a grid of trainings over seeds, and summarize them.
 

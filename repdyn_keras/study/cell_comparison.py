@@ -14,7 +14,7 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import cosines
 from repdyn_keras.measures.map_agreement import agreements, class_shares, kappas
 from repdyn_keras.records import RunFolder
-from repdyn_keras.study.study_folder import Job, State, StudyFolder
+from repdyn_keras.study.study_folder import Job, Stage, State, StudyFolder
 
 if TYPE_CHECKING:
     import xarray
@@ -81,7 +81,7 @@ def compare_cells(folder: StudyFolder, jobs: Sequence[Job]) -> "xarray.Dataset":
 
     Args:
         folder: the folder of the study.
-        jobs: its runs.
+        jobs: its runs; those of the calibration are not compared.
 
     Returns:
         `xarray.Dataset` over (measure, moment, pair, layer): `mean`, `deviation` (between pairs of
@@ -96,7 +96,8 @@ def compare_cells(folder: StudyFolder, jobs: Sequence[Job]) -> "xarray.Dataset":
 
     runs: dict[str, dict[int, RunStates]] = {}
     missing: dict[str, str] = {}
-    for job in jobs:
+    # Those of a calibration differ in their learning rates.
+    for job in (job for job in jobs if job.stage is Stage.RUNS):
         progress = folder.progress(job)
         if progress.state is not State.FINISHED:
             missing[job.name] = progress.state.value
