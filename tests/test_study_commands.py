@@ -45,6 +45,7 @@ BAD = [
     ("{file} --set epochs", {}, "Expected --set key=value"),
     ("{file} --out {file}", {}, "Cannot create the folder"),
     ("{file} --out .", {}, "has other files and no study.toml"),
+    ("{file} --out . --status", {}, "has other files and no study.toml"),
     ("{file} --out . --dry-run", {}, "has other files and no study.toml"),
 ]
 

@@ -99,6 +99,7 @@ def study(
     described = load_study(source, set_ or [], out=out, trusted=tuple(model or ()))
     folder = StudyFolder(described.out)
     if status:
+        folder.check(described)
         study_printing.print_status(folder, runs_by_index(described, folder))
         return
     if run is not None:
