@@ -36,8 +36,8 @@ class CalibrationPlan:
         seeds: the seeds of the calibration, none of them a seed of the study.
         epochs: training epochs of a calibration run.
         learning_rates: the published grid, by optimizer.
-        target_epochs: the common target of the epoch of perfect fit; None to choose the recorded
-            epoch that most cells can reach.
+        target_epochs: the common target of the epoch of perfect fit; None to choose the epoch
+            that most cells can reach.
     """
 
     seeds: tuple[int, ...]
