@@ -75,7 +75,7 @@ def variances(deviation: dict[str, float]) -> dict:
     found = {}
     for kind, value in (
         ("state", run_values.state_distinguishability),
-        ("restlessness", run_values.largest_fall),
+        ("restlessness", run_values.strongest_fall),
     ):
         resnet, vit = (square[f"{model}-sgd-{kind}"] / 2 for model in ("resnet", "vit"))
         between = max(0, (square[f"vit-{kind}"] - (resnet + vit) / 2) / 2)

@@ -51,12 +51,13 @@ def simulated_summary(seeds: int = 10, deviation: float = 0.01, seed: int = 0) -
 
     borders = {
         name: np.full((*by_block, BORDERS), np.nan)
-        for name in ("epoch", "u", "kind", "contrast", "restlessness")
+        for name in ("epoch", "u", "kind", "z", "contrast", "restlessness")
     }
     for index, (kind, u) in enumerate(zip(BORDER_KINDS, BORDER_TIMES, strict=True)):
         borders["u"][..., index] = np.where(absent, np.nan, u)
         borders["epoch"][..., index] = np.where(absent, np.nan, FIT * 2**u)
         borders["kind"][..., index] = np.where(absent, np.nan, kind)
+        borders["z"][..., index] = np.where(absent, np.nan, 6 - index)
         borders["contrast"][..., index] = draw(CONTRAST)
         borders["restlessness"][..., index] = draw(FALL)
     block_dims = ("run", "similarity", "reading", "layer")

@@ -56,6 +56,7 @@ def with_random_borders(summary, seed=3):
         "border_kind": rng.integers(1, 3, shape).astype(float),
         "border_u": u,
         "border_epoch": 64 * 2**u,
+        "border_z": rng.uniform(3, 9, shape),
         "border_contrast": rng.uniform(0, 0.4, shape),
         "border_restlessness": rng.uniform(0, 0.4, shape),
     }
@@ -88,7 +89,7 @@ def by_hand(summary, model, optimizer, seed, name, similarity, reading):
         borders = [
             {
                 key: float(layer[f"border_{key}"][i])
-                for key in ("kind", "u", "epoch", "contrast", "restlessness")
+                for key in ("kind", "u", "epoch", "z", "contrast", "restlessness")
             }
             for i in range(layer.sizes["border"])
             if np.isfinite(layer["border_kind"][i])
@@ -106,7 +107,8 @@ def by_hand(summary, model, optimizer, seed, name, similarity, reading):
                 last = math.log2(float(run["memorized_90_epoch"])) + 0.5
                 borders = [b for b in borders if first <= math.log2(b["epoch"]) <= last]
             kind, key = (1, "contrast") if "state" in name else (2, "restlessness")
-            found.append(max([b[key] for b in borders if b["kind"] == kind], default=0.0))
+            borders = sorted((b for b in borders if b["kind"] == kind), key=lambda b: b["z"])
+            found.append(borders[-1][key] if borders else 0.0)
     return float(np.mean(found))
 
 
@@ -305,7 +307,12 @@ def row_of(effect=0.1, seeds=10, **more):
 RULES = [
     (row_of(), "supported", "^$"),
     (row_of(-0.1), "contradicted", "^$"),
-    (row_of(effect_recalibrated=np.nan), "supported", "Not measured with recalibrated"),
+    (row_of(effect_recalibrated=np.nan), "undecided", "recalibrated .* is not measured"),
+    (
+        row_of(effect_recalibrated=np.nan, is_primary=False),
+        "supported",
+        "Not measured with recalibrated",
+    ),
     (row_of(0.02), "undecided", "The effect, .0.0245, is not larger than the smallest"),
     (row_of(effect_recalibrated=-0.01), "undecided", "recalibrated BatchNormalization.*-0.01"),
     (row_of(-0.1, effect_recalibrated=0.01), "undecided", "recalibrated"),
@@ -374,6 +381,17 @@ def test_calibration_and_unequal_training_make_rows_not_comparable(summary):
         original = simulated.CONFIGURATION[key]
         assert reason == f"{key} is {original!r} in vit sgd and {value!r} in vit adam."
         assert np.isnan(found["p"].sel(row="vit-sgd-state"))
+
+
+def test_without_calibration_cells_of_other_speed_are_not_comparable(summary):
+    for ratio, same in ((1.6, True), (1.7, False)):
+        is_adam = summary["optimizer"] == "adam"
+        fits = summary["perfect_fit_epoch"] * xr.where(is_adam, ratio, 1.0)
+        faster = findings(summary.assign(perfect_fit_epoch=fits))["verdict"].to_series()
+        assert (faster["resnet-sgd-state"] != "not comparable") == same
+        assert faster["vit-state"] != "not comparable", "its cells are paired by optimizer"
+        known = summary.assign(perfect_fit_epoch=fits).assign_attrs(calibration="cell\n")
+        assert findings(known)["verdict"].to_series()["resnet-sgd-state"] != "not comparable"
 
 
 def test_what_a_study_lacks_makes_rows_not_testable_here(summary):

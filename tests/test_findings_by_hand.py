@@ -66,20 +66,21 @@ class Runs:
 
 
 def restlessness(runs, cell, seed, reading):
-    """Mean over blocks of the largest fall of restlessness; NaN with a dead block."""
+    """Mean over blocks of the fall at the strongest border; NaN with a dead block."""
     falls = []
     for layer, is_block in enumerate(runs.get("is_block", cell, seed, reading)):
         if is_block != 1:
             continue
         if math.isnan(runs.get("distinguishability", cell, seed, reading)[layer]):
             return math.nan
-        largest = 0.0
+        strongest, fall = 0.0, 0.0
         kinds = runs.get("border_kind", cell, seed, reading)[layer]
         sizes = runs.get("border_restlessness", cell, seed, reading)[layer]
-        for kind, size in zip(kinds, sizes, strict=True):
-            if kind == 2 and size > largest:
-                largest = size
-        falls.append(largest)
+        zs = runs.get("border_z", cell, seed, reading)[layer]
+        for kind, size, z in zip(kinds, sizes, zs, strict=True):
+            if kind == 2 and z > strongest:
+                strongest, fall = z, size
+        falls.append(fall)
     return sum(falls) / len(falls)
 
 

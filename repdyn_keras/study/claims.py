@@ -15,12 +15,12 @@ from repdyn_keras.study.paired_runs import NotTestable, PairedRuns, RunValue
 from repdyn_keras.study.run_values import (
     depth_correlation,
     has_double_descent,
-    largest_fall,
     memorization_contrast,
     memorization_fall,
     perfect_fit_chance,
     perfect_fit_share,
     state_distinguishability,
+    strongest_fall,
     synchronization,
     zero,
 )
@@ -173,8 +173,9 @@ BY_STATE = (
 )
 BY_RESTLESSNESS = (
     "A layer's phases are distinguishable by restlessness if its records scatter before a border "
-    "and are quiet after it. The value of a run is the mean over its blocks of the largest fall "
-    "of restlessness at a border of that kind, in units of similarity, 0 for a block without one."
+    "and are quiet after it. The value of a run is the mean over its blocks of the fall of "
+    "restlessness at the strongest border of that kind (of the largest z), in units of similarity, "
+    "0 for a block without one."
 )
 SCATTER = (
     "Scatter makes borders harder to find, so the noise shares of the two sides are stated; where "
@@ -218,12 +219,12 @@ def _by_optimizer(model: str) -> tuple[Claim, Claim]:
             text=f"In {name}, phases are more distinguishable by restlessness under SGD than "
             "under Adam.",
             source=ABSTRACT,
-            quantity="largest fall of restlessness",
+            quantity="fall of restlessness at the strongest border",
             unit="similarity",
             smallest_effect=MIN_FALL,
             left=f"{name} SGD",
             right=f"{name} Adam",
-            value=largest_fall,
+            value=strongest_fall,
             sides=_sgd_and_adam(model),
             explanation=f"{BY_RESTLESSNESS} {sign} A fall needs scatter before it, so a calm "
             f"training has none, however much its state changes. {NO_CAUSE}",
@@ -253,12 +254,12 @@ CLAIMS = (
         name="vit-restlessness",
         text="Phases are more distinguishable by restlessness in ViT than in ResNet.",
         source=ABSTRACT,
-        quantity="largest fall of restlessness",
+        quantity="fall of restlessness at the strongest border",
         unit="similarity",
         smallest_effect=MIN_FALL,
         left="ViT",
         right="ResNet",
-        value=largest_fall,
+        value=strongest_fall,
         sides=_vit_and_resnet,
         explanation=f"{BY_RESTLESSNESS} The mean is over both optimizers. The paper predicts more "
         f"in ViT than in ResNet. {ACROSS} A fall needs scatter before it, so a calm training has "
@@ -277,8 +278,8 @@ CLAIMS = (
         sides=_sgd_and_adam(*MODELS),
         by_state=True,
         about_memorization=True,
-        explanation="The value of a block is the largest contrast at a border by state near the "
-        f"memorization, in units of similarity, 0 without one. {MEMORIZATION} The paper predicts "
+        explanation="The value of a block is the contrast at the strongest border by state near "
+        f"the memorization, in units of similarity, 0 without one. {MEMORIZATION} The paper predicts "
         "more under SGD. A border near the memorization need not be caused by it: learning and "
         f"perfect fit may fall into the same epochs. {SCATTER}",
     ),
@@ -294,9 +295,9 @@ CLAIMS = (
         value=memorization_fall,
         sides=_sgd_and_adam(*MODELS),
         about_memorization=True,
-        explanation="The value of a block is the largest fall of restlessness at a border of that "
-        f"kind near the memorization, in units of similarity, 0 without one. {MEMORIZATION} The "
-        "paper predicts more under SGD. A border near the memorization need not be caused by it: "
+        explanation="The value of a block is the fall of restlessness at the strongest border of "
+        "that kind near the memorization, in units of similarity, 0 without one. "
+        f"{MEMORIZATION} The paper predicts more under SGD. A border near the memorization need not be caused by it: "
         "gradients vanish at the perfect fit, which ends the memorization, whatever is learned.",
     ),
     Claim(

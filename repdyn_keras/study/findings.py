@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from repdyn_keras.study.calibration import TOLERANCE
 from repdyn_keras.study.claims import CLAIMS, Claim
 from repdyn_keras.study.paired_runs import (
     READINGS,
@@ -29,6 +30,8 @@ from repdyn_keras.text import format_names, quoted, visible
 PRIMARY = "cka"
 # Keys in which the cells of two sides must agree.
 FAIR_KEYS = ("schedule", "epochs", "batch_size")
+# Ratio of the epochs of perfect fit of two cells that are both within 25% of a common target.
+MAX_SPEED_RATIO = (1 + TOLERANCE) / (1 - TOLERANCE)
 NUMBERS = (
     "effect",
     "lower",
@@ -125,6 +128,7 @@ def _row(runs: PairedRuns, claim: Claim, similarity: str) -> Row:
     """A row without test; with a verdict if the claim cannot be tested."""
     unknown = np.full(len(runs.seeds), np.nan)
     row = Row(unknown, unknown, claim.smallest_effect, by_state=claim.by_state)
+    row.is_primary = similarity == PRIMARY
     if not runs.has(similarity, "aligned"):
         what = "CKA" if similarity == "cka" else "region agreement"
         row.verdict = NOT_TESTABLE
@@ -137,15 +141,14 @@ def _row(runs: PairedRuns, claim: Claim, similarity: str) -> Row:
         row.left, row.right = claim.pairs(runs, similarity, "aligned")
         row.reason = _unfair(runs, claim)
         row.verdict = NOT_COMPARABLE if row.reason else ""
+        paired = np.isfinite(row.left - row.right)
         for reading in READINGS[1:]:
             if runs.has(similarity, reading):
-                difference = np.subtract(*claim.pairs(runs, similarity, reading))
-                finite = difference[np.isfinite(difference)]
-                if len(finite):
-                    setattr(row, f"effect_{reading}", float(finite.mean()))
+                # Of the same seeds, so that only the reading differs.
+                difference = np.subtract(*claim.pairs(runs, similarity, reading))[paired]
+                setattr(row, f"effect_{reading}", _mean(difference))
         sides = claim.sides(runs)
         noise = runs.values(noise_share, similarity, "aligned")
-        paired = np.isfinite(row.left - row.right)
         row.noise_left, row.noise_right = (
             _mean(runs.mean_by_seed(cells, noise)[paired]) if cells else np.nan
             for cells in sides[:2]
@@ -177,7 +180,25 @@ def _unfair(runs: PairedRuns, claim: Claim) -> str:
                     f"{key} is {quoted(left)} in {visible(cells[0])} and {quoted(right)} in "
                     f"{visible(cells[1])}."
                 )
+        if not runs.is_calibrated and (problem := _other_speed(runs, *cells)):
+            return problem
     return ""
+
+
+def _other_speed(runs: PairedRuns, cell: str, other: str) -> str:
+    """How much faster one cell fits, if calibration would not allow it; empty if it would."""
+    fits = runs.array("perfect_fit_epoch").astype(float)
+    known = [runs.by_seed(each, fits) for each in (cell, other)]
+    known = [each[np.isfinite(each)] for each in known]
+    if not all(map(len, known)):
+        return ""
+    medians = [float(np.median(each)) for each in known]
+    if max(medians) <= MAX_SPEED_RATIO * min(medians):
+        return ""
+    return (
+        f"{visible(cell)} has its perfect fit at epoch {medians[0]:g} (median), {visible(other)} "
+        f"at {medians[1]:g}: without calibration, such speeds cannot be compared."
+    )
 
 
 def _cells(runs: PairedRuns, claim: Claim, side: str) -> str:

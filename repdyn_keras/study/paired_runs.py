@@ -22,6 +22,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "border_epoch": BY_BORDER,
     "border_u": BY_BORDER,
     "border_kind": BY_BORDER,
+    "border_z": BY_BORDER,
     "border_contrast": BY_BORDER,
     "border_restlessness": BY_BORDER,
     "synchronization_mean": ("run", "similarity", "reading"),
@@ -62,6 +63,7 @@ class PairedRuns:
         cells: (run,) names of the cells.
         seeds: (seed,) all seeds, ascending.
         configurations: the configuration of every cell, without seeds.
+        is_calibrated: whether the learning rates were calibrated.
         not_comparable: cells that calibration found not comparable; they have no runs.
         missing: why each run that is left out is missing, by name.
 
@@ -85,6 +87,7 @@ class PairedRuns:
         self.seeds = np.unique(run_seeds)
         self._run_seed = np.searchsorted(self.seeds, run_seeds)
         self.configurations: dict[str, Mapping[str, Any]] = _attribute(summary, "cells", {})
+        self.is_calibrated = bool(str(summary.attrs.get("calibration", "")).strip())
         self.not_comparable: list[str] = _attribute(summary, "not_comparable", [])
         self.missing: dict[str, str] = _attribute(summary, "missing", {})
         configured = [self.configurations.get(cell) for cell in self.cells]

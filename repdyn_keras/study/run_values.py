@@ -42,19 +42,19 @@ def noise_share(runs: PairedRuns, similarity: str, reading: str) -> np.ndarray:
     return block_mean(runs, runs.array("noise_share", similarity, reading))
 
 
-def largest_fall(runs: PairedRuns, similarity: str, reading: str) -> np.ndarray:
-    """Mean over blocks of the largest fall of restlessness at a border, 0 without one."""
-    return _largest_at_borders(runs, similarity, reading, RESTLESSNESS, np.array(True))
+def strongest_fall(runs: PairedRuns, similarity: str, reading: str) -> np.ndarray:
+    """Mean over blocks of the fall of restlessness at the strongest border, 0 without one."""
+    return _size_at_strongest(runs, similarity, reading, RESTLESSNESS, np.array(True))
 
 
 def memorization_contrast(runs: PairedRuns, similarity: str, reading: str) -> np.ndarray:
-    """Mean over blocks of the largest contrast at a border of the memorization, 0 without one."""
-    return _largest_at_memorization(runs, similarity, reading, STATE)
+    """Mean over blocks of the contrast at the strongest border of the memorization, or 0."""
+    return _strongest_at_memorization(runs, similarity, reading, STATE)
 
 
 def memorization_fall(runs: PairedRuns, similarity: str, reading: str) -> np.ndarray:
-    """Mean over blocks of the largest fall of restlessness there, 0 without one."""
-    return _largest_at_memorization(runs, similarity, reading, RESTLESSNESS)
+    """Mean over blocks of the fall of restlessness at the strongest border there, or 0."""
+    return _strongest_at_memorization(runs, similarity, reading, RESTLESSNESS)
 
 
 def synchronization(runs: PairedRuns, similarity: str, reading: str) -> np.ndarray:
@@ -145,19 +145,22 @@ def _is_border(runs, similarity, reading):
     return runs.array("border_kind", similarity, reading) > 0
 
 
-def _largest_at_borders(runs, similarity, reading, kind, counted):
-    """(run,) mean over blocks of the largest size of a kind of borders, 0 without one.
+def _size_at_strongest(runs, similarity, reading, kind, counted):
+    """(run,) mean over blocks of the size of the strongest border of a kind, 0 without one.
 
-    Only those count for which `counted` (run, layer, border) is true.
+    The strongest border has the largest z. Only those count for which `counted` (run, layer,
+    border) is true.
     """
     name = "border_contrast" if kind == STATE else "border_restlessness"
-    of_kind = runs.array("border_kind", similarity, reading) == kind
-    size = np.where(of_kind & counted, runs.array(name, similarity, reading), 0.0)
-    largest = np.max(size, axis=-1, initial=0.0)
-    return block_mean(runs, largest + _zero_if_tested(runs, similarity, reading))
+    of_kind = (runs.array("border_kind", similarity, reading) == kind) & counted
+    z = np.where(of_kind, runs.array("border_z", similarity, reading), -np.inf)
+    strongest = z.argmax(axis=-1)[..., None]
+    size = np.where(of_kind, runs.array(name, similarity, reading), 0.0)
+    found = np.take_along_axis(size, strongest, axis=-1)[..., 0]
+    return block_mean(runs, found + _zero_if_tested(runs, similarity, reading))
 
 
-def _largest_at_memorization(runs, similarity, reading, kind):
+def _strongest_at_memorization(runs, similarity, reading, kind):
     """(run,) the same at borders within half an octave of the memorization of the wrong labels.
 
     It lasts from the record at which 10% of them are memorized to that at which 90% are. NaN in
@@ -168,5 +171,5 @@ def _largest_at_memorization(runs, similarity, reading, kind):
     with np.errstate(divide="ignore", invalid="ignore"):
         u, first, last = np.log2(epochs), np.log2(begin)[:, None, None], np.log2(end)[:, None, None]
         counted = (u >= first - MAX_DISTANCE) & (u <= last + MAX_DISTANCE)
-    largest = _largest_at_borders(runs, similarity, reading, kind, counted)
-    return np.where(np.isfinite(begin) & np.isfinite(end), largest, np.nan)
+    found = _size_at_strongest(runs, similarity, reading, kind, counted)
+    return np.where(np.isfinite(begin) & np.isfinite(end), found, np.nan)

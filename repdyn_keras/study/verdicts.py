@@ -37,6 +37,8 @@ class Row:
         effect_recalibrated, effect_raw: the effect in these readings, NaN where it is not defined.
         noise_left, noise_right: mean noise shares of the two sides.
         by_state: whether the noise shares must be alike.
+        is_primary: whether it must also hold with recalibrated BatchNormalization. By region
+            agreement, that is not recorded.
         verdict, reason: given if the row cannot be tested, else set by `judge`.
         effect, lower, upper, p, p_holm: mean difference, its 95% interval, and p values.
     """
@@ -49,6 +51,7 @@ class Row:
     noise_left: float = np.nan
     noise_right: float = np.nan
     by_state: bool = False
+    is_primary: bool = True
     verdict: str = ""
     reason: str = ""
     effect: float = np.nan
@@ -116,17 +119,16 @@ def _verdict(row: Row, count: int, best_p: float) -> tuple[str, str]:
         )
     sign = np.sign(row.effect)
     recalibrated, raw = row.effect_recalibrated, row.effect_raw
-    if np.isfinite(recalibrated) and np.sign(recalibrated) != sign:
+    is_measured = bool(np.isfinite(recalibrated))
+    if (is_measured or row.is_primary) and np.sign(recalibrated) != sign:
+        value = f"{recalibrated:+.3g}" if is_measured else "not measured"
         return UNDECIDED, (
-            f"With recalibrated BatchNormalization the effect is {recalibrated:+.3g}, not of the "
-            "same sign."
+            f"With recalibrated BatchNormalization the effect is {value}, not of the same sign."
         )
     if np.sign(raw) != sign:
         value = f"{raw:+.3g}" if np.isfinite(raw) else "not defined"
         return UNDECIDED, f"On raw epochs the effect is {value}, not of the same sign."
-    reason = (
-        "" if np.isfinite(recalibrated) else "Not measured with recalibrated BatchNormalization."
-    )
+    reason = "" if is_measured else "Not measured with recalibrated BatchNormalization."
     return (SUPPORTED if sign > 0 else CONTRADICTED), reason
 
 
