@@ -279,9 +279,9 @@ CLAIMS = (
         by_state=True,
         about_memorization=True,
         explanation="The value of a block is the contrast at the strongest border by state near "
-        f"the memorization, in units of similarity, 0 without one. {MEMORIZATION} The paper predicts "
-        "more under SGD. A border near the memorization need not be caused by it: learning and "
-        f"perfect fit may fall into the same epochs. {SCATTER}",
+        f"the memorization, in units of similarity, 0 without one. {MEMORIZATION} The paper "
+        "predicts more under SGD. A border near the memorization need not be caused by it: "
+        f"learning and perfect fit may fall into the same epochs. {SCATTER}",
     ),
     Claim(
         name="memorization-sgd-restlessness",
@@ -297,8 +297,8 @@ CLAIMS = (
         about_memorization=True,
         explanation="The value of a block is the fall of restlessness at the strongest border of "
         "that kind near the memorization, in units of similarity, 0 without one. "
-        f"{MEMORIZATION} The paper predicts more under SGD. A border near the memorization need not be caused by it: "
-        "gradients vanish at the perfect fit, which ends the memorization, whatever is learned.",
+        f"{MEMORIZATION} The paper predicts more under SGD. A border near the memorization need "
+        "not be caused by it: gradients vanish at the perfect fit, which ends the memorization, whatever is learned.",
     ),
     Claim(
         name="vit-synchronization",
