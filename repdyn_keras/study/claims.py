@@ -298,7 +298,8 @@ CLAIMS = (
         explanation="The value of a block is the fall of restlessness at the strongest border of "
         "that kind near the memorization, in units of similarity, 0 without one. "
         f"{MEMORIZATION} The paper predicts more under SGD. A border near the memorization need "
-        "not be caused by it: gradients vanish at the perfect fit, which ends the memorization, whatever is learned.",
+        "not be caused by it: gradients vanish at the perfect fit, which ends the memorization, "
+        "whatever is learned.",
     ),
     Claim(
         name="vit-synchronization",
