@@ -120,7 +120,7 @@ run --epoch 3 | --epoch | --epochs
 run --epochs | --epochs
 run --quiet=yes | --quiet | value
 run tiny.toml tiny.toml | extra argument
-compare whole | RUN
+compare whole | study.toml
 doctor --repair | --repair without one
 """
 NETWORKS_AND_IMAGES = """

@@ -36,7 +36,6 @@ BAD = [
     ("{file}", {"seeds": 201}, "Expected --yes to start more than 200 runs"),
     ("{file} --workers 0", {}, "--workers from 1 to 1000"),
     ("{file} --keep nothing", {}, "Unknown value of --keep. .*dynamics, records, all"),
-    ("{file} --ray here", {}, "--ray local, auto, HOST:PORT"),
     ("{file} --cpus-per-run nan", {}, "--cpus-per-run above 0"),
     ("{file} --gpus-per-run inf", {}, "--gpus-per-run of at least 0"),
     ("{file} --run 2", {}, "--run INDEX from 0 to 1"),

@@ -105,7 +105,8 @@ def choose(rates: Sequence[Rate], target: float | None = None) -> dict[str, Choi
         rates: the trials of all cells by learning rate.
         target: the common target; None to choose a whole epoch: one that most cells can reach; of
             these, the one with the highest mean test accuracy of the learning rates chosen for it;
-            of equal ones, the earliest.
+            of equal ones, that from which the medians of these rates deviate least; then the
+            earliest.
 
     Returns:
         The choices by cell. If no rate of any cell has a perfect fit, no cell is comparable, and
@@ -122,13 +123,15 @@ def choose(rates: Sequence[Rate], target: float | None = None) -> dict[str, Choi
 
 
 def _candidates(rates: Sequence[Rate]) -> list[int]:
-    """Ascending epochs that hold the earliest of the best targets.
+    """Ascending epochs that hold the best target.
 
-    What a target reaches changes only where a median enters or leaves its neighbourhood.
+    What a target reaches changes only where a median enters or leaves its neighbourhood. In
+    between, the largest deviation is smallest halfway between two medians.
     """
-    medians = [rate.median_fit for rate in rates if 0 < rate.median_fit < math.inf]
-    bounds = [median / factor for median in medians for factor in (1 + TOLERANCE, 1 - TOLERANCE)]
-    found = {math.floor(bound) + step for bound in bounds for step in (0, 1, 2)}
+    medians = {rate.median_fit for rate in rates if 0 < rate.median_fit < math.inf}
+    places = [median / factor for median in medians for factor in (1 + TOLERANCE, 1 - TOLERANCE)]
+    places += [(one + other) / 2 for one in medians for other in medians]
+    found = {math.floor(place) + step for place in places for step in (0, 1, 2)}
     return sorted(epoch for epoch in found if epoch >= 1)
 
 
@@ -137,9 +140,14 @@ def _best(rates: Sequence[Rate], cell: str, target: float) -> Rate | None:
     return max(within, key=lambda rate: rate.test_accuracy, default=None)
 
 
-def _merit(rates: Sequence[Rate], cells: Sequence[str], target: float) -> tuple[int, float]:
+def _merit(
+    rates: Sequence[Rate], cells: Sequence[str], target: float
+) -> tuple[int, float, float]:
     found = [rate for cell in cells if (rate := _best(rates, cell, target)) is not None]
-    return len(found), mean(rate.test_accuracy for rate in found) if found else 0.0
+    if not found:
+        return 0, 0.0, 0.0
+    deviation = max(abs(rate.median_fit / target - 1) for rate in found)
+    return len(found), mean(rate.test_accuracy for rate in found), -deviation
 
 
 def as_table(rates: Sequence[Rate], choices: Mapping[str, Choice]) -> list[dict[str, str]]:
