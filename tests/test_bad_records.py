@@ -132,7 +132,17 @@ CASES |= {
 }
 
 
-@pytest.fixture(params=CASES, ids=lambda name: name.replace(" ", "-"))
+# The others are long.
+QUICK = ("layers", "no layer is finite", "one of two records", "no labels")
+
+
+def by_ring(name: str):
+    """The case as a parameter of a fixture."""
+    marks = () if name in QUICK else pytest.mark.long
+    return pytest.param(name, marks=marks, id=name.replace(" ", "-"))
+
+
+@pytest.fixture(params=map(by_ring, CASES))
 def case(request) -> Case:
     return CASES[request.param]
 

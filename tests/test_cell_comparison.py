@@ -19,7 +19,7 @@ from repdyn_keras.study.grid import study_jobs
 from repdyn_keras.study.study_file import study_of
 from repdyn_keras.study.study_folder import Stage, StudyFolder, mark_file, write_mark
 
-pytestmark = pytest.mark.without_keras
+pytestmark = [pytest.mark.long, pytest.mark.without_keras]
 LAYERS = {"sgd": ("stem", "stage1_block1", "output"), "adam": ("stem", "other", "output")}
 # Of the accuracies that `write_run` writes, the last three are the first three in a row.
 FIT, END = WRITTEN_EPOCHS[8], WRITTEN_EPOCHS[-1]

@@ -43,7 +43,7 @@ CHANGES = {
         made.get_layer("dense"), "dtype_policy", keras.DTypePolicy("mixed_bfloat16")
     ),
 }
-SHORT = ("freeze", "lora")
+SHORT = ("freeze",)
 
 
 @pytest.mark.parametrize(

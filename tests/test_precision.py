@@ -73,6 +73,7 @@ def check_half_precision(recorder, model, policy):
     assert recorder.folder.constants()["epsilon"].values.tolist() == [low] * 3
 
 
+@pytest.mark.long
 def test_half_precision_activations_are_recorded_to_float32_accuracy(tmp_path):
     with default_policy("mixed_bfloat16"):
         images = keras.Input((50,))

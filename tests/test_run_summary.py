@@ -10,7 +10,7 @@ from repdyn_keras.measures.phases import SIMILARITIES, phases_by_layer
 from repdyn_keras.measures.trajectory import octaves
 from repdyn_keras.study.run_summary import GRID, READINGS, stays_from, summarize, window_records
 
-pytestmark = pytest.mark.without_keras
+pytestmark = [pytest.mark.long, pytest.mark.without_keras]
 LAYERS = ["stem", "block01", "block02", "output"]
 SUBSETS = ["train", "clean", "mislabeled_given", "mislabeled_true", "test"]
 

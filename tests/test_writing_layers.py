@@ -440,13 +440,13 @@ def check(names, folder, **how):
     assert records[0]["finite"].all()
 
 
-@pytest.mark.parametrize("names", MODELS[:2], ids=" + ".join)
+@pytest.mark.parametrize("names", MODELS[1:2], ids=" + ".join)
 def test_recording_changes_no_variable_and_equal_weights_give_equal_records(names, tmp_path):
     check(names, tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("names", MODELS[2:], ids=" + ".join)
+@pytest.mark.parametrize("names", [*MODELS[:1], *MODELS[2:]], ids=" + ".join)
 def test_recording_changes_no_variable_whatever_layers_write(names, tmp_path):
     check(names, tmp_path)
 

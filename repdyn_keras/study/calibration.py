@@ -140,9 +140,7 @@ def _best(rates: Sequence[Rate], cell: str, target: float) -> Rate | None:
     return max(within, key=lambda rate: rate.test_accuracy, default=None)
 
 
-def _merit(
-    rates: Sequence[Rate], cells: Sequence[str], target: float
-) -> tuple[int, float, float]:
+def _merit(rates: Sequence[Rate], cells: Sequence[str], target: float) -> tuple[int, float, float]:
     found = [rate for cell in cells if (rate := _best(rates, cell, target)) is not None]
     if not found:
         return 0, 0.0, 0.0
