@@ -8,7 +8,6 @@ import pytest
 from repdyn_keras.errors import InputError
 from repdyn_keras.study.calibration import (
     Choice,
-    Choice,
     Trial,
     as_csv_text,
     as_table,
