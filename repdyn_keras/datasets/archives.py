@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from repdyn_keras.config import usable_path
-from repdyn_keras.datasets.load import RawData, stratified_split
+from repdyn_keras.datasets.load import RawData, describe_split, stratified_split
 from repdyn_keras.errors import InputError
 from repdyn_keras.text import format_names, format_shape
 
@@ -82,10 +82,7 @@ def npz(path: str, seed: int, test_share: float) -> RawData:
         (all_labels,) = labels
         train_rows, test_rows = stratified_split(all_labels, test_share, seed, names, path)
         images, labels = images * 2, [all_labels[train_rows], all_labels[test_rows]]
-        notes.append(
-            f"{path} has no test images: {len(test_rows)} of {len(all_labels)} were split off "
-            f"(test_share = {test_share:g}) by the data seed."
-        )
+        notes.append(describe_split(path, len(test_rows), len(all_labels), test_share))
     notes += describe_unused(labels[0], n_classes, class_names, path)
     return RawData(
         train=images[0],

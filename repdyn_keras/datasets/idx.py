@@ -14,7 +14,7 @@ from repdyn_keras.config import usable_path
 from repdyn_keras.datasets.archives import axis_order, describe_unused
 from repdyn_keras.datasets.folder import list_entries
 from repdyn_keras.datasets.images import Pixels, allocate_pixels
-from repdyn_keras.datasets.load import RawData, stratified_split
+from repdyn_keras.datasets.load import RawData, describe_split, stratified_split
 from repdyn_keras.datasets.reading import reason
 from repdyn_keras.errors import InputError
 from repdyn_keras.text import format_names, format_shape
@@ -95,10 +95,7 @@ def idx(path: str, seed: int, test_share: float) -> RawData:
             all_labels, test_share, seed, range(n_classes), path
         )
         pixels, labels = pixels * 2, [all_labels[train_rows], all_labels[test_rows]]
-        notes.append(
-            f"{path} has no test images: {len(test_rows)} of {len(all_labels)} were split off "
-            f"(test_share = {test_share:g}) by the data seed."
-        )
+        notes.append(describe_split(path, len(test_rows), len(all_labels), test_share))
     return RawData(
         train=pixels[0],
         y_train=labels[0],

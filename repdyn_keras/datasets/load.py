@@ -85,8 +85,7 @@ class RawData:
         if n_train is None:
             train, test = stratified_split(labels, share, seed, classes, dataset_name)
             notes = [
-                f"{dataset_name} has no test images: {len(test)} of {len(labels)} were split off "
-                f"(test_share = {share:g}) by the data seed.",
+                describe_split(dataset_name, len(test), len(labels), share),
                 *notes,
             ]
         else:
@@ -102,6 +101,21 @@ class RawData:
             class_names=tuple(classes),
             notes=(*notes, *images.notes),
         )
+
+
+def describe_split(dataset_name: object, test: int, total: int, share: float) -> str:
+    """The note that test images were split off.
+
+    Args:
+        dataset_name: name of the data set, or its path.
+        test: number of test images.
+        total: number of all images.
+        share: the share that was to be split off.
+    """
+    return (
+        f"{dataset_name} has no test images: {test} of {total} were split off "
+        f"(test_share = {share:g}) by the data seed."
+    )
 
 
 def stratified_split(

@@ -13,7 +13,8 @@ import xarray as xr
 
 from repdyn_keras.config import ResolvedConfig, resolve
 from repdyn_keras.config.keys import Config
-from repdyn_keras.dynamics import analyze
+from repdyn_keras.dynamics import Run, analyze
+from repdyn_keras.dynamics.comparison import layer_fingerprints
 from repdyn_keras.errors import Diverged, InputError
 from repdyn_keras.experiment import Watcher, record_saved_weights, train
 from repdyn_keras.measures.accuracies import perfect_fit_epoch
@@ -97,14 +98,9 @@ def record_recalibrated(config: ResolvedConfig, folder: RunFolder, watcher: Watc
     watcher.analysis_step("recalibrated BatchNormalization")
     changes = {"batch_norm": "recalibrate", "planes": 0}
     recorded = record_saved_weights(folder, folder.path / RECALIBRATED, changes)
-    epochs = recorded.epochs()
-    prints = recorded.fingerprints(epochs, slice(None))
-    state = recorded.series(epochs, ["finite", "dead"])
-    usable = (state["finite"] > state["dead"])[..., None]
-    layers = np.where(usable, prints, np.nan).swapaxes(0, 1)
-    cka = np.stack([cosines(layer) for layer in layers])
-    coordinates: dict[str, list] = {"layer": recorded.recorded_layers(epochs[0])}
-    coordinates |= {"epoch": epochs, "epoch_other": epochs}
+    run, names = Run(recorded.path), recorded.constants()["layer"].values.tolist()
+    cka = np.stack([cosines(layer_fingerprints(run, index)) for index in range(len(names))])
+    coordinates = {"layer": names, "epoch": run.epochs, "epoch_other": run.epochs}
     dataset = xr.Dataset({"cka": (tuple(coordinates), cka)}, coords=coordinates)
     folder.write(recalibrated_file(folder), netcdf_bytes(dataset))
 
