@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_input_error
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.study.driver import StudyWatcher, calibrate
+from repdyn_keras.study.calibration_stage import calibrate
 from repdyn_keras.study.run_index import run_of_index, runs_by_index
 from repdyn_keras.study.study_file import study_of
 from repdyn_keras.study.study_folder import Stage, StudyFolder, write_mark
@@ -56,7 +56,7 @@ def test_an_index_means_the_same_run_before_and_after_the_calibration(study, fol
     trials = [before[index] for index in range(6)]
     assert {job.stage for job in trials} == {Stage.CALIBRATION}
     finish(folder, trials, lambda job: 10)
-    calibrate(study, folder, StudyWatcher())
+    calibrate(study, folder)
     assert folder.calibration_file.is_file()
     after = runs_by_index(study, folder)
     assert names(after) == names(before)
@@ -71,7 +71,7 @@ def test_an_index_means_the_same_run_before_and_after_the_calibration(study, fol
 def test_cells_that_are_not_comparable_have_an_index_and_no_run(study, folder):
     trials = [runs_by_index(study, folder)[index] for index in range(6)]
     finish(folder, trials, lambda job: 10 if job.config.optimizer == "sgd" else 30)
-    calibrate(study, folder, StudyWatcher())
+    calibrate(study, folder)
     jobs = runs_by_index(study, folder)
     missing = [index for index in range(12) if index not in jobs]
     assert len(missing) == 3
@@ -91,7 +91,7 @@ def test_runs_wait_for_the_calibration_but_not_for_its_file(study, folder):
     assert not folder.calibration_file.exists(), "several processes would write it"
     assert found is not None and found.stage is Stage.RUNS and found.config.epochs == 80
     assert runs_by_index(study, folder)[6] == found
-    calibrate(study, folder, StudyWatcher())
+    calibrate(study, folder)
     assert run_of_index(study, folder, 6) == found
 
 

@@ -105,8 +105,8 @@ def compare_study(path: Path, selected: list[str] | None, out: Path | None) -> N
     """Compares the cells of a study, and writes `cells.nc`."""
     from repdyn_keras.cli.study_printing import print_cells
     from repdyn_keras.records import write_netcdf
+    from repdyn_keras.study.calibration_stage import all_jobs
     from repdyn_keras.study.cell_comparison import compare_cells
-    from repdyn_keras.study.driver import all_jobs
     from repdyn_keras.study.study_file import stored_study
     from repdyn_keras.study.study_folder import StudyFolder
 

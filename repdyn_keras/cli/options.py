@@ -9,8 +9,6 @@ import typer
 from repdyn_keras.backends import BACKENDS
 from repdyn_keras.config import DATASETS, NETWORKS, OPTIMIZERS
 from repdyn_keras.config.registry import one_of
-from repdyn_keras.errors import InputError
-from repdyn_keras.text import quoted
 
 Run = typer.Argument(metavar="RUN", help="Folder of a run.")
 Backend = Annotated[
@@ -56,16 +54,9 @@ def collect(
         InputError: a key is unknown, a value is invalid, or the file names code to run that the
             command line does not name.
     """
-    from repdyn_keras.config import check_paths, parse_value, with_trust
+    from repdyn_keras.config import check_paths, parse_pairs, parse_value, with_trust
 
-    given: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise InputError(
-                f"Expected --set key=value, such as --set width=16. Received: --set {quoted(pair)}."
-            )
-        given[name.strip()] = parse_value(name.strip(), text)
+    given = parse_pairs(pairs)
     for name, value in options.items():
         if value is not None:
             given[name] = parse_value(name, value)

@@ -81,7 +81,7 @@ def study(
     """
     from repdyn_keras.cli import study_printing
     from repdyn_keras.study import load_study, preset_file
-    from repdyn_keras.study.driver import all_jobs
+    from repdyn_keras.study.calibration_stage import all_jobs
     from repdyn_keras.study.run_index import runs_by_index
     from repdyn_keras.study.study_folder import StudyFolder
 

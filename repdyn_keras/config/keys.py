@@ -365,6 +365,23 @@ def parse_value(name: str, text: str) -> Any:
     return check(name, stripped)
 
 
+def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
+    """The values of the "key=value" arguments of --set, by key.
+
+    Raises:
+        InputError: an argument has no =, a key is unknown, or a value is invalid.
+    """
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(
+                f"Expected --set key=value, such as --set width=16. Received: --set {quoted(pair)}."
+            )
+        values[name.strip()] = parse_value(name.strip(), text)
+    return values
+
+
 def users_of(name: str) -> list[str]:
     """The forms of the data sets, networks and optimizers that use a key; empty if all do."""
     if name in ("backend", DATASETS.key, NETWORKS.key, OPTIMIZERS.key):

@@ -3,7 +3,6 @@
 It keeps no state of its own. Killed at any moment and started again, it goes on.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,21 +11,14 @@ from typing import Any
 from repdyn_keras.errors import InputError, Interrupted, StorageError
 from repdyn_keras.records import RunFolder, atomic
 from repdyn_keras.records.atomic import free_bytes
-from repdyn_keras.study.calibration import (
-    Choice,
-    Rate,
-    Trial,
-    as_csv_text,
-    as_table,
-    choices_in,
-    choose,
-    rates_of,
-)
+from repdyn_keras.study.calibration import Choice
+from repdyn_keras.study.calibration_stage import calibrate, stored_choices
 from repdyn_keras.study.grid import calibration_jobs, study_jobs
 from repdyn_keras.study.outcomes import Executor, Outcome, Request
 from repdyn_keras.study.single_run import SUMMARY, remove_leftovers
-from repdyn_keras.study.study_file import EPOCHS_PER_TARGET, Study
+from repdyn_keras.study.study_file import Study
 from repdyn_keras.study.study_folder import (
+    ENDED,
     Job,
     Stage,
     State,
@@ -35,30 +27,12 @@ from repdyn_keras.study.study_folder import (
     read_mark,
     wait_for,
 )
-from repdyn_keras.study.study_plan import StudyPlan, plan_cells
+from repdyn_keras.study.study_plan import MAX_ATTEMPTS, StudyPlan, make_plan
 from repdyn_keras.study.summary import write_summary
 from repdyn_keras.text import format_bytes
 
-# A run that fails is tried so often in all.
-MAX_ATTEMPTS = 3
 # Seconds between two looks at the folders.
 POLL = 1.0
-ENDED = (State.FINISHED, State.DIVERGED)
-# Keys that do not change what a run costs.
-SAME_COST = (
-    "optimizer",
-    "learning_rate",
-    "schedule",
-    "momentum",
-    "weight_decay",
-    "label_noise",
-    "seed",
-    "data_seed",
-)
-PROCESS_DIED = (
-    "Expected a network that fits into memory. Received: the process that builds it was killed, "
-    f"{MAX_ATTEMPTS} times."
-)
 
 
 class StudyWatcher:
@@ -130,11 +104,11 @@ def run_study(
         watcher.planned(plan)
         require_space(folder, plan)
         driver = _Driver(folder, executor, keep, watcher)
-        choices: dict[str, Choice] = {}
-        if study.calibration is not None:
-            if not folder.calibration_file.is_file():
-                driver.run_all(calibration_jobs(study))
-            choices = calibrate(study, folder, watcher)
+        if stored_choices(folder) is None:
+            driver.run_all(calibration_jobs(study))
+        rows, choices = calibrate(study, folder)
+        if rows:
+            watcher.calibrated(rows, choices)
         jobs = study_jobs(study, choices)
         is_complete = driver.run_all(jobs)
         write_summary(study, folder, jobs, choices)
@@ -144,118 +118,6 @@ def run_study(
         if folder.summary_file.is_file():
             watcher.message(f"{folder.summary_file}")
     return is_complete
-
-
-def make_plan(
-    study: Study,
-    folder: StudyFolder,
-    ask: Callable[[dict[str, Any]], dict[str, Any]],
-    workers: int,
-    keep: str,
-) -> StudyPlan:
-    """The plan of a study. A run of each cell with unfinished runs is timed in another process.
-
-    Raises:
-        InputError: a cell cannot be run.
-    """
-    jobs, is_uncalibrated = all_jobs(study, folder)
-    costs: dict[tuple[Stage, str], dict[str, Any]] = {}
-    timed: dict[str, dict[str, Any]] = {}
-    for job in jobs:
-        key = job.stage, job.cell
-        if key in costs or folder.progress(job).state in ENDED:
-            continue
-        like = repr({k: v for k, v in vars(job.config).items() if k not in SAME_COST})
-        if like not in timed:
-            # An empty answer means that the process was killed.
-            answers = (ask({"plan": vars(job.config)}) for _ in range(MAX_ATTEMPTS))
-            timed[like] = next(filter(None, answers), {"error": PROCESS_DIED})
-        if "error" in timed[like]:
-            raise InputError(
-                "The study cannot be run. Expected cells without errors. Received: the cell "
-                f"{job.cell}, with the error: {timed[like]['error']}"
-            )
-        costs[key] = timed[like]
-    cells = plan_cells(folder, jobs, costs, keep)
-    device = next((str(cost["device"]) for cost in costs.values()), "")
-    return StudyPlan(cells, workers, device, is_uncalibrated)
-
-
-def all_jobs(study: Study, folder: StudyFolder) -> tuple[list[Job], bool]:
-    """All runs, and whether the calibration has yet to choose the epochs of some.
-
-    As long as it has, every cell is listed with its first learning rate and the epochs that follow
-    from the target, or with those of a calibration run.
-    """
-    if study.calibration is None:
-        return study_jobs(study, {}), False
-    if folder.calibration_file.is_file():
-        choices = choices_in(folder.calibration_file.read_text("utf-8"))
-        return study_jobs(study, choices), False
-    plan = study.calibration
-    target = plan.target_epochs or plan.epochs / EPOCHS_PER_TARGET
-    calibration = calibration_jobs(study)
-    assumed = {
-        label: Choice(
-            next(job.config.learning_rate for job in calibration if job.cell == label), target
-        )
-        for label in study.cells
-    }
-    return calibration + study_jobs(study, assumed), True
-
-
-def choices_of(study: Study, folder: StudyFolder) -> tuple[list[Rate], dict[str, Choice]]:
-    """The trials of the calibration by learning rate, and the choice for every cell.
-
-    The trials are empty if `calibration.csv` has the choices.
-
-    Raises:
-        InputError: runs of the calibration are missing.
-    """
-    if folder.calibration_file.is_file():
-        return [], choices_in(folder.calibration_file.read_text("utf-8"))
-    jobs = calibration_jobs(study)
-    unfinished = [
-        index for index, job in enumerate(jobs) if folder.progress(job).state not in ENDED
-    ]
-    if unfinished:
-        first = unfinished[0]
-        raise InputError(
-            f"The calibration is not complete. Expected {len(jobs)} finished runs, of index 0 to "
-            f"{len(jobs) - 1}. Received: {len(jobs) - len(unfinished)}; the first missing one has "
-            f"index {first}, {jobs[first].name}. Run them first; see {folder.logs} for failed ones."
-        )
-    rates = rates_of([trial_of(folder, job) for job in jobs])
-    target = study.calibration.target_epochs if study.calibration is not None else None
-    return rates, choose(rates, target)
-
-
-def calibrate(study: Study, folder: StudyFolder, watcher: StudyWatcher) -> dict[str, Choice]:
-    """The choices of the calibration; writes `calibration.csv` when all its runs are finished.
-
-    Raises:
-        InputError: runs of the calibration are missing.
-    """
-    rates, choices = choices_of(study, folder)
-    if rates:
-        rows = as_table(rates, choices)
-        atomic.write_bytes(folder.calibration_file, as_csv_text(rows).encode("utf-8"))
-        watcher.calibrated(rows, choices)
-    return choices
-
-
-def trial_of(folder: StudyFolder, job: Job) -> Trial:
-    """The result of a finished calibration run; one that diverged has no perfect fit."""
-    mark = read_mark(folder.run_folder(job)) or {}
-    # It may have had a perfect fit before it diverged.
-    numbers = {} if "diverged" in mark else mark
-    return Trial(
-        job.cell,
-        job.config.learning_rate,
-        job.config.seed,
-        float(numbers.get("perfect_fit_epoch", math.inf)),
-        float(numbers.get("best_test_accuracy", 0.0)),
-    )
 
 
 def require_space(folder: StudyFolder, plan: StudyPlan) -> None:

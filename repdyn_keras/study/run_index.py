@@ -1,7 +1,7 @@
 """The indices of a study's runs, as in a SLURM job array."""
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.study.driver import all_jobs, choices_of
+from repdyn_keras.study.calibration_stage import all_jobs, choices_of
 from repdyn_keras.study.grid import calibration_jobs, study_jobs
 from repdyn_keras.study.study_file import Study
 from repdyn_keras.study.study_folder import Job, Stage, StudyFolder
@@ -21,7 +21,7 @@ def runs_by_index(study: Study, folder: StudyFolder) -> dict[int, Job]:
     places = [(seed, label) for seed in study.seeds for label in study.cells]
     indices = {place: index for index, place in enumerate(places, start=len(calibration))}
     try:
-        runs = study_jobs(study, choices_of(study, folder)[1] if calibration else {})
+        runs = study_jobs(study, choices_of(study, folder)[1])
     except InputError:
         runs = all_jobs(study, folder)[0]
     for job in runs:
@@ -47,7 +47,7 @@ def run_of_index(study: Study, folder: StudyFolder, index: int) -> Job | None:
     if index < len(calibration):
         return calibration[index]
     # Only `repdyn study` writes the result of the calibration. Until then, every process finds it.
-    choices = choices_of(study, folder)[1] if study.calibration is not None else {}
+    choices = choices_of(study, folder)[1]
     seed, cell = divmod(index - len(calibration), len(study.cells))
     wanted = study.seeds[seed], list(study.cells)[cell]
     jobs = study_jobs(study, choices)

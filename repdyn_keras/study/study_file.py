@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from repdyn_keras.config import Config, ResolvedConfig, parse_value, resolve, with_trust
+from repdyn_keras.config import Config, ResolvedConfig, parse_pairs, resolve, with_trust
 from repdyn_keras.config.files import read_toml
 from repdyn_keras.config.keys import KEYS, TYPES
 from repdyn_keras.errors import InputError, unknown
@@ -107,15 +107,8 @@ def load_study(
             is empty or too large.
     """
     content = read_toml(Path(file))
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise InputError(
-                "Expected --set key=value, such as --set epochs=40. Received: "
-                f"--set {quoted(pair)}."
-            )
-        name = name.strip()
-        content[name] = _plain(parse_value(name, text))
+    for name, value in parse_pairs(pairs).items():
+        content[name] = list(value) if isinstance(value, tuple) else value
         for table in cell_tables(content):
             table.pop(name, None)
     name = Path(file).stem
@@ -377,7 +370,3 @@ def run_config(cell: Mapping[str, Any], seed: int, **chosen: Any) -> ResolvedCon
         chosen: keys that the study chooses.
     """
     return resolve(Config(**{**cell, **chosen, "seed": seed}))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

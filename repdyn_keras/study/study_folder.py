@@ -45,6 +45,10 @@ class State(Enum):
     FAILED = "failed"
 
 
+# States of runs that are not started again.
+ENDED = (State.FINISHED, State.DIVERGED)
+
+
 @dataclass(frozen=True)
 class Job:
     """One run of a study.

@@ -1,14 +1,34 @@
 """What a study will take: its runs, its time and its disk space, estimated from one run a cell."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from repdyn_keras.config import resolve
 from repdyn_keras.config.keys import Config
-from repdyn_keras.study.study_folder import Job, Stage, State, StudyFolder
+from repdyn_keras.errors import InputError
+from repdyn_keras.study.calibration_stage import all_jobs
+from repdyn_keras.study.study_file import Study
+from repdyn_keras.study.study_folder import ENDED, Job, Stage, StudyFolder
 
+# A run that fails, or a pass that cannot be timed, is tried so often in all.
+MAX_ATTEMPTS = 3
+# Keys that do not change what a run costs.
+SAME_COST = (
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "momentum",
+    "weight_decay",
+    "label_noise",
+    "seed",
+    "data_seed",
+)
+PROCESS_DIED = (
+    "Expected a network that fits into memory. Received: the process that builds it was killed, "
+    f"{MAX_ATTEMPTS} times."
+)
 # Bytes of the configuration, the history, the summary and the log of a run.
 SMALL_FILES = 300_000
 
@@ -126,7 +146,7 @@ def plan_cells(
     plans = []
     for (stage, cell), group in groups.items():
         states = [folder.progress(job) for job in group]
-        ended = [each for each in states if each.state in (State.FINISHED, State.DIVERGED)]
+        ended = [each for each in states if each.state in ENDED]
         known = [each.seconds for each in ended if math.isfinite(each.seconds)]
         cost = costs.get((stage, cell), {})
         seconds = sum(known) / len(known) if known else float(cost.get("seconds", 0))
@@ -139,3 +159,38 @@ def plan_cells(
             )
         )
     return plans
+
+
+def make_plan(
+    study: Study,
+    folder: StudyFolder,
+    ask: Callable[[dict[str, Any]], dict[str, Any]],
+    workers: int,
+    keep: str,
+) -> StudyPlan:
+    """The plan of a study. A run of each cell with unfinished runs is timed in another process.
+
+    Raises:
+        InputError: a cell cannot be run.
+    """
+    jobs, is_uncalibrated = all_jobs(study, folder)
+    costs: dict[tuple[Stage, str], dict[str, Any]] = {}
+    timed: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        key = job.stage, job.cell
+        if key in costs or folder.progress(job).state in ENDED:
+            continue
+        like = repr({k: v for k, v in vars(job.config).items() if k not in SAME_COST})
+        if like not in timed:
+            # An empty answer means that the process was killed.
+            answers = (ask({"plan": vars(job.config)}) for _ in range(MAX_ATTEMPTS))
+            timed[like] = next(filter(None, answers), {"error": PROCESS_DIED})
+        if "error" in timed[like]:
+            raise InputError(
+                "The study cannot be run. Expected cells without errors. Received: the cell "
+                f"{job.cell}, with the error: {timed[like]['error']}"
+            )
+        costs[key] = timed[like]
+    cells = plan_cells(folder, jobs, costs, keep)
+    device = next((str(cost["device"]) for cost in costs.values()), "")
+    return StudyPlan(cells, workers, device, is_uncalibrated)

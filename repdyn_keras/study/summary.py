@@ -9,7 +9,8 @@ import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder, read_netcdf, write_netcdf
-from repdyn_keras.study.calibration import Choice, choices_in
+from repdyn_keras.study.calibration import Choice
+from repdyn_keras.study.calibration_stage import stored_choices
 from repdyn_keras.study.grid import study_jobs
 from repdyn_keras.study.single_run import SUMMARY
 from repdyn_keras.study.study_file import Study, stored_study
@@ -100,11 +101,10 @@ def open_summary(path: Path) -> "xarray.Dataset":
     if folder.summary_file.is_file() and not (is_study and _is_outdated(folder)):
         return read_netcdf(folder.summary_file)
     study = stored_study(path)
-    choices: dict[str, Choice] = {}
-    if study.calibration is not None and folder.calibration_file.is_file():
-        choices = choices_in(folder.calibration_file.read_text("utf-8"))
-    jobs = study_jobs(study, choices) if choices or study.calibration is None else []
-    summary = study_summary(study, folder, jobs, choices)
+    choices = stored_choices(folder)
+    is_calibrated = study.calibration is None or choices is not None
+    jobs = study_jobs(study, choices or {}) if is_calibrated else []
+    summary = study_summary(study, folder, jobs, choices or {})
     if not summary.sizes.get("run"):
         raise InputError(
             f"Expected a study with finished runs. Received: {path}, which has none. See "
