@@ -1,6 +1,7 @@
 """Indices of a study's runs, as a job array uses them."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.study.calibration_stage import calibrate
 from repdyn_keras.study.run_index import run_of_index, runs_by_index
 from repdyn_keras.study.study_file import study_of
-from repdyn_keras.study.study_folder import Stage, StudyFolder, write_mark
+from repdyn_keras.study.study_folder import Stage, State, StudyFolder, write_mark
 
 pytestmark = pytest.mark.without_keras
 
@@ -63,6 +64,9 @@ def test_an_index_means_the_same_run_before_and_after_the_calibration(study, fol
     assert [after[index] for index in range(6)] == trials
     for index, job in after.items():
         assert run_of_index(study, folder, index) == job
+    assert folder.progress(trials[0]).state is State.FINISHED
+    shutil.rmtree(folder.path / "calibration")
+    assert StudyFolder(study.out).progress(trials[0]).state is State.NOT_NEEDED
     extended = study_of({**CONTENT, "seeds": 5}, out=study.out)
     longer = runs_by_index(extended, folder)
     assert len(longer) == 16 and {index: longer[index] for index in after} == after

@@ -43,6 +43,8 @@ class State(Enum):
     FINISHED = "finished"
     DIVERGED = "diverged"
     FAILED = "failed"
+    # Of a calibration whose result stands.
+    NOT_NEEDED = "not needed"
 
 
 # States of runs that are not started again.
@@ -212,6 +214,8 @@ class StudyFolder:
             )
             return self._ended[key]
         epoch = last_epoch(folder.history_file)
+        if job.stage is Stage.CALIBRATION and self.calibration_file.is_file():
+            return Progress(State.NOT_NEEDED, epoch)
         if self.failure_file(job).is_file():
             reason = self.failure_file(job).read_text("utf-8", "replace").strip()
             return Progress(State.FAILED, epoch, reason=reason)
