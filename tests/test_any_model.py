@@ -77,10 +77,16 @@ APPLICATIONS = {
 }
 
 
-# jax compiles each of the other models for ten to twenty seconds; the layers are the same on all
-# backends.
+# Each model takes ten to sixty seconds, most of them on jax. The layers are the same on all backends.
+TESTED = {
+    "jax": ["MobileNetV3Small"],
+    "tensorflow": ["EfficientNetV2B0"],
+    "torch": ["ResNet50V2", "ConvNeXtTiny"],
+}
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["MobileNetV3Small"] if BACKEND == "jax" else APPLICATIONS)
+@pytest.mark.parametrize("name", TESTED[BACKEND])
 def test_keras_applications(name, tmp_path):
     keras.utils.set_random_seed(1)
     keras.backend.clear_session()
@@ -88,7 +94,7 @@ def test_keras_applications(name, tmp_path):
     model = build(weights=None, input_shape=(32, 32, 3), classes=4)
     x, y = pictures(8)
     before = weights_of(model)
-    # On jax, compiling all passes takes minutes and is done for one model only.
+    # Where networks are compiled, compiling all passes takes minutes.
     whole = BACKEND == "torch" or name == "MobileNetV3Small"
     recorder, record = recorded(tmp_path, model, 127 * (x + 1), y if whole else None)
     chosen = record["layer"].values.tolist()
@@ -601,6 +607,7 @@ def test_recalibrated_statistics_are_those_that_training_converges_to(kind, tmp_
 
 
 @pytest.mark.long
+@pytest.mark.one_backend
 @pytest.mark.needs("hub")
 def test_keras_hub_backbones_are_recorded_by_layer_name(tmp_path):
     import keras_hub as hub
@@ -631,6 +638,7 @@ def test_keras_hub_backbones_are_recorded_by_layer_name(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.one_backend
 @pytest.mark.needs("hub")
 def test_a_keras_hub_task_is_recorded_with_its_preprocessor(tmp_path, capsys):
     import keras_hub as hub

@@ -123,9 +123,11 @@ def test_intervals_cover_the_value_of_the_population(c):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("n", "b"), [(256, 128), (1024, 256)])
-@pytest.mark.parametrize("c", [0, 0.3, 0.7, 0.95, 0.99])
-def test_intervals_cover_the_value_of_the_population_at_full_size(c, n, b):
+@pytest.mark.parametrize(
+    ("n", "b", "c"),
+    [*((256, 128, c) for c in (0, 0.3, 0.7, 0.95, 0.99)), (1024, 256, 0), (1024, 256, 0.95)],
+)
+def test_intervals_cover_the_value_of_the_population_at_full_size(n, b, c):
     assert 0.92 <= coverage(c, n, b, 500) <= 0.98
 
 
