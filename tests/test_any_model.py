@@ -77,7 +77,7 @@ APPLICATIONS = {
 }
 
 
-# Each model takes ten to sixty seconds, most of them on jax. The layers are the same on all backends.
+# Each takes ten to sixty seconds, most of them on jax. The layers are the same on all backends.
 TESTED = {
     "jax": ["MobileNetV3Small"],
     "tensorflow": ["EfficientNetV2B0"],
