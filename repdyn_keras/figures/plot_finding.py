@@ -114,7 +114,8 @@ def _draw_sides(ax: "Axes", found: xr.Dataset, pairs: np.ndarray) -> None:
     ax.set_xticks([0, 1], sides)
     ax.set_xlim(-0.4, 1.4)
     quantity, unit = (visible(found[name].values) for name in ("quantity", "unit"))
-    ax.set_ylabel(f"{quantity}\n({unit})", size=style.LABEL)
+    label = quantity if unit in quantity else f"{quantity}\n({unit})"
+    ax.set_ylabel(label, size=style.LABEL)
     count, higher = pairs.shape[1], int((pairs[0] > pairs[1]).sum())
     predicted = f"blue: {higher} of {count} seeds higher at the left, as predicted"
     title_panel(ax, f"a line is a seed, a diamond the mean\n{predicted}")
