@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,10 @@ def test_extras_and_version_are_consistent():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """An environment with the built wheel and its dependencies; its path has unusual characters."""
+    """An environment with the built wheel, at a path with unusual characters.
+
+    Dependencies are those of this environment: CI installs them with the README's commands.
+    """
     folder = tmp_path_factory.mktemp("Kopie für Zoë & Co")
     # With PYTHONPATH, pip would find the metadata of the checkout and install nothing.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -154,9 +158,14 @@ def installed(tmp_path_factory) -> Path:
     subprocess.run(build, **quietly)
     (wheel,) = (folder / "dist").glob("*.whl")
     assert len(list((folder / "dist").glob("*.tar.gz"))) == 1
-    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
-    pip = [folder / "env" / "bin" / "pip", "install", "--quiet", wheel]
-    subprocess.run(pip, **quietly)
+    venv = [sys.executable, "-m", "venv", "--without-pip", folder / "env"]
+    subprocess.run(venv, check=True)
+    python = folder / "env" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, wheel], **quietly)
+    find = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = subprocess.run([python, "-c", find], text=True, **quietly).stdout.strip()
+    Path(own, "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     return folder
 
 
