@@ -156,8 +156,10 @@ def test_milestones_are_those_of_the_rows_and_nan_without_them():
     epochs = recorded_epochs(64)
     rng = np.random.default_rng(1)
     test = rng.uniform(0.2, 0.9, len(epochs))
-    memorized = np.linspace(0, 1, len(epochs)) ** 2
+    memorized = np.minimum(epochs / 8, 1) ** 2
     memorized[0] = 0.12  # an untrained network gives some wrong labels by chance
+    memorized[-2] = 0.05  # a disturbance long after the perfect fit
+    learning = range(epochs.tolist().index(8) + 1)
     rows = history(epochs, test_accuracy=test, memorized=memorized)
     found = summarize(dynamics(epochs, 8.0), rows)
     best = max(range(len(test)), key=lambda i: (test[i], -i))
@@ -169,10 +171,10 @@ def test_milestones_are_those_of_the_rows_and_nan_without_them():
         "test_fall": test[best] - test[lowest],
         "test_recovery": max(test[lowest:]) - test[lowest],
         "memorized_10_epoch": next(
-            epochs[i] for i in range(len(epochs)) if min(memorized[i:]) >= 0.1
+            epochs[i] for i in learning if min(memorized[i : learning.stop]) >= 0.1
         ),
         "memorized_90_epoch": next(
-            epochs[i] for i in range(len(epochs)) if min(memorized[i:]) >= 0.9
+            epochs[i] for i in learning if min(memorized[i : learning.stop]) >= 0.9
         ),
     }
     for name, value in expected.items():

@@ -250,8 +250,10 @@ def milestones(
     }
     curves = {name: column(history, source) for name, source in CURVES.items()}
     epochs, shares = curves["memorized"]
+    # A later disturbance of the training does not make the memorization later.
+    learning = epochs <= (fit if np.isfinite(fit) else np.inf)
     for name, share in MEMORIZED_SHARES.items():
-        found[name] = stays_from(epochs, shares, share)
+        found[name] = stays_from(epochs[learning], shares[learning], share)
     epochs, test = curves["test_accuracy"]
     best = int(np.argmax(test)) if len(test) else 0
     later = test[best:]
