@@ -183,14 +183,14 @@ def print_plan(plan: "StudyPlan", study: "Study", console: Console) -> None:
         console.print(f"The calibration has yet to choose {chosen}.", soft_wrap=True)
     together = f"{plan.workers} at a time" if plan.workers > 1 else "one at a time"
     device = f" on {plan.device}" if plan.device else ""
-    left = (
+    remainder = (
         f"about {format_duration(plan.seconds)} and {format_bytes(plan.disk_bytes)} still to go. "
         "The time is without probes and analysis, unless runs of the cell are done."
     )
     if all(cell.finished == cell.runs for cell in plan.cells):
-        left = "nothing is left to do."
+        remainder = "nothing is left to do."
     console.print(
-        f"{study.out}: {plan.runs} runs, {together}{device}; {left}",
+        f"{study.out}: {plan.runs} runs, {together}{device}; {remainder}",
         soft_wrap=True,
         highlight=False,
     )
