@@ -8,7 +8,7 @@ import pytest
 
 from repdyn_keras import open_run
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.one_backend]
 APPS = Path(__file__).parents[1] / "apps"
 
 
@@ -25,7 +25,6 @@ def output_of(name, out) -> str:
     return done.stdout
 
 
-@pytest.mark.one_backend
 def test_fine_tuning_changes_deep_layers_but_not_frozen_ones(tmp_path):
     lines = output_of("finetune_with_recorder.py", tmp_path / "out").splitlines()
     rows = [line.split() for line in lines]

@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers import BACKEND, FAULTS
 
-KILLS = 3 if BACKEND == "jax" else 1
+KILLS = 2 if BACKEND == "jax" else 1
 
 
 @pytest.mark.long

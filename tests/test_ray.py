@@ -40,7 +40,7 @@ TINY = {
     "planes": 0,
     "record_epochs": [1, 4, 16, 32],
     "learning_rate": 0.3,
-    "seeds": 4,
+    "seeds": 3,
     "epochs": 64,
     "recalibrate": False,
 }

@@ -119,7 +119,7 @@ def test_a_study_killed_at_random_moments_gives_the_same_summary(reference, tmp_
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        time.sleep(rng.uniform(4, 25))
+        time.sleep(rng.uniform(3, 12))
         workers = children(process.pid)
         if process.poll() is None:
             # In turns the driver and its worker.
