@@ -107,6 +107,12 @@ def children(pid):
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
+def are_under_way(folder):
+    """Whether a run of a study has begun its epochs and is not finished."""
+    runs = [path.parent for path in folder.glob("runs/*/history.csv")]
+    return any(not (run / "finished.toml").is_file() for run in runs)
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes by /proc")
 def test_a_study_killed_at_random_moments_gives_the_same_summary(reference, tmp_path):
     file, folder = tmp_path / "tiny.toml", tmp_path / "study"
@@ -119,7 +125,10 @@ def test_a_study_killed_at_random_moments_gives_the_same_summary(reference, tmp_
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        time.sleep(rng.uniform(3, 12))
+        # In the middle of a run, not while the libraries are imported.
+        while process.poll() is None and not are_under_way(folder):
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 3))
         workers = children(process.pid)
         if process.poll() is None:
             # In turns the driver and its worker.
