@@ -13,9 +13,9 @@ pytestmark = [pytest.mark.without_keras, pytest.mark.long]
 
 MIB = 1 << 20
 IMAGES = 8192 * 64 * 64 * 3 * 4
-PROBED = 2000
+PROBED = 1000
 PROBED_IMAGES = PROBED * 64 * 64 * 3 * 4
-WEIGHTS = 2049 * 1000
+WEIGHTS = 1025 * 1000
 
 SCRIPT = """
 import gc
@@ -34,7 +34,7 @@ def peak():
 keras.utils.set_random_seed(0)
 images = keras.Input((64, 64, 3))
 z = layers.Conv2D(8, 8, strides=8, activation="relu", name="stem")(images)
-z = layers.Conv2D(2048, 2, strides=2, activation="relu", name="wide")(z)
+z = layers.Conv2D(1024, 2, strides=2, activation="relu", name="wide")(z)
 z = layers.GlobalAveragePooling2D(name="pooled")(z)
 model = keras.Model(images, layers.Dense(1000, name="head")(z))
 

@@ -17,6 +17,7 @@ from keras import layers, ops
 from repdyn_keras import RepresentationRecorder
 from repdyn_keras.recording.state import Stopwatch, measure
 from repdyn_keras.recording.values import ModelValues
+from repdyn_keras.records import RunFolder
 
 BACKEND = keras.backend.backend()
 WIDTH, BATCH, N = 6, 8, 32
@@ -428,12 +429,10 @@ def check(names, folder, **how):
     plain, recorded = fit(names, **how), fit(names, folder / "run", **how)
     assert_same(everything(plain), everything(recorded), names)
     before = everything(recorded)
-    records = []
-    for name in ("once", "again"):
-        recorder = recorder_of(folder / name)
-        with contextlib.redirect_stdout(io.StringIO()):
-            recorder.record(recorded, 2)
-        records.append(recorder.folder.record(2))
+    again = recorder_of(folder / "again")
+    with contextlib.redirect_stdout(io.StringIO()):
+        again.record(recorded, 2)
+    records = [RunFolder(folder / name).record(2) for name in ("run", "again")]
     assert_same(before, everything(recorded), names)
     # The seeds of tensorflow's own random operations cannot be set.
     assert "tf.random" in names or records[0].equals(records[1]), names
