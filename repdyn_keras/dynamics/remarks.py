@@ -1,0 +1,88 @@
+"""What is missing from the results of a run, or limits them, in words."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from repdyn_keras.measures.influential_images import MAX_NAME, influence_notice
+from repdyn_keras.measures.phases import MIN_RECORDS
+from repdyn_keras.measures.progress import MIN_CHANGE
+from repdyn_keras.measures.synchronization import MIN_RECORDS as MIN_TIMED_RECORDS
+from repdyn_keras.text import visible
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def has_accuracy(dynamics: "xarray.Dataset") -> bool:
+    """Whether the accuracy of the network is known at any epoch."""
+    return "accuracy_inference" in dynamics and bool(dynamics["accuracy_inference"].notnull().any())
+
+
+def remarks(dynamics: "xarray.Dataset") -> list[str]:
+    """What is missing from the results and why, each once."""
+    lines = []
+    order = dynamics["layer"].values.tolist()
+    if dynamics.attrs.get("output_classes") == 0:
+        lines.append("The output holds no class scores: it has no accuracy and no regions.")
+    count = dynamics.sizes["epoch"]
+    undefined = dynamics["phase"].values == 0
+    by_epochs: dict[str, list[str]] = {}
+    for name, bad in zip(order, undefined, strict=True):
+        if bad.any():
+            by_epochs.setdefault(undefined_epochs(dynamics["epoch"].values, bad), []).append(name)
+    for epochs, names in by_epochs.items():
+        lines.append(f"Dead or not finite {epochs}, and left out: {format_layers(names, order)}.")
+    if count < MIN_RECORDS:
+        lines.append(f"Fewer than {MIN_RECORDS} recorded epochs: no phases.")
+    else:
+        defined = (~undefined).sum(axis=1)
+        names = [name for name, n in zip(order, defined, strict=True) if 0 < n < MIN_RECORDS]
+        if names:
+            shown = format_layers(names, order)
+            lines.append(f"Defined at fewer than {MIN_RECORDS} records, so no phases: {shown}.")
+        untested = (defined >= MIN_RECORDS) & dynamics["phases_p"].isnull().values
+        names = [name for name, is_untested in zip(order, untested, strict=True) if is_untested]
+        if names:
+            shown = format_layers(names, order)
+            lines.append(f"Records too unevenly spaced for a border, so no phases: {shown}.")
+    if count < MIN_TIMED_RECORDS:
+        lines.append(f"Fewer than {MIN_TIMED_RECORDS} recorded epochs: no synchronization.")
+    else:
+        timed = dynamics["progress"].notnull().any("epoch").values
+        untimed = ~timed & ((~undefined).sum(axis=1) >= MIN_TIMED_RECORDS)
+        names = [name for name, still in zip(order, untimed, strict=True) if still]
+        if names:
+            lines.append(
+                f"No timing, since the state changes by less than {MIN_CHANGE}: "
+                f"{format_layers(names, order)}."
+            )
+    notice = influence_notice(dynamics)
+    return lines if notice is None else [*lines, notice]
+
+
+def undefined_epochs(epochs: np.ndarray, bad: np.ndarray) -> str:
+    """At which of the recorded epochs a layer is undefined."""
+    if bad.all():
+        return "at every epoch"
+    chosen = epochs[bad]
+    if len(chosen) == 1:
+        return f"at epoch {chosen[0]}"
+    return f"at {len(chosen)} of {len(epochs)} epochs from {chosen[0]} to {chosen[-1]}"
+
+
+def format_layers(names: Sequence[str], order: Sequence[str]) -> str:
+    """Names of layers, where three or more successive ones are named by the first and the last."""
+    places = sorted(order.index(name) for name in names)
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and runs[-1][-1] == place - 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    parts = []
+    for run in runs:
+        shown = [visible(order[place], MAX_NAME) for place in run]
+        parts += [f"{shown[0]} to {shown[-1]}"] if len(run) > 2 else shown
+    return ", ".join(parts)
