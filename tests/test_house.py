@@ -34,11 +34,13 @@ ROOMS = {
     "recording": "measures records errors seeds text",
     "dynamics": "config measures records errors text",
     "figures": "records errors text",
+    "report": "dynamics figures errors text",
 }
 ROOMS["experiment"] = " ".join(room for room in ROOMS if room != "__init__")
 ROOMS["study"] = " ".join(room for room in ROOMS if room != "__init__")
 ROOMS = {room: set(names.split()) for room, names in ROOMS.items()}
 ROOMS["cli"] = set(ROOMS) | {"__version__"}
+ROOMS["report"].add("__version__")
 BACKENDS = {"jax", "tensorflow", "torch"}
 KERAS_ROOMS = {"models", "recording", "experiment"}
 KERAS_FILES = {"measures/device.py"}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from repdyn_keras.dynamics.milestones import stays_from
 from repdyn_keras.measures.phases import SIMILARITIES, phases_by_layer
 from repdyn_keras.measures.trajectory import octaves
-from repdyn_keras.study.run_summary import GRID, READINGS, stays_from, summarize, window_records
+from repdyn_keras.study.run_summary import GRID, READINGS, summarize, window_records
 
 pytestmark = [pytest.mark.long, pytest.mark.without_keras]
 LAYERS = ["stem", "block01", "block02", "output"]

@@ -1,4 +1,4 @@
-"""`repdyn analyze`, `report` and `compare`: results of recorded runs."""
+"""`repdyn analyze`, `report`, `figures` and `compare`: results of recorded runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,20 @@ def analyze(run: Annotated[Path, options.Run]) -> None:
     print_results(open_run(run))
 
 
-def report(
+def report(run: Annotated[Path, options.Run]) -> None:
+    """Write report.html, a page that shows a run and needs nothing else.
+
+    It opens in any browser, from a disk or a mail, and requests nothing from any host.
+    """
+    from repdyn_keras.dynamics import open_run
+    from repdyn_keras.report import write_report
+
+    opened = open_run(run)
+    with opened.folder.locked():
+        print(visible(write_report(opened)))
+
+
+def figures(
     run: Annotated[Path, options.Run],
     zoom: Annotated[
         bool,

@@ -60,7 +60,9 @@ def print_results(run: "Run", seconds: float | None = None) -> None:
     for note in [*notes, *remarks(dynamics)]:
         console.print(literal(note), soft_wrap=True)
     print("Files:")
-    for path in (run.folder.dynamics_file, run.folder.history_file, run.folder.figures):
+    folder = run.folder
+    files = (folder.report_file, folder.figures, folder.dynamics_file, folder.history_file)
+    for path in files:
         if path.exists():
             print(f"  {visible(path)}")
 

@@ -53,7 +53,7 @@ def run(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a network, record its layers, analyze the records and draw figures.
+    """Train a network, record its layers, analyze the records and show them on a page.
 
     Precedence: options, --set, configuration file, KERAS_BACKEND, defaults.
     """

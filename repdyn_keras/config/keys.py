@@ -174,6 +174,7 @@ class Config:
         0.1, "margin around the three images, relative to their extent", low=0, high=100
     )
     keep_weights: bool = key(False, "save the weights of every recorded epoch in weights/")
+    report: bool = key(True, "write report.html, a page that shows the run, at its end")
     checkpoint_seconds: float = key(
         60.0, "seconds between checkpoints if no epoch is recorded", low=0
     )

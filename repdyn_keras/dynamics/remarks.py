@@ -31,7 +31,7 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
     by_epochs: dict[str, list[str]] = {}
     for name, bad in zip(order, undefined, strict=True):
         if bad.any():
-            by_epochs.setdefault(undefined_epochs(dynamics["epoch"].values, bad), []).append(name)
+            by_epochs.setdefault(format_epochs(dynamics["epoch"].values, bad), []).append(name)
     for epochs, names in by_epochs.items():
         lines.append(f"Dead or not finite {epochs}, and left out: {format_layers(names, order)}.")
     if count < MIN_RECORDS:
@@ -62,14 +62,14 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
     return lines if notice is None else [*lines, notice]
 
 
-def undefined_epochs(epochs: np.ndarray, bad: np.ndarray) -> str:
-    """At which of the recorded epochs a layer is undefined."""
-    if bad.all():
+def format_epochs(epochs: np.ndarray, chosen: np.ndarray) -> str:
+    """Some of the recorded epochs, (epoch,) of which are chosen, such as "at epoch 3"."""
+    if chosen.all():
         return "at every epoch"
-    chosen = epochs[bad]
-    if len(chosen) == 1:
-        return f"at epoch {chosen[0]}"
-    return f"at {len(chosen)} of {len(epochs)} epochs from {chosen[0]} to {chosen[-1]}"
+    named = epochs[chosen]
+    if len(named) == 1:
+        return f"at epoch {named[0]}"
+    return f"at {len(named)} of {len(epochs)} epochs from {named[0]} to {named[-1]}"
 
 
 def format_layers(names: Sequence[str], order: Sequence[str]) -> str:

@@ -191,13 +191,12 @@ def require_space(path: Path, size: int) -> None:
 
 
 def finish(folder: RunFolder, watcher: Watcher) -> "Run":
-    """Analyzes the records of a folder and draws the figures; returns the run."""
+    """Analyzes the records of a folder, draws them and writes the page; returns the run."""
     from repdyn_keras.dynamics import analyze, open_run
-    from repdyn_keras.figures import draw_all
+    from repdyn_keras.experiment.drawing import draw
 
-    dynamics = analyze(folder, watcher.analysis_step)
-    watcher.analysis_step("figures")
-    draw_all(dynamics, folder.figures, write=folder.write)
+    analyze(folder, watcher.analysis_step)
+    draw(folder, watcher)
     return open_run(folder.path)
 
 

@@ -22,12 +22,13 @@ def plot_learning_curves(dynamics: xr.Dataset) -> Iterator[PictureFile]:
     yield PictureFile("learning_curves.png", png(learning_curves(dynamics).figure))
 
 
-def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
+def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None, heading: bool = True) -> "Axes":
     """Accuracy of the network's output on every subset of images, over epochs.
 
     Args:
         dynamics: holds `probe_accuracy` (layer, epoch, subset), with `output` among the layers.
         ax: Axes to draw into; None: those of a new Figure.
+        heading: whether to draw a title, and to name the epoch of perfect fit.
 
     Returns:
         The Axes.
@@ -37,9 +38,27 @@ def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
     """
     ax = axes_or_new(ax, style.WIDTH, 5.2)
     lines = draw_curves(ax, dynamics, "output")
-    mark_fit(ax, dynamics, labelled=True)
+    mark_fit(ax, dynamics, labelled=heading)
     ax.set_xlabel(EPOCH_AXIS, size=style.LABEL)
     ax.set_ylabel("accuracy (share of images, 1 = all)", size=style.LABEL)
+    if heading:
+        _draw_heading(ax, dynamics)
+    if lines:
+        ax.legend(
+            handles=list(lines.values()),
+            labels=[style.meanings(dynamics)[name] for name in lines],
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            frameon=False,
+            fontsize=style.LABEL,
+            labelspacing=1.1,
+            handlelength=3.2,
+        )
+    return ax
+
+
+def _draw_heading(ax, dynamics):
+    """Write the title and the subtitle above the Axes."""
     noisy = style.has_wrong_labels(dynamics)
     title = "What the network has learned" + (", memorized and resisted" if noisy else "")
     ax.set_title(title, size=style.TITLE, weight="bold", loc="left", pad=38)
@@ -56,15 +75,3 @@ def learning_curves(dynamics: xr.Dataset, ax: "Axes | None" = None) -> "Axes":
         # A long line must not narrow the Axes.
         in_layout=False,
     )
-    if lines:
-        ax.legend(
-            handles=list(lines.values()),
-            labels=[style.meanings(dynamics)[name] for name in lines],
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1.0),
-            frameon=False,
-            fontsize=style.LABEL,
-            labelspacing=1.1,
-            handlelength=3.2,
-        )
-    return ax

@@ -97,6 +97,7 @@ def run_files(folder: RunFolder) -> list[str]:
         folder.checkpoint_file,
         folder.constants_file,
         folder.dynamics_file,
+        folder.report_file,
         *map(folder.record_file, folder.epochs()),
     ]
     if folder.weights.is_dir():
@@ -163,7 +164,7 @@ def repair_of(folder: RunFolder, finding: Finding, intact: set[str]) -> Repair:
     name = finding.name
     if finding.is_unfinished or finding.repair:
         return Repair.BY_RESUMING
-    if name == "dynamics.nc" or name.startswith("figures/"):
+    if name in ("dynamics.nc", "report.html") or name.startswith("figures/"):
         return Repair.FROM_RECORDS
     if name in ("timing.csv", "checkpoint/state.nc") or name.startswith("weights/"):
         return Repair.BY_MOVING

@@ -52,6 +52,7 @@ class RunFolder:
         self.weights = self.path / "weights"
         self.dynamics_file = self.path / "dynamics.nc"
         self.figures = self.path / "figures"
+        self.report_file = self.path / "report.html"
         self.set_aside_folder = self.path / "set_aside"
         self.checksums = Checksums(self.path)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from repdyn_keras.dynamics.milestones import memorization_epochs
 from repdyn_keras.measures.phases import LAYER_NUMBERS, SIMILARITIES, phases_by_layer
 from repdyn_keras.measures.synchronization import synchronization_by_layer, synchronization_mean
 from repdyn_keras.measures.threads import one_blas_thread
@@ -37,7 +38,7 @@ CURVES = {
     "memorized": "memorized",
     "train_accuracy": "train_accuracy",
 }
-MEMORIZED_SHARES = {"memorized_10_epoch": 0.1, "memorized_90_epoch": 0.9}
+MEMORIZED = ("memorized_10_epoch", "memorized_90_epoch")
 # Rounding of an epoch at the end of the window, in octaves.
 ROUNDING = 0.02
 
@@ -250,10 +251,7 @@ def milestones(
     }
     curves = {name: column(history, source) for name, source in CURVES.items()}
     epochs, shares = curves["memorized"]
-    # A later disturbance of the training does not make the memorization later.
-    learning = epochs <= (fit if np.isfinite(fit) else np.inf)
-    for name, share in MEMORIZED_SHARES.items():
-        found[name] = stays_from(epochs[learning], shares[learning], share)
+    found |= dict(zip(MEMORIZED, memorization_epochs(epochs, shares, fit), strict=True))
     epochs, test = curves["test_accuracy"]
     best = int(np.argmax(test)) if len(test) else 0
     later = test[best:]
@@ -273,16 +271,6 @@ def milestones(
             curve = on_grid(np.log2(epochs[kept] / fit), values[kept])
         found[name] = "u", curve
     return found
-
-
-def stays_from(epochs: np.ndarray, shares: np.ndarray, level: float) -> float:
-    """First epoch from which on a share stays at or above a level; NaN if it never does.
-
-    An untrained network gives the wrong labels by chance, before it resists them.
-    """
-    below = np.flatnonzero(shares < level)
-    first = int(below[-1]) + 1 if len(below) else 0
-    return float(epochs[first]) if first < len(epochs) else float("nan")
 
 
 def column(history: Sequence[Mapping[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from repdyn_keras.backends import use_backend
 from repdyn_keras.config import Config, resolve, with_trust
 from repdyn_keras.dynamics import analyze
 from repdyn_keras.errors import InputError
+from repdyn_keras.experiment.drawing import draw
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.inspection import Finding, Repair, inspect
@@ -14,9 +15,9 @@ from repdyn_keras.records.tables import HISTORY, accuracies_of, rows_of
 def repair(folder: RunFolder, given: dict | None = None, watcher: Watcher | None = None) -> None:
     """Restores the files of a run folder, as far as possible.
 
-    Records are restored from saved weights, `history.csv` from the checkpoint, and `dynamics.nc`
-    and the figures from the records. Damaged files are moved to `set_aside/`, never deleted. Files
-    that cannot be restored are left unchanged.
+    Records are restored from saved weights, `history.csv` from the checkpoint, `dynamics.nc`, the
+    figures and the page from the records. Damaged files are moved to `set_aside/`, never deleted.
+    Files that cannot be restored are left unchanged.
 
     Args:
         folder: a run folder.
@@ -102,13 +103,11 @@ def restore_history(folder: RunFolder) -> None:
 
 
 def redraw(folder: RunFolder, watcher: Watcher) -> None:
-    """Restores the dynamics and the figures, unless a record is damaged."""
-    from repdyn_keras.figures import draw_all
-
+    """Restores the dynamics, the figures and the page, unless a record is damaged."""
     try:
-        dynamics = analyze(folder, watcher.analysis_step)
+        analyze(folder, watcher.analysis_step)
     except InputError as error:
         watcher.message(f"dynamics.nc: not restored, since a record is damaged: {error}")
         return
-    draw_all(dynamics, folder.figures, write=folder.write)
-    watcher.message("dynamics.nc and figures/: restored from the records.")
+    draw(folder, watcher)
+    watcher.message("dynamics.nc, figures/ and report.html: restored from the records.")

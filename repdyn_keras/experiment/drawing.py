@@ -1,0 +1,26 @@
+"""What shows the results of a run: its figures and its page."""
+
+from repdyn_keras.dynamics import open_run
+from repdyn_keras.experiment.watcher import Watcher
+from repdyn_keras.records import RunFolder
+
+
+def draw(folder: RunFolder, watcher: Watcher) -> None:
+    """Draws the figures of an analyzed run and, unless `report` is false, writes its page.
+
+    Args:
+        folder: the run folder, locked by this process.
+        watcher: receives what is done.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    from repdyn_keras.figures import draw_all
+    from repdyn_keras.report import write_report
+
+    run = open_run(folder.path)
+    watcher.analysis_step("figures")
+    draw_all(run.dynamics, folder.figures, write=folder.write)
+    if folder.config().get("report", True):
+        watcher.analysis_step("report")
+        write_report(run)

@@ -1,0 +1,144 @@
+"""The page of a run: one HTML file that needs nothing else."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from repdyn_keras.dynamics.remarks import remarks
+from repdyn_keras.errors import InputError
+from repdyn_keras.report.curves import curves_svg
+from repdyn_keras.report.run_data import run_data
+from repdyn_keras.report.story import story
+from repdyn_keras.text import visible
+
+if TYPE_CHECKING:
+    import xarray
+
+    from repdyn_keras.dynamics import Run
+
+MAX_TITLE = 200
+
+
+def report_html(run: "Run") -> str:
+    """The page of a run, as HTML that shows the same from a disk, a mail or a server.
+
+    It requests nothing from any host, and a policy in it forbids that. Text of the run, such as
+    names of layers, is shown as it is, and nothing in it is executed.
+
+    Args:
+        run: an opened run.
+
+    Raises:
+        InputError: the run's files are damaged.
+    """
+    notes = []
+    try:
+        history = run.history
+    except InputError as error:
+        history = []
+        notes.append(f"Steps of the learning rate are left out. {error}")
+    return page_of(run.dynamics, history, config_text(run), notes)
+
+
+def page_of(
+    dynamics: "xarray.Dataset",
+    history: Sequence[Mapping[str, float]] = (),
+    config: str = "",
+    notes: Sequence[str] = (),
+) -> str:
+    """The page of a run, see `report_html`.
+
+    Args:
+        dynamics: its Dataset.
+        history: the rows of `history.csv`.
+        config: the file `run.toml`; empty for a run of a callback alone.
+        notes: warnings beside those that the Dataset gives.
+    """
+    header, payload = run_data(dynamics, history)
+    script = asset("page.js")
+    subsets = {subset["key"] for subset in header["subsets"]}
+    return template("run.html.jinja").render(
+        title=visible(dynamics.attrs["title"], MAX_TITLE),
+        about=about(dynamics),
+        policy=policy(script),
+        style=trusted(asset("page.css")),
+        script=trusted(script),
+        payload=payload,
+        story=story(dynamics, history),
+        curves=trusted_curves(curves_svg(dynamics)),
+        events=header["events"],
+        shown_layers=len(header["layers"]),
+        all_layers=dynamics.sizes["layer"],
+        shown_epochs=len(header["epochs"]),
+        all_epochs=dynamics.sizes["epoch"],
+        has_regions=bool(header["planes"]),
+        has_progress=header["hasProgress"],
+        has_probes=bool(subsets),
+        has_wrong_labels="mislabeled_given" in subsets,
+        chance=f"{1 / max(1, int(dynamics.attrs['n_classes'])):.2g}",
+        warnings=[*notes, *remarks(dynamics)],
+        config=config,
+        version=version(),
+    )
+
+
+def about(dynamics) -> str:
+    """The size of the recording in one line."""
+    epochs = dynamics["epoch"].values
+    records = f"{len(epochs)} recorded epochs" if len(epochs) > 1 else "one recorded epoch"
+    span = f"from {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
+    layers = dynamics.sizes["layer"]
+    return f"{records}, {span}; {layers} layer{'s' if layers > 1 else ''}"
+
+
+def config_text(run: "Run") -> str:
+    """The file run.toml, or nothing if only a callback recorded the run."""
+    path = run.folder.config_file
+    if not path.is_file():
+        return ""
+    # Refuses a damaged file.
+    run.folder.config()
+    return path.read_text("utf-8")
+
+
+def version() -> str:
+    """The version of this package."""
+    from repdyn_keras import __version__
+
+    return __version__
+
+
+def policy(script: str) -> str:
+    """The content security policy of a page: its own script, and no request to any host."""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def asset(name: str) -> str:
+    """The text of a file of this package."""
+    return (files("repdyn_keras.report") / "assets" / name).read_text("utf-8")
+
+
+def template(name: str):
+    """A jinja2 template of this package, which escapes all text that is not trusted."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(asset(name))
+
+
+def trusted(text: str):
+    """Text of this package, which is not escaped."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def trusted_curves(curves: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The curves with their SVG, whose text matplotlib has escaped."""
+    return curves and {**curves, "svg": trusted(curves["svg"])}

@@ -1,0 +1,221 @@
+"""Everything that the page of a run shows, as a header and arrays."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.epochs import log_position, thinned
+from repdyn_keras.figures.parts.lookup import shortened
+from repdyn_keras.figures.parts.maps import displayable, plane_corners, plane_maps
+from repdyn_keras.figures.parts.similarity_floors import floors
+from repdyn_keras.report.events import events
+from repdyn_keras.report.payload import Payload, class_indices, float32, triangle
+
+if TYPE_CHECKING:
+    import xarray
+
+# What one page holds at most; the rest is in `dynamics.nc`.
+MAX_LAYERS, MAX_EPOCHS, MAX_PLANES = 40, 60, 4
+MAX_LAYER_NAME = 32
+# By variable: name, unit, suffix of the variables of its phases (None: it has none), its floors.
+SIMILARITIES: dict[str, tuple[str, str, str | None, tuple[str, ...]]] = {
+    "cka": (
+        "CKA",
+        "1 = same representation, 0 = unrelated",
+        "",
+        ("cka_null", "cka_null_class"),
+    ),
+    "region_agreement": (
+        "Region agreement",
+        "share of plane points with the same class at both epochs",
+        "_regions",
+        ("region_agreement_floor",),
+    ),
+    "region_kappa": (
+        "Region kappa",
+        "Cohen's kappa: 1 = same regions, 0 = chance",
+        None,
+        (),
+    ),
+}
+SUBSETS = {
+    "train": "training images, labels as given",
+    "clean": "correctly labelled training images",
+    "mislabeled_given": "wrongly labelled images: given label (memorized)",
+    "mislabeled_true": "wrongly labelled images: true label (resisted)",
+    "test": "test images",
+}
+
+
+def run_data(
+    dynamics: "xarray.Dataset", history: Sequence[Mapping[str, float]]
+) -> tuple[dict[str, Any], str]:
+    """The header of a page and its packed block.
+
+    Args:
+        dynamics: the Dataset of the run.
+        history: the rows of `history.csv`; may be empty.
+
+    Returns:
+        The header, and the block, see `payload`.
+    """
+    shown = shown_part(dynamics)
+    payload = Payload()
+    has_regions = "regions" in shown and shown["regions"].size > 0
+    header: dict[str, Any] = {
+        "layers": shortened(shown["layer"].values, MAX_LAYER_NAME),
+        "epochs": shown["epoch"].values.tolist(),
+        "fit": style.perfect_fit_epoch(dynamics),
+        "events": events(dynamics, history),
+        "measures": add_similarities(payload, shown),
+        "subsets": add_accuracies(payload, shown),
+        "hasProgress": add_progress(payload, shown),
+        "planes": add_planes(payload, shown) if has_regions else [],
+    }
+    header["classes"] = classes(dynamics) if has_regions else []
+    payload.add("viridis", viridis())
+    return header, payload.packed(header)
+
+
+def shown_part(dynamics: "xarray.Dataset") -> "xarray.Dataset":
+    """The Dataset of the layers and epochs that the page shows.
+
+    Of many layers, they are evenly spread, with the first and the last; of many epochs, they are
+    evenly spread by log2(1 + epoch), with the epoch of perfect fit.
+    """
+    layers, epochs = dynamics.sizes["layer"], dynamics["epoch"].values
+    rows = np.unique(np.linspace(0, layers - 1, min(layers, MAX_LAYERS)).round().astype(int))
+    columns = np.arange(len(epochs))
+    if len(epochs) > MAX_EPOCHS:
+        columns = thinned(log_position(epochs), MAX_EPOCHS - 1)
+        fit = style.perfect_fit_epoch(dynamics)
+        columns = np.unique([*columns, *np.flatnonzero(epochs == fit)]).astype(int)
+    chosen = {"layer": rows, "layer_other": rows, "epoch": columns, "epoch_other": columns}
+    return dynamics.isel({name: index for name, index in chosen.items() if name in dynamics.dims})
+
+
+def add_similarities(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, Any]]:
+    """Adds the similarities between epochs; returns their names, floors and borders."""
+    found = []
+    for variable, (name, unit, suffix, floor_names) in SIMILARITIES.items():
+        if variable not in shown or not shown[variable].notnull().any():
+            continue
+        dims = ("layer", "epoch", "epoch_other")
+        payload.add(variable, triangle(shown[variable].transpose(*dims).values))
+        interval = f"{variable}_interval"
+        if interval in shown:
+            values = shown[interval].transpose("bound", *dims).values
+            payload.add(interval, triangle(values))
+        found.append(
+            {
+                "key": variable,
+                "name": name,
+                "unit": unit,
+                "hasInterval": interval in shown,
+                "floors": [
+                    {"low": each.low, "middle": each.middle, "high": each.high, "text": each.text}
+                    for each in floors(shown, *floor_names)
+                ],
+                "borders": borders(shown, suffix),
+            }
+        )
+    return found
+
+
+def borders(shown: "xarray.Dataset", suffix: str | None) -> list[list[list[Any]]]:
+    """For each layer its borders: the index of the first record after it, and its kind."""
+    name = f"border_kind{suffix}"
+    if suffix is None or name not in shown:
+        return [[] for _ in shown["layer"].values]
+    kinds = {1: "state", 2: "freeze"}
+    return [
+        [[index, kinds[int(row[index])]] for index in np.flatnonzero(row > 0).tolist()]
+        for row in shown[name].transpose("layer", "epoch").values
+    ]
+
+
+def add_accuracies(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, str]]:
+    """Adds the accuracies of the probes; returns the subsets on which they are known."""
+    if "probe_accuracy" not in shown:
+        return []
+    accuracy = shown["probe_accuracy"].transpose("subset", "layer", "epoch")
+    known = [
+        str(name)
+        for name in accuracy["subset"].values
+        if accuracy.sel(subset=name).notnull().any() and str(name) in SUBSETS
+    ]
+    if known:
+        payload.add("probe_accuracy", float32(accuracy.sel(subset=known).values))
+    return [{"key": name, "name": SUBSETS[name]} for name in known]
+
+
+def add_progress(payload: Payload, shown: "xarray.Dataset") -> bool:
+    """Adds the progress of the layers and their synchronization; returns whether any is known."""
+    if "progress" not in shown or not shown["progress"].notnull().any():
+        return False
+    payload.add("progress", float32(shown["progress"].transpose("layer", "epoch").values))
+    matrix = shown["synchronization"].transpose("layer", "layer_other").values
+    payload.add("synchronization", float32(matrix))
+    return True
+
+
+def add_planes(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, Any]]:
+    """Adds the region maps of the first planes; returns their images and places."""
+    found = []
+    for index, number in enumerate(shown["plane"].values[:MAX_PLANES].tolist()):
+        maps = plane_maps(shown, number).values
+        payload.add(f"regions{index}", class_indices(maps))
+        rows, columns = maps.shape[-2:]
+        corners = plane_corners(shown, index, rows)
+        pictures = shown["plane_image"].values[index] if "plane_image" in shown else np.array(0)
+        found.append(
+            {
+                "number": number,
+                "corners": [
+                    {
+                        # In shares of the map, from its left and its lower side.
+                        "x": (float(position[1]) + 0.5) / columns,
+                        "y": (float(position[0]) + 0.5) / rows,
+                        "true": int(true),
+                        "given": int(given),
+                        "image": picture_url(pictures[corner]) if pictures.ndim == 4 else None,
+                    }
+                    for corner, (position, true, given) in enumerate(zip(*corners, strict=True))
+                ],
+            }
+        )
+    return found
+
+
+def picture_url(image: np.ndarray) -> str:
+    """An image (height, width, channel) as the address of a PNG file that it holds."""
+    from PIL import Image
+
+    pixels = np.rint(255 * np.nan_to_num(displayable(image))).astype(np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+
+
+def classes(dynamics: "xarray.Dataset") -> list[dict[str, str]]:
+    """The names and colours of all classes."""
+    return [
+        {"name": style.class_name(dynamics, index), "color": hexadecimal(style.class_color(index))}
+        for index in range(int(dynamics.attrs["n_classes"]))
+    ]
+
+
+def hexadecimal(color: style.Color) -> str:
+    """A colour as in `#0077bb`."""
+    return "#" + "".join(f"{round(255 * part):02x}" for part in color)
+
+
+def viridis() -> np.ndarray:
+    """(256, 3) red, green and blue of the colour map of all similarities."""
+    import matplotlib
+
+    return (255 * matplotlib.colormaps["viridis"](np.arange(256))[:, :3]).round().astype(np.uint8)
