@@ -24,6 +24,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 # The package that each extra installs.
 EXTRAS = {
+    "browser": "playwright",
     "hub": "keras_hub",
     "ray": "ray",
     "tensorflow": "tensorflow",
@@ -65,8 +66,9 @@ def pytest_runtest_setup(item):
 
 
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
-    """Disables figures, which take most of the time of a tiny run."""
+    """Disables figures and the page, which take most of the time of a tiny run."""
     patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
+    patch.setattr("repdyn_keras.report.write_report", lambda run: run.folder.report_file)
 
 
 @pytest.fixture

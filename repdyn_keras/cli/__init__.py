@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from typer.core import TyperGroup
 
-from repdyn_keras.cli.analysis_commands import analyze, compare, figures, report
+from repdyn_keras.cli.analysis_commands import analyze, compare, figures, report, watch
 from repdyn_keras.cli.findings_commands import findings
 from repdyn_keras.cli.inspection_commands import doctor, layers
 from repdyn_keras.cli.run_commands import record, run
@@ -101,7 +101,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (run, analyze, record, report, figures, compare, study, findings, layers, doctor):
+for command in (
+    run,
+    analyze,
+    record,
+    report,
+    watch,
+    figures,
+    compare,
+    study,
+    findings,
+    layers,
+    doctor,
+):
     app.command(command.__name__)(command)
 
 

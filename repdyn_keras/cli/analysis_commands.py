@@ -1,5 +1,7 @@
 """`repdyn analyze`, `report`, `figures` and `compare`: results of recorded runs."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +34,39 @@ def report(run: Annotated[Path, options.Run]) -> None:
     opened = open_run(run)
     with opened.folder.locked():
         print(visible(write_report(opened)))
+
+
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run that goes on.")],
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST",
+            help="Address to listen at, so that other machines can see the run; default: this "
+            "machine alone.",
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any that is free.")
+    ] = 0,
+) -> None:
+    """Serve the page of a run while it goes on; new records appear by themselves.
+
+    Ctrl-C ends it. Nothing is written.
+    """
+    from repdyn_keras.config import usable_path
+    from repdyn_keras.report.live import LOCAL_HOST, LivePage, Server
+
+    with Server(LivePage(usable_path(run)), host or LOCAL_HOST, port) as server:
+        if not server.is_local:
+            print(
+                f"repdyn: everyone who can reach {host} can see this run: its images, labels and "
+                "configuration. There is no password.",
+                file=sys.stderr,
+            )
+        print(f"{visible(run)} is shown at {server.url} (Ctrl-C ends)", flush=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def figures(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repdyn_keras.report.page import report_html
+from repdyn_keras.report.run_page import report_html
 
 if TYPE_CHECKING:
     from repdyn_keras.dynamics import Run

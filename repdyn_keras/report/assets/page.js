@@ -80,11 +80,43 @@ const state = {
   axis: "log",
 };
 const views = [];
+// The state in the page's address, by names that stay when records are added.
+const KEPT = {
+  epoch: { options: epochs.map(String), last: true },
+  other: { options: epochs.map(String), last: true },
+  layer: { options: layers },
+  plane: { options: planes.map(({ number }) => String(number)) },
+  subset: { options: subsets.map(({ key }) => key) },
+};
+
+function restore() {
+  const kept = new URLSearchParams(window.location.hash.slice(1));
+  for (const [key, { options, last }] of Object.entries(KEPT)) {
+    const index = options.indexOf(kept.get(key));
+    if (last && kept.get(key) === "last") state[key] = options.length - 1;
+    else if (index >= 0) state[key] = index;
+  }
+  if (measures.some(({ key }) => key === kept.get("measure"))) state.measure = kept.get("measure");
+  if (kept.get("axis") === "linear") state.axis = "linear";
+}
+
+function keep() {
+  const kept = new URLSearchParams({ axis: state.axis });
+  if (state.measure) kept.set("measure", state.measure);
+  for (const [key, { options, last }] of Object.entries(KEPT)) {
+    if (!options.length) continue;
+    // Who looks at the last record goes on to the next one.
+    kept.set(key, last && state[key] === options.length - 1 ? "last" : options[state[key]]);
+  }
+  window.history.replaceState(null, "", `#${kept}`);
+}
 
 function set(changes) {
   const changed = new Set(Object.keys(changes).filter((key) => state[key] !== changes[key]));
   Object.assign(state, changes);
-  if (changed.size) for (const view of views) view(changed);
+  if (!changed.size) return;
+  for (const view of views) view(changed);
+  keep();
 }
 
 // Registers a function that draws, and the parts of the state that it depends on.
@@ -304,6 +336,7 @@ function setUpBar() {
   const [range, play] = [byId("epoch"), byId("play")];
   range.max = nEpochs - 1;
   range.addEventListener("input", () => set({ epoch: Number(range.value) }));
+  byId("axis").value = state.axis;
   byId("axis").addEventListener("change", (event) => set({ axis: event.target.value }));
   let timer = null;
   const stop = () => {
@@ -435,7 +468,8 @@ function setUpSimilarity() {
     return;
   }
   const options = measures.map(({ name }) => ({ label: name }));
-  radios(byId("measures"), "measure", options, 0, (index) =>
+  const chosen = measures.findIndex(({ key }) => key === state.measure);
+  radios(byId("measures"), "measure", options, chosen, (index) =>
     set({ measure: measures[index].key }),
   );
   for (const [layer, name] of layers.entries()) {
@@ -546,7 +580,7 @@ function setUpRegions() {
     label: number,
     children: corners.map((one) => corner(one.image, described(one))),
   }));
-  radios(byId("planes"), "plane", options, 0, (index) => set({ plane: index }));
+  radios(byId("planes"), "plane", options, state.plane, (index) => set({ plane: index }));
   const maps = layers.map((name, layer) => {
     const canvas = element("canvas", { role: "img", "aria-label": `Decision regions of ${name}` });
     const plot = element("div", { class: "plot", style: "aspect-ratio:1" }, canvas);
@@ -760,6 +794,22 @@ function setUpTables() {
   }
 }
 
+// --- a run that goes on ---------------------------------------------------------------------
+
+// Loads the page again when there is a new record; the address keeps where one looks.
+function setUpLive() {
+  const version = document.documentElement.dataset.live;
+  if (!version) return;
+  keep();
+  setInterval(async () => {
+    const answer = await fetch("version").catch(() => null);
+    const ended = byId("ended");
+    if (ended) ended.hidden = answer !== null;
+    if (answer?.ok && (await answer.text()) !== version) window.location.reload();
+  }, 2000);
+}
+
+restore();
 setUpBar();
 setUpCurves();
 setUpSimilarity();
@@ -767,4 +817,5 @@ setUpRegions();
 setUpProgress();
 setUpProbes();
 setUpTables();
+setUpLive();
 document.documentElement.dataset.ready = "true";

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_TITLE = 200
 
 
-def report_html(run: "Run") -> str:
+def report_html(run: "Run", live: str = "") -> str:
     """The page of a run, as HTML that shows the same from a disk, a mail or a server.
 
     It requests nothing from any host, and a policy in it forbids that. Text of the run, such as
@@ -29,6 +29,8 @@ def report_html(run: "Run") -> str:
 
     Args:
         run: an opened run.
+        live: what identifies the records, if a server offers it under `version`: the page then
+            loads itself again when they change.
 
     Raises:
         InputError: the run's files are damaged.
@@ -39,7 +41,7 @@ def report_html(run: "Run") -> str:
     except InputError as error:
         history = []
         notes.append(f"Steps of the learning rate are left out. {error}")
-    return page_of(run.dynamics, history, config_text(run), notes)
+    return page_of(run.dynamics, history, config_text(run), notes, live)
 
 
 def page_of(
@@ -47,6 +49,7 @@ def page_of(
     history: Sequence[Mapping[str, float]] = (),
     config: str = "",
     notes: Sequence[str] = (),
+    live: str = "",
 ) -> str:
     """The page of a run, see `report_html`.
 
@@ -55,6 +58,7 @@ def page_of(
         history: the rows of `history.csv`.
         config: the file `run.toml`; empty for a run of a callback alone.
         notes: warnings beside those that the Dataset gives.
+        live: see `report_html`.
     """
     header, payload = run_data(dynamics, history)
     script = asset("page.js")
@@ -62,7 +66,8 @@ def page_of(
     return template("run.html.jinja").render(
         title=visible(dynamics.attrs["title"], MAX_TITLE),
         about=about(dynamics),
-        policy=policy(script),
+        live=live,
+        policy=policy(script, bool(live)),
         style=trusted(asset("page.css")),
         script=trusted(script),
         payload=payload,
@@ -110,12 +115,16 @@ def version() -> str:
     return __version__
 
 
-def policy(script: str) -> str:
-    """The content security policy of a page: its own script, and no request to any host."""
+def policy(script: str, is_served: bool = False) -> str:
+    """The content security policy of a page: its own script, and no request to any host.
+
+    A page that is served may ask its server.
+    """
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    own = "'self'" if is_served else "'none'"
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        f"img-src data:; connect-src {own}; base-uri 'none'; form-action 'none'"
     )
 
 

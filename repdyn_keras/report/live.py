@@ -1,0 +1,137 @@
+"""The page of a run that goes on, served to browsers on this machine."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from repdyn_keras.dynamics import open_run
+from repdyn_keras.errors import InputError
+from repdyn_keras.report.run_page import asset, policy, report_html, template, trusted
+from repdyn_keras.text import visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCAL_HOST = "127.0.0.1"
+LOCAL_NAMES = (LOCAL_HOST, "localhost", "[::1]")
+MAX_TEXT = 300
+
+
+class LivePage:
+    """The page of a run as its records are now.
+
+    Args:
+        path: the folder of the run, which need not exist yet.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = threading.Lock()
+        self._version = ""
+        self._page = b""
+
+    def version(self) -> str:
+        """What changes when the run has a new record or results."""
+        parts = []
+        for name in ("records/*.nc", "dynamics.nc"):
+            files = sorted(self.path.glob(name))
+            newest = max((file.stat().st_mtime_ns for file in files), default=0)
+            parts.append(f"{len(files)}-{newest}")
+        return "-".join(parts)
+
+    def page(self) -> bytes:
+        """The page; made once for each version. Problems are told on a page that waits."""
+        with self._lock:
+            version = self.version()
+            if version != self._version:
+                self._page = self._made(version).encode("utf-8")
+                self._version = version
+            return self._page
+
+    def _made(self, version: str) -> str:
+        try:
+            return report_html(open_run(self.path), version)
+        except InputError as error:
+            script = asset("wait.js")
+            return template("wait.html.jinja").render(
+                path=visible(self.path, MAX_TEXT),
+                problem=visible(error, MAX_TEXT),
+                policy=policy(script, True),
+                script=trusted(script),
+                live=version,
+            )
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the page of a run under `/`, and its version under `/version`.
+
+    Args:
+        page: the page.
+        host: address or name to listen at.
+        port: to listen at; 0 for any that is free.
+
+    Raises:
+        InputError: the address or the port cannot be used.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, page: LivePage, host: str = LOCAL_HOST, port: int = 0):
+        self.page = page
+        self.is_local = host in LOCAL_NAMES
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        try:
+            super().__init__((host.strip("[]"), port), Handler)
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"Expected an address of this machine and a free port. Received: {host}, port "
+                f"{port} ({error}). --port 0 takes any that is free."
+            ) from None
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        host, port = str(self.server_address[0]), self.server_address[1]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+    def allows(self, host: str) -> bool:
+        """Whether a request that names this host may be answered.
+
+        Without this, a page of a stranger whose name leads to this machine could read the run.
+        """
+        return not self.is_local or host.rpartition(":")[0] in LOCAL_NAMES
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        """Sends the page or its version."""
+        page = self.server.page
+        if not self.server.allows(self.headers.get("Host", "")):
+            self.answer(HTTPStatus.FORBIDDEN, "text/plain", b"Expected a local name.")
+        elif self.path == "/":
+            self.answer(HTTPStatus.OK, "text/html", page.page())
+        elif self.path == "/version":
+            self.answer(HTTPStatus.OK, "text/plain", page.version().encode("ascii"))
+        else:
+            self.answer(HTTPStatus.NOT_FOUND, "text/plain", b"There is only one page.")
+
+    def answer(self, status: HTTPStatus, kind: str, data: bytes) -> None:
+        """Sends a status and some data."""
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Prints nothing: requests come every two seconds."""
