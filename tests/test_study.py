@@ -1,8 +1,10 @@
 """Studies from start to end: their folders, what kills and errors leave, and their summaries."""
 
 import contextlib
+import html
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,11 +19,13 @@ from repdyn_keras.dynamics import open_run
 from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.records import read_netcdf
 from repdyn_keras.study import StudyWatcher, run_study
+from repdyn_keras.study.claims import CLAIMS
 from repdyn_keras.study.grid import study_jobs
 from repdyn_keras.study.local_workers import LocalWorkers
 from repdyn_keras.study.outcomes import Outcome
 from repdyn_keras.study.study_file import study_of
 from repdyn_keras.study.study_folder import State, StudyFolder
+from repdyn_keras.study.study_report import write_study_report
 
 pytestmark = [pytest.mark.long, pytest.mark.one_backend]
 TINY = {
@@ -93,6 +97,21 @@ def test_a_finished_study_is_left_as_it_is_and_grows_by_seeds(reference, tmp_pat
     grown, before = (read_netcdf(each / "summary.nc") for each in (copy, reference))
     assert grown.sizes["run"] == 6
     assert same(grown.isel(run=slice(0, 4)).drop_attrs(), before.drop_attrs())
+
+
+def test_the_page_of_a_study_links_to_those_of_its_runs(reference, tmp_path):
+    copy = tmp_path / "study"
+    subprocess.run(["cp", "-r", reference, copy], check=True)
+    damaged = sorted(copy.glob("runs/*/dynamics.nc"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    pages = [write_study_report(copy).read_text("utf-8") for _ in range(2)]
+    assert pages[0] == pages[1]
+    linked = re.findall('href="(runs/[^"]*)"', pages[0])
+    assert len(linked) == 3 and all((copy / name).is_file() for name in linked)
+    assert damaged.parent.name in pages[0], "a damaged run is named"
+    for claim in CLAIMS:
+        assert html.escape(claim.text) in pages[0]
+    assert "<script" not in pages[0]
 
 
 COMMAND = [sys.executable, "-c", "from repdyn_keras.cli import main; main()", "study"]

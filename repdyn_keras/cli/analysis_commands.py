@@ -23,14 +23,22 @@ def analyze(run: Annotated[Path, options.Run]) -> None:
     print_results(open_run(run))
 
 
-def report(run: Annotated[Path, options.Run]) -> None:
-    """Write report.html, a page that shows a run and needs nothing else.
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or a study.")],
+) -> None:
+    """Write report.html, a page that shows a run or a study and needs nothing else.
 
-    It opens in any browser, from a disk or a mail, and requests nothing from any host.
+    It opens in any browser, from a disk or a mail, and requests nothing from any host. With a
+    study, the runs whose results were kept get pages too.
     """
+    from repdyn_keras.config import usable_path
     from repdyn_keras.dynamics import open_run
     from repdyn_keras.report import write_report
+    from repdyn_keras.study.study_report import write_study_report
 
+    if (usable_path(run) / "study.toml").is_file():
+        write_study_report(run, lambda file: print(visible(file), flush=True))
+        return
     opened = open_run(run)
     with opened.folder.locked():
         print(visible(write_report(opened)))
