@@ -12,8 +12,9 @@ MAX_VALUE_LENGTH = 80
 MAX_NAMES = 5
 # Maximum number of characters of another package's error in a message.
 MAX_REASON = 200
-# Number of hours from which a duration is given in days.
-MIN_HOURS_AS_DAYS = 48
+# Units of a duration in seconds; from so many days on, days are the only one.
+UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+MAX_DAYS = 100
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -46,20 +47,21 @@ def format_shape(shape: Iterable[int | None]) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Minutes and seconds, hours and minutes, or, from 48 hours, days.
+    """A duration in its two largest units; from 100 days on, in days.
 
     Example:
-        >>> format_duration(75), format_duration(3725), format_duration(561_600)
-        ('1:15 min', '1:02 h', '6.5 days')
+        >>> format_duration(16), format_duration(75), format_duration(309_600)
+        ('16 s', '1 min 15 s', '3 d 14 h')
     """
     whole = round(seconds)
-    if whole >= MIN_HOURS_AS_DAYS * 3600:
-        days = whole / 86_400
-        # Tenths only where they matter: 2 days, 6.5 days, 156 days.
-        return f"{round(days, 1):g} days" if days < 10 else f"{days:,.0f} days"
-    if whole >= 3600:
-        return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
-    return f"{whole // 60}:{whole % 60:02d} min"
+    if whole >= MAX_DAYS * 86_400:
+        return f"{whole / 86_400:,.0f} d"
+    sizes = [(size, name) for size, name in UNITS if whole >= size] or UNITS[-1:]
+    parts = []
+    for size, name in sizes[:2]:
+        parts.append((whole // size, name))
+        whole %= size
+    return " ".join(f"{count} {name}" for count, name in parts if count) or "0 s"
 
 
 def format_names(names: Iterable[object], limit: int = MAX_NAMES) -> str:

@@ -203,7 +203,7 @@ def test_the_plan_of_a_long_run_gives_its_time_in_days(tmp_path, capsys):
         seconds=3734 * 3600 + 52 * 60,
     )
     PlanPrinter().started(RunFolder(tmp_path), resolve(Config()), plan)
-    assert re.search(r"│ time +│ about 156 days, without", capsys.readouterr().out)
+    assert re.search(r"│ time +│ about 156 d, without", capsys.readouterr().out)
 
 
 def test_every_option_sets_its_key_and_takes_precedence(place, trained, monkeypatch):

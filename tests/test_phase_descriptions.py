@@ -7,7 +7,6 @@ import pytest
 import xarray as xr
 from helpers import SUBSETS, assert_input_error
 
-from repdyn_keras.cli.printing import LiveProgress
 from repdyn_keras.cli.results import print_results
 from repdyn_keras.dynamics.phase_descriptions import Border, Change, describe_phases, phase_name
 from repdyn_keras.records import RunFolder
@@ -163,13 +162,3 @@ def test_without_label_noise_nothing_speaks_of_memorization(labels, tmp_path, ca
     for word in ("memor", "resist", "wrong", "given", "mislabel"):
         assert word not in text
     assert ("perfect fit" in text) == ("│ training" in text or "┃ training" in text) == labels
-
-
-def test_the_progress_of_a_run_shows_only_what_is_known(capsys):
-    progress = LiveProgress()
-    progress.recorded(3, {"memorized": 0.25, "test_accuracy": 0.5})
-    progress.recorded(4, {"memorized": np.nan, "test_accuracy": 0.5})
-    assert capsys.readouterr().out.splitlines() == [
-        "epoch 3/0  memorized 0.250  test 0.500",
-        "epoch 4/0  test 0.500",
-    ]

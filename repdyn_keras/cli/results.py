@@ -19,7 +19,7 @@ from repdyn_keras.dynamics.phase_descriptions import (
 from repdyn_keras.dynamics.remarks import format_layers, has_accuracy, remarks
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.phases import SIMILARITIES
-from repdyn_keras.text import visible
+from repdyn_keras.text import format_duration, visible
 
 if TYPE_CHECKING:
     import xarray
@@ -207,5 +207,5 @@ def network_table(dynamics: "xarray.Dataset", seconds: float | None) -> Table:
     together = format_number(attrs["synchronization_mean"])
     table.add_row("synchronization of the blocks (1 = they progress together)", together)
     if seconds is not None:
-        table.add_row("time", f"{seconds:.0f} s")
+        table.add_row("time", format_duration(seconds))
     return table

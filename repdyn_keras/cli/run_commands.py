@@ -74,7 +74,7 @@ def run(
         "seed": seed,
     }
     from repdyn_keras.config import Config, usable_path
-    from repdyn_keras.experiment import run
+    from repdyn_keras.experiment import Watcher, run
 
     for path in (source, out):
         if path is not None:
@@ -88,10 +88,10 @@ def run(
         run(config, out=out, watcher=PlanPrinter(), dry_run=True, resume=resume)
         return
     if quiet:
-        print(run(config, out=out, resume=resume).folder.path)
+        print(run(config, out=out, watcher=Watcher(), resume=resume).folder.path)
         return
-    from repdyn_keras.cli.printing import LiveProgress
     from repdyn_keras.cli.results import print_results
+    from repdyn_keras.experiment.live_progress import LiveProgress
 
     with LiveProgress() as progress:
         finished = run(config, out=out, watcher=progress, resume=resume)

@@ -182,7 +182,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 def do_one_run(described, folder, index: int, keep: str) -> None:
     """Does the run of an index in this process; other processes may do others."""
-    from repdyn_keras.cli.printing import LiveProgress
+    from repdyn_keras.experiment.live_progress import LiveProgress
     from repdyn_keras.study.run_index import run_of_index
     from repdyn_keras.study.single_run import run_one
 

@@ -19,8 +19,8 @@ def draw(folder: RunFolder, watcher: Watcher) -> None:
     from repdyn_keras.report import write_report
 
     run = open_run(folder.path)
-    watcher.analysis_step("figures")
+    watcher.working("drawing the figures")
     draw_all(run.dynamics, folder.figures, write=folder.write)
     if folder.config().get("report", True):
-        watcher.analysis_step("report")
+        watcher.working("writing the page")
         write_report(run)

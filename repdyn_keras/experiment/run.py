@@ -71,7 +71,8 @@ def run(
         out: folder to create; None for `runs/<dataset>-<model>-<optimizer>-s<seed>`, with `-2`,
             `-3`, ... if that exists. With `resume`, the folder of the run; a new run is started if
             it does not exist.
-        watcher: receives progress and messages.
+        watcher: receives progress and messages; None shows them, as `repdyn run` does, and a
+            `Watcher()` of `repdyn_keras.experiment` is silent.
         dry_run: whether to only return the plan and write nothing.
         resume: whether to resume the run from its last checkpoint. Only `epochs` may be changed,
             and only be increased. On the CPU, the result is bit-identical to that of an
@@ -92,6 +93,11 @@ def run(
         >>> run({"epochs": 2, "planes": 3}).dynamics["cka"].sizes["epoch"]  # doctest: +SKIP
         3
     """
+    if watcher is None and not dry_run:
+        from repdyn_keras.experiment.live_progress import LiveProgress
+
+        with LiveProgress() as shown:
+            return run(config, out=out, watcher=shown, resume=resume)
     watcher = watcher or Watcher()
     if dry_run:
         settings, folder, _ = _resolved(config, out, resume)
@@ -139,6 +145,7 @@ def _resolved(config, out, resume: bool) -> tuple[ResolvedConfig, RunFolder, boo
 
 
 def _training(config: ResolvedConfig, folder: RunFolder, watcher: Watcher) -> "Training":
+    watcher.working(f"importing keras and {config.backend}")
     use_backend(config.backend)
     from repdyn_keras.experiment.training import Training
 

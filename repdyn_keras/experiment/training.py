@@ -52,7 +52,9 @@ class Training:
         self.config = config
         self.folder = folder
         self.watcher = watcher
+        watcher.working(f"loading {config.dataset}")
         self.data = load(config)
+        watcher.working(f"building {config.model}")
         data = self.data
         self.batches = EpochBatches(data, config.batch_size, config.seed, config.augment)
         self.model = build_model(config, data.x_train.shape[1:], data.n_classes)
@@ -119,10 +121,12 @@ class Training:
         timing = TimingFile(self.folder)
         recording_time = RecordingTime(timing, self.recorder)
         kept = [WeightsWriter(self.folder, self.recorder)] if self.config.keep_weights else []
+        self.watcher.working("compiling the first record")
         self.begin(checkpoint, checkpoints, history)
         self.record_initial_state(epoch, [history, *kept], recording_time)
         if epoch == self.config.epochs:
             return
+        self.watcher.working("compiling the training step")
         self.model.fit(
             self.batches,
             initial_epoch=epoch,
@@ -194,7 +198,7 @@ class Training:
 
 
 class Progress(keras.callbacks.Callback):
-    """Notifies a watcher of every epoch.
+    """Notifies a watcher of every step and epoch.
 
     Args:
         watcher: the watcher.
@@ -203,6 +207,9 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, watcher: Watcher):
         super().__init__()
         self.watcher = watcher
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.watcher.step_ended(batch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
         self.watcher.epoch_ended(epoch + 1, logs or {})

@@ -16,6 +16,12 @@ class Watcher:
     def resumed(self, epoch: int) -> None:
         """The run resumes from the checkpoint of this epoch."""
 
+    def working(self, what: str) -> None:
+        """Something begins that reports nothing until it ends, such as importing the backend."""
+
+    def step_ended(self, step: int) -> None:
+        """So many steps of the current epoch have ended."""
+
     def epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
         """The training of an epoch ended; `logs` holds its loss and accuracy."""
 
