@@ -73,17 +73,22 @@ def python(code: str, folder: Path, **variables: str) -> subprocess.CompletedPro
     )
 
 
-def test_the_readme_examples_run_if_only_jax_is_installed(tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    scripts = [block for block in blocks if ">>>" not in block]
+def test_the_examples_of_the_callback_run_if_only_jax_is_installed(tmp_path):
+    pages = (README, (ROOT / "docs" / "callback.md").read_text("utf-8"))
+    blocks = [
+        block
+        for page in pages
+        for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    ]
+    scripts = {block for block in blocks if ">>>" not in block}
     examples = [block for block in blocks if ">>>" in block]
-    assert scripts and examples
+    assert len(scripts) == len(examples) == 1, "both pages have the same script"
     for script in scripts:
         done = python(script, tmp_path)
         assert done.returncode == 0, done.stderr
         assert "late    " in done.stdout and "output  " in done.stdout
     check = f"import doctest, sys; test = doctest.DocTestParser().get_doctest({examples!r}[0]"
-    check += ", {}, 'README', None, 0); sys.exit(doctest.DocTestRunner().run(test).failed)"
+    check += ", {}, 'callback', None, 0); sys.exit(doctest.DocTestRunner().run(test).failed)"
     done = python(check, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
