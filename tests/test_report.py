@@ -168,6 +168,17 @@ def test_the_story_tells_the_fit_and_the_memorization(run):
     assert [event["epoch"] for event in header["events"] if event["kind"] == "rate"] == [1.0]
 
 
+def test_several_runs_on_one_page(tmp_path):
+    paths = [write_run(tmp_path / name, planes=False, epochs=(0, 1)).path for name in "ab"]
+    done = repdyn("report", *paths)
+    file = tmp_path / "compare-a-b" / "report.html"
+    assert done.stdout.strip() == str(file)
+    assert file.read_text("utf-8").count("<iframe") == 2
+    for given in ([paths[0]] * 5, [paths[0], "--out", tmp_path]):
+        assert_rejected(repdyn("report", *given), ["Expected one folder, or 2 to 4"])
+    assert_rejected(repdyn("report", *paths, tmp_path / "none"), ["none"])
+
+
 def test_the_command_writes_the_page_and_refuses_a_damaged_run(tmp_path):
     folder = write_run(tmp_path / "run")
     assert repdyn("analyze", folder.path).exit_code == 0

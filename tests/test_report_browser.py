@@ -13,7 +13,7 @@ from PIL import Image
 
 from repdyn_keras import open_run
 from repdyn_keras.figures.parts import style
-from repdyn_keras.report import write_report
+from repdyn_keras.report import runs_html, write_report
 from repdyn_keras.report.live import LivePage, Server
 
 pytestmark = [pytest.mark.long, pytest.mark.without_keras, pytest.mark.needs("browser")]
@@ -194,6 +194,36 @@ def test_a_watched_run_shows_new_records_where_one_looks(browser, tmp_path):
         assert page.inner_text("#pair-text").startswith(expected), "the last record stays the last"
         server.shutdown()
     page.wait_for_selector("#ended", timeout=30_000)
+    page.close()
+
+
+def test_several_runs_follow_the_same_epoch_and_choice(browser, run, tmp_path):
+    fewer = (0, 1, 4, 16, 32)
+    other = open_run(write_run(tmp_path / "other", WRITTEN_LAYERS[1:], fewer).path)
+    file = tmp_path / "report.html"
+    file.write_text(runs_html([run, other]), encoding="utf-8")
+    page = browser.new_page()
+    problems = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(file.as_uri())
+    frames = [page.frame_locator("iframe").nth(index) for index in range(2)]
+    for frame in frames:
+        frame.locator("html[data-ready]").wait_for()
+    page.locator("#epoch").focus()
+    page.keyboard.press("Home")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert page.inner_text("#epoch-text") == "epoch 3"
+    assert frames[0].locator("#epoch-text").inner_text() == "epoch 3"
+    assert frames[1].locator("#epoch-text").inner_text() == "epoch 4", "the nearest record"
+    frames[0].get_by_label("Region agreement").check()
+    frames[0].locator("#matrices canvas").nth(2).press("ArrowRight")
+    said = frames[1].locator("#pair-text")
+    begin = f"Region agreement of {WRITTEN_LAYERS[2]} between epochs 4 and "
+    page.wait_for_timeout(300)
+    assert said.inner_text().startswith(begin)
+    assert problems == []
     page.close()
 
 

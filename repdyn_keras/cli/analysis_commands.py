@@ -1,15 +1,19 @@
 """`repdyn analyze`, `report`, `figures` and `compare`: results of recorded runs."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repdyn_keras.cli import options
 from repdyn_keras.errors import InputError
 from repdyn_keras.text import quoted, visible
+
+if TYPE_CHECKING:
+    from repdyn_keras.dynamics import Run
 
 
 def analyze(run: Annotated[Path, options.Run]) -> None:
@@ -24,7 +28,20 @@ def analyze(run: Annotated[Path, options.Run]) -> None:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or a study.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...|STUDY",
+            help="Folder of a run or a study, or those of two to four runs to see side by side.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the page of several runs; default: compare-A-B next to the first.",
+        ),
+    ] = None,
 ) -> None:
     """Write report.html, a page that shows a run or a study and needs nothing else.
 
@@ -33,15 +50,29 @@ def report(
     """
     from repdyn_keras.config import usable_path
     from repdyn_keras.dynamics import open_run
-    from repdyn_keras.report import write_report
+    from repdyn_keras.records.atomic import write_bytes
+    from repdyn_keras.report import runs_html, write_report
     from repdyn_keras.study.study_report import write_study_report
 
-    if (usable_path(run) / "study.toml").is_file():
-        write_study_report(run, lambda file: print(visible(file), flush=True))
-        return
-    opened = open_run(run)
-    with opened.folder.locked():
-        print(visible(write_report(opened)))
+    paths = [usable_path(path) for path in paths]
+    if len(paths) > MAX_SIDE_BY_SIDE or (out is not None and len(paths) == 1):
+        received = f"{len(paths)} folders" if len(paths) > 1 else "--out with one folder"
+        raise InputError(
+            f"Expected one folder, or 2 to {MAX_SIDE_BY_SIDE} folders of runs, with --out or "
+            f"without. Received: {received}."
+        )
+    if len(paths) > 1:
+        runs = [open_run(path) for path in paths]
+        file = (out or comparison_folder(runs)) / "report.html"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, runs_html(runs).encode("utf-8"))
+        print(visible(file))
+    elif (paths[0] / "study.toml").is_file():
+        write_study_report(paths[0], lambda file: print(visible(file), flush=True))
+    else:
+        opened = open_run(paths[0])
+        with opened.folder.locked():
+            print(visible(write_report(opened)))
 
 
 def watch(
@@ -99,8 +130,8 @@ def figures(
             print(visible(path))
 
 
-# Maximum number of digits of an epoch.
-MAX_DIGITS = 18
+# Maximum number of digits of an epoch, and of runs on one page.
+MAX_DIGITS, MAX_SIDE_BY_SIDE = 18, 4
 
 
 def compare(
@@ -135,7 +166,6 @@ def compare(
     from repdyn_keras.dynamics import compare, open_run
     from repdyn_keras.figures import draw_comparison
     from repdyn_keras.records import write_netcdf
-    from repdyn_keras.records.run_folder import file_name_part
 
     if other is None:
         compare_study(usable_path(run), epoch or layer, out)
@@ -147,14 +177,21 @@ def compare(
         raise InputError(f"Expected a folder for --out, existing or new. Received: the file {out}.")
     runs = open_run(usable_path(run)), open_run(usable_path(other))
     comparison = compare(*runs, epochs, layers)
-    names = [file_name_part(opened.folder.path.resolve().name) for opened in runs]
-    folder = out or run.resolve().parent / f"compare-{names[0]}-{names[1]}"
+    folder = out or comparison_folder(runs)
     folder.mkdir(parents=True, exist_ok=True)
     print_comparison(comparison)
     results_file = folder / "comparison.nc"
     write_netcdf(comparison, results_file)
     for path in (results_file, *draw_comparison(comparison, folder)):
         print(visible(path))
+
+
+def comparison_folder(runs: "Sequence[Run]") -> Path:
+    """The folder for what several runs have together, next to that of the first one."""
+    from repdyn_keras.records.run_folder import file_name_part
+
+    paths = [run.folder.path.resolve() for run in runs]
+    return paths[0].parent / "-".join(["compare", *(file_name_part(path.name) for path in paths)])
 
 
 def compare_study(path: Path, selected: list[str] | None, out: Path | None) -> None:

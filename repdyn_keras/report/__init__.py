@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repdyn_keras.report.run_page import report_html
+from repdyn_keras.report.run_page import report_html, runs_html
 
 if TYPE_CHECKING:
     from repdyn_keras.dynamics import Run
 
-__all__ = ["report_html", "write_report"]
+__all__ = ["report_html", "runs_html", "write_report"]
 
 
 def write_report(run: "Run") -> Path:

@@ -60,7 +60,7 @@ class LivePage:
             return template("wait.html.jinja").render(
                 path=visible(self.path, MAX_TEXT),
                 problem=visible(error, MAX_TEXT),
-                policy=policy(script, True),
+                policy=policy(script, is_served=True),
                 script=trusted(script),
                 live=version,
             )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from repdyn_keras.dynamics import Run
 
 MAX_TITLE = 200
+NONE = "'none'"
 
 
 def report_html(run: "Run", live: str = "") -> str:
@@ -67,7 +68,7 @@ def page_of(
         title=visible(dynamics.attrs["title"], MAX_TITLE),
         about=about(dynamics),
         live=live,
-        policy=policy(script, bool(live)),
+        policy=policy(script, is_served=bool(live)),
         style=trusted(asset("page.css")),
         script=trusted(script),
         payload=payload,
@@ -86,6 +87,30 @@ def page_of(
         warnings=[*notes, *remarks(dynamics)],
         config=config,
         version=version(),
+    )
+
+
+def runs_html(runs: "Sequence[Run]") -> str:
+    """The pages of several runs side by side, which follow the same epoch and choice.
+
+    Each is in a frame of its own, which may run its script and nothing else.
+
+    Args:
+        runs: opened runs.
+
+    Raises:
+        InputError: a run's files are damaged.
+    """
+    titles = [visible(run.dynamics.attrs["title"], MAX_TITLE) for run in runs]
+    epochs = sorted({epoch for run in runs for epoch in run.dynamics["epoch"].values.tolist()})
+    script = asset("runs.js")
+    return template("runs.html.jinja").render(
+        titles=titles,
+        epochs=epochs,
+        policy=policy(script, asset("page.js")),
+        style=trusted(asset("page.css")),
+        script=trusted(script),
+        runs=zip(titles, map(report_html, runs), strict=True),
     )
 
 
@@ -115,16 +140,17 @@ def version() -> str:
     return __version__
 
 
-def policy(script: str, is_served: bool = False) -> str:
-    """The content security policy of a page: its own script, and no request to any host.
+def policy(*scripts: str, is_served: bool = False) -> str:
+    """The content security policy of a page: its own scripts, and no request to any host.
 
     A page that is served may ask its server.
     """
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    own = "'self'" if is_served else "'none'"
+    digests = [hashlib.sha256(script.encode("utf-8")).digest() for script in scripts]
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
+    own = "'self'" if is_served else NONE
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        f"img-src data:; connect-src {own}; base-uri 'none'; form-action 'none'"
+        f"default-src {NONE}; script-src {allowed or NONE}; style-src 'unsafe-inline'; "
+        f"img-src data:; connect-src {own}; base-uri {NONE}; form-action {NONE}"
     )
 
 

@@ -87,7 +87,7 @@ def study_html(
     return template("study.html.jinja").render(
         title=visible(tested.attrs["title"].rstrip(".") or "A study", MAX_TITLE),
         about=f"{tested.sizes['seed']} seeds; the claims of arXiv 2405.17377, tested",
-        policy=policy(""),
+        policy=policy(),
         style=trusted(asset("page.css")),
         story=story(rows),
         groups=[group for group in groups if group["rows"]],

@@ -116,7 +116,7 @@ function set(changes) {
   Object.assign(state, changes);
   if (!changed.size) return;
   for (const view of views) view(changed);
-  keep();
+  if (window.parent === window) keep();
 }
 
 // Registers a function that draws, and the parts of the state that it depends on.
@@ -321,12 +321,17 @@ function onResize(host, draw) {
   }).observe(host);
 }
 
+// Radio buttons for one key of the state, which `chosen` gives as an index.
 function radios(host, name, options, chosen, pick) {
+  const inputs = [];
   options.forEach(({ label, children = [] }, index) => {
     const input = element("input", { type: "radio", name, value: index });
-    input.checked = index === chosen;
     input.addEventListener("change", () => pick(index));
+    inputs.push(input);
     host.append(element("label", {}, input, ` ${label}`, ...children));
+  });
+  follow([name], () => {
+    inputs[chosen()].checked = true;
   });
 }
 
@@ -336,7 +341,9 @@ function setUpBar() {
   const [range, play] = [byId("epoch"), byId("play")];
   range.max = nEpochs - 1;
   range.addEventListener("input", () => set({ epoch: Number(range.value) }));
-  byId("axis").value = state.axis;
+  follow(["axis"], () => {
+    byId("axis").value = state.axis;
+  });
   byId("axis").addEventListener("change", (event) => set({ axis: event.target.value }));
   let timer = null;
   const stop = () => {
@@ -468,7 +475,7 @@ function setUpSimilarity() {
     return;
   }
   const options = measures.map(({ name }) => ({ label: name }));
-  const chosen = measures.findIndex(({ key }) => key === state.measure);
+  const chosen = () => measures.findIndex(({ key }) => key === state.measure);
   radios(byId("measures"), "measure", options, chosen, (index) =>
     set({ measure: measures[index].key }),
   );
@@ -580,7 +587,7 @@ function setUpRegions() {
     label: number,
     children: corners.map((one) => corner(one.image, described(one))),
   }));
-  radios(byId("planes"), "plane", options, state.plane, (index) => set({ plane: index }));
+  radios(byId("planes"), "plane", options, () => state.plane, (index) => set({ plane: index }));
   const maps = layers.map((name, layer) => {
     const canvas = element("canvas", { role: "img", "aria-label": `Decision regions of ${name}` });
     const plot = element("div", { class: "plot", style: "aspect-ratio:1" }, canvas);
@@ -701,7 +708,7 @@ function setUpProbes() {
     cell("probe_accuracy", row, column, state.subset),
   );
   follow(["subset"], draw);
-  radios(byId("subsets"), "subset", options, state.subset, (index) => set({ subset: index }));
+  radios(byId("subsets"), "subset", options, () => state.subset, (index) => set({ subset: index }));
 }
 
 // --- tables ---------------------------------------------------------------------------------
@@ -809,6 +816,49 @@ function setUpLive() {
   }, 2000);
 }
 
+// --- one of several runs --------------------------------------------------------------------
+
+// In a frame of a page of several runs: follows its choice, and tells it that of the user.
+let told = false;
+
+function nearest(epoch) {
+  const distances = epochs.map((one) => Math.abs(Math.log2(1 + one) - Math.log2(1 + epoch)));
+  return distances.indexOf(Math.min(...distances));
+}
+
+function setUpFrame() {
+  if (window.parent === window) return;
+  document.documentElement.dataset.framed = "true";
+  const tell = (message) => window.parent.postMessage(message, "*");
+  window.addEventListener("message", ({ data, source }) => {
+    if (source !== window.parent) return;
+    const changes = {};
+    if ("epoch" in data) changes.epoch = nearest(data.epoch);
+    if ("other" in data) changes.other = nearest(data.other);
+    for (const [key, { options, last }] of Object.entries(KEPT)) {
+      const index = last ? -1 : options.indexOf(data[key]);
+      if (index >= 0) changes[key] = index;
+    }
+    if (measures.some(({ key }) => key === data.measure)) changes.measure = data.measure;
+    if (data.axis) changes.axis = data.axis;
+    told = true;
+    set(changes);
+    told = false;
+  });
+  views.push(() => {
+    if (told) return;
+    const choice = { measure: state.measure, axis: state.axis };
+    choice.epoch = epochs[state.epoch];
+    choice.other = epochs[state.other];
+    for (const [key, { options, last }] of Object.entries(KEPT)) {
+      if (!last) choice[key] = options[state[key]];
+    }
+    tell({ choice });
+  });
+  new ResizeObserver(() => tell({ height: document.body.scrollHeight + 2 })).observe(document.body);
+  tell({ ready: true });
+}
+
 restore();
 setUpBar();
 setUpCurves();
@@ -818,4 +868,5 @@ setUpProgress();
 setUpProbes();
 setUpTables();
 setUpLive();
+setUpFrame();
 document.documentElement.dataset.ready = "true";
