@@ -26,7 +26,9 @@ def stays_from(epochs: np.ndarray, shares: np.ndarray, level: float) -> float:
     return float(epochs[first]) if first < len(epochs) else float("nan")
 
 
-def memorization_epochs(epochs: np.ndarray, shares: np.ndarray, fit: float) -> tuple[float, ...]:
+def memorization_epochs(
+    epochs: np.ndarray, shares: np.ndarray, fit: float, chance: float = 0.0
+) -> tuple[float, ...]:
     """The epochs from which 10% and 90% of the wrong labels stay memorized; NaN for never.
 
     They are looked for up to the perfect fit: a later disturbance of the training does not make the
@@ -36,11 +38,11 @@ def memorization_epochs(epochs: np.ndarray, shares: np.ndarray, fit: float) -> t
         epochs: (epoch,) ascending.
         shares: (epoch,) memorized share of the wrong labels.
         fit: epoch of perfect fit; NaN if it was not reached.
+        chance: share that is given by chance; 10% and 90% are then of the way from it to all.
     """
     learning = epochs <= (fit if np.isfinite(fit) else np.inf)
-    return tuple(
-        stays_from(epochs[learning], shares[learning], level) for level in MEMORIZED_SHARES
-    )
+    levels = (chance + share * (1 - chance) for share in MEMORIZED_SHARES)
+    return tuple(stays_from(epochs[learning], shares[learning], level) for level in levels)
 
 
 def output_accuracy(dynamics: "xarray.Dataset", subset: str) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from repdyn_keras.figures.parts.maps import displayable, plane_corners, plane_ma
 from repdyn_keras.figures.parts.similarity_floors import floors
 from repdyn_keras.report.events import events
 from repdyn_keras.report.payload import Payload, class_indices, float32, triangle
+from repdyn_keras.report.story import most_changed, window
 
 if TYPE_CHECKING:
     import xarray
@@ -75,10 +76,22 @@ def run_data(
         "subsets": add_accuracies(payload, shown),
         "hasProgress": add_progress(payload, shown),
         "planes": add_planes(payload, shown) if has_regions else [],
+        "start": start(shown),
     }
     header["classes"] = classes(dynamics) if has_regions else []
     payload.add("viridis", viridis())
     return header, payload.packed(header)
+
+
+def start(shown: "xarray.Dataset") -> dict[str, int]:
+    """What the page shows first: the layer that changed most, at the ends of that time."""
+    found = window(shown)
+    if found is None:
+        return {"layer": shown.sizes["layer"] - 1, "epoch": 0, "other": 0}
+    first, last, _ = found
+    most = most_changed(shown, first, last)
+    layer = shown.sizes["layer"] - 1 if most is None else most
+    return {"layer": layer, "epoch": first, "other": last}
 
 
 def shown_part(dynamics: "xarray.Dataset") -> "xarray.Dataset":

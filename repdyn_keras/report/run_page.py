@@ -79,6 +79,7 @@ def page_of(
         all_layers=dynamics.sizes["layer"],
         shown_epochs=len(header["epochs"]),
         all_epochs=dynamics.sizes["epoch"],
+        tested=bool(dynamics["phases_p"].notnull().any()),
         has_regions=bool(header["planes"]),
         has_progress=header["hasProgress"],
         has_probes=bool(subsets),

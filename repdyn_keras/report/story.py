@@ -18,6 +18,7 @@ LARGE_SHARE, MIN_CHANGE = 0.5, 0.1
 # Mean distance between the courses of two blocks, in octaves of epochs: below the first they change
 # together, below the second roughly so.
 TOGETHER, ROUGHLY = 0.25, 0.75
+EVENTS = {"state": "a change of state", "freeze": "a freeze"}
 # Groups of layers with a border of the same kind at the same epoch that are named.
 MAX_BORDERS = 3
 # Difference of the accuracies with batch and with moving statistics from which on it is named.
@@ -42,8 +43,8 @@ def story(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, float]]) ->
         border_sentence(dynamics, history),
         synchronization_sentence(dynamics),
         batch_norm_sentence(dynamics),
-        "This is one run. Intervals are over its images and planes; how much another seed would "
-        "change, only several runs can tell (repdyn study).",
+        "This is one run, and its intervals are over images and planes. What another seed would "
+        "give, only several runs can tell: repdyn study.",
     ]
     return [sentence for sentence in found if sentence]
 
@@ -57,19 +58,37 @@ def fit_sentence(dynamics: "xarray.Dataset") -> str:
     if np.isnan(fit):
         best = int(np.argmax(train))
         text = (
-            f"The network did not fit its training labels: at most {train[best]:.1%} were right, "
-            f"at epoch {epochs[best]:.0f}"
+            f"The network did not reach its perfect fit (99.5% of the training labels): it had at "
+            f"most {train[best]:.1%} of them right, at epoch {epochs[best]:.0f}"
         )
     else:
-        text = f"The network fitted its training labels (99.5% or more) from epoch {fit:.0f} on"
+        text = (
+            "The network reached its perfect fit (99.5% of the training labels) at epoch "
+            f"{fit:.0f}{record_before(dynamics, fit)}"
+        )
     epochs, test = output_accuracy(dynamics, "test")
     if not len(test):
-        return f"{text}; there are no test images."
+        return f"{text}. There are no test images."
     best = int(np.argmax(test))
     return (
-        f"{text}; on test images it was right in {test[best]:.0%} at best (epoch "
-        f"{epochs[best]:.0f}) and in {test[-1]:.0%} at the end."
+        f"{text}. Test accuracy peaked at {test[best]:.0%} (epoch {epochs[best]:.0f}) and ended at "
+        f"{test[-1]:.0%}."
     )
+
+
+def record_before(dynamics: "xarray.Dataset", epoch: float) -> str:
+    """The record before an epoch, which says how sharply the epoch is known."""
+    earlier = dynamics["epoch"].values[dynamics["epoch"].values < epoch]
+    return f" (the record before is of epoch {earlier[-1]:g})" if len(earlier) else ""
+
+
+def memorization_bounds(dynamics: "xarray.Dataset") -> tuple[float, float]:
+    """The epochs between which the wrong labels were memorized, beyond chance; NaN for never."""
+    epochs, memorized = output_accuracy(dynamics, "mislabeled_given")
+    chance = 1 / max(1, int(dynamics.attrs["n_classes"]))
+    fit = float(dynamics.attrs["perfect_fit_epoch"])
+    begin, end = memorization_epochs(epochs, memorized, fit, chance)
+    return begin, end
 
 
 def memorization_sentence(dynamics: "xarray.Dataset") -> str:
@@ -79,27 +98,30 @@ def memorization_sentence(dynamics: "xarray.Dataset") -> str:
         return ""
     if not len(memorized):
         return "No label is known to be wrong, so memorization cannot be told from learning."
+    if len(memorized) == 1:
+        return f"At epoch {epochs[0]:.0f} it has memorized {memorized[0]:.0%} of the wrong labels."
     _, resisted = output_accuracy(dynamics, "mislabeled_true")
     turn = int(np.argmax(resisted))
     before = (
-        f" Earlier it gave up to {resisted[turn]:.0%} of these images their true class "
+        f" Before, it predicted the true class of up to {resisted[turn]:.0%} of these images "
         f"(epoch {epochs[turn]:.0f})."
         if resisted[turn] >= 0.5
         else ""
     )
-    if len(memorized) == 1:
-        return f"At epoch {epochs[0]:.0f} it has memorized {memorized[0]:.0%} of the wrong labels."
-    begin, end = memorization_epochs(epochs, memorized, dynamics.attrs["perfect_fit_epoch"])
+    begin, end = memorization_bounds(dynamics)
     if np.isnan(begin):
-        return f"It did not memorize the wrong labels: {memorized[-1]:.0%} at the end.{before}"
+        return (
+            "It did not memorize the wrong labels beyond chance: it gave "
+            f"{memorized[-1]:.0%} of them at the end.{before}"
+        )
     if np.isnan(end):
         return (
-            f"It memorized the wrong labels in part: 10% by epoch {begin:.0f}, "
-            f"{memorized[-1]:.0%} at the end.{before}"
+            f"It memorized the wrong labels in part: from epoch {begin:.0f} on beyond chance, and "
+            f"{memorized[-1]:.0%} of them at the end.{before}"
         )
     return (
-        f"It memorized the wrong labels between epochs {begin:.0f} (10% of them) and {end:.0f} "
-        f"(90%); at the end {memorized[-1]:.0%} were memorized.{before}"
+        f"It memorized the wrong labels between epochs {begin:.0f} and {end:.0f} (10% and 90% of "
+        f"the way from chance to all); at the end it gave {memorized[-1]:.0%} of them.{before}"
     )
 
 
@@ -109,15 +131,22 @@ def window(dynamics: "xarray.Dataset") -> tuple[int, int, str] | None:
     if len(epochs) < 2:
         return None
     fit = float(dynamics.attrs["perfect_fit_epoch"])
-    known, memorized = output_accuracy(dynamics, "mislabeled_given")
-    if len(memorized):
-        begin, end = memorization_epochs(known, memorized, fit)
+    if len(output_accuracy(dynamics, "mislabeled_given")[1]):
+        begin, end = memorization_bounds(dynamics)
+        first, last = (np.searchsorted(epochs, epoch) for epoch in (begin, end))
         if end > begin:
-            first, last = (int(np.flatnonzero(epochs == epoch)[0]) for epoch in (begin, end))
-            return first, last, "while the wrong labels were memorized"
+            return int(first), int(last), "while the wrong labels were memorized"
+        if begin < epochs[-1]:
+            return int(first), len(epochs) - 1, "since the memorization began"
     if np.isfinite(fit) and fit > epochs[0]:
-        return 0, int(np.flatnonzero(epochs >= fit)[0]), "until the perfect fit"
+        return 0, int(np.searchsorted(epochs, fit)), "until the perfect fit"
     return 0, len(epochs) - 1, "from the first to the last record"
+
+
+def most_changed(dynamics: "xarray.Dataset", first: int, last: int) -> int | None:
+    """Index of the layer whose CKA between two records is the lowest; None if none is defined."""
+    cka = dynamics["cka"].isel(epoch=first, epoch_other=last).values
+    return int(np.nanargmin(cka)) if np.isfinite(cka).any() else None
 
 
 def change_sentence(dynamics: "xarray.Dataset") -> str:
@@ -128,38 +157,51 @@ def change_sentence(dynamics: "xarray.Dataset") -> str:
     first, last, name = found
     layers = [str(layer) for layer in dynamics["layer"].values]
     cka = dynamics["cka"].isel(epoch=first, epoch_other=last).values
-    change = 1 - np.where(np.isfinite(cka), cka, np.nan)
     epochs = dynamics["epoch"].values
-    span = f"{name} (epochs {epochs[first]} to {epochs[last]})"
-    if not np.isfinite(change).any():
+    span = f"{name} (epochs {epochs[first]:g} to {epochs[last]:g})"
+    most = most_changed(dynamics, first, last)
+    if most is None:
         return f"No layer is defined at both ends of the time {span}."
-    most = int(np.nanargmax(change))
+    change = 1 - cka
     if change[most] < MIN_CHANGE:
         return (
-            f"No layer changed much {span}: the CKA of every layer with itself stayed at "
-            f"{np.nanmin(cka):.2f} or above."
+            f"No layer changed much {span}: the CKA of every layer between these epochs is "
+            f"{np.nanmin(cka):.2f} or more."
         )
     is_large = change >= LARGE_SHARE * change[most]
-    large = [layers[index] for index in np.flatnonzero(is_large)]
-    interval = ""
-    if "cka_interval" in dynamics:
-        low, high = dynamics["cka_interval"].isel(layer=most, epoch=first, epoch_other=last).values
-        if np.isfinite(low) and np.isfinite(high):
-            interval = f", 95% interval over images {low:.2f} to {high:.2f}"
     text = (
-        f"The layers that changed most {span} are {format_layers(large, layers)}; most of all "
-        f"{layers[most]} (CKA {cka[most]:.2f} between its two states{interval}; 1 = unchanged, "
-        "0 = unrelated)"
+        f"The layer that changed most {span} is {layers[most]}: the CKA of its two states is "
+        f"{doubtful_cka(dynamics, most, first, last)} (1 = unchanged, 0 = unrelated)."
     )
+    others = [index for index in np.flatnonzero(is_large) if index != most]
+    if others:
+        names = format_layers([layers[index] for index in others], layers)
+        text += f" {names} changed at least half as much."
     rest = np.flatnonzero(~is_large & np.isfinite(change))
-    if not len(rest):
-        return text + "."
-    names = format_layers([layers[index] for index in rest], layers)
-    return f"{text}. {names} stayed at {np.min(cka[rest]):.2f} or above."
+    if len(rest):
+        names = format_layers([layers[index] for index in rest], layers)
+        text += f" {names} changed less (CKA {np.min(cka[rest]):.2f} or more)."
+    return text
+
+
+def doubtful_cka(dynamics: "xarray.Dataset", layer: int, one: int, other: int) -> str:
+    """A CKA with its interval and with what the classes alone would give."""
+    place = {"layer": layer, "epoch": one, "epoch_other": other}
+    doubts = []
+    if "cka_interval" in dynamics:
+        low, high = dynamics["cka_interval"].isel(place).values
+        if np.isfinite(low) and np.isfinite(high):
+            doubts.append(f"95% interval over images {low:.2f} to {high:.2f}")
+    if "cka_null_class" in dynamics:
+        null = float(dynamics["cka_null_class"].isel(place))
+        if np.isfinite(null):
+            doubts.append(f"with only the classes in common it would be {null:.2f}")
+    value = f"{float(dynamics['cka'].isel(place)):.2f}"
+    return f"{value}, {'; '.join(doubts)}" if doubts else value
 
 
 def settling_sentence(dynamics: "xarray.Dataset") -> str:
-    """From which epoch on the layers stand still."""
+    """From which epoch on the layers have their final state."""
     if dynamics.sizes["epoch"] < 2:
         return ""
     layers = [str(layer) for layer in dynamics["layer"].values]
@@ -171,16 +213,17 @@ def settling_sentence(dynamics: "xarray.Dataset") -> str:
     early = format_layers([layers[i] for i in known if settled[i] == first], layers)
     late = format_layers([layers[i] for i in known if settled[i] == last], layers)
     end = dynamics["epoch"].values[-1]
-    if last == end and first < end:
-        return (
-            f"At the end, {late} still changed: only at epoch {last:.0f} are they within CKA 0.95 "
-            f"of their last state. {early} stand still from epoch {first:.0f} on."
-        )
+    if last == end:
+        text = f"At the end, {late} had not settled."
+        if first < end:
+            text += f" First to settle (CKA with the final state above 0.95): {early}, at epoch "
+            text += f"{first:g}."
+        return text
     if first == last:
-        return f"All layers stand still (CKA above 0.95 with the end) from epoch {last:.0f} on."
+        return f"All layers settled (CKA with the final state above 0.95) at epoch {last:g}."
     return (
-        f"The first layers to stand still (CKA above 0.95 with the end) are {early}, from epoch "
-        f"{first:.0f} on, and the last {late}, from epoch {last:.0f} on."
+        f"First to settle (CKA with the final state above 0.95): {early}, at epoch {first:g}; "
+        f"last: {late}, at epoch {last:g}."
     )
 
 
@@ -198,18 +241,22 @@ def border_sentence(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, f
     without = [name for name, ok in zip(layers, tested, strict=True) if ok]
     without = [name for name in without if name not in with_border]
     if not groups:
-        return "No layer has a border beyond drift and noise: each changed in one course."
+        return "No layer has a border between phases that smooth drift does not explain."
     ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0][0]))[:MAX_BORDERS]
     parts = []
     for (epoch, kind), phases in sorted(ranked):
-        event = {"state": "change of state", "freeze": "freeze"}[kind]
+        event = EVENTS[kind]
         names = format_layers([phase.layer for phase in phases], layers)
         z = [phase.border.z for phase in phases]
         low, high = f"{min(z):.1f}", f"{max(z):.1f}"
         p = max(phase.border.p for phase in phases)
         spread = f"z {low}" if low == high else f"z {low} to {high}"
-        parts.append(f"a {event} at epoch {epoch} in {names} ({spread}, p {p:.3f} or less)")
-    text = f"Borders between phases beyond drift and noise: {'; '.join(parts)}."
+        spread += f", p {p:.3f}" + (" or less" if len(phases) > 1 else "")
+        parts.append(f"{event} at epoch {epoch} in {names} ({spread})")
+    text = (
+        "Borders between phases that smooth drift does not explain (at a freeze, a layer turns "
+        f"from restless to still): {'; '.join(parts)}."
+    )
     left_out = sum(map(len, groups.values())) - sum(len(phases) for _, phases in ranked)
     if left_out:
         text += f" There are {left_out} more."
@@ -224,11 +271,14 @@ def synchronization_sentence(dynamics: "xarray.Dataset") -> str:
     octaves = float(np.ptp(np.log2(1.0 + dynamics["epoch"].values)))
     apart = (1 - mean) * octaves
     word = "together" if apart < TOGETHER else "roughly together" if apart < ROUGHLY else "apart"
-    timed = dynamics["progress"].notnull().any("epoch").values & dynamics["is_block"].values
+    layers = [str(layer) for layer in dynamics["layer"].values]
+    matrix = dynamics["synchronization"].transpose("layer", "layer_other").values
+    one, other = np.unravel_index(np.nanargmin(matrix), matrix.shape)
     return (
-        f"The {int(timed.sum())} blocks that changed enough to be timed did so {word}: "
-        f"synchronization {mean:.2f} (1 = at the same time). On average, two of them reach the "
-        f"same share of their change at epochs that differ by a factor of {2**apart:.2f}."
+        f"The blocks changed {word}: their synchronization is {mean:.2f} on average (1 = at the "
+        "same time), so that two of them reach the same share of their change at epochs that "
+        f"differ by a factor of {2**apart:.2f}. Least together are {layers[one]} and "
+        f"{layers[other]} ({matrix[one, other]:.2f})."
     )
 
 

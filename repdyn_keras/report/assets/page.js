@@ -69,11 +69,8 @@ const percent = (share) => `${(100 * share).toFixed(0)}%`;
 
 // --- state ----------------------------------------------------------------------------------
 
-const fitIndex = header.fit === null ? -1 : epochs.findIndex((epoch) => epoch >= header.fit);
 const state = {
-  epoch: fitIndex < 0 ? nEpochs - 1 : fitIndex,
-  other: nEpochs - 1,
-  layer: nLayers - 1,
+  ...header.start,
   plane: 0,
   measure: measures.length ? measures[0].key : null,
   subset: subsets.length ? Math.max(0, subsets.findIndex((one) => one.key === "test")) : null,
@@ -216,17 +213,19 @@ function gradient() {
 
 function drawScale(host, low, high, unit, floors = []) {
   const strip = element("span", { class: "strip", style: gradient() });
-  for (const floor of floors) {
+  const letters = "abc";
+  for (const [index, floor] of floors.entries()) {
     const share = (floor.middle - low) / (high - low);
     if (share < 0 || share > 1) continue;
-    strip.append(element("i", { style: `left:${100 * share}%`, title: floor.text }));
+    const letter = element("b", { text: letters[index] });
+    strip.append(element("i", { style: `left:${100 * share}%`, title: floor.text }, letter));
   }
   host.replaceChildren(
     element("span", { text: low }),
     strip,
     element("span", { text: high }),
     element("span", { text: unit }),
-    ...floors.map(({ text }) => element("span", { text: `mark: ${text}` })),
+    ...floors.map(({ text }, index) => element("span", { text: `${letters[index]}: ${text}` })),
   );
 }
 
@@ -422,7 +421,7 @@ function drawMatrices() {
       colorOf(paired(state.measure, layer, row, column), 0, 1),
     );
     epochTicks("x", cells, chart.xTicks, 0.14);
-    epochTicks("y", cells, chart.side, 0.09);
+    epochTicks("y", cells, chart.side, 0.14);
   }
 }
 
@@ -664,14 +663,18 @@ function layersOverEpochs(host, title, value) {
 
 function setUpProgress() {
   if (!header.hasProgress) return;
-  layersOverEpochs(byId("progress"), "Progress (0 to 1)", (row, column) =>
-    cell("progress", row, column),
-  );
+  layersOverEpochs(byId("progress"), "Progress", (row, column) => cell("progress", row, column));
+  const progressScale = element("div", { class: "colours" });
+  drawScale(progressScale, 0, 1, "share of the layer's change");
+  byId("progress").prepend(progressScale);
   const host = byId("synchronization");
+  const scale = element("div", { class: "colours" });
+  drawScale(scale, 0.5, 1, "synchronization (1 = at the same time)");
+  host.append(scale);
   const isTimed = (layer) => !Number.isNaN(cell("progress", layer, 0));
   let picked = Math.max(0, layers.findIndex((_, layer) => isTimed(layer)));
   const chart = new Chart({
-    title: "Synchronization (0.5 to 1)",
+    title: "Synchronization",
     ratio: "1",
     names: layerNames(),
     upwards: false,
