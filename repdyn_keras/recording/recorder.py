@@ -16,6 +16,7 @@ from repdyn_keras.recording.fits.recorded_fit import RecordedFit
 from repdyn_keras.recording.fits.training_epochs import call_first, calling_list
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
 from repdyn_keras.recording.network.recorded_model import RecordedModel
+from repdyn_keras.recording.record_summary import Summary
 from repdyn_keras.recording.settings import (
     LayerSelection,
     PlaneSettings,
@@ -23,10 +24,10 @@ from repdyn_keras.recording.settings import (
     Schedule,
     Settings,
     fitted_images,
+    print_notice,
 )
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.records import RunFolder
-from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
     import xarray
@@ -101,6 +102,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         on_error: "raise" ends the training when an epoch cannot be recorded; "warn" prints a
             warning and goes on. None raises errors when a `fit` begins and until this recorder has
             written its first record, and warns after that. `record` raises unless it is "warn".
+        on_record: called with the epoch and a dict after each new record is written: accuracies of
+            the network, CKA of each layer with the first record and with the one before, and the
+            paths `folder` and `record`; see `record_summary`. Its errors only give a warning.
 
     Attributes:
         folder: the run folder.
@@ -144,7 +148,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         class_names: Iterable[str] | None = None,
         overwrite: bool = False,
         on_error: str | None = None,
+        on_record: Callable[[int, Summary], None] | None = None,
     ):
+        self._on_record = on_record
         plane_seed = seeds.derived(seed, seeds.PLANES)
         plane_settings = PlaneSettings(
             planes, resolution, margin, plane_seed, drawn_planes, drawn_resolution
@@ -185,6 +191,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
             notify: called with each message to the user.
         """
         recorder = cls.__new__(cls)
+        recorder._on_record = None
         recorder._begin(folder, settings, notify, on_error="raise", is_configured=True)
         return recorder
 
@@ -214,7 +221,12 @@ class RepresentationRecorder(keras.callbacks.Callback):
         """Sets all attributes that a copy does not share."""
         super().__init__()
         self._records = EpochRecords(
-            folder, self.settings, self._notify, overwrites=overwrites, is_copy=is_copy
+            folder,
+            self.settings,
+            self._notify,
+            overwrites=overwrites,
+            is_copy=is_copy,
+            on_record=self._on_record,
         )
         self._fit: RecordedFit | None = None
         self._fit_lock = FitLock()
@@ -373,12 +385,6 @@ class RepresentationRecorder(keras.callbacks.Callback):
         Raises:
             InputError: another process writes to the folder.
             StorageError: the folder cannot be written to.
-
-        Example:
-            >>> with recorder.locked():  # doctest: +SKIP
-            ...     for epoch in range(1, 21):
-            ...         train_one_epoch(model)
-            ...         recorder.record(model, epoch)
         """
         self._records.create_folder()
         with self.folder.locked():
@@ -413,8 +419,3 @@ class RepresentationRecorder(keras.callbacks.Callback):
                 recorder was built for another model.
         """
         return self._records.build(model)
-
-
-def print_notice(text: str) -> None:
-    """Prints a message from the recorder."""
-    print(f"repdyn: {visible(text)}", flush=True)

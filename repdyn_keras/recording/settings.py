@@ -9,7 +9,7 @@ import numpy as np
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
-from repdyn_keras.text import quoted
+from repdyn_keras.text import quoted, visible
 
 PER_OCTAVE = 6
 
@@ -231,3 +231,8 @@ def require_whole(name: str, value: object, minimum: int) -> None:
         raise InputError(
             f"Expected a whole number of at least {minimum} for {name}. Received: {name}={value!r}."
         )
+
+
+def print_notice(text: str) -> None:
+    """Prints a message from the recorder."""
+    print(f"repdyn: {visible(text)}", flush=True)

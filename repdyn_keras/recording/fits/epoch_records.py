@@ -9,6 +9,7 @@ import keras
 from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.recording.constants import check_constants, constants_of
 from repdyn_keras.recording.network.recorded_model import RecordedModel, announcements
+from repdyn_keras.recording.record_summary import Summary, record_summary
 from repdyn_keras.recording.settings import Settings
 from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
 from repdyn_keras.recording.values import ModelValues
@@ -34,6 +35,7 @@ class EpochRecords:
         overwrites: whether an earlier recording is set aside before the first record.
         is_copy: whether the folder is that of another recorder, next to which a new one is created
             before the first record.
+        on_record: called with the epoch and the summary of each new record, once it is written.
 
     Attributes:
         original: the path that the recorder was created with, of which copies get numbers.
@@ -51,6 +53,7 @@ class EpochRecords:
         *,
         overwrites: bool = False,
         is_copy: bool = False,
+        on_record: Callable[[int, Summary], None] | None = None,
     ):
         self.folder = folder
         self.original = folder.path
@@ -62,6 +65,7 @@ class EpochRecords:
         self.has_written = False
         self.is_rejected = False
         self.notify = notify
+        self.on_record = on_record
         self._is_prepared = False
         # The epoch at which the current `fit` continued an earlier one.
         self._resumed_at: int | None = None
@@ -185,6 +189,21 @@ class EpochRecords:
         self._confirmed = epoch
         if not attributes.get(PROVISIONAL):
             self._permanent.add(epoch)
+        if record is not None and self.on_record is not None:
+            self._tell(self.on_record, epoch, record)
+
+    def _tell(
+        self, listener: Callable[[int, Summary], None], epoch: int, record: "xarray.Dataset"
+    ) -> None:
+        """Calls `on_record`, whose errors do not concern the record, which is written."""
+        try:
+            listener(epoch, record_summary(self.folder, epoch, record))
+        except Exception as error:
+            self.say_once(
+                "on_record",
+                f"warning: on_record failed at epoch {epoch}, and the training goes on. "
+                f"{format_error(error)}",
+            )
 
     def new_record(
         self, epoch: int, values: ModelValues, **attributes: int

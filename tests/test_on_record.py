@@ -1,0 +1,63 @@
+"""What a recorder tells about each new record."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from repdyn_keras import RepresentationRecorder, open_run
+
+
+def train(folder, epochs, listener):
+    """Trains a small model on random images, and records it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 6)).astype("float32"), rng.integers(0, 4, 64)
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(8, "relu", name="first"), keras.layers.Dense(4)]
+    model = keras.Sequential([keras.Input((6,)), *layers])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    recorder = RepresentationRecorder(
+        folder, x, y, planes=0, batch_size=16, on_record=listener, layers=["first"]
+    )
+    model.fit(x, y, epochs=epochs, verbose=0, callbacks=[recorder])
+
+
+def told(folder, epochs):
+    """The calls during a training."""
+    calls = []
+    train(folder, epochs, lambda *given: calls.append(given))
+    return calls
+
+
+def test_a_summary_has_the_numbers_of_the_dataset(tmp_path):
+    calls = told(tmp_path / "run", 3)
+    run = open_run(tmp_path / "run")
+    assert [epoch for epoch, _ in calls] == run.epochs == [0, 1, 2, 3]
+    cka, output = run.dynamics["cka"], run.dynamics["probe_accuracy"].isel(layer=-1)
+    for index, (_, summary) in enumerate(calls):
+        assert summary["folder"] == str(tmp_path / "run") and os.path.isfile(summary["record"])
+        found = {name: value for name, value in summary.items() if isinstance(value, float)}
+        accuracy = float(output.sel(subset="train").isel(epoch=index))
+        assert found["train_accuracy"] == pytest.approx(accuracy)
+        for name, other in (("start", 0), ("previous", index - 1)):
+            for layer in cka["layer"].values:
+                key = f"similarity_to_{name}/{layer}"
+                assert (key in found) == (index > 0)
+                if index:
+                    expected = float(cka.sel(layer=layer).isel(epoch=other, epoch_other=index))
+                    assert found[key] == pytest.approx(expected, abs=1e-6)
+
+
+def test_records_that_are_kept_are_not_told_again(tmp_path):
+    assert len(told(tmp_path / "run", 2)) == 3
+    assert [epoch for epoch, _ in told(tmp_path / "run", 3)] == [3]
+
+
+def test_an_error_in_it_does_not_end_the_training(tmp_path, capsys):
+    def fail(epoch, summary):
+        raise ValueError("no dashboard")
+
+    train(tmp_path / "run", 2, fail)
+    assert open_run(tmp_path / "run").epochs == [0, 1, 2]
+    assert capsys.readouterr().out.count("on_record failed at epoch 0") == 1
