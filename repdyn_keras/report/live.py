@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from repdyn_keras.dynamics import open_run
 from repdyn_keras.errors import InputError
-from repdyn_keras.report.run_page import asset, policy, report_html, template, trusted
+from repdyn_keras.report.run_page import policy, report_html, script_of, template, trusted
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class LivePage:
         try:
             return report_html(open_run(self.path), version)
         except InputError as error:
-            script = asset("wait.js")
+            script = script_of("wait.js")
             return template("wait.html.jinja").render(
                 path=visible(self.path, MAX_TEXT),
                 problem=visible(error, MAX_TEXT),

@@ -62,7 +62,7 @@ def page_of(
         live: see `report_html`.
     """
     header, payload = run_data(dynamics, history)
-    script = asset("page.js")
+    script = script_of("page.js")
     subsets = {subset["key"] for subset in header["subsets"]}
     return template("run.html.jinja").render(
         title=visible(dynamics.attrs["title"], MAX_TITLE),
@@ -104,11 +104,11 @@ def runs_html(runs: "Sequence[Run]") -> str:
     """
     titles = [visible(run.dynamics.attrs["title"], MAX_TITLE) for run in runs]
     epochs = sorted({epoch for run in runs for epoch in run.dynamics["epoch"].values.tolist()})
-    script = asset("runs.js")
+    script = script_of("runs.js")
     return template("runs.html.jinja").render(
         titles=titles,
         epochs=epochs,
-        policy=policy(script, asset("page.js")),
+        policy=policy(script, script_of("page.js")),
         style=trusted(asset("page.css")),
         script=trusted(script),
         runs=zip(titles, map(report_html, runs), strict=True),
@@ -158,6 +158,11 @@ def policy(*scripts: str, is_served: bool = False) -> str:
 def asset(name: str) -> str:
     """The text of a file of this package."""
     return (files("repdyn_keras.report") / "assets" / name).read_text("utf-8")
+
+
+def script_of(name: str) -> str:
+    """A script of this package, after what all scripts share."""
+    return asset("common.js") + asset(name)
 
 
 def template(name: str):

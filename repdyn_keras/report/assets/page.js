@@ -1,7 +1,5 @@
 // Draws the maps of a run's page, and makes all of them follow one epoch, layer and plane.
 
-const byId = (id) => document.getElementById(id);
-
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -337,33 +335,21 @@ function radios(host, name, options, chosen, pick) {
 // --- bar ------------------------------------------------------------------------------------
 
 function setUpBar() {
-  const [range, play] = [byId("epoch"), byId("play")];
+  const range = byId("epoch");
   range.max = nEpochs - 1;
   range.addEventListener("input", () => set({ epoch: Number(range.value) }));
   follow(["axis"], () => {
     byId("axis").value = state.axis;
   });
   byId("axis").addEventListener("change", (event) => set({ axis: event.target.value }));
-  let timer = null;
-  const stop = () => {
-    clearInterval(timer);
-    timer = null;
-    play.textContent = "Play";
-    play.setAttribute("aria-pressed", "false");
-  };
-  play.addEventListener("click", () => {
-    if (timer !== null) {
-      stop();
-      return;
-    }
-    play.textContent = "Pause";
-    play.setAttribute("aria-pressed", "true");
-    if (state.epoch === nEpochs - 1) set({ epoch: 0 });
-    timer = setInterval(() => {
-      if (state.epoch === nEpochs - 1) stop();
-      else set({ epoch: state.epoch + 1 });
-    }, 350);
-  });
+  setUpPlayer(
+    byId("play"),
+    () => state.epoch === nEpochs - 1 && set({ epoch: 0 }),
+    () => {
+      set({ epoch: Math.min(nEpochs - 1, state.epoch + 1) });
+      return state.epoch < nEpochs - 1;
+    },
+  );
   document.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const busy = event.target.closest("input, select, button, summary, canvas, pre, .scroll");
@@ -808,26 +794,15 @@ function setUpTables() {
 
 // Loads the page again when there is a new record; the address keeps where one looks.
 function setUpLive() {
-  const version = document.documentElement.dataset.live;
-  if (!version) return;
+  if (!document.documentElement.dataset.live) return;
   keep();
-  setInterval(async () => {
-    const answer = await fetch("version").catch(() => null);
-    const ended = byId("ended");
-    if (ended) ended.hidden = answer !== null;
-    if (answer?.ok && (await answer.text()) !== version) window.location.reload();
-  }, 2000);
+  followVersion();
 }
 
 // --- one of several runs --------------------------------------------------------------------
 
 // In a frame of a page of several runs: follows its choice, and tells it that of the user.
 let told = false;
-
-function nearest(epoch) {
-  const distances = epochs.map((one) => Math.abs(Math.log2(1 + one) - Math.log2(1 + epoch)));
-  return distances.indexOf(Math.min(...distances));
-}
 
 function setUpFrame() {
   if (window.parent === window) return;
@@ -836,8 +811,8 @@ function setUpFrame() {
   window.addEventListener("message", ({ data, source }) => {
     if (source !== window.parent) return;
     const changes = {};
-    if ("epoch" in data) changes.epoch = nearest(data.epoch);
-    if ("other" in data) changes.other = nearest(data.other);
+    if ("epoch" in data) changes.epoch = nearest(epochs, data.epoch);
+    if ("other" in data) changes.other = nearest(epochs, data.other);
     for (const [key, { options, last }] of Object.entries(KEPT)) {
       const index = last ? -1 : options.indexOf(data[key]);
       if (index >= 0) changes[key] = index;
