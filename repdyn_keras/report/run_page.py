@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_TITLE = 200
 NONE = "'none'"
+# In an order in which each may use those before it.
+RUN_SCRIPTS = ("data.js", "charts.js", "layers.js", "regions.js", "tables.js", "page.js")
 
 
 def report_html(run: "Run", live: str = "") -> str:
@@ -62,7 +64,7 @@ def page_of(
         live: see `report_html`.
     """
     header, payload = run_data(dynamics, history)
-    script = script_of("page.js")
+    script = script_of(*RUN_SCRIPTS)
     subsets = {subset["key"] for subset in header["subsets"]}
     return template("run.html.jinja").render(
         title=visible(dynamics.attrs["title"], MAX_TITLE),
@@ -108,7 +110,7 @@ def runs_html(runs: "Sequence[Run]") -> str:
     return template("runs.html.jinja").render(
         titles=titles,
         epochs=epochs,
-        policy=policy(script, script_of("page.js")),
+        policy=policy(script, script_of(*RUN_SCRIPTS)),
         style=trusted(asset("page.css")),
         script=trusted(script),
         runs=zip(titles, map(report_html, runs), strict=True),
@@ -160,9 +162,9 @@ def asset(name: str) -> str:
     return (files("repdyn_keras.report") / "assets" / name).read_text("utf-8")
 
 
-def script_of(name: str) -> str:
-    """A script of this package, after what all scripts share."""
-    return asset("common.js") + asset(name)
+def script_of(*names: str) -> str:
+    """Scripts of this package as one, after what all pages share."""
+    return "\n".join(map(asset, ("common.js", *names)))
 
 
 def template(name: str):

@@ -2,6 +2,17 @@
 
 const byId = (id) => document.getElementById(id);
 
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "text") made.textContent = value;
+    else if (key === "class") made.className = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
 // Index of the epoch that is nearest to another one on the axis of log2(1 + epoch).
 function nearest(epochs, epoch) {
   const distances = epochs.map((one) => Math.abs(Math.log2(1 + one) - Math.log2(1 + epoch)));
