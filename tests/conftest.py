@@ -33,6 +33,19 @@ EXTRAS = {
 }
 
 
+# Files that take longest, most of them for few tests, come first. xdist would start files with few
+# tests last, so that one worker would still run one of these when all others are done.
+SLOW_FILES = """
+test_any_model test_everyday_training test_writing_layers test_study test_study_presets test_ray
+test_large test_faults test_backends test_many_devices test_apps test_package test_flips
+test_bad_records test_report_browser
+""".split()
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in SLOW_FILES)
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--require-extras",

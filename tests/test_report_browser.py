@@ -83,19 +83,17 @@ def shown(browser, run, **settings):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_a_page_opens_from_its_file_without_network(case, width, scheme, browser, tmp_path):
+def test_a_page_opens_from_its_file_without_network(case, browser, tmp_path):
     opened = open_run(write_run(tmp_path / "run", **CASES[case]).path)
     path = write_report(opened)
-    with Opened(browser, path, width, color_scheme=scheme) as page:
-        for details in page.page.query_selector_all("details[data-table] > summary"):
-            details.click()
-        assert page.page.evaluate("document.documentElement.scrollWidth") <= width
-        names = [
-            element.inner_text() for element in page.page.query_selector_all("#matrices figcaption")
-        ]
-        assert len(names) == opened.dynamics.sizes["layer"]
-        assert page.text("#story-title + ul").count("\n") >= 3
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        with Opened(browser, path, width, color_scheme=scheme) as page:
+            for details in page.page.query_selector_all("details[data-table] > summary"):
+                details.click()
+            assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+            panels = page.page.query_selector_all("#matrices figcaption")
+            assert len(panels) == opened.dynamics.sizes["layer"]
+            assert page.text("#story-title + ul").count("\n") >= 3
 
 
 def value_text(dynamics, variable, layer, one, other) -> str:
