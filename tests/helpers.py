@@ -89,13 +89,14 @@ def repeated_run(base: Path) -> TinyRun:
     config_file = finished_run(base).folder.config_file
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("repdyn_keras.figures.draw_all", lambda *args, **more: [])
+        patch.setattr("repdyn_keras.report.write_report", lambda run: run.folder.report_file)
         return command_run(base, "repeated_run", ["run", str(config_file), "--quiet"])
 
 
 # --- commands -----------------------------------------------------------------------------------
 
 
-COMMANDS = ("run", "analyze", "record", "compare", "report", "layers", "doctor")
+COMMANDS = ("run", "analyze", "record", "report", "figures", "compare", "layers", "doctor")
 
 
 def repdyn(*arguments):

@@ -180,7 +180,7 @@ SETTINGS = """
 --set data_dir=LONG | name too long | …
 --backend pytorch | pytorch | torch
 """
-READING = ("analyze", "report", "doctor", "compare whole")
+READING = ("analyze", "report", "figures", "doctor", "compare whole")
 NO_RUNS = """
 none | No folder none | repdyn run
 EMPTY | no records

@@ -109,6 +109,7 @@ def test_a_run_writes_all_documented_files_and_prints_their_paths(tiny_run):
     assert tiny_run.exit_code == 0, tiny_run.stderr
     folder = tiny_run.folder
     files = {"run.toml", "history.csv", "timing.csv", "dynamics.nc", "checksums.txt", ".lock"}
+    files.add("report.html")
     folders = {"records", "checkpoint", "weights", "figures"}
     assert {path.name for path in folder.path.iterdir()} == files | folders
     assert [path.name for path in (folder.path / "checkpoint").iterdir()] == ["state.nc"]
@@ -257,9 +258,9 @@ def test_analyze_computes_the_same_dynamics_from_the_records(tiny_run, copy):
 
 
 @pytest.mark.long
-def test_report_draws_the_figures_and_prints_their_paths(copy):
+def test_figures_are_drawn_and_their_paths_printed(copy):
     shutil.rmtree(copy.figures)
-    result = repdyn("report", copy.path, "--zoom")
+    result = repdyn("figures", copy.path, "--zoom")
     assert result.exit_code == 0, result.stderr
     zoomed = {"cka_zoomed.png", "region_agreement_zoomed.png"}
     assert {Path(line).name for line in result.stdout.splitlines()} == PICTURES | zoomed

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.one_backend
 # Kinds of files that are changed in turn.
 KINDS = ("records/epoch-*.nc", "records/constants.nc", "dynamics.nc", "checkpoint/state.nc")
 KINDS += ("weights/*.h5", "run.toml", "history.csv", "timing.csv", "figures/*", "checksums.txt")
-UNREAD = ("timing.csv", "figures/*", "checksums.txt")
+KINDS += ("report.html",)
+UNREAD = ("timing.csv", "figures/*", "report.html", "checksums.txt")
 RECORDED = ("fingerprint", "regions", "probe_accuracy")
 READERS = {
     "records": lambda path: RunFolder(path).series(RunFolder(path).epochs(), RECORDED),

@@ -44,7 +44,7 @@ def test_a_page_waits_for_records_and_changes_with_them(tmp_path):
     with served(folder) as server:
         assert server.url.startswith("http://127.0.0.1:")
         waiting = fetched(server)
-        assert "Nothing to show yet" in waiting and str(folder) in waiting
+        assert "cannot be shown now" in waiting and str(folder) in waiting
         versions = [fetched(server, "version")]
         for count in (2, 3):
             add_records(tmp_path / "source", folder, count)
@@ -67,7 +67,8 @@ def test_only_this_machine_is_answered_unless_a_host_is_named(tmp_path):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             fetched(server, "../run.toml")
         port = server.server_address[1]
-        assert fetched(server, "version", f"localhost:{port}")
+        for host in (f"localhost:{port}", "127.0.0.1", "[::1]:80"):
+            assert fetched(server, "version", host)
         assert_rejected(repdyn("watch", tmp_path, "--port", port), ["free port", str(port)])
     with served(tmp_path, host="0.0.0.0") as server:
         assert fetched(server, "version", "machine.example:80")

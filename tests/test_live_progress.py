@@ -16,7 +16,7 @@ CONFIG = SimpleNamespace(
 )
 PLAN = SimpleNamespace(
     images=(1437, 1024, 360),
-    images_available=1437,
+    training_images="1437",
     parameters=177_010,
     epochs=[0, 1, 2, 4, 400],
     layers=["a"],

@@ -12,13 +12,16 @@ import pytest
 from helpers import WRITTEN_EPOCHS, WRITTEN_LAYERS, assert_rejected, repdyn, write_run
 
 from repdyn_keras import open_run
+from repdyn_keras.experiment.drawing import draw
+from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.report import report_html
+from repdyn_keras.report.events import events
 from repdyn_keras.report.payload import DTYPES
 from repdyn_keras.report.run_data import MAX_LAYERS
 from repdyn_keras.report.run_page import page_of
 from repdyn_keras.report.story import story
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.one_backend
 STRANGE = (
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(2)>",
@@ -109,25 +112,89 @@ def test_a_page_stays_whole_and_says_what_is_absent(case, tmp_path):
     sentences = story(opened.dynamics, [])
     assert 4 <= len(sentences) <= 8
     assert not any("nan" in sentence.lower().split() for sentence in sentences), sentences
-    absent = {
+    said = {
+        "one record": "Only one epoch was recorded",
+        "two records": "Fewer than 8 recorded epochs: no phases",
         "no planes": "recorded no planes",
         "no labels": "recorded no labels",
         "similarities alone": "recorded no planes",
-        "one record": "Only one epoch was recorded",
         "a dead layer": "at every epoch, and left out: stem",
+        "NaN": "at epoch 3, and left out: pooled",
+        "strange names": "&lt;script&gt;alert(1)",
     }
-    assert absent.get(case, "") in made
+    assert said[case] in made
     assert made.count("<script") == 2, "no name becomes an element"
     assert "onerror" not in re.sub(r"&lt;.*?&gt;", "", made)
     assert "{{" not in made.replace("{{ 7 * 7 }}", "")
 
 
-def test_many_layers_classes_and_fractions_of_epochs(tmp_path):
+def test_of_many_layers_some_are_shown(tmp_path):
     layers = (*(f"block{index:03d}" for index in range(59)), "output")
     opened = open_run(write_run(tmp_path / "run", layers, planes=False, epochs=(0, 1)).path)
     header, _ = unpacked(report_html(opened))
     assert len(header["layers"]) == MAX_LAYERS
     assert (header["layers"][0], header["layers"][-1]) == ("block000", "output")
+
+
+def test_of_many_epochs_some_are_shown_and_all_borders(run, monkeypatch):
+    monkeypatch.setattr("repdyn_keras.report.run_data.MAX_EPOCHS", 5)
+    dynamics = run.dynamics.copy(deep=True)
+    kinds = np.zeros(dynamics["border_kind"].shape, int)
+    kinds[1, 1:10:4] = 1, 2, 1
+    dynamics["border_kind"] = dynamics["border_kind"].dims, kinds
+    header, arrays = unpacked(page_of(dynamics))
+    shown = np.array(header["epochs"])
+    assert len(shown) <= 6 and {0, 16, 32} <= set(shown)
+    found = header["measures"][0]["borders"][1]
+    wanted = [WRITTEN_EPOCHS[at] for at in (1, 5, 9)]
+    assert [index for index, _ in found] == np.searchsorted(shown, wanted).tolist()
+    assert [kind for _, kind in found] == ["state", "freeze", "state"]
+    assert {event["epoch"] for event in header["events"]} == {*wanted, 16}
+    assert max(header["start"]["epoch"], header["start"]["other"]) < len(shown)
+    assert arrays["cka"].shape[1] == len(shown) * (len(shown) + 1) // 2
+
+
+def test_labels_beyond_the_classes_of_the_output_have_colours(run):
+    dynamics = run.dynamics.copy()
+    dynamics["plane_label"] = dynamics["plane_label"] + 9
+    header, _ = unpacked(page_of(dynamics))
+    assert len(header["classes"]) == 12
+    assert {corner["true"] for plane in header["planes"] for corner in plane["corners"]} <= {
+        *range(12)
+    }
+
+
+def test_the_least_synchronous_pair_is_of_two_layers(run):
+    dynamics = run.dynamics.copy()
+    dynamics["synchronization"] = dynamics["synchronization"] * 0 + 1
+    told = " ".join(story(dynamics, []))
+    first, second = re.search(r"Of all layers, (\S+) and (\S+) are the least", told).groups()
+    assert first != second
+
+
+def test_steps_of_the_learning_rate_are_told_from_decay(run):
+    def steps(rates):
+        rows = [{"epoch": float(e), "learning_rate": rate} for e, rate in enumerate(rates)]
+        return [each["epoch"] for each in events(run.dynamics, rows) if each["kind"] == "rate"]
+
+    epochs = np.arange(1, 41)
+    cosine = 0.05 * (1 + np.cos(np.pi * epochs / 41))
+    inverse = 0.1 / np.sqrt(epochs)
+    assert steps([np.nan, *cosine]) == steps([np.nan, *inverse]) == steps([0.1] * 9) == []
+    assert steps([0.1] * 10 + [0.01] * 10 + [0.001] * 10) == [10, 20]
+    assert steps([np.nan, *np.where(epochs < 20, cosine, cosine / 10)]) == [20]
+    assert steps([0.1, 0.01]) == [1]
+
+
+@pytest.mark.parametrize("name", ["run.toml", "record.toml"])
+def test_report_false_leaves_the_page_out(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("repdyn_keras.figures.draw_all", lambda *given, **more: [])
+    folder = write_run(tmp_path / "run", epochs=(0, 1), planes=False)
+    for content, is_written in (("report = false", False), ("report = true", True)):
+        (folder.path / name).write_text(content, encoding="utf-8")
+        with folder.locked():
+            draw(folder, Watcher())
+        assert folder.report_file.is_file() == is_written
 
 
 def test_classes_and_epochs_of_any_number(run):
@@ -168,9 +235,6 @@ def test_the_story_tells_the_fit_and_the_memorization(run):
     dynamics.attrs["perfect_fit_epoch"] = float("nan")
     assert "did not reach its perfect fit" in story(dynamics, [])[0]
     assert "at most 100.0% of them right, at epoch 32" in story(dynamics, [])[0]
-    steps = [{"epoch": 1.0, "learning_rate": 0.1}, {"epoch": 2.0, "learning_rate": 0.01}]
-    header, _ = unpacked(page_of(dynamics, steps))
-    assert [event["epoch"] for event in header["events"] if event["kind"] == "rate"] == [1.0]
 
 
 def test_several_runs_on_one_page(tmp_path):

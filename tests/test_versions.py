@@ -64,7 +64,7 @@ def test_figures_of_version_1_are_drawn_from_new_results(old, monkeypatch):
         return []
 
     monkeypatch.setattr("repdyn_keras.figures.draw_all", draw_all)
-    assert repdyn("report", old.path).exit_code == 0
+    assert repdyn("figures", old.path).exit_code == 0
     assert drawn[0].identical(compute_dynamics(old))
 
 

@@ -63,7 +63,7 @@ def report(
         )
     if len(paths) > 1:
         runs = [open_run(path) for path in paths]
-        file = (out or comparison_folder(runs)) / "report.html"
+        file = (usable_folder(out) or comparison_folder(runs)) / "report.html"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(file, runs_html(runs).encode("utf-8"))
         print(visible(file))
@@ -132,6 +132,7 @@ def figures(
 
 # Maximum number of digits of an epoch, and of runs on one page.
 MAX_DIGITS, MAX_SIDE_BY_SIDE = 18, 4
+MAX_FOLDER_NAME = 200
 
 
 def compare(
@@ -172,9 +173,7 @@ def compare(
         return
     epochs = [epoch_pair(text) for text in epoch or []] or None
     layers = [pair(text, "layer") for text in layer or []] or None
-    out = out and usable_path(out)
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"Expected a folder for --out, existing or new. Received: the file {out}.")
+    out = usable_folder(out)
     runs = open_run(usable_path(run)), open_run(usable_path(other))
     comparison = compare(*runs, epochs, layers)
     folder = out or comparison_folder(runs)
@@ -186,12 +185,23 @@ def compare(
         print(visible(path))
 
 
+def usable_folder(out: Path | None) -> Path | None:
+    """The folder of --out, if one was given; raises InputError for a file."""
+    from repdyn_keras.config import usable_path
+
+    out = out and usable_path(out)
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"Expected a folder for --out, existing or new. Received: the file {out}.")
+    return out
+
+
 def comparison_folder(runs: "Sequence[Run]") -> Path:
     """The folder for what several runs have together, next to that of the first one."""
     from repdyn_keras.records.run_folder import file_name_part
 
     paths = [run.folder.path.resolve() for run in runs]
-    return paths[0].parent / "-".join(["compare", *(file_name_part(path.name) for path in paths)])
+    names = "-".join(["compare", *(file_name_part(path.name) for path in paths)])
+    return paths[0].parent / names[:MAX_FOLDER_NAME]
 
 
 def compare_study(path: Path, selected: list[str] | None, out: Path | None) -> None:

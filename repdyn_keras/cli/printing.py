@@ -35,12 +35,6 @@ def print_keys() -> None:
     Console().print(table)
 
 
-def training_images(plan: "Plan") -> str:
-    """The number of training images, and of how many they are a sample, as text."""
-    used = plan.images[0]
-    return f"{used}" if used == plan.images_available else f"{used} of {plan.images_available}"
-
-
 class MessagePrinter(Watcher):
     """Prints messages."""
 
@@ -59,7 +53,7 @@ class PlanPrinter(MessagePrinter):
         table = Table("item", "plan", show_header=False, title="Plan; nothing was written")
         table.add_row("folder", literal(folder.path))
         table.add_row(
-            "images", f"{training_images(plan)} training, {evaluation} evaluation, {test} test"
+            "images", f"{plan.training_images} training, {evaluation} evaluation, {test} test"
         )
         table.add_row("network", literal(f"{config.model}, {plan.parameters:,} weights"))
         table.add_row("layers", literal(", ".join(plan.layers)))

@@ -1,6 +1,7 @@
 """The closing tables of `repdyn run`, `record` and `analyze`: the results of a run."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,8 +64,15 @@ def print_results(run: "Run", seconds: float | None = None) -> None:
     folder = run.folder
     files = (folder.report_file, folder.figures, folder.dynamics_file, folder.history_file)
     for path in files:
-        if path.exists():
+        is_old = path == folder.report_file and not is_newer(path, folder.dynamics_file)
+        if path.exists() and not is_old:
             print(f"  {visible(path)}")
+
+
+def is_newer(path: Path, other: Path) -> bool:
+    """Whether a file exists and was written after another one."""
+    both = path.is_file() and other.is_file()
+    return both and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def print_lines(console: Console, heading: str, lines: Sequence[Padding]) -> None:

@@ -1,5 +1,6 @@
 """What shows the results of a run: its figures and its page."""
 
+from repdyn_keras.config import load_config
 from repdyn_keras.dynamics import open_run
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.records import RunFolder
@@ -21,6 +22,7 @@ def draw(folder: RunFolder, watcher: Watcher) -> None:
     run = open_run(folder.path)
     watcher.working("drawing the figures")
     draw_all(run.dynamics, folder.figures, write=folder.write)
-    if folder.config().get("report", True):
+    settings = folder.settings_file()
+    if settings is None or load_config(settings).get("report", True):
         watcher.working("writing the page")
         write_report(run)

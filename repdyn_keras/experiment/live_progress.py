@@ -1,5 +1,6 @@
 """The progress of a run: a display in a terminal or a notebook, lines elsewhere."""
 
+import importlib.util
 import statistics
 import time
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from repdyn_keras.experiment.plan import Plan
     from repdyn_keras.records import RunFolder
 
-BAR = 30
+# Columns of the bar, and letters of what is done.
+BAR, MAX_DOING = 30, 60
 
 
 class LiveProgress(Watcher):
@@ -50,7 +52,7 @@ class LiveProgress(Watcher):
 
     def __enter__(self) -> "LiveProgress":
         self._begin = self._last = time.perf_counter()
-        if self.console.is_terminal or self.console.is_jupyter:
+        if can_redraw(self.console):
             # Draws again by itself, so that the time goes on while nothing is reported.
             self._live = Live(
                 get_renderable=self.view, console=self.console, refresh_per_second=4, transient=True
@@ -74,10 +76,9 @@ class LiveProgress(Watcher):
     def started(self, folder: "RunFolder", config: "Config", plan: "Plan") -> None:
         """Prints the data set, the network and the size of the run."""
         self._plan, self._total = plan, config.epochs or 0
-        used, evaluation, test = plan.images
-        of = "" if used == plan.images_available else f" of {plan.images_available}"
+        _, evaluation, test = plan.images
         self.console.print(
-            f"{visible(config.dataset)}: {used}{of} training images (label noise "
+            f"{visible(config.dataset)}: {plan.training_images} training images (label noise "
             f"{config.label_noise:g}), {evaluation} evaluation images, {test} test images\n"
             f"{visible(config.model)} ({plan.parameters:,} weights), {config.optimizer}, "
             f"{config.backend}: "
@@ -121,11 +122,11 @@ class LiveProgress(Watcher):
 
     def working(self, what: str) -> None:
         """Shows what is done; without a terminal, nothing."""
-        self._doing = what
+        self._doing = visible(what, MAX_DOING)
 
     def analysis_step(self, step: str) -> None:
         """Shows the step of the analysis."""
-        self._doing = f"analyzing the records: {step}"
+        self.working(f"analyzing the records: {step}")
 
     def seconds_left(self) -> float | None:
         """Estimated seconds until the end of the training; None at the beginning.
@@ -172,6 +173,14 @@ class LiveProgress(Watcher):
             lines += [f"{about} {epoch}: {words}"] if words else []
         lines += [self._doing] if self._doing else []
         return Group(grid, *map(Text, lines))
+
+
+def can_redraw(console: Console) -> bool:
+    """Whether a display can be drawn over the one before: in terminals, and in notebooks that have
+    ipywidgets."""
+    if console.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def known(numbers: dict[str, float]) -> list[tuple[str, float]]:

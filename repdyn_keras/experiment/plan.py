@@ -49,6 +49,12 @@ class Plan:
     images_recorded: int
     seconds: float = float("nan")
 
+    @property
+    def training_images(self) -> str:
+        """The number of training images, and of how many they are a sample, as text."""
+        used, available = self.images[0], self.images_available
+        return f"{used}" if used == available else f"{used} of {available}"
+
 
 def plan_run(
     config: ResolvedConfig, model, layers: list[str], data, n_eval: int, steps: int, checkpoint: int

@@ -204,6 +204,9 @@ class Progress(keras.callbacks.Callback):
         watcher: the watcher.
     """
 
+    # Keras need not wait for the numbers of a step, which this callback does not read.
+    async_safe = True
+
     def __init__(self, watcher: Watcher):
         super().__init__()
         self.watcher = watcher

@@ -39,7 +39,8 @@ def record_summary(folder: RunFolder, epoch: int, record: "xarray.Dataset") -> S
     for name, others in (("start", earlier[:1]), ("previous", earlier[-1:])):
         for other in others:
             before = folder.fingerprints([other], slice(None))[0]
-            for index in np.flatnonzero(~is_dead):
+            was_dead = folder.series([other], ["dead"])["dead"][0].astype(bool)
+            for index in np.flatnonzero(~(is_dead | was_dead)):
                 value = float(cosines(np.stack([before[index], now[index]]))[0, 1])
                 if np.isfinite(value):
                     summary[f"similarity_to_{name}/{layers[index]}"] = value

@@ -253,7 +253,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
         memo[id(self)] = copied
         state = self.__getstate__()
         state["_records"] = (RunFolder(self._records.original), {"is_copy": True})
-        shared = ("settings", "_notify", "_records")
+        shared = ("settings", "_notify", "_on_record", "_records")
         copied.__setstate__(
             {
                 name: value if name in shared else copy.deepcopy(value, memo)

@@ -100,6 +100,11 @@ class RunFolder:
         """Whether `repdyn record` created the folder."""
         return self.replay_file.is_file()
 
+    def settings_file(self) -> Path | None:
+        """`run.toml` or, of a replay, `record.toml`; None if a callback recorded the run."""
+        files = (self.config_file, self.replay_file)
+        return next((file for file in files if file.is_file()), None)
+
     def size(self) -> int:
         """Size of all files in bytes; 0 if the folder does not exist."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())

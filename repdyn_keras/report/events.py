@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repdyn_keras.dynamics.remarks import format_layers
+from repdyn_keras.dynamics.phase_descriptions import KINDS
+from repdyn_keras.dynamics.remarks import format_layers, has_accuracy
 
 if TYPE_CHECKING:
     import xarray
 
-# A learning rate that changes by less than this factor from one epoch to the next decays steadily.
-MIN_RATE_FACTOR = 1.5
+# A step of the learning rate is a change from one epoch to the next by this factor or more, and, in
+# logarithms, by so many times the median change of the epochs beside it: other changes are decay.
+MIN_RATE_FACTOR, MIN_STEP, BESIDE = 1.5, 3.0, 3
 MAX_RATE_CHANGES = 12
-KINDS = {1: ("state", "change of state"), 2: ("freeze", "freeze")}
+NAMES = {"state": "change of state", "freeze": "freeze"}
 
 
 def events(
@@ -32,6 +34,19 @@ def events(
     return sorted(found, key=lambda event: event["epoch"])
 
 
+def absent_events(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, float]]) -> str:
+    """What a page says where there is no event: which kinds were looked for."""
+    looked = {
+        "perfect fit": has_accuracy(dynamics),
+        "border between phases": bool(dynamics["phases_p"].notnull().any()),
+        "step of the learning rate": len(known_rates(history)[0]) > 1,
+    }
+    absent = [f"no {kind}" for kind, is_known in looked.items() if is_known]
+    unknown = [kind for kind, is_known in looked.items() if not is_known]
+    text = f"No events: {', '.join(absent)}." if absent else ""
+    return f"{text} Not known or not tested: {', '.join(unknown)}.".strip() if unknown else text
+
+
 def _fit(dynamics):
     fit = float(dynamics.attrs.get("perfect_fit_epoch", np.nan))
     if np.isfinite(fit):
@@ -46,25 +61,33 @@ def _borders(dynamics):
     layers = [str(layer) for layer in dynamics["layer"].values]
     kinds = dynamics["border_kind"].transpose("epoch", "layer").values
     for epoch, row in zip(dynamics["epoch"].values, kinds, strict=True):
-        for value, (kind, name) in KINDS.items():
+        for value, kind in KINDS.items():
             names = [layers[index] for index in np.flatnonzero(row == value)]
             if names:
-                text = f"{name} at epoch {epoch}: {format_layers(names, layers)}"
+                text = f"{NAMES[kind]} at epoch {epoch:g}: {format_layers(names, layers)}"
                 yield {"epoch": float(epoch), "kind": kind, "text": text}
 
 
+def known_rates(history: Sequence[Mapping[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) epochs and (n,) learning rates at their ends, where both are known."""
+    rows = np.array(
+        [[row.get("epoch", np.nan), row.get("learning_rate", np.nan)] for row in history], float
+    ).reshape(-1, 2)
+    rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 1] > 0)]
+    return rows[:, 0], rows[:, 1]
+
+
 def _rates(history):
-    """Steps of the learning rate, not its steady decay."""
-    rows = [(row["epoch"], row.get("learning_rate", np.nan)) for row in history if "epoch" in row]
-    rows = [(epoch, rate) for epoch, rate in rows if np.isfinite(rate) and rate > 0]
-    steps = [
-        (epoch, before, rate)
-        for (_, before), (epoch, rate) in zip(rows, rows[1:], strict=False)
-        if max(rate / before, before / rate) >= MIN_RATE_FACTOR
-    ]
-    if len(steps) > MAX_RATE_CHANGES:
-        return
-    for epoch, before, rate in steps:
-        # The rate of an epoch holds from the end of the one before it.
-        text = f"learning rate from {before:.3g} to {rate:.3g} after epoch {epoch - 1:g}"
-        yield {"epoch": float(epoch - 1), "kind": "rate", "text": text}
+    """Steps of the learning rate: changes that are large beside those of the epochs around."""
+    epochs, rates = known_rates(history)
+    change = np.abs(np.diff(np.log(rates)))
+    found = []
+    for index in np.flatnonzero(change >= np.log(MIN_RATE_FACTOR)):
+        around = np.delete(change, index)[max(0, index - BESIDE) : index + BESIDE]
+        if not len(around) or change[index] >= MIN_STEP * np.median(around):
+            found.append(index)
+    # The largest ones, in the order of the epochs.
+    for index in sorted(sorted(found, key=lambda index: -change[index])[:MAX_RATE_CHANGES]):
+        before, after, epoch = rates[index], rates[index + 1], epochs[index + 1]
+        text = f"learning rate from {before:.3g} to {after:.3g} by the end of epoch {epoch:g}"
+        yield {"epoch": float(epoch), "kind": "rate", "text": text}

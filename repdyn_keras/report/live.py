@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import socket
 import threading
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -11,13 +14,12 @@ from typing import TYPE_CHECKING
 from repdyn_keras.dynamics import open_run
 from repdyn_keras.errors import InputError
 from repdyn_keras.report.run_page import policy, report_html, script_of, template, trusted
-from repdyn_keras.text import visible
+from repdyn_keras.text import format_error, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LOCAL_HOST = "127.0.0.1"
-LOCAL_NAMES = (LOCAL_HOST, "localhost", "[::1]")
 MAX_TEXT = 300
 
 
@@ -38,9 +40,12 @@ class LivePage:
         """What changes when the run has a new record or results."""
         parts = []
         for name in ("records/*.nc", "dynamics.nc"):
-            files = sorted(self.path.glob(name))
-            newest = max((file.stat().st_mtime_ns for file in files), default=0)
-            parts.append(f"{len(files)}-{newest}")
+            times = []
+            for file in self.path.glob(name):
+                # A file may be replaced in between.
+                with suppress(FileNotFoundError):
+                    times.append(file.stat().st_mtime_ns)
+            parts.append(f"{len(times)}-{max(times, default=0)}")
         return "-".join(parts)
 
     def page(self) -> bytes:
@@ -55,11 +60,13 @@ class LivePage:
     def _made(self, version: str) -> str:
         try:
             return report_html(open_run(self.path), version)
-        except InputError as error:
+        except Exception as error:
+            # The server goes on: the run may be written to right now.
+            problem = str(error) if isinstance(error, InputError) else format_error(error)
             script = script_of("wait.js")
             return template("wait.html.jinja").render(
                 path=visible(self.path, MAX_TEXT),
-                problem=visible(error, MAX_TEXT),
+                problem=visible(problem, MAX_TEXT),
                 policy=policy(script, is_served=True),
                 script=trusted(script),
                 live=version,
@@ -82,7 +89,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, page: LivePage, host: str = LOCAL_HOST, port: int = 0):
         self.page = page
-        self.is_local = host in LOCAL_NAMES
+        self.is_local = is_local(host)
         if ":" in host:
             self.address_family = socket.AF_INET6
         try:
@@ -104,7 +111,18 @@ class Server(ThreadingHTTPServer):
 
         Without this, a page of a stranger whose name leads to this machine could read the run.
         """
-        return not self.is_local or host.rpartition(":")[0] in LOCAL_NAMES
+        return not self.is_local or is_local(re.sub(r":\d+$", "", host))
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Prints nothing: a browser may close a connection at any time."""
+
+
+def is_local(host: str) -> bool:
+    """Whether a name or an address is that of this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -130,6 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Frame-Options", "DENY")
         self.end_headers()
         self.wfile.write(data)
 

@@ -2,14 +2,16 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from repdyn_keras.dynamics.phase_descriptions import KINDS
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import log_position, thinned
-from repdyn_keras.figures.parts.lookup import shortened
+from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
 from repdyn_keras.figures.parts.maps import displayable, plane_corners, plane_maps
 from repdyn_keras.figures.parts.similarity_floors import floors
 from repdyn_keras.report.events import events
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     import xarray
 
 # What one page holds at most; the rest is in `dynamics.nc`.
-MAX_LAYERS, MAX_EPOCHS, MAX_PLANES = 40, 60, 4
-MAX_LAYER_NAME = 32
+MAX_LAYERS, MAX_EPOCHS, MAX_PLANES, MAX_CLASSES = 40, 60, 4, 1 << 16
+# Pixels of a side of a plane's image.
+MAX_PICTURE = 96
 # By variable: name, unit, suffix of the variables of its phases (None: it has none), its floors.
 SIMILARITIES: dict[str, tuple[str, str, str | None, tuple[str, ...]]] = {
     "cka": (
@@ -70,28 +73,43 @@ def run_data(
     header: dict[str, Any] = {
         "layers": shortened(shown["layer"].values, MAX_LAYER_NAME),
         "epochs": shown["epoch"].values.tolist(),
-        "fit": style.perfect_fit_epoch(dynamics),
         "events": events(dynamics, history),
-        "measures": add_similarities(payload, shown),
+        "measures": add_similarities(payload, shown, dynamics),
         "subsets": add_accuracies(payload, shown),
         "hasProgress": add_progress(payload, shown),
         "planes": add_planes(payload, shown) if has_regions else [],
-        "start": start(shown),
+        "start": start(shown, dynamics),
     }
-    header["classes"] = classes(dynamics) if has_regions else []
+    header["classes"] = classes(dynamics, shown) if has_regions else []
     payload.add("viridis", viridis())
+    header = without_nan(header)
     return header, payload.packed(header)
 
 
-def start(shown: "xarray.Dataset") -> dict[str, int]:
+def without_nan(value: Any) -> Any:
+    """A value of JSON with None in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def start(shown: "xarray.Dataset", dynamics: "xarray.Dataset") -> dict[str, int]:
     """What the page shows first: the layer that changed most, at the ends of that time."""
-    found = window(shown)
+    found = window(dynamics)
     if found is None:
         return {"layer": shown.sizes["layer"] - 1, "epoch": 0, "other": 0}
     first, last, _ = found
-    most = most_changed(shown, first, last)
+    most = most_changed(dynamics.sel(layer=shown["layer"].values), first, last)
     layer = shown.sizes["layer"] - 1 if most is None else most
-    return {"layer": layer, "epoch": first, "other": last}
+    epoch, other = (shown_index(shown, dynamics["epoch"].values[at]) for at in (first, last))
+    return {"layer": layer, "epoch": epoch, "other": other}
+
+
+def shown_index(shown: "xarray.Dataset", epoch: float) -> int:
+    """The index of the first record that is shown at an epoch or after it."""
+    return min(int(np.searchsorted(shown["epoch"].values, epoch)), shown.sizes["epoch"] - 1)
 
 
 def shown_part(dynamics: "xarray.Dataset") -> "xarray.Dataset":
@@ -111,7 +129,9 @@ def shown_part(dynamics: "xarray.Dataset") -> "xarray.Dataset":
     return dynamics.isel({name: index for name, index in chosen.items() if name in dynamics.dims})
 
 
-def add_similarities(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, Any]]:
+def add_similarities(
+    payload: Payload, shown: "xarray.Dataset", dynamics: "xarray.Dataset"
+) -> list[dict[str, Any]]:
     """Adds the similarities between epochs; returns their names, floors and borders."""
     found = []
     for variable, (name, unit, suffix, floor_names) in SIMILARITIES.items():
@@ -130,25 +150,35 @@ def add_similarities(payload: Payload, shown: "xarray.Dataset") -> list[dict[str
                 "unit": unit,
                 "hasInterval": interval in shown,
                 "floors": [
-                    {"low": each.low, "middle": each.middle, "high": each.high, "text": each.text}
+                    {"middle": each.middle, "text": each.text}
                     for each in floors(shown, *floor_names)
                 ],
-                "borders": borders(shown, suffix),
+                "borders": borders(shown, dynamics, suffix),
             }
         )
     return found
 
 
-def borders(shown: "xarray.Dataset", suffix: str | None) -> list[list[list[Any]]]:
-    """For each layer its borders: the index of the first record after it, and its kind."""
+def borders(
+    shown: "xarray.Dataset", dynamics: "xarray.Dataset", suffix: str | None
+) -> list[list[list[Any]]]:
+    """For each layer its borders: the index of the first record after it, and its kind.
+
+    Borders of records that are not shown are at the next one that is.
+    """
     name = f"border_kind{suffix}"
-    if suffix is None or name not in shown:
+    if suffix is None or name not in dynamics:
         return [[] for _ in shown["layer"].values]
-    kinds = {1: "state", 2: "freeze"}
-    return [
-        [[index, kinds[int(row[index])]] for index in np.flatnonzero(row > 0).tolist()]
-        for row in shown[name].transpose("layer", "epoch").values
-    ]
+    found = []
+    for layer in shown["layer"].values:
+        row = dynamics[name].sel(layer=layer)
+        places = {
+            shown_index(shown, epoch): KINDS[int(kind)]
+            for epoch, kind in zip(dynamics["epoch"].values, row.values, strict=True)
+            if int(kind) in KINDS
+        }
+        found.append([[index, kind] for index, kind in sorted(places.items())])
+    return found
 
 
 def add_accuracies(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, str]]:
@@ -209,16 +239,25 @@ def picture_url(image: np.ndarray) -> str:
     from PIL import Image
 
     pixels = np.rint(255 * np.nan_to_num(displayable(image))).astype(np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG", optimize=True)
+    picture, data = Image.fromarray(pixels), io.BytesIO()
+    picture.thumbnail((MAX_PICTURE, MAX_PICTURE))
+    picture.save(data, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
 
 
-def classes(dynamics: "xarray.Dataset") -> list[dict[str, str]]:
-    """The names and colours of all classes."""
+def classes(dynamics: "xarray.Dataset", shown: "xarray.Dataset") -> list[dict[str, str]]:
+    """The names and colours of all classes that the page may show.
+
+    True labels of planes, and classes in damaged maps, may be beyond those of the output.
+    """
+    maps = [plane_maps(shown, number).values for number in shown["plane"].values[:MAX_PLANES]]
+    used = [int(each[each != np.iinfo(each.dtype).max].max(initial=0)) for each in maps]
+    names = [name for name in ("plane_label", "plane_label_given") if name in shown]
+    used += [int(shown[name].values.max(initial=0)) for name in names]
+    count = min(max(int(dynamics.attrs["n_classes"]), 1 + max(used)), MAX_CLASSES)
     return [
         {"name": style.class_name(dynamics, index), "color": hexadecimal(style.class_color(index))}
-        for index in range(int(dynamics.attrs["n_classes"]))
+        for index in range(count)
     ]
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from repdyn_keras.dynamics.remarks import remarks
 from repdyn_keras.errors import InputError
+from repdyn_keras.records import SCHEMA_VERSION
 from repdyn_keras.report.curves import curves_svg
+from repdyn_keras.report.events import absent_events
 from repdyn_keras.report.run_data import run_data
 from repdyn_keras.report.story import story
 from repdyn_keras.text import visible
@@ -44,7 +46,15 @@ def report_html(run: "Run", live: str = "") -> str:
     except InputError as error:
         history = []
         notes.append(f"Steps of the learning rate are left out. {error}")
-    return page_of(run.dynamics, history, config_text(run), notes, live)
+    dynamics = run.dynamics
+    if dynamics.attrs.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"Expected results of format {SCHEMA_VERSION}. Received: "
+            f"{run.folder.dynamics_file}, of another version. `repdyn analyze` computes them anew "
+            "where the records are there."
+        )
+    is_replay = run.folder.is_replay()
+    return page_of(dynamics, history, config_text(run), notes, live, is_replay)
 
 
 def page_of(
@@ -53,6 +63,7 @@ def page_of(
     config: str = "",
     notes: Sequence[str] = (),
     live: str = "",
+    is_replay: bool = False,
 ) -> str:
     """The page of a run, see `report_html`.
 
@@ -62,6 +73,7 @@ def page_of(
         config: the file `run.toml`; empty for a run of a callback alone.
         notes: warnings beside those that the Dataset gives.
         live: see `report_html`.
+        is_replay: whether `repdyn record` recorded saved weights.
     """
     header, payload = run_data(dynamics, history)
     script = script_of(*RUN_SCRIPTS)
@@ -81,7 +93,6 @@ def page_of(
         all_layers=dynamics.sizes["layer"],
         shown_epochs=len(header["epochs"]),
         all_epochs=dynamics.sizes["epoch"],
-        tested=bool(dynamics["phases_p"].notnull().any()),
         has_regions=bool(header["planes"]),
         has_progress=header["hasProgress"],
         has_probes=bool(subsets),
@@ -89,6 +100,8 @@ def page_of(
         chance=f"{1 / max(1, int(dynamics.attrs['n_classes'])):.2g}",
         warnings=[*notes, *remarks(dynamics)],
         config=config,
+        is_replay=is_replay,
+        absent=absent_events(dynamics, history),
         version=version(),
     )
 
@@ -127,13 +140,12 @@ def about(dynamics) -> str:
 
 
 def config_text(run: "Run") -> str:
-    """The file run.toml, or nothing if only a callback recorded the run."""
-    path = run.folder.config_file
-    if not path.is_file():
+    """The file `run.toml` or `record.toml`, or nothing if a callback recorded the run."""
+    path = run.folder.settings_file()
+    if path is None:
         return ""
-    # Refuses a damaged file.
-    run.folder.config()
-    return path.read_text("utf-8")
+    # Raises InputError for a damaged file.
+    return run.folder.checksums.check(path).read_text("utf-8", errors="replace")
 
 
 def version() -> str:

@@ -161,7 +161,7 @@ def change_sentence(dynamics: "xarray.Dataset") -> str:
     span = f"{name} (epochs {epochs[first]:g} to {epochs[last]:g})"
     most = most_changed(dynamics, first, last)
     if most is None:
-        return f"No layer is defined at both ends of the time {span}."
+        return f"Every layer is undefined at one end of the time {span}."
     change = 1 - cka
     if change[most] < MIN_CHANGE:
         return (
@@ -220,7 +220,8 @@ def settling_sentence(dynamics: "xarray.Dataset") -> str:
             text += f"{first:g}."
         return text
     if first == last:
-        return f"All layers settled (CKA with the final state above 0.95) at epoch {last:g}."
+        which = f"at epoch {last:g}"
+        return f"All defined layers settled (CKA with the final state above 0.95) {which}."
     return (
         f"First to settle (CKA with the final state above 0.95): {early}, at epoch {first:g}; "
         f"last: {late}, at epoch {last:g}."
@@ -267,18 +268,20 @@ def synchronization_sentence(dynamics: "xarray.Dataset") -> str:
     """Whether the blocks changed together."""
     mean = float(dynamics.attrs.get("synchronization_mean", np.nan))
     if np.isnan(mean):
-        return "Whether the layers changed together cannot be said: too few of them changed."
+        return "Too few layers changed enough to say whether they changed together."
     octaves = float(np.ptp(np.log2(1.0 + dynamics["epoch"].values)))
     apart = (1 - mean) * octaves
     word = "together" if apart < TOGETHER else "roughly together" if apart < ROUGHLY else "apart"
     layers = [str(layer) for layer in dynamics["layer"].values]
     matrix = dynamics["synchronization"].transpose("layer", "layer_other").values
-    one, other = np.unravel_index(np.nanargmin(matrix), matrix.shape)
+    # Without pairs of a layer and itself.
+    pairs = np.where(np.triu(np.ones_like(matrix), 1) > 0, matrix, np.nan)
+    one, other = np.unravel_index(np.nanargmin(pairs), pairs.shape)
     return (
         f"The blocks changed {word}: their synchronization is {mean:.2f} on average (1 = at the "
         "same time), so that two of them reach the same share of their change at epochs that "
-        f"differ by a factor of {2**apart:.2f}. Least together are {layers[one]} and "
-        f"{layers[other]} ({matrix[one, other]:.2f})."
+        f"differ by a factor of {2**apart:.2f}. Of all layers, {layers[one]} and "
+        f"{layers[other]} are the least synchronous pair ({pairs[one, other]:.2f})."
     )
 
 

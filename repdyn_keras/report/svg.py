@@ -16,7 +16,7 @@ COLORS = {
     "#332288": "var(--test)",
     "#ffffff": "var(--card)",
 }
-SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "repdyn"}
+SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "repdyn", "savefig.bbox": None}
 
 
 def figure_svg(figure: Any) -> str:

@@ -15,7 +15,6 @@ from repdyn_keras.records.atomic import write_bytes
 from repdyn_keras.report import write_report
 from repdyn_keras.report.run_page import asset, policy, template, trusted, version
 from repdyn_keras.report.svg import figure_svg
-from repdyn_keras.study.claims import CLAIMS
 from repdyn_keras.study.findings import findings
 from repdyn_keras.study.findings_text import format_interval, format_p, format_signed
 from repdyn_keras.study.study_folder import Stage
@@ -34,8 +33,6 @@ MAX_TITLE = 200
 def write_study_report(path: Path, wrote=lambda file: None) -> Path:
     """Writes the page of a study, and those of its runs whose results were kept.
 
-    A run's page that is newer than its results is left as it is.
-
     Args:
         path: the folder of the study.
         wrote: called with the path of every file.
@@ -49,17 +46,19 @@ def write_study_report(path: Path, wrote=lambda file: None) -> Path:
     """
     tested = findings(open_summary(path))
     pages, broken = {}, {}
-    for folder in sorted((path / Stage.RUNS.value).glob("*/finished.toml")):
-        try:
-            run = open_run(folder.parent)
-            page, results = run.folder.report_file, run.folder.dynamics_file
-            if not page.is_file() or page.stat().st_mtime_ns < results.stat().st_mtime_ns:
-                with run.folder.locked():
-                    wrote(write_report(run))
-        except InputError as error:
-            broken[folder.parent.name] = str(error)
+    for results in sorted((path / Stage.RUNS.value).glob("*/dynamics.nc")):
+        name = results.parent.name
+        if not results.with_name("finished.toml").is_file():
             continue
-        pages[folder.parent.name] = quote(page.relative_to(path).as_posix())
+        try:
+            run = open_run(results.parent)
+            with run.folder.locked():
+                page = write_report(run)
+        except InputError as error:
+            broken[name] = str(error)
+            continue
+        wrote(page)
+        pages[name] = quote(page.relative_to(path).as_posix())
     file = path / FILE
     write_bytes(file, study_html(tested, pages, broken).encode("utf-8"))
     wrote(file)
@@ -108,8 +107,8 @@ def story(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         lines.append(f"{verdict.capitalize()}: {names}.")
     rest = sum(row["verdict"] not in (SUPPORTED, CONTRADICTED) for row in primary)
     lines.append(
-        f"{rest} of {len(primary)} primary claims are neither; the reason is beside each. "
-        "Undecided is no evidence of equality."
+        f"{rest} of {len(primary)} primary claims are neither; the table has the reasons. "
+        "An undecided claim is not refuted."
     )
     return lines
 
@@ -117,14 +116,13 @@ def story(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def finding_row(tested: "xarray.Dataset", name: str) -> dict[str, Any]:
     """What the page shows of one row."""
     row = tested.sel(row=name)
-    claim = next(claim for claim in CLAIMS if name.startswith(claim.name))
     found = {key: str(row[key].values) for key in ("claim", "verdict", "reason")}
     found |= {key: str(row[key].values) for key in ("left_side", "right_side")}
     has_effect = bool(np.isfinite(row["effect"]))
     return found | {
         "name": name,
         "primary": bool(row["primary"]),
-        "explanation": claim.explanation,
+        "explanation": str(row["explanation"].values),
         "effect": f"{format_signed(row['effect'])} {format_interval(row)}".strip(),
         "p": format_p(row["p"]),
         "p_holm": format_p(row["p_holm"]),

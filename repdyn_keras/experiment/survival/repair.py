@@ -103,11 +103,15 @@ def restore_history(folder: RunFolder) -> None:
 
 
 def redraw(folder: RunFolder, watcher: Watcher) -> None:
-    """Restores the dynamics, the figures and the page, unless a record is damaged."""
-    try:
-        analyze(folder, watcher.analysis_step)
-    except InputError as error:
-        watcher.message(f"dynamics.nc: not restored, since a record is damaged: {error}")
-        return
+    """Restores the dynamics, the figures and the page, unless a record is damaged.
+
+    A study may have kept the dynamics alone, from which the others are restored.
+    """
+    if folder.holds_records():
+        try:
+            analyze(folder, watcher.analysis_step)
+        except InputError as error:
+            watcher.message(f"dynamics.nc: not restored, since a record is damaged: {error}")
+            return
     draw(folder, watcher)
-    watcher.message("dynamics.nc, figures/ and report.html: restored from the records.")
+    watcher.message("dynamics.nc, figures/ and the page: restored from the records.")

@@ -46,10 +46,13 @@ function setUpPlayer(button, restart, next) {
 // Loads the page again when the server's version of it changes.
 function followVersion() {
   const version = document.documentElement.dataset.live;
-  setInterval(async () => {
+  const timer = setInterval(async () => {
     const answer = await fetch("version").catch(() => null);
     const ended = byId("ended");
     if (ended) ended.hidden = answer !== null;
-    if (answer?.ok && (await answer.text()) !== version) window.location.reload();
+    if (!answer?.ok || (await answer.text()) === version) return;
+    // Making the page may take longer than the next interval.
+    clearInterval(timer);
+    window.location.reload();
   }, 2000);
 }

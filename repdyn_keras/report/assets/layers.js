@@ -60,6 +60,8 @@ function setUpSimilarity() {
   const host = byId("matrices");
   if (!measures.length) {
     host.append(element("p", { class: "note", text: "No similarity is defined at any epoch." }));
+    document.querySelector("details[data-table=similarity]").remove();
+    byId("pair-title").remove();
     return;
   }
   const options = measures.map(({ name }) => ({ label: name }));

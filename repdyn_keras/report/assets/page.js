@@ -18,7 +18,7 @@ function setUpBar() {
   );
   document.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const busy = event.target.closest("input, select, button, summary, canvas, pre, .scroll");
+    const busy = event.target.closest("input, select, button, summary, canvas, pre, .scroll, .table");
     if (!step || busy || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     set({ epoch: Math.min(nEpochs - 1, Math.max(0, state.epoch + step)) });
@@ -71,10 +71,12 @@ let told = false;
 
 function setUpFrame() {
   if (window.parent === window) return;
-  document.documentElement.dataset.framed = "true";
   const tell = (message) => window.parent.postMessage(message, "*");
   window.addEventListener("message", ({ data, source }) => {
-    if (source !== window.parent) return;
+    if (source !== window.parent || !data.follow) return;
+    // The bar of the page of several runs moves all of them.
+    document.documentElement.dataset.framed = "true";
+    tell({ height: document.body.scrollHeight + 2 });
     const changes = {};
     if ("epoch" in data) changes.epoch = nearest(epochs, data.epoch);
     if ("other" in data) changes.other = nearest(epochs, data.other);

@@ -7,7 +7,9 @@ const last = epochs.length - 1;
 
 function tell(choice, except = null) {
   for (const frame of frames) {
-    if (frame.contentWindow !== except) frame.contentWindow.postMessage(choice, "*");
+    if (frame.contentWindow !== except) {
+      frame.contentWindow.postMessage({ follow: true, ...choice }, "*");
+    }
   }
 }
 
@@ -40,4 +42,4 @@ setUpPlayer(
   () => Number(range.value) === last && choose(0),
   () => choose(Math.min(last, Number(range.value) + 1)),
 );
-show(last);
+choose(last);
