@@ -34,7 +34,7 @@ ROOMS = {
     "recording": "measures records errors seeds text",
     "dynamics": "config measures records errors text",
     "figures": "records errors text",
-    "report": "dynamics figures errors text",
+    "report": "dynamics figures records errors text",
 }
 ROOMS["experiment"] = " ".join(room for room in ROOMS if room != "__init__")
 ROOMS["study"] = " ".join(room for room in ROOMS if room != "__init__")

@@ -102,9 +102,8 @@ class RepresentationRecorder(keras.callbacks.Callback):
         on_error: "raise" ends the training when an epoch cannot be recorded; "warn" prints a
             warning and goes on. None raises errors when a `fit` begins and until this recorder has
             written its first record, and warns after that. `record` raises unless it is "warn".
-        on_record: called with the epoch and a dict after each new record is written: accuracies of
-            the network, CKA of each layer with the first record and with the one before, and the
-            paths `folder` and `record`; see `record_summary`. Its errors only give a warning.
+        on_record: called with the epoch and a dict of numbers and paths after each new record, see
+            `record_summary`; its errors only give a warning.
 
     Attributes:
         folder: the run folder.
