@@ -79,7 +79,7 @@ def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tm
         call, *state = MOMENTS[moment]
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
             raising(patch, *call)
-            run(SHORT, out=folder.path, resume=folder.path.exists())
+            run(SHORT, out=folder.path, watcher=Watcher(), resume=folder.path.exists())
         checkpoint, history = int(folder.checkpoint().attrs["epoch"]), folder.history()
         assert [checkpoint, folder.epochs(), len(history)] == state, moment
         assert [int(row["epoch"]) for row in history] == list(range(len(history)))

@@ -49,7 +49,7 @@ class LivePage:
         return "-".join(parts)
 
     def page(self) -> bytes:
-        """The page; made once for each version. Problems are told on a page that waits."""
+        """The page; made once for each version. A page that waits says why there is none yet."""
         with self._lock:
             version = self.version()
             if version != self._version:

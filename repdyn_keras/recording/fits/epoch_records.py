@@ -190,9 +190,9 @@ class EpochRecords:
         if not attributes.get(PROVISIONAL):
             self._permanent.add(epoch)
         if record is not None and self.on_record is not None:
-            self._tell(self.on_record, epoch, record)
+            self._call_listener(self.on_record, epoch, record)
 
-    def _tell(
+    def _call_listener(
         self, listener: Callable[[int, Summary], None], epoch: int, record: "xarray.Dataset"
     ) -> None:
         """Calls `on_record`, whose errors do not concern the record, which is written."""

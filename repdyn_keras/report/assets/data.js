@@ -85,7 +85,7 @@ function keep() {
   if (state.measure) kept.set("measure", state.measure);
   for (const [key, { options, last }] of Object.entries(KEPT)) {
     if (!options.length) continue;
-    // Who looks at the last record goes on to the next one.
+    // If the last record is shown, so is the next one when it appears.
     kept.set(key, last && state[key] === options.length - 1 ? "last" : options[state[key]]);
   }
   window.history.replaceState(null, "", `#${kept}`);

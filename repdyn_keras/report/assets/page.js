@@ -59,24 +59,24 @@ function setUpCurves() {
   });
 }
 
-// Loads the page again when there is a new record; the address keeps where one looks.
+// Loads the page again when there is a new record; the address keeps what is shown.
 function setUpLive() {
   if (!document.documentElement.dataset.live) return;
   keep();
   followVersion();
 }
 
-// In a frame of a page of several runs: follows its choice, and tells it that of the user.
-let told = false;
+// In a frame of a page of several runs: follows its choice, and sends it that of the user.
+let receiving = false;
 
 function setUpFrame() {
   if (window.parent === window) return;
-  const tell = (message) => window.parent.postMessage(message, "*");
+  const send = (message) => window.parent.postMessage(message, "*");
   window.addEventListener("message", ({ data, source }) => {
     if (source !== window.parent || !data.follow) return;
     // The bar of the page of several runs moves all of them.
     document.documentElement.dataset.framed = "true";
-    tell({ height: document.body.scrollHeight + 2 });
+    send({ height: document.body.scrollHeight + 2 });
     const changes = {};
     if ("epoch" in data) changes.epoch = nearest(epochs, data.epoch);
     if ("other" in data) changes.other = nearest(epochs, data.other);
@@ -86,22 +86,22 @@ function setUpFrame() {
     }
     if (measures.some(({ key }) => key === data.measure)) changes.measure = data.measure;
     if (data.axis) changes.axis = data.axis;
-    told = true;
+    receiving = true;
     set(changes);
-    told = false;
+    receiving = false;
   });
   views.push(() => {
-    if (told) return;
+    if (receiving) return;
     const choice = { measure: state.measure, axis: state.axis };
     choice.epoch = epochs[state.epoch];
     choice.other = epochs[state.other];
     for (const [key, { options, last }] of Object.entries(KEPT)) {
       if (!last) choice[key] = options[state[key]];
     }
-    tell({ choice });
+    send({ choice });
   });
-  new ResizeObserver(() => tell({ height: document.body.scrollHeight + 2 })).observe(document.body);
-  tell({ ready: true });
+  new ResizeObserver(() => send({ height: document.body.scrollHeight + 2 })).observe(document.body);
+  send({ ready: true });
 }
 
 restore();

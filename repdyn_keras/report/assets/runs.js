@@ -5,7 +5,7 @@ const range = byId("epoch");
 const epochs = range.dataset.epochs.split(" ").map(Number);
 const last = epochs.length - 1;
 
-function tell(choice, except = null) {
+function send(choice, except = null) {
   for (const frame of frames) {
     if (frame.contentWindow !== except) {
       frame.contentWindow.postMessage({ follow: true, ...choice }, "*");
@@ -20,7 +20,7 @@ function show(index) {
 
 function choose(index) {
   show(index);
-  tell({ epoch: epochs[index] });
+  send({ epoch: epochs[index] });
   return index < last;
 }
 
@@ -28,10 +28,10 @@ window.addEventListener("message", ({ data, source }) => {
   const frame = frames.find((one) => one.contentWindow === source);
   if (!frame) return;
   if (data.height) frame.style.height = `${data.height}px`;
-  if (data.ready) tell({ epoch: epochs[range.value] });
+  if (data.ready) send({ epoch: epochs[range.value] });
   if (data.choice) {
     show(nearest(epochs, data.choice.epoch));
-    tell(data.choice, source);
+    send(data.choice, source);
   }
 });
 
