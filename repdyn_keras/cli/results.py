@@ -18,7 +18,6 @@ from repdyn_keras.dynamics.phase_descriptions import (
     has_wrong_labels,
 )
 from repdyn_keras.dynamics.remarks import format_layers, has_accuracy, remarks
-from repdyn_keras.errors import InputError
 from repdyn_keras.measures.phases import SIMILARITIES
 from repdyn_keras.text import format_duration, visible
 
@@ -44,12 +43,8 @@ def print_results(run: "Run", seconds: float | None = None) -> None:
     """
     dynamics = run.dynamics
     console = Console()
-    notes = []
-    try:
-        history = run.history
-    except InputError as error:
-        history = []
-        notes.append(f"The loss is left out. {error}")
+    history, problem = run.known_history()
+    notes = [f"The loss is left out. {problem}"] if problem else []
     phases = tested_phases(dynamics, history, "cka")
     console.print(layer_table(dynamics, phases))
     heading = "What the network did in these phases, from the first to the last record:"

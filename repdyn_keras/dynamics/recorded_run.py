@@ -66,6 +66,13 @@ class Run:
                 f"{format_error(error)}. Move it away."
             ) from None
 
+    def known_history(self) -> tuple[list[dict[str, float]], str]:
+        """The rows of `history`, and an empty text; no rows and the error if it is damaged."""
+        try:
+            return self.history, ""
+        except InputError as error:
+            return [], str(error)
+
     def phases(self, similarity: str = "cka") -> list[PhaseDescription]:
         """Every phase of every layer: its epochs, its border, and what the network did in it.
 

@@ -40,12 +40,8 @@ def report_html(run: "Run", live: str = "") -> str:
     Raises:
         InputError: the run's files are damaged.
     """
-    notes = []
-    try:
-        history = run.history
-    except InputError as error:
-        history = []
-        notes.append(f"Steps of the learning rate are left out. {error}")
+    history, problem = run.known_history()
+    notes = [f"Steps of the learning rate are left out. {problem}"] if problem else []
     dynamics = run.dynamics
     if dynamics.attrs.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
