@@ -69,7 +69,8 @@ def dynamics(noise=True, labels=True, layers=LAYERS, kinds=KINDS, fit=16.0) -> x
 def printed(dataset, tmp_path, capsys, monkeypatch, history=()) -> str:
     monkeypatch.setenv("COLUMNS", "100")
     folder = RunFolder(tmp_path)
-    print_results(SimpleNamespace(dynamics=dataset, history=list(history), folder=folder))
+    known = list(history), ""
+    print_results(SimpleNamespace(dynamics=dataset, known_history=lambda: known, folder=folder))
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     return text
