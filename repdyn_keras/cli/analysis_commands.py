@@ -1,4 +1,4 @@
-"""`repdyn analyze`, `report`, `figures` and `compare`: results of recorded runs."""
+"""`repdyn analyze`, `report`, `watch`, `figures` and `compare`: results of recorded runs."""
 
 import sys
 from collections.abc import Sequence

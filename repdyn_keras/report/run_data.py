@@ -77,10 +77,13 @@ def run_data(
         "measures": add_similarities(payload, shown, dynamics),
         "subsets": add_accuracies(payload, shown),
         "hasProgress": add_progress(payload, shown),
-        "planes": add_planes(payload, shown) if has_regions else [],
         "start": start(shown, dynamics),
+        "planes": [],
+        "classes": [],
     }
-    header["classes"] = classes(dynamics, shown) if has_regions else []
+    if has_regions:
+        header["planes"], used = add_planes(payload, shown)
+        header["classes"] = classes(dynamics, used)
     payload.add("viridis", viridis())
     header = without_nan(header)
     return header, payload.packed(header)
@@ -206,14 +209,21 @@ def add_progress(payload: Payload, shown: "xarray.Dataset") -> bool:
     return True
 
 
-def add_planes(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, Any]]:
-    """Adds the region maps of the first planes; returns their images and places."""
-    found = []
+def add_planes(payload: Payload, shown: "xarray.Dataset") -> tuple[list[dict[str, Any]], int]:
+    """Adds the region maps of the first planes.
+
+    Returns:
+        The images and places of each plane, and the largest class among maps and labels. True
+        labels of planes, and classes in damaged maps, may be beyond those of the output.
+    """
+    found, used = [], 0
     for index, number in enumerate(shown["plane"].values[:MAX_PLANES].tolist()):
         maps = plane_maps(shown, number).values
+        used = max(used, int(maps[maps != np.iinfo(maps.dtype).max].max(initial=0)))
         payload.add(f"regions{index}", class_indices(maps))
         rows, columns = maps.shape[-2:]
         corners = plane_corners(shown, index, rows)
+        used = max(used, int(corners.true.max()), int(corners.given.max()))
         pictures = shown["plane_image"].values[index] if "plane_image" in shown else np.array(0)
         found.append(
             {
@@ -231,7 +241,7 @@ def add_planes(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, Any]
                 ],
             }
         )
-    return found
+    return found, used
 
 
 def picture_url(image: np.ndarray) -> str:
@@ -245,16 +255,9 @@ def picture_url(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
 
 
-def classes(dynamics: "xarray.Dataset", shown: "xarray.Dataset") -> list[dict[str, str]]:
-    """The names and colours of all classes that the page may show.
-
-    True labels of planes, and classes in damaged maps, may be beyond those of the output.
-    """
-    maps = [plane_maps(shown, number).values for number in shown["plane"].values[:MAX_PLANES]]
-    used = [int(each[each != np.iinfo(each.dtype).max].max(initial=0)) for each in maps]
-    names = [name for name in ("plane_label", "plane_label_given") if name in shown]
-    used += [int(shown[name].values.max(initial=0)) for name in names]
-    count = min(max(int(dynamics.attrs["n_classes"]), 1 + max(used)), MAX_CLASSES)
+def classes(dynamics: "xarray.Dataset", used: int) -> list[dict[str, str]]:
+    """The names and colours of all classes, at least up to the largest one that is used."""
+    count = min(max(int(dynamics.attrs["n_classes"]), 1 + used), MAX_CLASSES)
     return [
         {"name": style.class_name(dynamics, index), "color": hexadecimal(style.class_color(index))}
         for index in range(count)
