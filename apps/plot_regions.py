@@ -1,78 +1,107 @@
-"""Draw decision regions of a recorded run.
+"""Draw decision regions of a recorded run, or of a saved model without a run.
 
     python apps/plot_regions.py runs/digits-resnet-sgd-s0 --layer 'stage4.*' --layer output \\
         --epoch 0 --epoch 10 --epoch 102 --plane 3 --out regions.png
     python apps/plot_regions.py runs/digits-resnet-sgd-s0 --layer output --animate
+    python apps/plot_regions.py model.keras --dataset digits --layer output
 
-Rows are layers, columns are epochs, and each plane is a file. With --animate the file is an
-animation of all recorded epochs. No backend is needed.
+Rows are layers, columns are epochs; several planes are below each other on one sheet. A single map
+fills the page. With --animate the file is an animation of all recorded epochs. Only a model needs a
+backend.
 """
 
-import re
 import sys
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repdyn_keras.errors import InputError, StorageError, unknown
 from repdyn_keras.text import visible
 
+if TYPE_CHECKING:
+    import xarray
+
 PICTURES = (".png", ".pdf", ".svg")
 
 
 def draw(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL.keras", help="Folder of a run, or a saved model.")
+    ],
     layer: Annotated[
-        list[str] | None, typer.Option(help="Name or regular expression; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(help="Name or regular expression; repeatable. Default: those that change."),
     ] = None,
     epoch: Annotated[
-        list[int] | None, typer.Option(help="Recorded epoch; repeatable. Default: ten of them.")
+        list[int] | None, typer.Option(help="Recorded epoch; repeatable. Default: six of them.")
     ] = None,
-    plane: Annotated[list[int] | None, typer.Option(help="Plane; repeatable.")] = None,
+    plane: Annotated[list[int] | None, typer.Option(help="Plane; repeatable. Default: 0.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="PNG, PDF or SVG file, GIF with --animate. -planeN is added for several planes. "
-            "Default: regions.png or regions.gif.",
+            help="PNG, PDF or SVG file; a GIF for each plane with --animate. Default: regions.png "
+            "or regions.gif.",
             show_default=False,
         ),
     ] = None,
+    width: Annotated[float, typer.Option(help="Width of the sheet in inches.")] = 12.0,
     animate: Annotated[
         bool, typer.Option("--animate", help="A GIF with a frame for each recorded epoch.")
     ] = False,
+    dataset: Annotated[
+        str, typer.Option(help="With a model: the data set of the images, as in `repdyn run`.")
+    ] = "digits",
 ) -> None:
-    """Draw decision regions of chosen layers, epochs and planes of a recorded run."""
+    """Draw decision regions of chosen layers, epochs and planes of a run or a saved model."""
     from repdyn_keras import open_run
-    from repdyn_keras.figures import animate_regions, film_strip
+    from repdyn_keras.figures import Sheet, animate_regions, film_strip
     from repdyn_keras.figures.parts.lookup import number_index, require
+    from repdyn_keras.figures.parts.page import rendered, write_file
+    from repdyn_keras.figures.parts.selection import matching_layers
+    from repdyn_keras.figures.parts.sheet import on_sheet
     from repdyn_keras.figures.parts.style import without_tex
 
     out = out or Path("regions.gif" if animate else "regions.png")
+    planes = plane or [0]
     check_output(out, animate)
     if animate and epoch:
         raise InputError(
             "Expected --epoch or --animate, which shows every recorded epoch. Received: both. "
             "Drop one."
         )
-    dynamics = open_run(run).dynamics
+    sheet = Sheet(width, file_format=out.suffix[1:].lower() if not animate else "png")
+    is_model = source.suffix == ".keras" and not source.is_dir()
+    dynamics = of_model(source, dataset, max(planes)) if is_model else open_run(source).dynamics
     names = dynamics["layer"].values.tolist()
-    layers = chosen_layers(layer, names) if layer else None
-    planes = plane or [0]
+    layers = matching_layers(layer, names) if layer else names if is_model else None
     require(dynamics, "regions")
     for number in planes:
         number_index(dynamics, "plane", number)
-    paths = [out.with_stem(f"{out.stem}-plane{number}") for number in planes]
-    paths = paths if len(planes) > 1 else [out]
     if animate:
-        for number, path in zip(planes, paths, strict=True):
+        for number in planes:
+            path = out.with_stem(f"{out.stem}-plane{number}") if len(planes) > 1 else out
             print(animate_regions(dynamics, layers, number, path))
         return
-    with without_tex():
-        figures = [film_strip(dynamics, number, layers, epoch or None) for number in planes]
-        for figure, path in zip(figures, paths, strict=True):
-            figure.savefig(path, dpi=150)
-            print(path)
+    with without_tex(), on_sheet(sheet):
+        write_file(out, rendered(film_strip(dynamics, planes, layers, epoch), sheet.file_format))
+    print(out)
+
+
+def of_model(file: Path, dataset: str, last_plane: int) -> "xarray.Dataset":
+    """The results of a saved model, recorded at one epoch in a folder that is removed again."""
+    from repdyn_keras import record
+
+    if not file.is_file():
+        raise InputError(f"Expected RUN or MODEL.keras, a saved model. Received: no file {file}.")
+    planes = max(last_plane + 1, 3)
+    keys = {"dataset": dataset, "planes": planes, "drawn_planes": planes, "report": False}
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Path(folder) / "checkpoints"
+        checkpoints.mkdir()
+        (checkpoints / "epoch-0.keras").symlink_to(file.absolute())
+        return record(checkpoints, keys, out=Path(folder) / "run").dynamics.load()
 
 
 def check_output(out: Path, animate: bool) -> None:
@@ -88,24 +117,6 @@ def check_output(out: Path, animate: bool) -> None:
             f"Expected --out in an existing folder. Received: {out}, and there is no folder "
             f"{out.absolute().parent}."
         )
-
-
-def chosen_layers(patterns: list[str], names: list[str]) -> list[str]:
-    """The layers that match any of the names or regular expressions, in the run's order."""
-    chosen: set[str] = set()
-    for pattern in patterns:
-        problem = "it matches none"
-        try:
-            matches = [name for name in names if name == pattern or re.fullmatch(pattern, name)]
-        except re.error as error:
-            matches, problem = [], f"it is not a regular expression: {error}"
-        if not matches:
-            raise InputError(
-                "Unknown layer. Expected a name or a regular expression that matches some of: "
-                f"{', '.join(names)}. Received: {pattern!r}; {problem}."
-            )
-        chosen.update(matches)
-    return [name for name in names if name in chosen]
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ _MODULES = {
     "cka_matrix": "repdyn_keras.measures.cka",
     "compare": "repdyn_keras.dynamics",
     "open_run": "repdyn_keras.dynamics",
+    "plot_curves": "repdyn_keras.figures",
+    "plot_progress": "repdyn_keras.figures",
+    "plot_regions": "repdyn_keras.figures",
+    "plot_similarity": "repdyn_keras.figures",
     "record": "repdyn_keras.experiment",
     "run": "repdyn_keras.experiment",
 }

@@ -4,6 +4,10 @@ from repdyn_keras.dynamics import open_run as open_run
 from repdyn_keras.errors import InputError as InputError
 from repdyn_keras.experiment import record as record
 from repdyn_keras.experiment import run as run
+from repdyn_keras.figures import plot_curves as plot_curves
+from repdyn_keras.figures import plot_progress as plot_progress
+from repdyn_keras.figures import plot_regions as plot_regions
+from repdyn_keras.figures import plot_similarity as plot_similarity
 from repdyn_keras.measures.cka import cka as cka
 from repdyn_keras.measures.cka import cka_matrix as cka_matrix
 from repdyn_keras.recording import RepresentationRecorder as RepresentationRecorder

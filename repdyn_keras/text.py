@@ -1,7 +1,7 @@
 """Values as text: sizes, shapes, durations, lists of names, and untrusted strings."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Control characters, invisible and bidirectional marks, lone surrogates, unassigned code points,
 # line and paragraph separators.
@@ -10,6 +10,8 @@ HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 MAX_VALUE_LENGTH = 80
 # Maximum number of names of a list in a message.
 MAX_NAMES = 5
+# Maximum number of characters of a layer's name in a list.
+MAX_LAYER_LENGTH = 60
 # Maximum number of characters of another package's error in a message.
 MAX_REASON = 200
 # Units of a duration in seconds; from so many days on, days are the only one.
@@ -62,6 +64,22 @@ def format_duration(seconds: float) -> str:
         parts.append((whole // size, name))
         whole %= size
     return " ".join(f"{count} {name}" for count, name in parts if count) or "0 s"
+
+
+def format_layers(names: Sequence[str], order: Sequence[str]) -> str:
+    """Names of layers, where three or more successive ones are named by the first and the last."""
+    places = sorted(order.index(name) for name in names)
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and runs[-1][-1] == place - 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    parts = []
+    for run in runs:
+        shown = [visible(order[place], MAX_LAYER_LENGTH) for place in run]
+        parts += [f"{shown[0]} to {shown[-1]}"] if len(run) > 2 else shown
+    return ", ".join(parts)
 
 
 def format_names(names: Iterable[object], limit: int = MAX_NAMES) -> str:

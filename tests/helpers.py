@@ -527,6 +527,7 @@ def fake_dynamics(
             images = fake_digits(rng, label, channels)
             data["plane_image"] = (("plane", "corner", "height", "width", "channel"), images)
     attrs = {"perfect_fit_epoch": 57.0, "title": "digits, resnet, sgd, seed 0"}
+    attrs["n_classes"] = classes
     return xr.Dataset(data, coords, attrs)
 
 

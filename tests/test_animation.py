@@ -11,6 +11,7 @@ from PIL import Image
 from repdyn_keras.figures import animate_regions
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import log_position
+from repdyn_keras.figures.parts.sheet import SCREEN
 from repdyn_keras.figures.plot_region_animation import (
     MAX_COLORS,
     Scene,
@@ -111,7 +112,7 @@ def test_epoch_progress_bar_and_perfect_fit_follow_the_frames(small):
         assert scene.counter.get_text().split(" (")[0] == f"epoch {epoch}"
         assert scene.now.get_xdata() == pytest.approx([log_position(epoch)])
         assert scene.elapsed.get_xdata() == pytest.approx([0, log_position(epoch)])
-    assert scene.counter.get_fontsize() > style.TITLE
+    assert scene.counter.get_fontsize() > SCREEN.title
 
 
 def test_discs_have_the_positions_of_the_figure_and_names_are_drawn(small):
@@ -152,7 +153,7 @@ def test_few_epochs_and_many_layers_and_classes_fit(tmp_path):
     layers = [f"encoder_block{index:02d}_attention" for index in range(17)]
     many = fake_dynamics((0, 9), layers, classes=300, planes=1, grid=8)
     scene = scene_of(many, layers)
-    assert scene.frame(1).shape[1] <= 40 * style.WIDTH + 2
+    assert scene.frame(1).shape[1] <= 40 * SCREEN.width + 2
     boxes = [image.axes.get_window_extent() for image in scene.images]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 

@@ -6,7 +6,7 @@ import xarray
 from helpers import fake_dynamics
 from matplotlib.text import Text
 
-from repdyn_keras.figures import decision_regions, film_strip
+from repdyn_keras.figures import film_strip, plot_regions
 from repdyn_keras.figures.parts import style
 
 pytestmark = pytest.mark.without_keras
@@ -49,7 +49,7 @@ def test_class_names_are_read_in_any_form_or_are_numbers(plain, tmp_path):
 def test_names_are_drawn_literally_in_the_order_and_colours_of_the_classes(plain):
     dynamics = plain.assign_attrs(class_names=ODD)
     labels = {ODD[label] for label in plain["plane_label"].values.flat}
-    regions = decision_regions(dynamics, "output", 10)
+    regions = plot_regions(dynamics, "output", 10)
     assert not regions.texts, "discs show numbers only if there are no names"
     for figure in (film_strip(dynamics), regions.figure):
         # Invalid mathematical text would raise an error here.
@@ -62,7 +62,7 @@ def test_names_are_drawn_literally_in_the_order_and_colours_of_the_classes(plain
         odd = [text for text in figure.findobj(Text) if text.get_text() in ODD]
         assert odd and not any(text.get_parse_math() for text in odd)
     numbers = [str(label) for label in plain["plane_label"].values[0]]
-    assert [text.get_text() for text in decision_regions(plain, "stem", 0).texts] == numbers
+    assert [text.get_text() for text in plot_regions(plain, "stem", 0).texts] == numbers
 
 
 def test_thumbnails_are_captioned_and_named():

@@ -9,8 +9,8 @@ import xarray as xr
 from helpers import assert_input_error, words_in
 
 from repdyn_keras.figures import draw_comparison, epoch_comparison, layer_comparison
-from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import shortened
+from repdyn_keras.figures.parts.sheet import SCREEN
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
 
@@ -184,7 +184,7 @@ def test_floors_are_marked_on_the_colour_bar(comparison):
         figure = draw(comparison.assign(floors))
         marks = [line.get_ydata() for line in marked(figure.axes[-1], "floor")]
         np.testing.assert_allclose(marks, [[0.01], [0.3]])
-        for words in ("unrelated representations: 0 ± 0.01", "the classes alone"):
+        for words in ("unrelated representations, 0 ± 0.01", "the classes alone"):
             assert words in " ".join(words_in(figure).split())
 
 
@@ -251,7 +251,7 @@ def test_very_unequal_numbers_of_epochs_are_drawn():
     for a, b in (((0,), (0,)), (range(60), (0, 5)), ((3, 7), range(60))):
         figure = epoch_comparison(fake_comparison(epochs_a=a, epochs_b=b, moments=1))
         width, height = figure.get_size_inches()
-        assert width <= style.WIDTH + 0.1 and height < 12
+        assert width <= SCREEN.width + 0.1 and height < 12
         figure.draw_without_rendering()
 
 

@@ -19,12 +19,15 @@ from matplotlib.transforms import Bbox
 
 from repdyn_keras import figures
 from repdyn_keras.figures import (
-    decision_regions,
+    Selection,
     draw_all,
     film_strip,
     learning_curves,
+    plot_curves,
+    plot_progress,
+    plot_regions,
+    plot_similarity,
     probe_curves,
-    similarity_heatmap,
     similarity_heatmaps,
 )
 from repdyn_keras.figures.parts import style
@@ -102,10 +105,10 @@ def test_undefined_is_transparent_and_hatched(small):
         holed = small.copy(deep=True)
         holed["regions"] = holed["regions"].astype(dtype)
         holed["regions"][0, 0, 0, :2] = np.iinfo(dtype).max
-        ax = decision_regions(holed, "stem", 0, 0)
+        ax = plot_regions(holed, "stem", 0, 0)
         assert is_hatched(ax)
         assert "undefined" in words_in(ax.figure)
-    assert not is_hatched(decision_regions(holed, "block", 0))
+    assert not is_hatched(plot_regions(holed, "block", 0))
     for plane, expected in ((0, True), (1, False)):
         figure = film_strip(holed, plane, most=2)
         assert is_hatched(figure.axes[0]) == expected == ("undefined" in words_in(figure))
@@ -139,8 +142,8 @@ def test_zoomed_colours_fit_each_layer_and_the_picture_says_so(small):
         lowest, highest = ax.images[0].get_clim()
         assert highest == 1 and 0 < lowest <= values.min() < lowest + 0.1
         assert f"zoomed: {lowest:.6g} to 1" in ax.get_title("left")
-    assert similarity_heatmap(small, "cka", "stem").images[0].get_clim() == (0, 1)
-    ax = similarity_heatmap(small, "cka", "stem", zoom=True)
+    assert plot_similarity(small, "stem").images[0].get_clim() == (0, 1)
+    ax = plot_similarity(small, "stem", zoom=True)
     assert ax.images[0].get_clim() == zoomed.axes[0].images[0].get_clim()
     assert "colours zoomed" in ax.get_title("left")
 
@@ -156,30 +159,32 @@ def test_thinned_keeps_the_ends_and_is_evenly_spread():
 
 
 def test_curves_show_the_output_and_one_panel_per_layer(small):
-    ax = learning_curves(small)
+    ax = learning_curves(small).axes[0]
     for index, line in enumerate(ax.lines[:5]):
         np.testing.assert_array_equal(line.get_ydata(), small["probe_accuracy"][-1, :, index])
-    for words in ("memorized", "resisted", "epoch 57", small.attrs["title"]):
+    for words in ("memorized", "resisted", "epoch 57", small.attrs["title"], "1 of 10 classes"):
         assert words in words_in(ax.figure)
+    for probed in (ax, *probe_curves(small).axes[:3], plot_curves(small, "stem")):
+        assert [set(line.get_ydata()) for line in lines(probed, "chance")] == [{0.1}]
     for x, text in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True):
         assert np.isclose(x, np.log2(1 + int(text.get_text())))
     figure = probe_curves(small)
-    assert [ax.get_title("left").split(" ")[0] for ax in figure.axes] == list(LAYERS)
-    assert len({ax.get_ylim() for ax in figure.axes}) == 1
+    assert [ax.get_title("left").split(" ")[0] for ax in figure.axes[:3]] == list(LAYERS)
+    assert len({ax.get_ylim() for ax in figure.axes[:3]}) == 1
 
 
 def test_absent_subsets_are_left_out_and_a_missing_perfect_fit_is_reported(small):
     clean = small.copy(deep=True)
     clean["probe_accuracy"].loc[{"subset": ["mislabeled_given", "mislabeled_true"]}] = np.nan
     clean.attrs = {"perfect_fit_epoch": np.nan}
-    ax = learning_curves(clean)
+    ax = learning_curves(clean).axes[0]
     assert len(ax.lines) == 2, "correctly labelled images are all training images"
     assert "not reached" in words_in(ax.figure)
     for figure in (ax.figure, probe_curves(clean)):
         for word in ("memorized", "resisted", "given", "labelled"):
             assert word not in words_in(figure)
     clean["probe_accuracy"][:] = np.nan
-    assert "no accuracy recorded" in words_in(learning_curves(clean).figure)
+    assert "no accuracy recorded" in words_in(learning_curves(clean))
     assert "no accuracy recorded" in words_in(probe_curves(clean))
 
 
@@ -244,14 +249,16 @@ def test_too_few_records_for_phases_are_said_once(small):
     assert MIN_RECORDS == phases.MIN_RECORDS
     few = fake_dynamics(EPOCHS[:5], LAYERS, dead=("block", 99), planes=1)
     figure = similarity_heatmaps(few, "cka")
-    assert words_in(figure).count("fewer than 8 records") == 1
-    titles = [ax.get_title("left") for ax in figure.axes[:3]]
-    assert titles == ["stem", "block\nundefined at every epoch", "output"]
+    assert " ".join(words_in(figure).split()).count("fewer than 8 records") == 1
+    assert [ax.get_title("left") for ax in figure.axes[:2]] == ["stem", "output"]
+    asked = similarity_heatmaps(few, "cka", ["output", "block"]).axes
+    assert asked[0].get_title("left") == "output"
+    assert asked[1].get_title("left") == "block\nundefined at every epoch"
     late = small.copy(deep=True)
     late["phase"][0, 5:] = late["border_kind"][0, 5:] = 0
-    assert "fewer than 8 records" in similarity_heatmap(late, "cka", "stem").get_title("left")
+    assert "fewer than 8 records" in plot_similarity(late, "stem").get_title("left")
     without = small.drop_vars("border_kind")
-    assert similarity_heatmap(without, "cka", "stem").get_title("left") == "stem"
+    assert plot_similarity(without, "stem").get_title("left") == "stem"
 
 
 def test_floors_are_marked_on_the_colour_bar_and_explained(small, heatmaps):
@@ -260,12 +267,22 @@ def test_floors_are_marked_on_the_colour_bar_and_explained(small, heatmaps):
     levels = xr.full_like(small["cka"], np.nan)
     levels[0, 0] = np.linspace(0.2, 0.6, small.sizes["epoch"])
     floor = xr.full_like(small["phase"], 0.9, dtype=float)
+    chance = xr.full_like(small["region_agreement"], 0.2)
+    chance.values[0, 0, 1:3] = 0.1, 0.3
+    kappa = 1 - (1 - small["region_agreement"]) / (1 - chance)
     with_floors = small.assign(
-        cka_null=xr.full_like(levels, 0.004), cka_null_class=levels, region_agreement_floor=floor
+        region_kappa=kappa,
+        cka_null=xr.full_like(levels, 0.004),
+        cka_null_class=levels,
+        region_agreement_floor=floor,
     )
     for variable, expected, words in (
-        ("cka", [0.008, (0.2, 0.6), 0.4], ["0 ± 0.008", "median .40, from .20 to .60"]),
-        ("region_agreement", [0.9], [".90", "fitted on resampled images"]),
+        ("cka", [0.008, (0.2, 0.6), 0.4], ["0 ± 0.008", ".20 to .60, median .40"]),
+        (
+            "region_agreement",
+            [0.9, (0.1, 0.3), 0.2],
+            [".90", "fitted on resampled images", "by chance, .10 to .30, median .20"],
+        ),
     ):
         figure = similarity_heatmaps(with_floors, variable)
         marks = [line.get_ydata() for line in lines(figure.axes[-1], "floor")]
@@ -308,26 +325,31 @@ def test_triangles_and_titles_do_not_touch(count, at):
 def test_a_dead_layer_is_hatched_and_does_not_affect_the_scale():
     dead = fake_dynamics(EPOCHS[::3], LAYERS, dead=("block", 99), planes=1)
     figure = similarity_heatmaps(dead, "cka")
+    assert "undefined at every epoch: block" in words_in(figure)
+    figure = similarity_heatmaps(dead, "cka", LAYERS)
     assert [is_hatched(ax) for ax in figure.axes[:3]] == [False, True, False]
     assert "dead layer" in words_in(figure) and "undefined at every epoch" in words_in(figure)
     assert np.isfinite(figure.axes[0].images[0].get_clim()).all()
 
 
 def test_perfect_fit_is_marked_at_its_epoch_on_the_given_axes(small):
-    one, two, three = Figure().subplots(1, 3)
+    one, two, three, four = Figure().subplots(1, 4)
     reached = small.assign_attrs(perfect_fit_epoch=float(small["epoch"][4]))
-    assert similarity_heatmap(reached, "cka", "stem", one) is one
+    assert plot_similarity(reached, "stem", ax=one) is one
     across, up = lines(one, "perfect fit")
     assert across.get_xdata()[0] == up.get_ydata()[0] == 4
     never = small.assign_attrs(perfect_fit_epoch=np.nan)
-    assert not lines(similarity_heatmap(never, "cka", "stem", two), "perfect fit")
-    assert learning_curves(small, three) is three
-    assert one.figure.axes == [one, two, three]
+    assert not lines(plot_similarity(never, "stem", ax=two), "perfect fit")
+    assert plot_curves(small, ax=three) is three
+    assert plot_progress(reached, "block", four) is four
+    shown = [ax for ax in one.figure.axes if not ax.get_ylabel().startswith("CKA")]
+    assert shown == [one, two, three, four]
+    assert all(ax.get_xlabel() and ax.get_ylabel() for ax in shown)
 
 
 def test_a_map_is_drawn_with_row_0_at_the_bottom(small):
     given = Figure().subplots()
-    ax = decision_regions(small, "block", 3, 1, given)
+    ax = plot_regions(small, "block", 3, 1, given)
     assert ax is given and ax.figure.axes == [ax]
     image = ax.images[0]
     assert image.origin == "lower"
@@ -378,7 +400,7 @@ def test_given_labels_are_drawn_and_described_only_where_they_differ(small):
     same = small.assign(plane_label_given=small["plane_label"])
     wrong = with_wrong_label(small)
     for dynamics, plane, expected in ((small, 0, 0), (same, 0, 0), (wrong, 1, 0), (wrong, 0, 1)):
-        maps = decision_regions(dynamics, "output", 0, plane)
+        maps = plot_regions(dynamics, "output", 0, plane)
         strip = film_strip(dynamics, plane, most=3)
         for ax, figure, count in ((maps, maps.figure, 1), (strip.axes[0], strip, 9)):
             *_, rings, discs = [None, *ax.collections]
@@ -429,15 +451,18 @@ def test_planes_with_a_drawn_grid_are_drawn_on_it_and_others_on_the_coarse_one(s
     dims = ("layer", "epoch", "plane_drawn", "row_drawn", "column_drawn")
     drawn = small.assign(regions_drawn=(dims, fine))
     for plane, expected in ((0, fine[1, 2, 0]), (1, small["regions"].values[1, 2, 1])):
-        ax = decision_regions(drawn, "block", int(small["epoch"][2]), plane)
+        ax = plot_regions(drawn, "block", int(small["epoch"][2]), plane)
         np.testing.assert_array_equal(ax.images[0].get_array(), style.class_image(expected))
         # Both grids fill the same extent, so the discs are at the same places of the picture.
-        coarse = decision_regions(small, "block", int(small["epoch"][2]), plane)
+        coarse = plot_regions(small, "block", int(small["epoch"][2]), plane)
         at = [
             a.transAxes.inverted().transform(a.transData.transform(a.collections[-1].get_offsets()))
             for a in (ax, coarse)
         ]
         np.testing.assert_allclose(*at, atol=1e-9)
+    both = film_strip(drawn.assign_attrs(perfect_fit_epoch=float(small["epoch"][2])), [0, 1])
+    (mark,) = (text for text in both.axes[0].texts if text.get_gid() == "perfect fit")
+    assert mark.xy[0] in both.axes[0].get_xticks()
     strip = film_strip(drawn, 0, ["block"], [int(small["epoch"][2])])
     np.testing.assert_array_equal(
         strip.axes[0].images[0].get_array(), style.class_image(fine[1, 2, 0])
@@ -455,12 +480,14 @@ def test_inputs_that_are_not_images_and_many_classes_are_described_in_text():
 
 def test_errors_list_valid_values(small):
     for draw, given, words in (
-        (similarity_heatmap, ("cka", "blok"), "block"),
-        (similarity_heatmap, ("ckaa", "block"), "cka"),
+        (plot_similarity, ("blok",), "block"),
+        (plot_similarity, ("block", "ckaa"), "cka"),
+        (similarity_heatmaps, ("cka", ["blok"]), "block"),
+        (plot_progress, ("blok",), "block"),
         (similarity_heatmaps, ("phase",), "region_agreement"),
-        (decision_regions, ("blok", 0, 0), "stem, block, output"),
-        (decision_regions, ("block", 99, 0), "0, 3, 6, 9"),
-        (decision_regions, ("block", 0, 7), "planes: 0, 1"),
+        (plot_regions, ("blok", 0, 0), "stem, block, output"),
+        (plot_regions, ("block", 99, 0), "0, 3, 6, 9"),
+        (plot_regions, ("block", 0, 7), "planes: 0, 1"),
         (film_strip, (7,), "planes: 0, 1"),
         (film_strip, (0, ["nowhere"]), "stem, block, output"),
         (film_strip, (0, None, [0, 99]), "0, 3, 6, 9"),
@@ -499,8 +526,8 @@ def test_draw_all_writes_all_figures_atomically_and_reports_them(small, tmp_path
 
 def test_every_module_of_a_picture_has_its_entry():
     modules = {path.stem for path in Path(figures.__file__).parent.glob("plot_*.py")}
-    plots = [getattr(entry.plot, "func", entry.plot).__name__ for entry in figures.FIGURES]
-    assert set(plots) == modules
+    drawing = [getattr(entry.draw, "func", entry.draw).__name__ for entry in figures.FIGURES]
+    assert {name.replace("draw_", "plot_") for name in drawing} == modules
     assert len({entry.name for entry in figures.FIGURES}) == len(figures.FIGURES)
     text = (Path(__file__).parents[1] / "docs" / "files.md").read_text("utf-8")
     section = text.partition("\n## figures/\n")[2].partition("\n## ")[0]
@@ -517,7 +544,8 @@ def test_draw_all_draws_a_single_epoch_and_layer_without_regions(tmp_path):
     curves = ["learning_curves.png", "probe_curves.png", "cka.png", "progress.png"]
     assert names == [*curves, "synchronization.png"]
     similarity = plain[["cka"]]
-    names = [file.name for file in draw_all(similarity, tmp_path, zoom=True)]
+    zoomed = Selection(zoom=True)
+    names = [file.name for file in draw_all(similarity, tmp_path, selection=zoomed)]
     assert names == ["cka.png", "cka_zoomed.png"]
 
 

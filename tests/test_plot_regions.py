@@ -40,7 +40,7 @@ def test_selected_layers_and_epochs_are_drawn_in_order(plot):
     for line, layers, epochs in (
         (f"--layer stage.* {first}", ["stage1_block1", "stage2_block1"], [2]),
         (f"--layer pooled --layer stage1.* {first}", ["stage1_block1", "pooled"], [2]),
-        (first, LAYERS, [2]),
+        (f"--layer .* {first}", LAYERS, [2]),
         ("--layer stem --out r.svg", ["stem"], [0, 1, 2, 3]),
         ("--layer stem --epoch 3 --epoch 0 --out r.svg", ["stem"], [3, 0]),
     ):
@@ -53,12 +53,12 @@ def test_selected_layers_and_epochs_are_drawn_in_order(plot):
 
 
 @pytest.mark.long
-def test_the_suffix_selects_the_format_and_each_plane_has_a_file(plot):
+def test_the_suffix_selects_the_format_and_planes_share_a_sheet(plot):
     few = "--layer stem --epoch 0"
     for line, names, start in (
         (f"{few} --out r.pdf", ["r.pdf"], b"%PDF"),
         (f"{few} --out r.SVG --plane 2", ["r.SVG"], b"<?xml"),
-        (f"{few} --plane 0 --plane 2", ["regions-plane0.png", "regions-plane2.png"], b"\x89PNG"),
+        (f"{few} --plane 0 --plane 2", ["regions.png"], b"\x89PNG"),
         ("--layer stem --animate", ["regions.gif"], b"GIF8"),
         (
             "--layer stem --animate --plane 1 --plane 2 --out r.GIF",
@@ -93,6 +93,7 @@ REJECTED = {
     "--animate --layer stam": ["'stam'", *LAYERS],
     "--animate --plane 0 --plane 99": ["plane 99", "0, 1, 2"],
     "--layr stem": ["--layr"],
+    "--width 1": ["between 2.5 and 60", "inches"],
 }
 
 
@@ -108,6 +109,7 @@ def test_unknown_values_are_rejected_with_valid_ones(plot, tiny_run, tmp_path_fa
     cases = [(line, tiny_run.folder.path, words) for line, words in REJECTED.items()]
     cases += [(line, without.path, ["regions", "planes"]) for line in ("", "--animate")]
     cases += [("", "none", ["none", "run folder"])]
+    cases += [("", "none.keras", ["none.keras", "MODEL"])]
     folder = f"--layer stem --epoch 0 --out {without.path / 'r.png'}"
     cases += [(folder, tiny_run.folder.path, ["r.png"])]
     for line, run, words in cases:
@@ -128,3 +130,20 @@ def test_the_program_runs_in_a_separate_process_without_a_backend(tiny_run, tmp_
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["r.png"]
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.long
+def test_a_saved_model_is_drawn_without_a_run(plot, tmp_path_factory):
+    import keras
+    from keras import layers
+
+    images = keras.Input((8, 8, 1))
+    hidden = layers.Dense(12, activation="relu", name="hidden")(layers.Flatten()(images))
+    model = keras.Model(images, layers.Dense(10, name="head")(hidden))
+    file = tmp_path_factory.mktemp("saved") / "model.keras"
+    model.save(file)
+    code, out, err, files = plot("--plane 1 --out r.svg", file)
+    assert (code, files) == (0, ["r.svg"]), err
+    assert out.split()[-1] == "r.svg"
+    words = re.findall(r"<!-- (.*?) -->", Path("r.svg").read_text(encoding="utf-8"))
+    assert {"hidden", "output"} <= set(words)

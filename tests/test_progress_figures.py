@@ -30,7 +30,9 @@ def dynamics():
 def test_progress_is_drawn_layer_by_layer_with_its_half_and_the_fit(dynamics):
     values, position = dynamics["progress"].values, log_position(np.array(EPOCHS))
     figure = progress_curves(dynamics)
-    assert len(figure.axes) == len(LAYERS)
+    assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == list(LAYERS[1:])
+    assert "without a timing: stem" in words_in(figure)
+    figure = progress_curves(dynamics, LAYERS)
     for curve, layer, ax in zip(values, LAYERS, figure.axes, strict=True):
         title = ax.get_title(loc="left")
         texts = [text.get_text() for text in ax.texts]
@@ -49,7 +51,7 @@ def test_progress_is_drawn_layer_by_layer_with_its_half_and_the_fit(dynamics):
         fits = [line for line in ax.lines if set(line.get_xdata()) == {log_position(57)}]
         assert fits, "the perfect fit is marked"
     words = words_in(figure)
-    assert "perfect fit at epoch 57" in words and "seed 0" in words
+    assert "perfect fit: epoch 57" in words and "seed 0" in words
 
 
 def test_synchronization_is_written_into_the_cells_and_missing_timing_is_explained(dynamics):
@@ -71,7 +73,8 @@ def test_runs_of_one_record_one_layer_or_without_any_timing_are_drawn():
         layers = [f"a_layer_with_a_long_name_{k}" for k in range(count)]
         made = fake_dynamics(epochs=epochs, layers=layers, regions=False)
         del made.attrs["perfect_fit_epoch"]
-        assert len(progress_curves(made).axes) == count
+        titles = [ax.get_title("left") for ax in progress_curves(made).axes]
+        assert len([title for title in titles if title]) == count
         made["progress"].values[:] = made["synchronization"].values[:] = np.nan
         assert len(synchronization_matrix(made).axes) == 2
         assert "no timing" in words_in(progress_curves(made))
@@ -82,7 +85,7 @@ def test_the_note_of_a_layer_without_timing_fits_its_panel(count):
     layers = [f"layer{k}" for k in range(count)]
     made = fake_dynamics(epochs=EPOCHS, layers=layers, regions=False)
     made["progress"].values[0] = np.nan
-    ax = progress_curves(made).axes[0]
+    ax = progress_curves(made, layers).axes[0]
     note, panel = ax.texts[0].get_window_extent(), ax.get_window_extent()
     assert panel.x0 < note.x0 and note.x1 < panel.x1
 

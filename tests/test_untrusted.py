@@ -299,9 +299,9 @@ def test_figures_show_names_literally(dynamics, hostile_run):
         figures.probe_curves(dynamics),
         figures.film_strip(dynamics, 0),
         figures.similarity_heatmaps(dynamics, "cka"),
-        figures.learning_curves(dynamics).figure,
-        figures.decision_regions(dynamics, PLAIN[4], 1).figure,
-        figures.similarity_heatmap(dynamics, "cka", LINK).figure,
+        figures.learning_curves(dynamics),
+        figures.plot_regions(dynamics, PLAIN[4], 1).figure,
+        figures.plot_similarity(dynamics, LINK).figure,
         figures.layer_comparison(comparison),
         figures.epoch_comparison(comparison),
     ):
@@ -336,7 +336,7 @@ def test_plot_regions_writes_only_its_output(hostile_run, tmp_path, monkeypatch)
     out = tmp_path / "a" / "b" / "r.svg"
     out.parent.mkdir(parents=True)
     plot_regions.draw(hostile_run.path, layer=[".*evil", "/etc/x"], out=out, plane=[0, 1])
-    assert tree(tmp_path) == {"a", "a/b", "a/b/r-plane0.svg", "a/b/r-plane1.svg"}
+    assert tree(tmp_path) == {"a", "a/b", "a/b/r.svg"}
 
 
 CLIMBING = ("dataset npz:../d.npz", "dataset npz:a/../../d.npz", "dataset npz:..\\d.npz")

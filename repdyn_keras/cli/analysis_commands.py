@@ -1,5 +1,6 @@
 """`repdyn analyze`, `report`, `watch`, `figures` and `compare`: results of recorded runs."""
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -110,6 +111,46 @@ def watch(
 
 def figures(
     run: Annotated[Path, options.Run],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="L",
+            help="Layer, by name or regular expression; can be repeated. Default: the layers that "
+            "change.",
+        ),
+    ] = None,
+    epoch: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="E",
+            help="Recorded epoch of the decision regions; can be repeated. Default: six of them.",
+        ),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="M",
+            help="Draw only the matrices of this similarity: cka, region_agreement or "
+            "region_kappa; can be repeated. Default: all figures.",
+        ),
+    ] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", metavar="F", help="png, pdf or svg.")
+    ] = "png",
+    width: Annotated[
+        str,
+        typer.Option(
+            metavar="W",
+            help="Width of a page, such as 5.5in or 140mm. No text is smaller than 6 points.",
+        ),
+    ] = "12in",
+    no_title: Annotated[
+        bool, typer.Option("--no-title", help="Leave out titles and subtitles.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the figures; default: RUN/figures."),
+    ] = None,
     zoom: Annotated[
         bool,
         typer.Option(
@@ -119,15 +160,48 @@ def figures(
         ),
     ] = False,
 ) -> None:
-    """Draw the figures of a run from its dynamics."""
+    """Draw the figures of a run from its dynamics, on a screen's or a paper's scale."""
     from repdyn_keras.dynamics import open_run
-    from repdyn_keras.figures import draw_all
+    from repdyn_keras.figures import Selection, Sheet, draw_all
+    from repdyn_keras.figures.parts.page import write_file
+    from repdyn_keras.figures.parts.selection import matching_layers
 
+    sheet = Sheet(inches(width), not no_title, file_format)
     opened = open_run(run)
+    names = opened.dynamics["layer"].values.tolist()
+    selection = Selection(
+        layers=tuple(matching_layers(layer, names)) if layer else None,
+        epochs=tuple(epoch) if epoch else None,
+        measures=tuple(measure or ()),
+        zoom=zoom,
+    )
+    target = usable_folder(out)
     folder = opened.folder
+    write = folder.write if target is None else write_file
     with folder.locked():
-        for path in draw_all(opened.dynamics, folder.figures, write=folder.write, zoom=zoom):
-            print(visible(path))
+        paths = draw_all(
+            opened.dynamics,
+            target or folder.figures,
+            write=write,
+            selection=selection,
+            sheet=sheet,
+        )
+    for path in paths:
+        print(visible(path))
+
+
+UNITS = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72}
+
+
+def inches(text: str) -> float:
+    """A length such as `5.5in` in inches; raises InputError for anything else."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{0,6})?)\s*(in|cm|mm|pt)", text.strip())
+    if found is None:
+        raise InputError(
+            "Expected a length in in, cm, mm or pt, such as 5.5in. "
+            f"Received: --width {quoted(text)}."
+        )
+    return float(found[1]) * UNITS[found[2]]
 
 
 # Maximum number of digits of an epoch, and of runs on one page.

@@ -17,9 +17,9 @@ from repdyn_keras.dynamics.phase_descriptions import (
     describe_phases,
     has_wrong_labels,
 )
-from repdyn_keras.dynamics.remarks import format_layers, has_accuracy, remarks
+from repdyn_keras.dynamics.remarks import has_accuracy, remarks
 from repdyn_keras.measures.phases import SIMILARITIES
-from repdyn_keras.text import format_duration, visible
+from repdyn_keras.text import format_duration, format_layers, visible
 
 if TYPE_CHECKING:
     import xarray

@@ -1,15 +1,14 @@
 """What is missing from the results of a run, or limits them, in words."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repdyn_keras.measures.influential_images import MAX_NAME, influence_notice
+from repdyn_keras.measures.influential_images import influence_notice
 from repdyn_keras.measures.phases import MIN_RECORDS
 from repdyn_keras.measures.progress import MIN_CHANGE
 from repdyn_keras.measures.synchronization import MIN_RECORDS as MIN_TIMED_RECORDS
-from repdyn_keras.text import visible
+from repdyn_keras.text import format_layers
 
 if TYPE_CHECKING:
     import xarray
@@ -70,19 +69,3 @@ def format_epochs(epochs: np.ndarray, chosen: np.ndarray) -> str:
     if len(named) == 1:
         return f"at epoch {named[0]}"
     return f"at {len(named)} of {len(epochs)} epochs from {named[0]} to {named[-1]}"
-
-
-def format_layers(names: Sequence[str], order: Sequence[str]) -> str:
-    """Names of layers, where three or more successive ones are named by the first and the last."""
-    places = sorted(order.index(name) for name in names)
-    runs: list[list[int]] = []
-    for place in places:
-        if runs and runs[-1][-1] == place - 1:
-            runs[-1].append(place)
-        else:
-            runs.append([place])
-    parts = []
-    for run in runs:
-        shown = [visible(order[place], MAX_NAME) for place in run]
-        parts += [f"{shown[0]} to {shown[-1]}"] if len(run) > 2 else shown
-    return ", ".join(parts)

@@ -1,6 +1,7 @@
 """Pictures of a run, of a comparison of two, or of the findings of a study, from its Dataset.
 
-A picture is a module `plot_PICTURE.py` with a function of the same name and an entry of `FIGURES`.
+A picture is a module `plot_PICTURE.py` with a function `draw_PICTURE`, which yields its files, and
+an entry of `FIGURES`. Functions called `plot_...` draw into one Axes.
 """
 
 import os
@@ -11,31 +12,41 @@ from pathlib import Path
 
 import xarray as xr
 
+from repdyn_keras.errors import unknown
+from repdyn_keras.figures.parts.lookup import require
 from repdyn_keras.figures.parts.page import PictureFile, write_file
+from repdyn_keras.figures.parts.selection import Selection
+from repdyn_keras.figures.parts.sheet import FORMATS, SCREEN, Sheet, on_sheet
 from repdyn_keras.figures.parts.style import without_tex
-from repdyn_keras.figures.plot_epoch_comparison import epoch_comparison, plot_epoch_comparison
-from repdyn_keras.figures.plot_film_strip import decision_regions, film_strip, plot_film_strip
-from repdyn_keras.figures.plot_finding import finding, plot_finding
-from repdyn_keras.figures.plot_layer_comparison import layer_comparison, plot_layer_comparison
-from repdyn_keras.figures.plot_learning_curves import learning_curves, plot_learning_curves
-from repdyn_keras.figures.plot_probe_curves import plot_probe_curves, probe_curves
-from repdyn_keras.figures.plot_progress import plot_progress, progress_curves
-from repdyn_keras.figures.plot_region_animation import animate_regions, plot_region_animation
+from repdyn_keras.figures.plot_epoch_comparison import draw_epoch_comparison, epoch_comparison
+from repdyn_keras.figures.plot_film_strip import draw_film_strip, film_strip, plot_regions
+from repdyn_keras.figures.plot_finding import draw_finding, finding
+from repdyn_keras.figures.plot_layer_comparison import draw_layer_comparison, layer_comparison
+from repdyn_keras.figures.plot_learning_curves import (
+    draw_learning_curves,
+    learning_curves,
+    plot_curves,
+)
+from repdyn_keras.figures.plot_probe_curves import draw_probe_curves, probe_curves
+from repdyn_keras.figures.plot_progress import draw_progress, plot_progress, progress_curves
+from repdyn_keras.figures.plot_region_animation import animate_regions, draw_region_animation
 from repdyn_keras.figures.plot_similarity import (
+    draw_similarity,
     plot_similarity,
-    similarity_heatmap,
     similarity_heatmaps,
 )
 from repdyn_keras.figures.plot_synchronization import (
-    plot_synchronization,
+    draw_synchronization,
     synchronization_matrix,
 )
 
 __all__ = [
     "FIGURES",
+    "FORMATS",
     "FigureEntry",
+    "Selection",
+    "Sheet",
     "animate_regions",
-    "decision_regions",
     "draw_all",
     "draw_comparison",
     "draw_findings",
@@ -44,9 +55,12 @@ __all__ = [
     "finding",
     "layer_comparison",
     "learning_curves",
+    "plot_curves",
+    "plot_progress",
+    "plot_regions",
+    "plot_similarity",
     "probe_curves",
     "progress_curves",
-    "similarity_heatmap",
     "similarity_heatmaps",
     "synchronization_matrix",
 ]
@@ -61,16 +75,26 @@ class FigureEntry:
         source: the Dataset that it is drawn from, "run", "comparison" or "findings".
         requires: variables that must be present and not empty.
         about: what it shows, on one line.
-        plot: draws it, one file after the other.
-        zoomed: whether it is drawn only on request.
+        draw: draws it, one file after the other.
+        measure: the similarity whose matrices it shows, or "".
+        zoomed: whether it is drawn only with a `Selection` that zooms.
+        on_request: whether it is drawn only if its measure is asked for.
     """
 
     name: str
     source: str
     requires: tuple[str, ...]
     about: str
-    plot: Callable[[xr.Dataset], Iterator[PictureFile]]
+    draw: Callable[[xr.Dataset, Selection], Iterator[PictureFile]]
+    measure: str = ""
     zoomed: bool = False
+    on_request: bool = False
+
+    def is_asked_for(self, selection: Selection) -> bool:
+        """Whether a selection includes the picture."""
+        if self.zoomed and not selection.zoom:
+            return False
+        return self.measure in selection.measures if selection.measures else not self.on_request
 
 
 FIGURES = (
@@ -79,35 +103,47 @@ FIGURES = (
         "run",
         ("probe_accuracy",),
         "accuracy of the network on each subset of images, over epochs",
-        plot_learning_curves,
+        draw_learning_curves,
     ),
     FigureEntry(
         "probe_curves.png",
         "run",
         ("probe_accuracy",),
         "accuracy of a linear probe on each layer, over epochs",
-        plot_probe_curves,
+        draw_probe_curves,
     ),
     FigureEntry(
         "cka.png",
         "run",
         ("cka",),
         "CKA of each layer between all recorded epochs, with its phases",
-        partial(plot_similarity, variable="cka"),
+        partial(draw_similarity, measure="cka"),
+        "cka",
     ),
     FigureEntry(
         "region_agreement.png",
         "run",
         ("region_agreement",),
         "agreement of each layer's decision regions between all recorded epochs, with their phases",
-        partial(plot_similarity, variable="region_agreement"),
+        partial(draw_similarity, measure="region_agreement"),
+        "region_agreement",
+    ),
+    FigureEntry(
+        "region_kappa.png",
+        "run",
+        ("region_kappa",),
+        "the same beyond chance (Cohen's kappa); `repdyn figures --measure region_kappa` draws it",
+        partial(draw_similarity, measure="region_kappa"),
+        "region_kappa",
+        on_request=True,
     ),
     FigureEntry(
         "cka_zoomed.png",
         "run",
         ("cka",),
         "`cka.png` with a colour scale for each layer; `repdyn figures --zoom` draws it",
-        partial(plot_similarity, variable="cka", zoom=True),
+        partial(draw_similarity, measure="cka", zoom=True),
+        "cka",
         zoomed=True,
     ),
     FigureEntry(
@@ -115,7 +151,8 @@ FIGURES = (
         "run",
         ("region_agreement",),
         "`region_agreement.png` with such scales; `repdyn figures --zoom` draws it",
-        partial(plot_similarity, variable="region_agreement", zoom=True),
+        partial(draw_similarity, measure="region_agreement", zoom=True),
+        "region_agreement",
         zoomed=True,
     ),
     FigureEntry(
@@ -123,21 +160,21 @@ FIGURES = (
         "run",
         ("progress",),
         "progress of each layer from its first to its last state, over epochs",
-        plot_progress,
+        draw_progress,
     ),
     FigureEntry(
         "synchronization.png",
         "run",
         ("synchronization",),
         "synchronization of every layer with every other",
-        plot_synchronization,
+        draw_synchronization,
     ),
     FigureEntry(
         "regions_plane{plane}.png",
         "run",
         ("regions",),
         "decision regions of each layer over training, on each of the first three planes",
-        plot_film_strip,
+        draw_film_strip,
     ),
     FigureEntry(
         "regions_plane{plane}.gif",
@@ -145,28 +182,28 @@ FIGURES = (
         ("regions",),
         "decision regions of the output on the first plane (of the last hidden layer if the output "
         "holds no class scores), a frame for each recorded epoch",
-        plot_region_animation,
+        draw_region_animation,
     ),
     FigureEntry(
         "layers.png",
         "comparison",
         ("cka_layers",),
         "CKA of every layer of one run with every layer of the other",
-        plot_layer_comparison,
+        draw_layer_comparison,
     ),
     FigureEntry(
         "epochs.png",
         "comparison",
         ("cka_epochs",),
         "CKA of matching layers of two runs between all recorded epochs",
-        plot_epoch_comparison,
+        draw_epoch_comparison,
     ),
     FigureEntry(
         "finding_{row}.png",
         "findings",
         ("left", "right", "effect"),
         "both sides of a claim for every seed, and their differences with mean and 95% interval",
-        plot_finding,
+        draw_finding,
     ),
 )
 
@@ -176,7 +213,8 @@ def draw_all(
     folder: str | os.PathLike[str],
     progress: Callable[[str], None] | None = None,
     write: Callable[[Path, bytes], None] = write_file,
-    zoom: bool = False,
+    selection: Selection | None = None,
+    sheet: Sheet = SCREEN,
 ) -> list[Path]:
     """Write every figure of a run for which the Dataset holds the variables, see `FIGURES`.
 
@@ -185,15 +223,23 @@ def draw_all(
         folder: created if necessary; files of the same names are replaced.
         progress: called with a line of text after each file.
         write: writes each file.
-        zoom: whether to draw the zoomed figures too.
+        selection: the layers, epochs and measures to draw; None: those that change.
+        sheet: width, headings and format. Animations are drawn as GIF beside PNG only.
 
     Returns:
         The files, in the order of drawing.
 
     Raises:
+        InputError: what was selected is absent.
         StorageError: a file cannot be written. It is then unchanged.
     """
-    return _draw("run", dynamics, Path(folder), progress, write, zoom)
+    selection = selection or Selection()
+    measures = [entry.measure for entry in FIGURES if entry.measure]
+    for measure in selection.measures:
+        if measure not in measures:
+            raise unknown("similarity between epochs", measure, dict.fromkeys(measures))
+        require(dynamics, measure)
+    return _draw("run", dynamics, Path(folder), progress, write, selection, sheet)
 
 
 def draw_comparison(
@@ -214,7 +260,7 @@ def draw_comparison(
     Raises:
         StorageError: a file cannot be written. It is then unchanged.
     """
-    return _draw("comparison", comparison, Path(folder), progress, write_file)
+    return _draw("comparison", comparison, Path(folder), progress)
 
 
 def draw_findings(
@@ -235,7 +281,7 @@ def draw_findings(
     Raises:
         StorageError: a file cannot be written. It is then unchanged.
     """
-    return _draw("findings", findings, Path(folder), progress, write_file)
+    return _draw("findings", findings, Path(folder), progress)
 
 
 def _draw(
@@ -243,18 +289,20 @@ def _draw(
     dataset: xr.Dataset,
     folder: Path,
     progress: Callable[[str], None] | None,
-    write: Callable[[Path, bytes], None],
-    zoom: bool = False,
+    write: Callable[[Path, bytes], None] = write_file,
+    selection: Selection | None = None,
+    sheet: Sheet = SCREEN,
 ) -> list[Path]:
     written = []
+    selection = selection or Selection()
     for entry in FIGURES:
         present = all(name in dataset and dataset[name].size for name in entry.requires)
-        asked = zoom or not entry.zoomed
-        if entry.source != source or not present or not asked:
+        animated = entry.name.endswith(".gif") and sheet.file_format != "png"
+        if entry.source != source or not present or animated or not entry.is_asked_for(selection):
             continue
-        with without_tex():
+        with without_tex(), on_sheet(sheet):
             # One picture is in memory at a time.
-            for name, data in entry.plot(dataset):
+            for name, data in entry.draw(dataset, selection):
                 write(folder / name, data)
                 written.append(folder / name)
                 if progress is not None:

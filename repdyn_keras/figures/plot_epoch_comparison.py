@@ -21,20 +21,22 @@ from repdyn_keras.figures.parts.page import (
     PictureFile,
     fitted,
     panel_page,
-    png,
+    picture,
     size_inches,
     text_width,
     title_panel,
 )
+from repdyn_keras.figures.parts.selection import Selection
+from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.figures.parts.similarity_floors import floors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_epoch_comparison(comparison: xr.Dataset) -> Iterator[PictureFile]:
+def draw_epoch_comparison(comparison: xr.Dataset, _: Selection) -> Iterator[PictureFile]:
     """Draw `epochs.png`."""
-    yield PictureFile("epochs.png", png(epoch_comparison(comparison)))
+    yield picture("epochs", epoch_comparison(comparison))
 
 
 def epoch_comparison(comparison: xr.Dataset) -> "Figure":
@@ -95,9 +97,9 @@ def epoch_comparison(comparison: xr.Dataset) -> "Figure":
 
 def _title_matches(axes, matches):
     """Write the names of matching layers over their panels, as long as fits at the present size."""
-    room = 72 * size_inches(axes[0])[0] - text_width("A: ", style.PANEL_TITLE)
+    room = 72 * size_inches(axes[0])[0] - text_width("A: ", sheet().panel_title)
     names = [name for match in matches for name in match]
-    short = dict(zip(names, fitted(names, room, style.PANEL_TITLE), strict=True))
+    short = dict(zip(names, fitted(names, room, sheet().panel_title), strict=True))
     for ax, (a, b) in zip(axes, matches, strict=True):
         title = short[a] if a == b else f"A: {short[a]}\nB: {short[b]}"
         title_panel(ax, title, pad=11, linespacing=1.2)

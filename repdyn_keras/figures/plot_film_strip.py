@@ -1,6 +1,6 @@
 """Decision regions on a plane through three images, of each layer over training."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,37 +16,57 @@ from repdyn_keras.figures.parts.lookup import (
     shortened,
 )
 from repdyn_keras.figures.parts.maps import (
+    KEY,
     SIDE,
     class_legend,
+    disc_meaning,
     draw_discs,
     draw_map,
     draw_mosaic,
-    map_grid,
     plane_corners,
     plane_maps,
     settle_maps,
 )
-from repdyn_keras.figures.parts.page import PictureFile, axes_or_new, new_page, png, text_width
+from repdyn_keras.figures.parts.page import PictureFile, new_axes, new_page, picture, text_width
+from repdyn_keras.figures.parts.selection import (
+    Selection,
+    changing_layers,
+    evenly_spaced,
+    listed_layers,
+    lowest_similarity,
+)
+from repdyn_keras.figures.parts.sheet import sheet
+from repdyn_keras.text import format_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_PLANES = 3
+# Layers and epochs where none were asked for.
+MAX_LAYERS, MAX_EPOCHS = 5, 6
 # Inches: smallest width of a page, smallest and largest side of a map, space between maps.
 MIN_WIDTH, MIN_SIDE, MAX_SIDE, SPACE = 7.0, 0.6, 1.9, 0.07
-# Inches: height of the maps of many layers.
-MAX_HEIGHT = 12.0
+# Inches: height of the maps of many layers, and the least side of a map for its sake.
+MAX_HEIGHT, LOW_SIDE = 12.0, 0.9
+# Points of a disc for an inch of a map's side, and at least and at most.
+DISC, MIN_DISC, MAX_DISC = 4.6, 2.8, 14.0
+TITLE = "Decision regions of each layer over training"
 
 
-def plot_film_strip(dynamics: xr.Dataset) -> Iterator[PictureFile]:
+def draw_film_strip(dynamics: xr.Dataset, selection: Selection) -> Iterator[PictureFile]:
     """Draw `regions_planeN.png` of the first planes."""
     for plane in dynamics["plane"].values[:MAX_PLANES].tolist():
-        yield PictureFile(f"regions_plane{plane}.png", png(film_strip(dynamics, plane)))
+        strip = film_strip(dynamics, plane, selection.layers, selection.epochs)
+        yield picture(f"regions_plane{plane}", strip)
 
 
-def decision_regions(
-    dynamics: xr.Dataset, layer: str, epoch: int, plane: int = 0, ax: "Axes | None" = None
+def plot_regions(
+    dynamics: xr.Dataset,
+    layer: str = "output",
+    epoch: int | None = None,
+    plane: int = 0,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """The class that a layer's probe assigns to each point of a plane through three images.
 
@@ -58,98 +78,146 @@ def decision_regions(
         dynamics: holds `regions` (layer, epoch, plane, row, column), `plane_position` and
             `plane_label`; perhaps `plane_label_given`, and `regions_drawn`, a finer grid, which is
             then drawn.
-        layer, epoch, plane: which map, by name and numbers.
-        ax: Axes to draw into; None: those of a new Figure.
+        layer, epoch, plane: which map, by name and numbers; the last recorded epoch by default.
+        ax: Axes to draw into; None: those of a new figure of pyplot.
 
     Returns:
-        The Axes.
+        The Axes, with a legend beside them.
 
     Raises:
         InputError: no planes were recorded, or the layer, epoch or plane is absent.
+
+    Example:
+        >>> plot_regions(open_run("runs/a").dynamics, "output", epoch=5)  # doctest: +SKIP
     """
     maps = plane_maps(dynamics, plane)
+    epoch = int(dynamics["epoch"].values[-1]) if epoch is None else epoch
     at = layer_index(dynamics, layer), number_index(dynamics, "epoch", epoch)
     classes = maps.values[at]
-    ax = axes_or_new(ax, 6.4, 5.6)
+    ax = ax or new_axes(6.4, 5.6)
     draw_map(ax, classes)
     corners = plane_corners(dynamics, number_index(dynamics, "plane", plane), len(classes))
     draw_discs(ax, corners, size=17, numbers=not style.has_class_names(dynamics))
     name = layer_name(dynamics["layer"].values, layer)
     classifier = "the network" if str(layer) == "output" else f"a linear probe on {name}"
     title = f"Class given by {classifier} at epoch {epoch}"
-    ax.set_title(title, size=style.PANEL_TITLE + 1, loc="left", parse_math=False)
+    ax.set_title(title, size=sheet().panel_title + 1, loc="left", parse_math=False)
     about = f"plane {plane} through three images (discs: {corners.meaning})"
-    ax.set_xlabel(about, size=style.LABEL)
+    ax.set_xlabel(about, size=sheet().label)
     class_legend(ax, dynamics, classes, corners, bbox_to_anchor=(1.01, 1.0))
     return ax
 
 
 def film_strip(
     dynamics: xr.Dataset,
-    plane: int = 0,
-    layers: Iterable[str] | None = None,
-    epochs: Iterable[int] | None = None,
-    most: int = 10,
+    plane: int | Sequence[int] = 0,
+    layers: Sequence[str] | None = None,
+    epochs: Sequence[int] | None = None,
+    most: int = MAX_EPOCHS,
 ) -> "Figure":
-    """Decision regions on one plane: layers downwards, epochs across.
+    """Decision regions on one or several planes: layers downwards, epochs across.
 
     The epoch of perfect fit is marked.
 
     Args:
-        dynamics: as for `decision_regions`, and `plane_image` if the inputs are images.
-        plane: its number.
-        layers: names in the order of drawing; None: all.
+        dynamics: as for `plot_regions`, and `plane_image` if the inputs are images.
+        plane: its number, or those of several planes, below each other.
+        layers: names in the order of drawing; None: the layers whose regions change, 5 at most.
         epochs: recorded epochs; None: evenly spaced among the recorded ones, with the first, the
             last and that of perfect fit.
         most: how many epochs at most where `epochs` is None; at least 3.
 
     Returns:
-        The Figure; its first Axes hold the maps, with epochs and layers as their ticks.
+        The Figure; its first Axes hold the maps of each plane, with epochs and layers as their
+        ticks.
 
     Raises:
         InputError: no planes were recorded, or a layer, epoch or plane is absent.
     """
-    regions = plane_maps(dynamics, plane)
-    index = number_index(dynamics, "plane", plane)
-    names = layer_names(dynamics) if layers is None else list(layers)
+    planes = [plane] if isinstance(plane, int) else list(plane)
+    regions = [plane_maps(dynamics, number) for number in planes]
+    indices = [number_index(dynamics, "plane", number) for number in planes]
+    names, note = _shown_layers(dynamics, layers)
     rows = [layer_index(dynamics, name) for name in names]
     names = shortened(names, MAX_LAYER_NAME)
-    fit = style.perfect_fit_epoch(dynamics)
     recorded = dynamics["epoch"].values
+    fitted_at = np.flatnonzero(recorded == style.perfect_fit_epoch(dynamics))
+    scale = min(sheet().scale, sheet().width / MIN_WIDTH)
+    beside = SIDE * scale + max(text_width(name, sheet().label) for name in names) / 72 + 0.3
+    room = sheet().width - beside
     if epochs is None:
-        fit_index = np.flatnonzero(recorded == fit)
-        columns = spread(len(recorded), most, int(fit_index[0]) if len(fit_index) else None)
+        most = min(most, max(3, int(room / (MIN_SIDE * scale + SPACE))))
+        columns = spread(len(recorded), most, int(fitted_at[0]) if len(fitted_at) else None)
     else:
         columns = [number_index(dynamics, "epoch", epoch) for epoch in epochs]
-    maps = regions.isel(layer=rows, epoch=columns).values
+    maps = [each.isel(layer=rows, epoch=columns).values for each in regions]
 
-    beside = SIDE + max(text_width(name, style.LABEL) for name in names) / 72 + 0.3
-    side = (style.WIDTH - beside) / len(columns) - SPACE
-    side = float(np.clip(side, MIN_SIDE, min(MAX_SIDE, max(0.9, MAX_HEIGHT / len(rows)))))
-    width = max(MIN_WIDTH, beside + len(columns) * (side + SPACE))
-    has_scores = style.has_class_scores(dynamics)
-    of_output = "the network's own class" if has_scores else "no class scores, so no regions"
-    corners = plane_corners(dynamics, index, maps.shape[-1])
-    subtitle = style.subtitle(
-        dynamics,
-        f"plane {plane}: the plane through the three images at the left; discs mark their places "
-        f"(colour: {corners.meaning})",
-        f"rows: the class that a linear probe on the layer gives; output: {of_output}",
-    )
-    figure, body = new_page(width, "Decision regions of each layer over training", subtitle)
-    ax = body.add_subplot(map_grid(body, width - beside, 1, [1.0])[0, 0])
-    x, y, aspect = draw_mosaic(ax, maps, corners, size=4.6, gap=SPACE / side)
-    ax.tick_params(length=0, labeltop=True, labelbottom=False)
-    ax.tick_params("x", labelsize=style.SMALL, pad=4)
-    ax.tick_params("y", labelsize=style.LABEL, pad=4)
-    ax.set_xticks(x, [str(epoch) for epoch in recorded[columns]])
-    ax.set_yticks(y, names, parse_math=False)
+    side = room / len(columns) - SPACE
+    if len(rows) * len(columns) > 1:
+        side = min(side, MAX_SIDE, max(LOW_SIDE, MAX_HEIGHT / len(rows)))
+    width = beside + len(columns) * (side + SPACE)
+    width = min(sheet().width, max(MIN_WIDTH, width))
+    figure, body = new_page(width, TITLE, _subtitle(dynamics, planes, indices, note))
+    heights = [1.0] * len(planes) + [0.01]
+    ratios = [KEY * scale, width - beside]
+    grid = body.add_gridspec(len(heights), 2, width_ratios=ratios, height_ratios=heights)
+    panels, keys = [], {}
+    for place, (index, classes) in enumerate(zip(indices, maps, strict=True)):
+        ax = body.add_subplot(grid[place, 1])
+        corners = plane_corners(dynamics, index, classes.shape[-1])
+        size = float(np.clip(DISC * side, MIN_DISC, MAX_DISC))
+        x, y, aspect = draw_mosaic(ax, classes, corners, size=size, gap=SPACE / side)
+        ax.tick_params(length=0, labeltop=place == 0, labelbottom=False)
+        ax.tick_params("x", labelsize=sheet().small, pad=4)
+        ax.tick_params("y", labelsize=sheet().label, pad=4)
+        ax.set_xticks(x, [str(epoch) for epoch in recorded[columns]])
+        ax.set_yticks(y, names, parse_math=False)
+        if place == 0:
+            for column in np.flatnonzero(np.isin(columns, fitted_at)):
+                _mark_fit(ax, x[column])
+        panels.append(ax)
+        # The last one has room below, for the legend.
+        keys[index] = grid[place, 0] if place < len(planes) - 1 else grid[place:, 0]
     corner = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
-    ax.annotate("epoch", (0, 1), xytext=(-4, 5), size=style.SMALL, **corner)
-    for column in np.flatnonzero(recorded[columns] == fit):
-        _mark_fit(ax, x[column])
-    settle_maps(figure, ax, aspect, dynamics, index, maps)
+    panels[0].annotate("epoch", (0, 1), xytext=(-4, 5), size=sheet().small, **corner)
+    settle_maps(
+        figure, panels[0], aspect, dynamics, keys, np.concatenate([m.ravel() for m in maps])
+    )
     return figure
+
+
+def _subtitle(dynamics, planes, indices, note):
+    """The text below the title."""
+    of_output = "the network's own class" if style.has_class_scores(dynamics) else "no regions"
+    wrong = any(plane_corners(dynamics, index, 1).wrong.any() for index in indices)
+    numbers = ", ".join(str(number) for number in planes)
+    planes_text = (
+        f"plane {numbers}: the plane through the three images at the left"
+        if len(planes) == 1
+        else f"planes {numbers}: each through the three images at its left"
+    )
+    return style.subtitle(
+        dynamics,
+        f"{planes_text}; discs mark their places (colour: {disc_meaning(wrong)})",
+        f"rows: the class that a linear probe on the layer gives; output: {of_output}",
+        note,
+    )
+
+
+def _shown_layers(dynamics: xr.Dataset, layers: Sequence[str] | None) -> tuple[list[str], str]:
+    """The layers of a film strip, and a note on the others."""
+    if layers is None and "region_agreement" in dynamics:
+        dims = ("layer", "epoch", "epoch_other")
+        lowest = lowest_similarity(dynamics["region_agreement"].transpose(*dims).values)
+        names, note = changing_layers(dynamics, None, lowest, "an agreement of regions")
+    else:
+        names, note = listed_layers(dynamics, layers)
+    if layers is not None:
+        return names, note
+    shown, _ = evenly_spaced(names, MAX_LAYERS)
+    rest = [name for name in names if name not in shown]
+    between = f"also change: {format_layers(rest, layer_names(dynamics))}" if rest else ""
+    return shown, " · ".join(text for text in (between, note) if text)
 
 
 def spread(count: int, most: int, included: int | None = None) -> list[int]:
@@ -174,5 +242,5 @@ def _mark_fit(ax, x):
     """Write "perfect fit" above the epoch of a column, with a triangle."""
     place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center"}
     text = "perfect fit\n\N{BLACK DOWN-POINTING TRIANGLE}"
-    look = {"size": style.SMALL, "linespacing": 0.95, "va": "bottom"}
+    look = {"size": sheet().small, "linespacing": 0.95, "va": "bottom"}
     ax.annotate(text, (x, 1), (0, 14), gid="perfect fit", **place, **look)

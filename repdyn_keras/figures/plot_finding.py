@@ -12,12 +12,13 @@ from repdyn_keras.figures.parts.lookup import require
 from repdyn_keras.figures.parts.page import (
     PictureFile,
     new_page,
-    png,
+    picture,
     quiet_frame,
     settle,
     title_panel,
-    wrapped,
 )
+from repdyn_keras.figures.parts.selection import Selection
+from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, ASPECT = 9.0, 0.72
-# Points per inch of the title, less than 72 since bold letters are wider.
-TITLE_POINTS = 62
 AS_PREDICTED: style.Look = {"color": "#0077BB", "linestyle": "-", "marker": "o"}
 AGAINST: style.Look = {"color": "#EE7733", "linestyle": (0, (4, 1.5)), "marker": "s"}
 SEED: style.Look = {"markersize": 5.5, "linewidth": 1.2, "alpha": 0.85}
@@ -41,11 +40,11 @@ COLUMNS["raw\nepochs"] = 3.0
 CLOUD = 0.5
 
 
-def plot_finding(findings: xr.Dataset) -> Iterator[PictureFile]:
+def draw_finding(findings: xr.Dataset, _: Selection) -> Iterator[PictureFile]:
     """Draw `finding_{row}.png` of every row that has an effect."""
     for name, effect in zip(findings["row"].values, findings["effect"].values, strict=True):
         if np.isfinite(effect):
-            yield PictureFile(f"finding_{name}.png", png(finding(findings, str(name))))
+            yield picture(f"finding_{name}", finding(findings, str(name)))
 
 
 def finding(findings: xr.Dataset, row: str) -> "Figure":
@@ -70,8 +69,8 @@ def finding(findings: xr.Dataset, row: str) -> "Figure":
     if row not in names:
         raise unknown("row", row, names)
     found = findings.isel(row=names.index(row))
-    title = wrapped(visible(found["claim"].values), style.TITLE, TITLE_POINTS * WIDTH)
-    figure, body = new_page(WIDTH, title, _about(findings, found))
+    title = visible(found["claim"].values)
+    figure, body = new_page(min(WIDTH, sheet().width), title, _about(findings, found))
     grid = body.add_gridspec(1, 2)
     axes = [body.add_subplot(grid[index]) for index in range(2)]
     pairs = np.stack([found["left"].values, found["right"].values])
@@ -115,7 +114,7 @@ def _draw_sides(ax: "Axes", found: xr.Dataset, pairs: np.ndarray) -> None:
     ax.set_xlim(-0.4, 1.4)
     quantity, unit = (visible(found[name].values) for name in ("quantity", "unit"))
     label = quantity if unit in quantity else f"{quantity}\n({unit})"
-    ax.set_ylabel(label, size=style.LABEL)
+    ax.set_ylabel(label, size=sheet().label)
     count, higher = pairs.shape[1], int((pairs[0] > pairs[1]).sum())
     predicted = f"blue: {higher} of {count} seeds higher at the left, as predicted"
     title_panel(ax, f"a line is a seed, a diamond the mean\n{predicted}")
@@ -141,11 +140,11 @@ def _draw_differences(ax: "Axes", found: xr.Dataset, differences: np.ndarray) ->
         if np.isfinite(value):
             ax.plot([position], [value], **READING)
         else:
-            look = {"ha": "center", "va": "bottom", "size": style.SMALL, "color": style.FAINT}
+            look = {"ha": "center", "va": "bottom", "size": sheet().small, "color": style.FAINT}
             ax.text(position, 0.02, "not\nmeasured", transform=ax.get_xaxis_transform(), **look)
     ax.set_xticks(positions, list(COLUMNS))
     ax.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
-    ax.set_ylabel("difference, left minus right", size=style.LABEL)
+    ax.set_ylabel("difference, left minus right", size=sheet().label)
     title_panel(ax, f"grey band: effects too small to be\nof interest, up to {smallest:g}")
     _finish(ax)
 
@@ -153,5 +152,5 @@ def _draw_differences(ax: "Axes", found: xr.Dataset, differences: np.ndarray) ->
 def _finish(ax: "Axes") -> None:
     """Room above and below, and a quiet frame."""
     ax.margins(y=0.12)
-    ax.tick_params(labelsize=style.SMALL)
+    ax.tick_params(labelsize=sheet().small)
     quiet_frame(ax)

@@ -14,9 +14,17 @@ from repdyn_keras.figures.parts.cells import (
     symbol,
     write_cells,
 )
-from repdyn_keras.figures.parts.epochs import NAME_SIZE, label_names
+from repdyn_keras.figures.parts.epochs import label_names
 from repdyn_keras.figures.parts.lookup import require_nonempty, shortened
-from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, text_width, title_panel
+from repdyn_keras.figures.parts.page import (
+    PictureFile,
+    panel_page,
+    picture,
+    text_width,
+    title_panel,
+)
+from repdyn_keras.figures.parts.selection import Selection
+from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.figures.parts.similarity_floors import UNRELATED, floors
 
 if TYPE_CHECKING:
@@ -31,9 +39,9 @@ MAX_COLUMNS = 3
 WRITTEN_CELL = 12.0
 
 
-def plot_layer_comparison(comparison: xr.Dataset) -> Iterator[PictureFile]:
+def draw_layer_comparison(comparison: xr.Dataset, _: Selection) -> Iterator[PictureFile]:
     """Draw `layers.png`."""
-    yield PictureFile("layers.png", png(layer_comparison(comparison)))
+    yield picture("layers", layer_comparison(comparison))
 
 
 def layer_comparison(comparison: xr.Dataset) -> "Figure":
@@ -62,8 +70,8 @@ def layer_comparison(comparison: xr.Dataset) -> "Figure":
         deviation = comparison["cka_layers_null"].transpose(*dims).values
         unrelated = np.abs(values) <= UNRELATED * deviation
     rows, columns = shortened(cka["layer_a"].values), shortened(cka["layer_b"].values)
-    beside = 2.0 + max(text_width(name, NAME_SIZE) for name in rows) / 72
-    fitting = int((style.WIDTH - beside) / (WRITTEN_CELL * len(columns) / 72 + 0.2))
+    beside = 2.0 + max(text_width(name, sheet().name) for name in rows) / 72
+    fitting = int((sheet().width - beside) / (WRITTEN_CELL * len(columns) / 72 + 0.2))
     about = "cell: CKA of a layer of A (row) with a layer of B (column), on the same images"
     heading = ("Similarity of the layers of two runs (CKA)", style.subtitle(comparison, about))
     in_a_row = max(1, min(len(values), MAX_COLUMNS, fitting))

@@ -1,21 +1,29 @@
 """Accuracy of a linear probe on each layer over training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import (
     EPOCH_AXIS,
+    curve_meanings,
     curves_subtitle,
     draw_curves,
+    fit_entry,
     label_axis,
     log_position,
     mark_fit,
 )
-from repdyn_keras.figures.parts.lookup import layer_name, layer_names, require
-from repdyn_keras.figures.parts.page import PictureFile, panel_page, png, settle, title_panel
+from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, require, shortened
+from repdyn_keras.figures.parts.page import (
+    PictureFile,
+    panel_page,
+    picture,
+    settle_with_legend,
+    title_panel,
+)
+from repdyn_keras.figures.parts.selection import Selection, listed_layers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,53 +32,45 @@ if TYPE_CHECKING:
 ASPECT = 0.72
 
 
-def plot_probe_curves(dynamics: xr.Dataset) -> Iterator[PictureFile]:
+def draw_probe_curves(dynamics: xr.Dataset, selection: Selection) -> Iterator[PictureFile]:
     """Draw `probe_curves.png`."""
-    yield PictureFile("probe_curves.png", png(probe_curves(dynamics)))
+    yield picture("probe_curves", probe_curves(dynamics, selection.layers))
 
 
-def probe_curves(dynamics: xr.Dataset) -> "Figure":
+def probe_curves(dynamics: xr.Dataset, layers: Sequence[str] | None = None) -> "Figure":
     """Accuracy of a linear probe on each layer over epochs, one panel for each layer.
 
     Args:
-        dynamics: holds `probe_accuracy` (layer, epoch, subset).
+        dynamics: of a run; holds `probe_accuracy` (layer, epoch, subset).
+        layers: names; None: all, or 24 that are evenly spaced.
 
     Returns:
         The Figure.
 
     Raises:
-        InputError: `probe_accuracy` is absent.
+        InputError: `probe_accuracy` or a layer is absent.
     """
     epochs = require(dynamics, "probe_accuracy")["epoch"].values
-    layers = layer_names(dynamics)
-    fit = style.perfect_fit_epoch(dynamics)
+    layers, selected = listed_layers(dynamics, layers)
     subtitle = curves_subtitle(
         dynamics,
         "accuracy of a linear classifier fitted to each layer's features at every epoch",
-        "" if fit is None else f"dashed vertical line: perfect fit at epoch {fit:g}",
+        selected,
     )
     heading = ("What a linear probe can read from each layer", subtitle)
     figure, axes = panel_page(len(layers), heading, EPOCH_AXIS, "accuracy (1 = all images)")
     lines: dict[str, Line2D] = {}
+    names = dict(zip(layers, shortened(layers, MAX_LAYER_NAME), strict=True))
     for layer, ax in zip(layers, axes, strict=True):
         lines |= draw_curves(ax, dynamics, layer, ends=True)
         mark_fit(ax, dynamics, labelled=False)
-        name = layer_name(layers, layer)
+        name = names[layer]
         name = "output (the network itself)" if layer == "output" else name
         title_panel(ax, name)
-    meanings = style.meanings(dynamics)
-    names = [name for name in meanings if name in lines]
-    if names:
-        figure.legend(
-            handles=[lines[name] for name in names],
-            labels=[meanings[name] for name in names],
-            loc="outside lower center",
-            ncols=len(names) if len(layers) > 1 else 2,
-            frameon=False,
-            fontsize=style.SMALL,
-            handlelength=3.0,
-        )
-    settle(figure, axes, ASPECT)
+    entries = {
+        text: lines[name] for name, text in curve_meanings(dynamics).items() if name in lines
+    }
+    settle_with_legend(figure, axes, ASPECT, entries | fit_entry(dynamics))
     for ax in axes:
         label_axis(ax.xaxis, log_position(epochs), epochs)
     return figure

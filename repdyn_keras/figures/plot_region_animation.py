@@ -30,6 +30,8 @@ from repdyn_keras.figures.parts.page import (
     title_panel,
     write_file,
 )
+from repdyn_keras.figures.parts.selection import Selection
+from repdyn_keras.figures.parts.sheet import SCREEN, on_sheet, sheet
 
 if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -45,11 +47,11 @@ SECONDS, LAST_SECONDS = 0.4, 2.5
 MAX_SIDE, LARGE = 4.4, 2.6
 
 
-def plot_region_animation(dynamics: xr.Dataset) -> Iterator[PictureFile]:
+def draw_region_animation(dynamics: xr.Dataset, selection: Selection) -> Iterator[PictureFile]:
     """Draw `regions_planeN.gif` on the first plane, of the output or else of the last layer."""
     plane = int(dynamics["plane"].values[0])
-    names = layer_names(dynamics)
-    if not style.has_class_scores(dynamics):
+    names = list(selection.layers or layer_names(dynamics))
+    if not style.has_class_scores(dynamics) and len(names) > 1:
         names = names[:-1]
     data = _animation(dynamics, names[-1:], plane, SECONDS)
     yield PictureFile(f"regions_plane{plane}.gif", data)
@@ -114,7 +116,9 @@ def _animation(dynamics, layers, plane, seconds):
     count = maps.shape[1]
     duration = round(seconds * 100) * 10
     durations = [duration] * (count - 1) + [max(duration, round(LAST_SECONDS * 1000))]
-    scene = Scene.draw(dynamics, names, maps, index)
+    # An animation is for a screen, whatever the sheet of the other figures is.
+    with on_sheet(SCREEN):
+        scene = Scene.draw(dynamics, names, maps, index)
     samples = [scene.frame(at) for at in sorted({0, count // 2, count - 1})]
     palette = common_palette(samples, _flat_colors(maps))
     return encode_gif((scene.frame(at) for at in range(count)), palette, durations)
@@ -146,7 +150,7 @@ class Scene:
         """
         columns = len(names) if len(names) <= 4 else round((1.6 * len(names)) ** 0.5)
         lines = -(-len(names) // columns)
-        side = min(MAX_SIDE, (style.WIDTH - SIDE) / columns - 0.15)
+        side = min(MAX_SIDE, (sheet().width - SIDE) / columns - 0.15)
         corners = plane_corners(dynamics, plane, maps.shape[-1])
         subtitle = style.subtitle(
             dynamics,
@@ -154,15 +158,15 @@ class Scene:
             f"discs mark their places (colour: {corners.meaning})",
             _about(names),
         )
-        width = min(style.WIDTH, SIDE + columns * (side + 0.15) + 0.1)
+        width = min(sheet().width, SIDE + columns * (side + 0.15) + 0.1)
         figure, body = new_page(width, "Decision regions over training", subtitle)
         figure.set_dpi(style.GIF_DPI)
         # A row for the epoch, the maps, and the time bar.
         heights = [0.3 / side, *[1.0] * lines, 0.1 / side]
-        grid = map_grid(body, columns * side, columns, heights)
+        grid, key = map_grid(body, columns * side, columns, heights)
         any_undefined = bool((maps == np.iinfo(maps.dtype).max).any())
         images = []
-        for index, name in enumerate(fitted(names, 70 * side, style.PANEL_TITLE)):
+        for index, name in enumerate(fitted(names, 70 * side, sheet().panel_title)):
             line, column = divmod(index, columns)
             ax = body.add_subplot(grid[1 + line, column])
             images.append(draw_map(ax, maps[index, 0], any_undefined, "auto"))
@@ -173,11 +177,11 @@ class Scene:
             title_panel(ax, shown)
         top = body.add_subplot(grid[0, :])
         top.set_axis_off()
-        counter = top.text(0, 0, "", size=style.TITLE + 3, weight="bold", color=style.INK)
+        counter = top.text(0, 0, "", size=sheet().title + 3, weight="bold", color=style.INK)
         bar = body.add_subplot(grid[1 + lines, :])
         epochs = dynamics["epoch"].values
         elapsed, now = _draw_bar(bar, dynamics, epochs)
-        settle_maps(figure, images[0].axes, 1.0, dynamics, plane, maps)
+        settle_maps(figure, images[0].axes, 1.0, dynamics, {plane: key}, maps)
         label_axis(bar.xaxis, log_position(epochs), epochs)
         for part in (*(image.axes for image in images), elapsed, now, counter):
             part.set_animated(True)
@@ -215,8 +219,8 @@ def _draw_bar(ax, dynamics, epochs):
     dot = {"color": style.INK, "clip_on": False}
     (now,) = ax.plot([low], [0], marker="o", markersize=9, **dot)
     label_axis(ax.xaxis, position, epochs, ends=True)
-    ax.tick_params(which="both", color=style.FAINT, labelsize=style.SMALL)
-    ax.set_xlabel(EPOCH_AXIS, size=style.SMALL, labelpad=2)
+    ax.tick_params(which="both", color=style.FAINT, labelsize=sheet().small)
+    ax.set_xlabel(EPOCH_AXIS, size=sheet().small, labelpad=2)
     fit = style.perfect_fit_epoch(dynamics)
     if fit is not None and low <= (x := float(log_position(fit))) <= high:
         ax.plot([x], [2.3], marker="v", markersize=6, in_layout=False, **dot)

@@ -1,6 +1,6 @@
 """Similarity of each layer with itself between all recorded epochs, with its phases."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,14 @@ from repdyn_keras.figures.parts.cells import (
     zoomed_scale,
 )
 from repdyn_keras.figures.parts.epochs import label_epochs
-from repdyn_keras.figures.parts.lookup import layer_index, layer_name, layer_names, require
+from repdyn_keras.figures.parts.lookup import layer_index, layer_name, require
 from repdyn_keras.figures.parts.page import (
     PictureFile,
-    axes_or_new,
     fitted,
+    new_axes,
     panel_page,
     panel_room,
-    png,
+    picture,
     title_panel,
     wrapped,
 )
@@ -37,6 +37,12 @@ from repdyn_keras.figures.parts.phase_borders import (
     explained_borders,
     layer_phases,
 )
+from repdyn_keras.figures.parts.selection import (
+    Selection,
+    changing_layers,
+    lowest_similarity,
+)
+from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.figures.parts.similarity_floors import floors
 
 if TYPE_CHECKING:
@@ -49,11 +55,13 @@ class Words:
     """The text for a similarity, and the variables that belong to it.
 
     Attributes:
+        name: short.
         title, scale, subtitle: text.
         phases: suffix of the variables of its phases; None: it has none.
         floors: variables of its floors.
     """
 
+    name: str
     title: str
     scale: str
     subtitle: str
@@ -63,6 +71,7 @@ class Words:
 
 WORDS = {
     "cka": Words(
+        "CKA",
         "Similarity of each layer's representation between epochs (CKA)",
         "CKA of the layer at two epochs\n(1 = same representation, 0 = unrelated)",
         "cell: CKA of a layer between the epochs of the column and of the row, on the same images",
@@ -70,14 +79,16 @@ WORDS = {
         ("cka_null", "cka_null_class"),
     ),
     "region_agreement": Words(
+        "agreement",
         "Agreement of each layer's decision regions between epochs",
         "share of plane points given the same class\nat two epochs (1 = same regions)",
         "cell: share of points, over all planes, that a layer's probe puts in the same class at "
         "the epochs of the column and of the row",
         "_regions",
-        ("region_agreement_floor",),
+        ("region_agreement_floor", "region_chance"),
     ),
     "region_kappa": Words(
+        "kappa",
         "Agreement of each layer's decision regions beyond chance (Cohen's kappa)",
         "Cohen's kappa of the regions at two epochs\n(1 = same regions, 0 = chance)",
         "cell: kappa of a layer's regions at the epochs of the column and of the row",
@@ -90,18 +101,18 @@ WORDS = {
 TITLE = {"pad": 11, "linespacing": 1.2}
 
 
-def plot_similarity(
-    dynamics: xr.Dataset, variable: str, zoom: bool = False
+def draw_similarity(
+    dynamics: xr.Dataset, selection: Selection, measure: str, zoom: bool = False
 ) -> Iterator[PictureFile]:
-    """Draw `VARIABLE.png`, or `VARIABLE_zoomed.png`."""
-    name = f"{variable}_zoomed.png" if zoom else f"{variable}.png"
-    yield PictureFile(name, png(similarity_heatmaps(dynamics, variable, zoom)))
+    """Draw `MEASURE.png`, or `MEASURE_zoomed.png`."""
+    stem = f"{measure}_zoomed" if zoom else measure
+    yield picture(stem, similarity_heatmaps(dynamics, measure, selection.layers, zoom))
 
 
-def similarity_heatmap(
+def plot_similarity(
     dynamics: xr.Dataset,
-    variable: str,
-    layer: str,
+    layer: str = "output",
+    measure: str = "cka",
     ax: "Axes | None" = None,
     zoom: bool = False,
 ) -> "Axes":
@@ -112,44 +123,51 @@ def similarity_heatmap(
     before and still after. Triangles mark the epoch of perfect fit.
 
     Args:
-        dynamics: holds `variable` (layer, epoch, epoch_other).
-        variable: "cka", "region_agreement" or "region_kappa".
+        dynamics: of a run; holds the measure (layer, epoch, epoch_other).
         layer: its name.
-        ax: Axes to draw into; None: those of a new Figure, with a colour bar.
+        measure: "cka", "region_agreement" or "region_kappa".
+        ax: Axes to draw into; None: those of a new figure of pyplot.
         zoom: whether colours begin near this layer's lowest value instead of 0; the title says so.
 
     Returns:
-        The Axes.
+        The Axes, with a colour bar beside them.
 
     Raises:
-        InputError: the variable or the layer is absent.
+        InputError: the measure or the layer is absent.
+
+    Example:
+        >>> plot_similarity(open_run("runs/a").dynamics, "output")  # doctest: +SKIP
     """
-    values = _similarity(dynamics, variable).isel(layer=layer_index(dynamics, layer)).values
+    values = _similarity(dynamics, measure).isel(layer=layer_index(dynamics, layer)).values
     scale = zoomed_scale(values) if zoom else SCALE
-    alone = ax is None
-    ax = axes_or_new(ax, 7.0, 6.0)
-    phases = layer_phases(dynamics, layer, WORDS[variable].phases)
+    ax = ax or new_axes(6.0, 5.0)
+    phases = layer_phases(dynamics, layer, WORDS[measure].phases)
     _draw_heatmap(ax, dynamics, values, scale, phases, on_page=False)
     lines = [layer_name(dynamics["layer"].values, layer)]
     lines += [phases.text] if phases is not None else []
     lines += [zoom_note(scale)] if zoom else []
     title_panel(ax, "\n".join(lines), **TITLE)
-    if alone:
-        ax.set_xlabel("epoch", size=style.LABEL)
-        ax.set_ylabel("epoch", size=style.LABEL)
-        add_bar([ax], values, WORDS[variable].scale)
+    ax.set_xlabel("epoch", size=sheet().label)
+    ax.set_ylabel("epoch", size=sheet().label)
+    add_bar([ax], values, WORDS[measure].scale, floors(dynamics, *WORDS[measure].floors))
     return ax
 
 
-def similarity_heatmaps(dynamics: xr.Dataset, variable: str, zoom: bool = False) -> "Figure":
+def similarity_heatmaps(
+    dynamics: xr.Dataset,
+    measure: str = "cka",
+    layers: Sequence[str] | None = None,
+    zoom: bool = False,
+) -> "Figure":
     """Similarity between epochs, one panel for each layer, all on one colour scale from 0 to 1.
 
-    For the cells, lines and triangles see `similarity_heatmap`. The colour bar marks floors, unless
+    For the cells, lines and triangles see `plot_similarity`. The colour bar marks floors, unless
     the scales are zoomed.
 
     Args:
-        dynamics: holds `variable` (layer, epoch, epoch_other).
-        variable: "cka", "region_agreement" or "region_kappa".
+        dynamics: of a run; holds the measure (layer, epoch, epoch_other).
+        measure: "cka", "region_agreement" or "region_kappa".
+        layers: names; None: the layers that change, 24 at most. The subtitle names the others.
         zoom: whether the colours of each panel begin near its lowest value instead of 0; its title
             says where.
 
@@ -157,44 +175,47 @@ def similarity_heatmaps(dynamics: xr.Dataset, variable: str, zoom: bool = False)
         The Figure; its last Axes is the colour bar.
 
     Raises:
-        InputError: the variable is absent.
+        InputError: the measure or a layer is absent.
     """
-    values = _similarity(dynamics, variable).transpose("layer", "epoch", "epoch_other").values
-    layers, epochs, words = layer_names(dynamics), dynamics["epoch"].values, WORDS[variable]
+    values = _similarity(dynamics, measure).transpose("layer", "epoch", "epoch_other").values
+    epochs, words = dynamics["epoch"].values, WORDS[measure]
+    layers, selected = changing_layers(dynamics, layers, lowest_similarity(values), words.name)
+    values = values[[layer_index(dynamics, layer) for layer in layers]]
     found = [layer_phases(dynamics, layer, words.phases) for layer in layers]
     # The heading says once what would hold for every panel.
     untested = len(epochs) < MIN_RECORDS and None not in found
     notes = [NOT_TESTED if untested else "", "each panel has colours of its own" if zoom else ""]
+    notes.append(selected)
     heading = (words.title, style.subtitle(dynamics, words.subtitle, *notes))
     across = "epoch (recorded epochs only, one cell each; 0 = before training)"
     figure, axes = panel_page(len(layers), heading, across, "epoch")
     room = panel_room(figure, axes)
-    names = fitted(layers, room, style.PANEL_TITLE)
+    names = fitted(layers, room, sheet().panel_title)
     for name, phases, ax, cells in zip(names, found, axes, values, strict=True):
         scale = zoomed_scale(cells) if zoom else SCALE
         _draw_heatmap(ax, dynamics, cells, scale, phases, on_page=True)
         if phases is not None and not (untested and phases.is_untested):
-            name += "\n" + wrapped(phases.text, style.PANEL_TITLE, room)
+            name += "\n" + wrapped(phases.text, sheet().panel_title, room)
         if zoom:
             name += "\n" + zoom_note(scale)
         title_panel(ax, name, **TITLE)
-    has_maps = variable == "cka" or style.has_class_scores(dynamics)
+    has_maps = measure == "cka" or style.has_class_scores(dynamics)
     undefined = "dead layer" if has_maps else "dead layer, or an output without class scores"
     marks = [] if zoom else floors(dynamics, *words.floors)
-    changing = "the representation differs" if variable == "cka" else "the regions differ"
+    changing = "the representation differs" if measure == "cka" else "the regions differ"
     explained = explained_borders(found, changing)
     if (fit := style.perfect_fit_epoch(dynamics)) is not None:
-        explained[f"perfect fit of the training labels: epoch {fit:g}"] = symbol("v")
+        explained[f"perfect fit: epoch {fit:g}"] = symbol("v")
     settle_cells(figure, axes, values, words.scale, explained, undefined, marks)
     for ax in axes:
         label_epochs(ax, epochs, epochs)
     return figure
 
 
-def _similarity(dynamics: xr.Dataset, variable: str) -> xr.DataArray:
-    if variable not in WORDS:
-        raise unknown("similarity between epochs", variable, WORDS)
-    return require(dynamics, variable)
+def _similarity(dynamics: xr.Dataset, measure: str) -> xr.DataArray:
+    if measure not in WORDS:
+        raise unknown("similarity between epochs", measure, WORDS)
+    return require(dynamics, measure)
 
 
 def _draw_heatmap(ax, dynamics, values, scale, phases, *, on_page):

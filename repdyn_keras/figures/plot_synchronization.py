@@ -9,8 +9,9 @@ import xarray as xr
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import draw_cells, settle_cells, write_cells
 from repdyn_keras.figures.parts.epochs import label_names
-from repdyn_keras.figures.parts.lookup import require, shortened
-from repdyn_keras.figures.parts.page import PictureFile, panel_page, png
+from repdyn_keras.figures.parts.lookup import layer_index, require, shortened
+from repdyn_keras.figures.parts.page import PictureFile, panel_page, picture
+from repdyn_keras.figures.parts.selection import Selection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,9 +22,13 @@ LABEL = "synchronization (1 = both layers\nchange at the same time)"
 NO_TIMING = "a layer's first and last states are alike, or it has fewer than 3 records"
 
 
-def plot_synchronization(dynamics: xr.Dataset) -> Iterator[PictureFile]:
+def draw_synchronization(dynamics: xr.Dataset, selection: Selection) -> Iterator[PictureFile]:
     """Draw `synchronization.png`."""
-    yield PictureFile("synchronization.png", png(synchronization_matrix(dynamics)))
+    chosen = dynamics
+    if selection.layers is not None:
+        places = [layer_index(dynamics, layer) for layer in selection.layers]
+        chosen = dynamics.isel(layer=places, layer_other=places)
+    yield picture("synchronization", synchronization_matrix(chosen))
 
 
 def synchronization_matrix(dynamics: xr.Dataset) -> "Figure":

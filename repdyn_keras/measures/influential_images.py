@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repdyn_keras.text import format_names, visible
+from repdyn_keras.text import MAX_LAYER_LENGTH, format_names, visible
 
 if TYPE_CHECKING:
     import xarray
@@ -15,7 +15,6 @@ TOP = 0.01
 # the intervals of CKA for larger shares.
 THRESHOLD = 0.2
 # Maximum number of characters of a layer's name in a notice.
-MAX_NAME = 60
 
 
 def top_images(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +67,7 @@ def influence_notice(dynamics: "xarray.Dataset") -> str | None:
     for layer in share:
         epochs = layer["epoch"].values[layer.values > limit]
         if len(epochs):
-            name = visible(layer["layer"].item(), MAX_NAME)
+            name = visible(layer["layer"].item(), MAX_LAYER_LENGTH)
             word = "epoch" if len(epochs) == 1 else "epochs"
             named.append(f"{name} ({word} {format_names(epochs)})")
     if not named:

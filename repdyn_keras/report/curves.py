@@ -2,12 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from repdyn_keras.figures import learning_curves
+from repdyn_keras.figures import plot_curves
 from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.page import new_figure
+from repdyn_keras.figures.parts.sheet import SCREEN
 from repdyn_keras.report.svg import figure_svg
 
 if TYPE_CHECKING:
     import xarray
+
+
+# Inches.
+HEIGHT = 5.2
 
 
 def curves_svg(dynamics: "xarray.Dataset") -> dict[str, Any] | None:
@@ -27,7 +33,8 @@ def curves_svg(dynamics: "xarray.Dataset") -> dict[str, Any] | None:
     if not accuracy.notnull().any():
         return None
     with style.without_tex():
-        ax = learning_curves(dynamics, heading=False)
+        figure = new_figure(SCREEN.width, HEIGHT, "constrained")
+        ax = plot_curves(dynamics, ax=figure.add_subplot(), heading=False)
     svg = figure_svg(ax.figure)
     # After the figure was drawn, which lays it out.
     box, (low, high) = ax.get_position(), ax.get_xlim()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from repdyn_keras.dynamics.phase_descriptions import KINDS
-from repdyn_keras.dynamics.remarks import format_layers, has_accuracy
+from repdyn_keras.dynamics.remarks import has_accuracy
+from repdyn_keras.text import format_layers
 
 if TYPE_CHECKING:
     import xarray

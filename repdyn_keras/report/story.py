@@ -7,7 +7,8 @@ import numpy as np
 
 from repdyn_keras.dynamics.milestones import memorization_epochs, output_accuracy
 from repdyn_keras.dynamics.phase_descriptions import describe_phases
-from repdyn_keras.dynamics.remarks import format_epochs, format_layers, has_accuracy
+from repdyn_keras.dynamics.remarks import format_epochs, has_accuracy
+from repdyn_keras.text import format_layers
 
 if TYPE_CHECKING:
     import xarray

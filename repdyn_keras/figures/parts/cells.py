@@ -3,7 +3,8 @@
 import numpy as np
 
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.page import settle, size_inches, text_width, wrapped
+from repdyn_keras.figures.parts.page import settle_with_legend, size_inches, text_width
+from repdyn_keras.figures.parts.sheet import sheet
 
 # Similarities have the same colours in every picture, so that runs can be compared by colour.
 SCALE = (0.0, 1.0)
@@ -19,8 +20,6 @@ PAIR_SCALE = "CKA of A with B (1 = same\nrepresentation, 0 = unrelated)"
 MARK, MARK_GAP = 5.0, 3.6
 # Points: the mark of a floor on the colour bar.
 FLOOR_MARK = 4.6
-# Inches beside a text in the legend.
-BESIDE_TEXT = 0.75
 # Length of the colour bar, in heights of a panel.
 BAR = 1.5
 
@@ -72,7 +71,12 @@ def mark_epoch(ax, epochs, epoch, marker):
 
 def symbol(marker):
     """Keyword arguments of a line that is one marker."""
-    return {"marker": marker, "linestyle": "none", "color": style.INK, "markersize": MARK}
+    return {
+        "marker": marker,
+        "linestyle": "none",
+        "color": style.INK,
+        "markersize": MARK * sheet().scale,
+    }
 
 
 def outlined(width, rim, **look):
@@ -124,9 +128,9 @@ def add_bar(axes, values, label, floors=(), **place):
     has_own_scales = len({ax.images[0].get_clim() for ax in axes}) > 1
     below = not has_own_scales and np.nanmin(values, initial=np.inf) < image.norm.vmin
     bar = axes[0].figure.colorbar(image, ax=axes, extend="min" if below else "neither", **place)
-    bar.set_label(label, size=style.LABEL)
+    bar.set_label(label, size=sheet().label)
     bar.ax.yaxis.labelpad = 8
-    bar.ax.tick_params(labelsize=style.SMALL)
+    bar.ax.tick_params(labelsize=sheet().small)
     bar.outline.set_visible(False)
     if has_own_scales:
         bar.set_ticks(image.get_clim(), labels=OWN_SCALES)
@@ -161,22 +165,15 @@ def settle_cells(figure, axes, values, scale, lines, undefined="dead layer", flo
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    count, rows, columns = values.shape
+    _, rows, columns = values.shape
     length = min(1.0, BAR / axes[0].get_subplotspec().get_gridspec().nrows)
     place = {"shrink": length, "anchor": (0.0, 1.0), "aspect": 22, "pad": 0.02}
     add_bar(axes, values, scale, floors, use_gridspec=False, **place)
     for floor in floors:
         look = outlined_symbol(floor.marker, FLOOR_MARK)
-        lines = lines | {f"on the colour bar: {floor.text}": look}
-    in_a_row = min(count, 2)
-    room = 72 * (figure.get_figwidth() / in_a_row - BESIDE_TEXT)
-    handles: list[Artist] = [
-        Line2D([], [], label=wrapped(label, style.SMALL, room), **look)
-        for label, look in lines.items()
-    ]
+        lines = lines | {f"colour bar: {floor.text}": look}
+    entries: dict[str, Artist] = {label: Line2D([], [], **look) for label, look in lines.items()}
     if np.isnan(values).any():
-        handles.append(Patch(label=f"undefined ({undefined})", **style.UNDEFINED))
-    if handles:
-        look = {"frameon": False, "fontsize": style.SMALL, "handlelength": 2.6}
-        figure.legend(handles=handles, loc="outside lower center", ncols=in_a_row, **look)
-    settle(figure, axes, np.clip(rows / columns, MIN_ASPECT, MAX_ASPECT))
+        entries[f"undefined ({undefined})"] = Patch(**style.UNDEFINED)
+    aspect = np.clip(rows / columns, MIN_ASPECT, MAX_ASPECT)
+    settle_with_legend(figure, axes, aspect, entries)

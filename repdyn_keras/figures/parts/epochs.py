@@ -7,11 +7,14 @@ import numpy as np
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import layer_index, require
 from repdyn_keras.figures.parts.page import quiet_frame, size_inches, text_width
+from repdyn_keras.figures.parts.sheet import sheet
 
+FIT_LOOK: style.Look = {"color": style.FAINT, "linewidth": 1.1, "linestyle": (0, (3, 2))}
+CHANCE = "chance"
+CHANCE_LOOK: style.Look = {"color": style.FAINT, "linewidth": 1.1, "linestyle": (0, (1, 2))}
 EPOCH_AXIS = "epoch (axis: log2(1 + epoch); 0 = before training)"
-NAME_SIZE = 8.0
-# Points of a cell whose name does not touch the next one's.
-MIN_CELL = 1.25 * NAME_SIZE
+# Height of a cell whose name does not touch the next one's, in sizes of the name.
+MIN_CELL = 1.25
 
 
 def log_position(epochs: np.ndarray | Sequence[float] | float) -> np.ndarray:
@@ -42,7 +45,7 @@ def label_axis(axis, positions, epochs, ends=False):
 
     As long as the size is not final, write only the first and the last (`ends`).
     """
-    room = text_width(str(int(np.max(epochs))), style.SMALL) + style.SMALL
+    room = text_width(str(int(np.max(epochs))), sheet().small) + sheet().small
     chosen = thinned(positions, 2 if ends else int(_length(axis) / room))
     axis.set_ticks(positions[chosen], labels=[str(int(epoch)) for epoch in epochs[chosen]])
     shown = {"x": "labelbottom", "y": "labelleft"}[axis.axis_name]
@@ -54,16 +57,16 @@ def label_epochs(ax, columns, rows, ends=False):
     """Write epoch numbers at the cells of a grid, (column,) and (row,); see `label_axis`."""
     for axis, epochs in ((ax.xaxis, columns), (ax.yaxis, rows)):
         label_axis(axis, np.arange(len(epochs)), epochs, ends)
-    ax.tick_params(which="major", length=3, labelsize=style.SMALL)
+    ax.tick_params(which="major", length=3, labelsize=sheet().small)
     ax.tick_params(which="minor", length=1.5, color=style.FAINT)
 
 
 def label_names(ax, columns, rows):
     """Write names at the cells of a grid, only some where cells are narrower than the text."""
     for axis, names, turn in ((ax.xaxis, columns, 90), (ax.yaxis, rows, 0)):
-        chosen = thinned(np.arange(len(names)), int(_length(axis) / MIN_CELL))
+        chosen = thinned(np.arange(len(names)), int(_length(axis) / (MIN_CELL * sheet().name)))
         axis.set_ticks(chosen, labels=[names[i] for i in chosen], rotation=turn, parse_math=False)
-    ax.tick_params(length=2, labelsize=NAME_SIZE, pad=2)
+    ax.tick_params(length=2, labelsize=sheet().name, pad=2)
 
 
 def _length(axis):
@@ -72,8 +75,9 @@ def _length(axis):
 
 
 def draw_curves(ax, dynamics, layer, ends=False):
-    """Draw one line for each recorded subset; returns the lines. For `ends` see `label_axis`.
+    """Draw one line for each recorded subset, and one for chance; returns the lines.
 
+    For `ends` see `label_axis`; for the lines' meanings see `curve_meanings`.
     Without wrongly labelled images, the correctly labelled ones are left out: they are all.
     """
     accuracy = require(dynamics, "probe_accuracy").isel(layer=layer_index(dynamics, layer))
@@ -85,6 +89,9 @@ def draw_curves(ax, dynamics, layer, ends=False):
         values = accuracy.isel(subset=recorded.index(name)).values
         if np.isfinite(values).any():
             (lines[name],) = ax.plot(position, values, **style.subset_line(name))
+    classes = int(dynamics.attrs.get("n_classes", 0))
+    if lines and classes > 1:
+        lines[CHANCE] = ax.axhline(1 / classes, gid=CHANCE, zorder=1, **CHANCE_LOOK)
     if not lines:
         is_output = layer == "output" and not style.has_class_scores(dynamics)
         text = "no class scores, so no accuracy" if is_output else "no accuracy recorded"
@@ -99,15 +106,29 @@ def draw_curves(ax, dynamics, layer, ends=False):
     return lines
 
 
+def curve_meanings(dynamics):
+    """The text for each line of `draw_curves`, in the order of drawing."""
+    chance = f"chance, 1 of {int(dynamics.attrs.get('n_classes', 0))} classes"
+    return {**style.meanings(dynamics), CHANCE: chance}
+
+
 def mark_fit(ax, dynamics, *, labelled):
     """Draw a vertical line at the epoch of perfect fit, if it is in sight."""
     fit = style.perfect_fit_epoch(dynamics)
     low, high = ax.get_xlim()
     if fit is None or not low <= (x := float(log_position(fit))) <= high:
         return
-    ax.axvline(x, color=style.FAINT, linewidth=1.1, linestyle=(0, (3, 2)), zorder=1)
+    ax.axvline(x, zorder=1, **FIT_LOOK)
     if labelled:
         label_fit(ax, fit, x, offset=4, color=style.FAINT)
+
+
+def fit_entry(dynamics):
+    """The text and the line of the perfect fit for a legend; empty if it was not reached."""
+    from matplotlib.lines import Line2D
+
+    fit = style.perfect_fit_epoch(dynamics)
+    return {} if fit is None else {f"perfect fit: epoch {fit:g}": Line2D([], [], **FIT_LOOK)}
 
 
 def label_fit(ax, fit, x, offset, **look):
@@ -117,7 +138,7 @@ def label_fit(ax, fit, x, offset, **look):
     look["ha"] = "left" if share < 0.3 else "right" if share > 0.7 else "center"
     look |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
     text = f"perfect fit of the training labels: epoch {fit:g}"
-    ax.annotate(text, (x, 1), (0, offset), annotation_clip=False, size=style.SMALL, **look)
+    ax.annotate(text, (x, 1), (0, offset), annotation_clip=False, size=sheet().small, **look)
 
 
 def curves_subtitle(dynamics, *about):

@@ -8,11 +8,14 @@ import xarray as xr
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import number_index, require
 from repdyn_keras.figures.parts.page import settle
+from repdyn_keras.figures.parts.sheet import sheet
 
 MAX_IN_LEGEND = 20
 # Width of white rims in points, and of the ring around a wrongly labelled image's disc: in points,
 # and in diameters of the disc.
 RIM, RING = 0.9, (2.0, 0.15)
+# Points of the dark edge around a disc, and of discs from which on rims have their full width.
+DARK_EDGE, FULL_DISC = 2.6, 4.6
 FRAME: style.Look = {"edgecolor": "#888888", "linewidth": 0.5}
 # For discs and frames at the edge of the Axes, drawn whole.
 OVER_EDGE: style.Look = {"clip_on": False, "in_layout": False}
@@ -57,7 +60,12 @@ class Corners(NamedTuple):
     @property
     def meaning(self) -> str:
         """What the colours of the discs mean."""
-        return "given label, in a ring of the true class" if self.wrong.any() else "class"
+        return disc_meaning(bool(self.wrong.any()))
+
+
+def disc_meaning(any_wrong: bool) -> str:
+    """What the colours of discs mean, where some of the images have wrong labels or none has."""
+    return "given label, in a ring of the true class" if any_wrong else "class"
 
 
 def plane_maps(dynamics: xr.Dataset, number: int) -> xr.DataArray:
@@ -141,9 +149,11 @@ def draw_discs(ax, corners, size, numbers=False):
         np.array([style.class_color(int(label)) for label in labels])
         for labels in (corners.given, corners.true)
     )
-    outer = np.where(corners.wrong, size + 2 * (RING[0] + RING[1] * size), size)
-    rim = {"edgecolor": "white", "linewidth": RIM}
-    ax.scatter(x, y, s=(outer + 2.6) ** 2, color=style.INK, linewidth=0, zorder=3, **OVER_EDGE)
+    small = min(1.0, size / FULL_DISC)
+    outer = np.where(corners.wrong, size + 2 * (RING[0] * small + RING[1] * size), size)
+    rim = {"edgecolor": "white", "linewidth": RIM * small}
+    edge = (outer + DARK_EDGE * small) ** 2
+    ax.scatter(x, y, s=edge, color=style.INK, linewidth=0, zorder=3, **OVER_EDGE)
     if len(wrong):
         ring = {"s": outer[wrong] ** 2, "color": true[wrong], "zorder": 4}
         ax.scatter(x[wrong], y[wrong], gid="true class", **ring, **rim, **OVER_EDGE)
@@ -185,7 +195,7 @@ def class_legend(owner, dynamics, classes, corners, **look):
         if given != true:
             entries.append((wrong_label(dynamics, given, true), _disc_symbol(given, true)))
     # matplotlib < 3.10 omits labels that start with `_`; all versions parse `a$b$` as mathematics.
-    options = {"loc": "upper left", "frameon": False, "fontsize": style.SMALL, **look}
+    options = {"loc": "upper left", "frameon": False, "fontsize": sheet().small, **look}
     options["handler_map"] = {tuple: HandlerTuple(1)}
     handles = [handle for _, handle in entries]
     legend = owner.legend(handles=handles, labels=["entry"] * len(handles), **options)
@@ -228,29 +238,38 @@ def map_grid(body, width, columns, heights):
     """
     outer = body.add_gridspec(1, 2, width_ratios=[KEY, width])
     ratios = [*heights, 0.01]
-    return outer[0, 1].subgridspec(len(ratios), columns, height_ratios=ratios)
+    inner = outer[0, 1].subgridspec(len(ratios), columns, height_ratios=ratios)
+    return inner, outer[0, 0]
 
 
-def settle_maps(figure, panel, aspect, dynamics, plane, classes):
-    """Add the plane's key and the classes' legend to the left of maps, and lay out the page.
+def settle_maps(figure, panel, aspect, dynamics, cells, classes):
+    """Add the planes' keys and the classes' legend to the left of maps, and lay out the page.
 
     Args:
-        figure, panel, aspect: see `settle`; the panel is in a grid of `map_grid`.
+        figure, panel, aspect: see `settle`; one panel with maps.
         dynamics: holds `plane_position`, `plane_label` and perhaps `plane_image`.
-        plane: index of the plane.
+        cells: index of each plane, and the cell of a grid that is for its key.
         classes: all maps.
     """
-    cell = panel.get_subplotspec().get_topmost_subplotspec().get_gridspec()[0, 0]
-    key = panel.figure.add_subplot(cell, box_aspect=1, anchor="NW", facecolor="#FAFAFA")
-    key.set(xticks=[], yticks=[])
-    key.spines[:].set(color="#BBBBBB", linewidth=0.8)
-    key.set_title("the three images", size=style.SMALL, loc="left", pad=4)
-    corners = plane_corners(dynamics, plane, classes.shape[-1])
-    look = {"title_fontsize": style.SMALL, "alignment": "left", "bbox_transform": key.transAxes}
+    keys = {index: _add_key(panel.figure, cell) for index, cell in cells.items()}
+    found = [plane_corners(dynamics, index, 1) for index in cells]
+    corners = Corners(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    last = list(keys.values())[-1]
+    look = {"title_fontsize": sheet().small, "alignment": "left", "bbox_transform": last.transAxes}
     look["title"] = "colour: class given to\neach point of the plane"
     legend = class_legend(figure, dynamics, classes, corners, bbox_to_anchor=(-0.04, -0.1), **look)
     settle(figure, [panel], aspect, legend)
-    _draw_images(key, dynamics, plane)
+    for index, key in keys.items():
+        _draw_images(key, dynamics, index)
+
+
+def _add_key(body, cell):
+    """The square at the left of maps that shows where the three images are."""
+    key = body.add_subplot(cell, box_aspect=1, anchor="NW", facecolor="#FAFAFA")
+    key.set(xticks=[], yticks=[])
+    key.spines[:].set(color="#BBBBBB", linewidth=0.8)
+    key.set_title("the three images", size=sheet().small, loc="left", pad=4)
+    return key
 
 
 def _draw_images(key, dynamics, plane):
@@ -289,7 +308,7 @@ def _draw_images(key, dynamics, plane):
             frame["edgecolor"] = style.class_color(given)
             inner = (0.07, 0.07), 0.86, 0.86
             picture.add_patch(Rectangle(*inner, transform=picture.transAxes, **frame))
-        picture.set_xlabel(caption, size=style.SMALL, labelpad=2.5, parse_math=False)
+        picture.set_xlabel(caption, size=sheet().small, labelpad=2.5, parse_math=False)
 
 
 def displayable(image: np.ndarray) -> np.ndarray:

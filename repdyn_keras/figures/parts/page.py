@@ -4,21 +4,30 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
+from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.records.atomic import write_bytes
 
 # Inches: around panels and text, and to the left of the heading.
 PAD, MARGIN = 0.08, 0.12
-# The widest panel, and what a page needs beside its panels for tick labels and a colour bar.
-PANEL, BESIDE = 4.6, 2.1
+# The widest and the narrowest panel, and what a page needs beside its panels for tick labels and a
+# colour bar, at full scale.
+PANEL, MIN_PANEL, BESIDE = 4.6, 1.15, 2.1
+MAX_COLUMNS = 4
+# Points per inch of a bold line of text, as it is measured.
+BOLD_POINTS = 62
 # Inches between the panels of a row, which tick marks and triangles use.
 BETWEEN = 0.2
+# Width of what is beside a text in a legend, in sizes of the text; inches of the tick labels and
+# marks of a panel.
+HANDLE, BELOW_TICKS = 5.5, 0.34
 
 
 class PictureFile(NamedTuple):
@@ -29,23 +38,49 @@ class PictureFile(NamedTuple):
 
 
 def new_figure(width, height, layout=None):
-    """An empty Figure of so many inches, unknown to pyplot: nothing to close, no display needed."""
+    """An empty Figure of so many inches, unknown to pyplot: nothing to close, no display needed.
+
+    A notebook shows it as the value of a cell.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return FigureCanvasAgg(Figure((width, height), facecolor="white", layout=layout)).figure
+    figure: Any = FigureCanvasAgg(Figure((width, height), facecolor="white", layout=layout)).figure
+    figure._repr_png_ = partial(rendered, figure, "png")
+    return figure
 
 
-def axes_or_new(ax, width, height):
-    """The given Axes, or those of a new Figure, which is `ax.figure`."""
-    return ax or new_figure(width, height, "constrained").add_subplot()
+def new_axes(width, height):
+    """The Axes of a new figure of pyplot of so many inches, which a notebook shows by itself."""
+    from matplotlib import pyplot
+
+    return pyplot.figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
-def png(figure) -> bytes:
-    """A figure as a PNG file."""
+# Text stays text, in a font that the file holds.
+FONTS: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "repdyn"}
+# No software name and no date: the same data give the same bytes.
+METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
+}
+
+
+def picture(stem: str, figure) -> PictureFile:
+    """A figure as a file in the format of the sheet."""
+    file_format = sheet().file_format
+    return PictureFile(f"{stem}.{file_format}", rendered(figure, file_format))
+
+
+def rendered(figure, file_format: str) -> bytes:
+    """A figure as the bytes of a "png", "pdf" or "svg" file, with its fonts."""
+    import matplotlib
+
     data = io.BytesIO()
-    # No software name: the same data give the same bytes under another patch of matplotlib.
-    figure.savefig(data, format="png", dpi=style.DPI, metadata={"Software": None})
+    dpi = style.DPI if file_format == "png" else style.VECTOR_DPI
+    with matplotlib.rc_context(FONTS):
+        figure.savefig(data, format=file_format, dpi=dpi, metadata=METADATA[file_format])
     return data.getvalue()
 
 
@@ -94,9 +129,12 @@ def new_page(width, title, subtitle):
     figure = new_figure(width, width)
     body = figure.subfigures()
     place = {"x": MARGIN / width, "ha": "left", "parse_math": False}
-    figure.suptitle(title, size=style.TITLE, color=style.INK, weight="bold", **place)
-    lines = wrapped(subtitle, style.LABEL, 69 * (width - 2 * MARGIN))
-    body.suptitle(lines, size=style.LABEL, color=style.FAINT, linespacing=1.25, **place)
+    if sheet().heading:
+        # Bold letters are wider than those that are measured.
+        lines = wrapped(title, sheet().title, BOLD_POINTS * (width - 2 * MARGIN))
+        figure.suptitle(lines, size=sheet().title, color=style.INK, weight="bold", **place)
+        lines = wrapped(subtitle, sheet().label, 69 * (width - 2 * MARGIN))
+        body.suptitle(lines, size=sheet().label, color=style.FAINT, linespacing=1.25, **place)
     return figure, body
 
 
@@ -112,27 +150,43 @@ def panel_page(count, heading, across, upwards, columns=None):
     Returns:
         The Figure, and its Axes row by row. Call `settle` when everything is drawn.
     """
-    columns = columns or {5: 3, 6: 3, 9: 3}.get(count, min(count, 4))
-    figure, body = new_page(min(style.WIDTH, BESIDE + PANEL * columns), *heading)
-    body.supxlabel(across, size=style.LABEL)
-    body.supylabel(upwards, size=style.LABEL)
+    columns = columns or _columns(count)
+    figure, body = new_page(min(sheet().width, beside() + PANEL * columns), *heading)
+    room = 72 * (figure.get_figwidth() - 2 * MARGIN)
+    body.supxlabel(wrapped(across, sheet().label, room), size=sheet().label, parse_math=False)
+    body.supylabel(upwards, size=sheet().label)
     grid = body.add_gridspec(math.ceil(count / columns), columns)
     axes = [body.add_subplot(grid[index]) for index in range(count)]
     for ax in axes:
         ax.label_outer()
-        ax.tick_params(labelsize=style.SMALL)
+        ax.tick_params(labelsize=sheet().small)
     return figure, axes
+
+
+def beside() -> float:
+    """Inches that a page needs beside its panels."""
+    return BESIDE * sheet().scale
+
+
+def _columns(count: int) -> int:
+    """Panels in a row: as many as have room, or one less if fewer cells stay empty then.
+
+    One empty cell does not count: the legend fills it.
+    """
+    most = int((sheet().width - beside()) / MIN_PANEL)
+    most = max(1, min(count, MAX_COLUMNS, most))
+    return min((most, max(1, most - 1)), key=lambda columns: (max(-count % columns, 1), -columns))
 
 
 def panel_room(figure, panels) -> float:
     """Points that a line above a panel of `panel_page` may take, known before the layout."""
     columns = panels[0].get_subplotspec().get_gridspec().ncols
-    return 72 * ((figure.get_figwidth() - BESIDE) / columns - BETWEEN)
+    return 72 * ((figure.get_figwidth() - beside()) / columns - BETWEEN)
 
 
 def title_panel(ax, title, pad=4, **look):
     """Write a panel's title at the left, `pad` points above it."""
-    ax.set_title(title, loc="left", pad=pad, size=style.PANEL_TITLE, parse_math=False, **look)
+    ax.set_title(title, loc="left", pad=pad, size=sheet().panel_title, parse_math=False, **look)
 
 
 def settle(figure, panels, aspect, legend=None):
@@ -174,6 +228,43 @@ def settle(figure, panels, aspect, legend=None):
         # After the layout: tick labels of a panel above an empty cell hang into that cell.
         for ax in panels[-grid.ncols :]:
             ax.tick_params(labelbottom=True)
+
+
+def settle_with_legend(figure, panels, aspect, entries) -> None:
+    """Lay out a page with a legend: in the cells that panels leave empty, or else below them.
+
+    Args:
+        figure, panels, aspect: see `settle`.
+        entries: labels, and lines or patches.
+    """
+    entries = {" ".join(text.split()): handle for text, handle in entries.items()}
+    grid = panels[0].get_subplotspec().get_gridspec()
+    rest = len(panels) % grid.ncols
+    look = {"frameon": False, "fontsize": sheet().small, "handlelength": 2.6}
+    if entries and rest:
+        room = panel_room(figure, panels) * (grid.ncols - rest) - HANDLE * sheet().small
+        labels = [wrapped(text, sheet().small, room) for text in entries]
+        free = panels[0].figure.add_subplot(grid[-1, rest:])
+        free.set_axis_off()
+        place = {"loc": "upper left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.0}
+        place["labelspacing"] = 0.3
+        legend = free.legend(entries.values(), labels, **place, **look)
+        legend.set_in_layout(False)
+        settle(figure, panels, aspect)
+        # Below the tick labels of the panel above.
+        gap = BELOW_TICKS * sheet().scale / size_inches(free)[1]
+        legend.set_bbox_to_anchor((0, 1 - gap), free.transAxes)
+        box = legend.get_window_extent()
+        if box.y0 >= 0 and box.x1 <= figure.bbox.width:
+            return
+        free.remove()
+    if entries:
+        in_a_row = min(len(panels), 2)
+        room = 72 * figure.get_figwidth() / in_a_row - HANDLE * sheet().small
+        labels = [wrapped(text, sheet().small, room) for text in entries]
+        below = {"loc": "outside lower center", "ncols": in_a_row}
+        figure.legend(entries.values(), labels, **below, **look)
+    settle(figure, panels, aspect)
 
 
 def size_inches(ax) -> np.ndarray:

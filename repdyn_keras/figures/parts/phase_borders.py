@@ -16,8 +16,8 @@ STATE, FREEZE = 1, 2
 LINES = {STATE: {}, FREEZE: {"linestyle": (0, (2.2, 2.0))}}
 FREEZE_SYMBOL = outlined_symbol("D", 4.4)
 EXPLAINED = {
-    STATE: "border between phases, a change of state: {} before and after",
-    FREEZE: "border between phases, a freeze: restless before, still after",
+    STATE: "border, a change of state: {} before and after",
+    FREEZE: "border, a freeze: restless before, still after",
 }
 
 

@@ -9,13 +9,14 @@ from repdyn_keras.figures.parts.cells import short_number
 
 # Standard deviations under unrelated data within which a similarity is not distinguished from 0.
 UNRELATED = 2.0
-CLASSES = "CKA due to the classes alone, with images permuted within each class"
+CLASSES = "CKA due to the classes alone"
 # The text for the levels of a variable.
 LEVELS = {
     "cka_null_class": CLASSES,
     "cka_layers_null_class": CLASSES,
     "cka_epochs_null_class": CLASSES,
-    "region_agreement_floor": "agreement of a layer's probe with one fitted on resampled images",
+    "region_agreement_floor": "agreement with a probe fitted on resampled images",
+    "region_chance": "agreement by chance",
 }
 
 
@@ -48,17 +49,32 @@ def floors(dataset: xr.Dataset, *variables: str) -> list[Floor]:
     """
     found = []
     for name in variables:
-        values = dataset[name].values if name in dataset else np.array([])
+        values = _values(dataset, name)
         finite = values[np.isfinite(values)]
         if not finite.size:
             continue
         low, middle, high = map(float, np.quantile(finite, (0, 0.5, 1)))
         if name in LEVELS:
             shown = [short_number(value) for value in (middle, low, high)]
-            text = f"{LEVELS[name]}: median {shown[0]}, from {shown[1]} to {shown[2]}"
-            found.append(Floor(low, middle, high, text, "o", 0.7))
+            text = f"{LEVELS[name]}, {shown[1]} to {shown[2]}, median {shown[0]}"
+            marker, across = ("D", 0.3) if name == "region_chance" else ("o", 0.7)
+            found.append(Floor(low, middle, high, text, marker, across))
         else:
             level = UNRELATED * middle
-            text = f"unrelated representations: 0 ± {level:.1g} (two standard deviations)"
+            text = f"unrelated representations, 0 ± {level:.1g} (2 standard deviations)"
             found.append(Floor(level, level, level, text, "s", 0.3))
     return found
+
+
+def _values(dataset: xr.Dataset, name: str) -> np.ndarray:
+    """The values of a floor; none if the Dataset does not hold them."""
+    if name == "region_chance" and {"region_agreement", "region_kappa"} <= set(dataset):
+        # kappa = (agreement - chance) / (1 - chance); the same epochs say nothing.
+        dims = ("layer", "epoch", "epoch_other")
+        agreement, kappa = (
+            dataset[variable].transpose(*dims).values.astype(float)
+            for variable in ("region_agreement", "region_kappa")
+        )
+        rest = np.where(kappa < 1, 1 - kappa, np.nan)
+        return (agreement - kappa) / rest
+    return dataset[name].values if name in dataset else np.array([])

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.text import visible
 
 # Red, green and blue in 0..1.
@@ -12,21 +13,21 @@ Color = tuple[float, float, float]
 # Keyword arguments of matplotlib.
 Look = dict[str, Any]
 
-# A subset of the colours of Paul Tol and of Okabe and Ito. An exchange search maximized the OKLab
-# distance of the closest pair, for normal vision and, after Machado et al. (2009), for protanopia,
-# deuteranopia and tritanopia; of its best results, this one has the greatest variety of hues. Its
-# closest pair is 0.069 apart in the worst case, that of matplotlib's tab10 is 0.007. The optimum,
-# 0.098, has four blues and no red. Grey and white are reserved for "undefined".
-FIRST_COLORS: tuple[str, ...] = ("#0077BB", "#EE7733", "#009E73", "#CC79A7", "#66CCEE")
-FIRST_COLORS += ("#882255", "#EEDD88", "#332288", "#FFAABB", "#CC3311")
+# Mostly colours of Paul Tol and of Okabe and Ito, at most one of each common name (one pink, one
+# yellow, ...). An exchange search maximized the OKLab distance of the closest pair, for normal
+# vision and, after Machado et al. (2009), for protanopia, deuteranopia and tritanopia. That pair is
+# 0.113 apart in the worst case; that of matplotlib's tab10 is 0.007. Grey and white are reserved
+# for "undefined".
+FIRST_COLORS: tuple[str, ...] = ("#332288", "#E69F00", "#44AA99", "#AA3377", "#88CCEE")
+FIRST_COLORS += ("#663300", "#F0E442", "#7B68EE", "#D55E00", "#AAFFC3")
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 INK, FAINT = "#222222", "#6B6B6B"
 UNDEFINED: Look = {"facecolor": "#F4F4F4", "edgecolor": "#ABABAB"}
 UNDEFINED |= {"hatch": "//////", "linewidth": 0}
 
 DPI, GIF_DPI = 150, 100
-WIDTH = 12.0
-TITLE, PANEL_TITLE, LABEL, SMALL = 13.0, 9.5, 9.5, 8.5
+# Of the pixels inside of vector graphics.
+VECTOR_DPI = 600
 MAX_TITLE, MAX_CLASS_NAME = 200, 18
 
 # Line styles and markers differ too, for prints without colour.
@@ -125,7 +126,9 @@ def meanings(dynamics: xr.Dataset) -> dict[str, str]:
 
 def subset_line(name):
     """Keyword arguments of `Axes.plot` for the accuracy on a subset of images."""
-    return {"linewidth": 1.6, "markersize": 3.8, "markeredgewidth": 1.1, **SUBSETS[name]}
+    look = {"linewidth": 1.6, "markersize": 3.8, "markeredgewidth": 1.1, **SUBSETS[name]}
+    scaled = ("linewidth", "markersize", "markeredgewidth")
+    return look | {each: look[each] * sheet().scale for each in scaled}
 
 
 def draw_grid(ax, cells, undefined, **look):

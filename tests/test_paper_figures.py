@@ -1,0 +1,203 @@
+"""Figures for papers: the width that was asked for, sizes of text, formats, and what is shown."""
+
+import io
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+from helpers import DRAWN_EPOCHS as EPOCHS
+from helpers import assert_input_error, fake_dynamics, words_in
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from repdyn_keras import figures
+from repdyn_keras.figures import FIGURES, Selection, Sheet, draw_all, film_strip
+from repdyn_keras.figures.parts import page
+from repdyn_keras.figures.parts.selection import MAX_PANELS, matching_layers
+from repdyn_keras.figures.parts.sheet import MIN_TEXT, on_sheet
+from repdyn_keras.figures.parts.style import FIRST_COLORS, class_color
+
+pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
+
+LAYERS = ("stem", *(f"block{k}" for k in range(6)), "output")
+
+
+@pytest.fixture(scope="module")
+def run():
+    made = fake_dynamics(EPOCHS, LAYERS, planes=2, grid=10).assign_attrs(perfect_fit_epoch=57.0)
+    still = made["layer"] == "stem"
+    for name in ("cka", "region_agreement"):
+        made[name] = made[name].where(~still, 0.99)
+    made["synchronization_mean"] = 0.9
+    return made
+
+
+def drawn(run, monkeypatch, selection, sheet):
+    """The figures that `draw_all` draws, by name."""
+    found: dict[str, Figure] = {}
+
+    def keep(stem, figure):
+        found[stem] = figure
+        figure.draw_without_rendering()
+        return page.PictureFile(stem, b"")
+
+    for entry in FIGURES:
+        function = getattr(entry.draw, "func", entry.draw)
+        monkeypatch.setitem(function.__globals__, "picture", keep)
+    with on_sheet(sheet):
+        for entry in FIGURES:
+            if entry.source == "run" and not entry.name.endswith(".gif") and not entry.zoomed:
+                list(entry.draw(run, selection))
+    return found
+
+
+@pytest.mark.parametrize("width", [3.25, 5.5, pytest.param(12.0, marks=pytest.mark.long)])
+def test_all_text_is_large_enough_and_inside_of_the_page(run, monkeypatch, width):
+    sheet = Sheet(width, heading=width > 4)
+    pages = drawn(run, monkeypatch, Selection(layers=("block5", "output")), sheet)
+    assert len(pages) == 9
+    for name, figure in pages.items():
+        assert figure.get_figwidth() <= width + 1e-9, name
+        texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+        assert texts
+        for text in texts:
+            assert text.get_fontsize() >= MIN_TEXT, (name, text.get_text())
+            box = text.get_window_extent()
+            edge = 0.02 * figure.bbox.width
+            inside = box.x0 > -edge and box.x1 < figure.bbox.width + edge and box.y0 > -edge
+            assert inside, (name, text.get_text())
+        titled = any(text.get_text() == figure.get_suptitle() for text in texts)
+        if name != "learning_curves":
+            assert titled == sheet.heading
+
+
+def test_pages_show_what_changes_or_what_is_asked_for(run):
+    heat = figures.similarity_heatmaps(run, "cka")
+    titles = [ax.get_title("left").split("\n")[0] for ax in heat.axes if ax.get_title("left")]
+    assert titles == list(LAYERS[1:])
+    words = " ".join(words_in(heat).split())
+    assert "not shown: stem, with CKA of at least 0.9 between all epochs" in words
+    asked = figures.similarity_heatmaps(run, "cka", ["stem"])
+    assert asked.axes[0].get_title("left").startswith("stem")
+    strip = film_strip(run).axes[0]
+    rows = [text.get_text() for text in strip.get_yticklabels()]
+    columns = [text.get_text() for text in strip.get_xticklabels()]
+    assert len(rows) == 5 and "stem" not in rows and rows[-1] == "output"
+    assert columns[0] == "0" and columns[-1] == "102" and "57" in columns and len(columns) == 6
+    still = run.assign(cka=run["cka"] * 0 + 0.97)
+    assert len(figures.similarity_heatmaps(still, "cka").axes) == 2, "one panel and its bar"
+    many = fake_dynamics(EPOCHS[:3], [f"l{k}" for k in range(60)], regions=False)
+    panels = [ax for ax in figures.probe_curves(many).axes if ax.get_title("left")]
+    assert len(panels) == MAX_PANELS
+    assert panels[0].get_title("left") == "l0" and panels[-1].get_title("left") == "l59"
+
+
+def test_legends_fill_empty_cells(run):
+    for count in (5, 7):
+        figure = figures.probe_curves(run, LAYERS[:count])
+        assert not figure.legends
+        (free,) = [ax for ax in figure.axes if ax.get_legend()]
+        assert "chance" in free.get_legend().get_texts()[-2].get_text()
+    assert figures.probe_curves(run, LAYERS).legends, "a full grid has its legend below"
+
+
+def test_several_planes_share_a_sheet(run):
+    figure = film_strip(run, [1, 0], ["block2", "output"], [0, 57])
+    maps = [ax for ax in figure.axes if len(ax.get_yticklabels()) == 2]
+    for ax in maps:
+        assert [text.get_text() for text in ax.get_yticklabels()] == ["block2", "output"]
+    assert len(maps) == 2
+    keys = [ax for ax in figure.axes if ax.get_title("left") == "the three images"]
+    assert len(keys) == 2 and len(figure.legends) == 1
+    assert "planes 1, 0: each through" in words_in(figure)
+    one = film_strip(run, 0, ["output"], [102])
+    figure.draw_without_rendering(), one.draw_without_rendering()
+    side = one.axes[0].get_window_extent().width / one.bbox.width
+    assert side > 0.6, "one map is as large as the page"
+
+
+@pytest.mark.parametrize("file_format", figures.FORMATS)
+def test_files_hold_their_fonts_and_have_the_width(run, tmp_path, file_format):
+    selection = Selection(layers=("output",), measures=("cka",))
+    sheet = Sheet(5.5, False, file_format)
+    (file,) = draw_all(run, tmp_path, selection=selection, sheet=sheet)
+    assert file.name == f"cka.{file_format}"
+    data = file.read_bytes()
+    assert data == draw_all(run, tmp_path / "b", selection=selection, sheet=sheet)[0].read_bytes()
+    if file_format == "pdf":
+        box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ", data)
+        assert float(box[1]) == pytest.approx(5.5 * 72)
+        assert b"/FontFile2" in data and b"/Type3" not in data
+    elif file_format == "svg":
+        assert re.search(rb'width="396(\.0+)?pt"', data) and b"<text" not in data
+    else:
+        import PIL.Image
+
+        assert PIL.Image.open(io.BytesIO(data)).width == pytest.approx(5.5 * 40, abs=1)
+
+
+def test_measures_and_sheets_are_checked(run, tmp_path):
+    assert [entry.name for entry in FIGURES if entry.on_request] == ["region_kappa.png"]
+    asked = draw_all(run, tmp_path, selection=Selection(measures=("region_kappa",)))
+    assert [path.name for path in asked] == ["region_kappa.png"]
+    for measures, words in ((("ckaa",), "cka"), (("region_kappa",), "planes")):
+        bare = run.drop_vars("region_kappa")
+        selection = Selection(measures=measures)
+        assert_input_error(measures, words, draw_all, bare, tmp_path, selection=selection)
+    assert_input_error("width", "between 2.5 and 60", Sheet, 1.0)
+    assert_input_error("format", "nearest: png", Sheet, 5.0, True, "jpg")
+    assert_input_error("pattern", "matches none", matching_layers, ["x"], LAYERS)
+    assert_input_error("pattern", "regular expression", matching_layers, ["("], LAYERS)
+    assert matching_layers(["output", "block[01]"], LAYERS) == ["block0", "block1", "output"]
+
+
+def test_a_figure_shows_itself_in_a_notebook(run):
+    figure = figures.progress_curves(run)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    from matplotlib import pyplot
+
+    ax = figures.plot_similarity(run, "output")
+    assert ax.figure.number in pyplot.get_fignums(), "the inline backend shows figures of pyplot"
+
+
+# Machado, Oliveira and Fernandes (2009), table of severity 1.0.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+CONES = [
+    [0.4122214708, 0.5363325363, 0.0514459929],
+    [0.2119034982, 0.6806995451, 0.1073969566],
+    [0.0883024619, 0.2817188376, 0.6299787005],
+]
+OKLAB = [
+    [0.2104542553, 0.7936177850, -0.0040720468],
+    [1.9779984951, -2.4285922050, 0.4505937099],
+    [0.0259040371, 0.7827717662, -0.8086757660],
+]
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_the_first_classes_differ_for_every_vision(vision):
+    colors = np.array([class_color(index) for index in range(len(FIRST_COLORS))])
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(VISION[vision]), 0, 1)
+    lab = np.cbrt(seen @ np.transpose(CONES)) @ np.transpose(OKLAB)
+    distance = np.linalg.norm(lab[:, None] - lab, axis=-1)
+    assert distance[~np.eye(len(lab), dtype=bool)].min() > 0.11
+    assert matplotlib.colors.to_hex(colors[0]) == FIRST_COLORS[0].lower()
