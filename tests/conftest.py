@@ -25,7 +25,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 # The package that each extra installs.
 EXTRAS = {
     "browser": "playwright",
+    "dashboards": "wandb",
     "hub": "keras_hub",
+    "notebook": "nbclient",
     "ray": "ray",
     "tensorflow": "tensorflow",
     "tfds": "tensorflow_datasets",

@@ -61,7 +61,7 @@ def project(tmp_path):
             text = text.replace(head, head + entry)
             if kind == "FigureEntry":
                 module = example.removesuffix(".py").replace("/", ".")
-                function = example.removesuffix(".py").partition("/")[2]
+                function = module.rpartition(".")[2].replace("plot_", "draw_")
                 text = text.replace(
                     "\nimport xarray",
                     f"\nfrom repdyn_keras.{module} import {function}\nimport xarray",
@@ -105,7 +105,7 @@ def test_the_examples_work_together_and_touch_two_files_each(project):
 def test_the_tests_of_the_examples_pass(project):
     folder, touched = project
     modules = [file.removesuffix(".py").replace("/", ".") for file in touched]
-    names = {"effective_rank", "rank_curves", "stripes", "mlp"}
+    names = {"effective_rank", "plot_effective_rank", "stripes", "mlp"}
     imports = "import numpy as np\nimport xarray as xr\n" + "".join(
         f"from repdyn_keras.{module} import *\n" for module in modules
     )

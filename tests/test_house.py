@@ -32,8 +32,8 @@ ROOMS = {
     "measures": "errors seeds text",
     "records": "config errors text",
     "recording": "measures records errors seeds text",
-    "dynamics": "config measures records errors text",
     "figures": "records errors text",
+    "dynamics": "config figures measures records errors text",
     "report": "dynamics figures records errors text",
 }
 ROOMS["experiment"] = " ".join(room for room in ROOMS if room != "__init__")

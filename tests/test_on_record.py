@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from repdyn_keras import RepresentationRecorder, open_run
+from repdyn_keras.recording.record_log import record_line
 
 
-def train(folder, epochs, listener):
+def train(folder, epochs, listener, *, log=False, verbose=0):
     """Trains a small model on random images, and records it."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 6)).astype("float32"), rng.integers(0, 4, 64)
@@ -18,9 +19,9 @@ def train(folder, epochs, listener):
     model = keras.Sequential([keras.Input((6,)), *layers])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     recorder = RepresentationRecorder(
-        folder, x, y, planes=0, batch_size=16, on_record=listener, layers=["first"]
+        folder, x, y, planes=0, batch_size=16, on_record=listener, log=log, layers=["first"]
     )
-    model.fit(x, y, epochs=epochs, verbose=0, callbacks=[recorder])
+    model.fit(x, y, epochs=epochs, verbose=verbose, callbacks=[recorder])
 
 
 def told(folder, epochs):
@@ -61,3 +62,32 @@ def test_an_error_in_it_does_not_end_the_training(tmp_path, capsys):
     train(tmp_path / "run", 2, fail)
     assert open_run(tmp_path / "run").epochs == [0, 1, 2]
     assert capsys.readouterr().out.count("on_record failed at epoch 0") == 1
+
+
+def test_the_log_has_a_line_for_each_record_between_the_bars_of_keras(tmp_path, capfd):
+    calls = []
+    train(tmp_path / "run", 2, lambda *given: calls.append(given), log=True, verbose=1)
+    out, err = capfd.readouterr()
+    lines = [line for line in err.splitlines() if "recorded" in line and "epoch" in line]
+    assert [line.split(" recorded")[0] for line in lines] == [
+        f"repdyn: epoch {epoch}" for epoch in range(3)
+    ]
+    assert "train 0." in lines[2] and "changed most: " in lines[2] and "(CKA" in lines[2]
+    assert "recorded" not in out, "the bar is on stdout"
+    assert [epoch for epoch, _ in calls] == [0, 1, 2], "a listener is called as well"
+
+
+def test_the_line_of_a_record_names_the_layer_that_changed_most():
+    summary = {
+        "train_accuracy": 0.5,
+        "memorized": 0.25,
+        "similarity_to_start/a": 0.1,
+        "similarity_to_previous/a": 0.9,
+        "similarity_to_previous/b\n": 0.4,
+    }
+    line = record_line(7, summary)
+    assert line.startswith(
+        "repdyn: epoch 7 recorded · train 0.50, memorized 0.25 · changed most: b"
+    )
+    assert "0.40" in line and "\n" not in line
+    assert record_line(0, {}) == "repdyn: epoch 0 recorded"

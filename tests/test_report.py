@@ -12,6 +12,7 @@ import pytest
 from helpers import WRITTEN_EPOCHS, WRITTEN_LAYERS, assert_rejected, repdyn, write_run
 
 from repdyn_keras import open_run
+from repdyn_keras.dynamics.story import story
 from repdyn_keras.experiment.drawing import draw
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.report import report_html
@@ -19,7 +20,6 @@ from repdyn_keras.report.events import events
 from repdyn_keras.report.payload import DTYPES
 from repdyn_keras.report.run_data import MAX_LAYERS
 from repdyn_keras.report.run_page import page_of
-from repdyn_keras.report.story import story
 
 pytestmark = pytest.mark.one_backend
 STRANGE = (

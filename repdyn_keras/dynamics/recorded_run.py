@@ -34,6 +34,12 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r}, {len(self.epochs)} recorded epochs)"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what the run was, what happened, and its learning curves."""
+        from repdyn_keras.dynamics.notebook_view import run_html
+
+        return run_html(self)
+
     @property
     def epochs(self) -> list[int]:
         """The recorded epochs."""

@@ -16,6 +16,7 @@ from repdyn_keras.recording.fits.recorded_fit import RecordedFit
 from repdyn_keras.recording.fits.training_epochs import call_first, calling_list
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
 from repdyn_keras.recording.network.recorded_model import RecordedModel
+from repdyn_keras.recording.record_log import RecordLog
 from repdyn_keras.recording.record_summary import Summary
 from repdyn_keras.recording.settings import (
     LayerSelection,
@@ -104,6 +105,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
             written its first record, and warns after that. `record` raises unless it is "warn".
         on_record: called with the epoch and a dict of numbers and paths after each new record, see
             `record_summary`; its errors only give a warning.
+        log: whether to show a line on the last record, in a notebook updated in place.
 
     Attributes:
         folder: the run folder.
@@ -148,8 +150,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         overwrite: bool = False,
         on_error: str | None = None,
         on_record: Callable[[int, Summary], None] | None = None,
+        log: bool = False,
     ):
-        self._on_record = on_record
+        self._on_record = RecordLog(on_record) if log else on_record
         plane_seed = seeds.derived(seed, seeds.PLANES)
         plane_settings = PlaneSettings(
             planes, resolution, margin, plane_seed, drawn_planes, drawn_resolution
@@ -253,12 +256,9 @@ class RepresentationRecorder(keras.callbacks.Callback):
         state = self.__getstate__()
         state["_records"] = (RunFolder(self._records.original), {"is_copy": True})
         shared = ("settings", "_notify", "_on_record", "_records")
-        copied.__setstate__(
-            {
-                name: value if name in shared else copy.deepcopy(value, memo)
-                for name, value in state.items()
-            }
-        )
+        for name in state.keys() - set(shared):
+            state[name] = copy.deepcopy(state[name], memo)
+        copied.__setstate__(state)
         return copied
 
     @property

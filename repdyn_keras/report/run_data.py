@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repdyn_keras.dynamics.phase_descriptions import KINDS
+from repdyn_keras.dynamics.story import most_changed, window
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import log_position, thinned
 from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
@@ -16,7 +17,6 @@ from repdyn_keras.figures.parts.maps import displayable, plane_corners, plane_ma
 from repdyn_keras.figures.parts.similarity_floors import floors
 from repdyn_keras.report.events import events
 from repdyn_keras.report.payload import Payload, class_indices, float32, triangle
-from repdyn_keras.report.story import most_changed, window
 
 if TYPE_CHECKING:
     import xarray

@@ -7,12 +7,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from repdyn_keras.dynamics.remarks import remarks
+from repdyn_keras.dynamics.story import story
 from repdyn_keras.errors import InputError
 from repdyn_keras.records import SCHEMA_VERSION
 from repdyn_keras.report.curves import curves_svg
 from repdyn_keras.report.events import absent_events
 from repdyn_keras.report.run_data import run_data
-from repdyn_keras.report.story import story
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import keras
 from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.recording.constants import check_constants, constants_of
 from repdyn_keras.recording.network.recorded_model import RecordedModel, announcements
+from repdyn_keras.recording.record_log import RecordLog
 from repdyn_keras.recording.record_summary import Summary, record_summary
 from repdyn_keras.recording.settings import Settings
 from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
@@ -191,6 +192,11 @@ class EpochRecords:
             self._permanent.add(epoch)
         if record is not None and self.on_record is not None:
             self._call_listener(self.on_record, epoch, record)
+
+    def flush_log(self) -> None:
+        """Shows the line on the last record, now that no progress bar is on the terminal's line."""
+        if isinstance(self.on_record, RecordLog):
+            self.on_record.flush()
 
     def _call_listener(
         self, listener: Callable[[int, Summary], None], epoch: int, record: "xarray.Dataset"

@@ -80,10 +80,12 @@ class RecordedFit:
         if self.start is not None and values is not None:
             with self._handling_errors(self.start):
                 self._record_first(self.start, values)
+        self._records.flush_log()
 
     def begin_epoch(self) -> None:
         """Forgets the weights at the end of the previous epoch, which was not the last one."""
         self._kept = self.ended = None
+        self._records.flush_log()
 
     def end_epoch(self, number: int, model: keras.Model) -> None:
         """Records the weights at the end of an epoch, or keeps them as long as that may be due."""
@@ -119,6 +121,7 @@ class RecordedFit:
     def end(self) -> None:
         """Releases the lock; also after an exception."""
         self._kept = None
+        self._records.flush_log()
         self._records.end_fit()
         self._lock.release()
         if len(self._missed) > 1:

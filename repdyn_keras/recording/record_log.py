@@ -1,0 +1,82 @@
+"""One line on the last record of a training: the recorder's `log`."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from repdyn_keras.recording.record_summary import Summary
+from repdyn_keras.text import visible
+
+# Accuracies by their names in a summary, and in the line.
+ACCURACIES = {"train_accuracy": "train", "memorized": "memorized", "test_accuracy": "test"}
+PREVIOUS = "similarity_to_previous/"
+MAX_LAYER = 40
+
+
+class RecordLog:
+    """Shows what the last record says, without touching the progress bar of Keras.
+
+    In a notebook it is one line above the bar, which is updated in place. Elsewhere each record has
+    a line on stderr, which is printed when the bar of its epoch is complete.
+
+    Args:
+        then: called with the epoch and the summary afterwards; None for nothing.
+    """
+
+    def __init__(self, then: Callable[[int, Summary], None] | None = None):
+        self.then = then
+        self._display: Any = None
+        self._waiting = ""
+
+    def __call__(self, epoch: int, summary: Summary) -> None:
+        line = record_line(epoch, summary)
+        if not self._show_in_notebook(line):
+            self._waiting = line
+        if self.then is not None:
+            self.then(epoch, summary)
+
+    def flush(self) -> None:
+        """Prints the line that waits for the end of a bar."""
+        if self._waiting:
+            print(self._waiting, file=sys.stderr, flush=True)
+        self._waiting = ""
+
+    def __getstate__(self) -> dict:
+        # The line in a notebook belongs to one training.
+        return {**vars(self), "_display": None, "_waiting": ""}
+
+    def _show_in_notebook(self, line: str) -> bool:
+        """Shows the line in the present cell of a notebook; False where there is none."""
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if shell is None or not hasattr(shell, "kernel"):
+            return False
+        from IPython.display import display
+
+        text = {"text/plain": line}
+        if self._display is None:
+            self._display = display(text, raw=True, display_id=True)
+        else:
+            self._display.update(text, raw=True)
+        return True
+
+
+def record_line(epoch: int, summary: Summary) -> str:
+    """A record on one line: its accuracies, and the layer that changed most.
+
+    Example:
+        >>> record_line(3, {"train_accuracy": 0.5, "similarity_to_previous/stem": 0.9})
+        'repdyn: epoch 3 recorded · train 0.50 · changed most: stem (CKA 0.90 with the one before)'
+    """
+    parts = [f"repdyn: epoch {epoch} recorded"]
+    known = [f"{name} {summary[key]:.2f}" for key, name in ACCURACIES.items() if key in summary]
+    parts += [", ".join(known)] if known else []
+    before = {
+        key.removeprefix(PREVIOUS): float(value)
+        for key, value in summary.items()
+        if key.startswith(PREVIOUS)
+    }
+    if before:
+        layer = min(before, key=before.__getitem__)
+        shown = visible(layer, MAX_LAYER)
+        parts.append(f"changed most: {shown} (CKA {before[layer]:.2f} with the one before)")
+    return " · ".join(parts)
