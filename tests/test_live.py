@@ -44,19 +44,29 @@ def test_a_page_waits_for_records_and_changes_with_them(tmp_path):
     with served(folder) as server:
         assert server.url.startswith("http://127.0.0.1:")
         waiting = fetched(server)
-        assert "cannot be shown now" in waiting and str(folder) in waiting
+        assert "Waiting for the first record" in waiting and str(folder) in waiting
         versions = [fetched(server, "version")]
         for count in (2, 3):
             add_records(tmp_path / "source", folder, count)
             versions.append(fetched(server, "version"))
             page = fetched(server)
             assert f"{count} recorded epochs" in page
+            assert "images compared" in page
             assert f'data-live="{versions[-1]}"' in page
         assert len(set(versions)) == 3
         assert not (folder / "report.html").exists(), "nothing is written"
         record = folder / "records" / "epoch-000001.nc"
         record.write_bytes(record.read_bytes()[:-20])
         assert "epoch-000001.nc" in fetched(server), "a damaged record is named"
+
+
+def test_a_page_that_failed_once_is_made_again(tmp_path, monkeypatch):
+    write_run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("repdyn_keras.report.live.report_html", lambda *given: {}["in between"])
+        page = LivePage(tmp_path / "run")
+        assert b"KeyError" in page.page()
+    assert b"recorded epochs" in page.page(), "of the same version"
 
 
 def test_only_this_machine_is_answered_unless_a_host_is_named(tmp_path):

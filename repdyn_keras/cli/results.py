@@ -18,6 +18,7 @@ from repdyn_keras.dynamics.phase_descriptions import (
     has_wrong_labels,
 )
 from repdyn_keras.dynamics.remarks import has_accuracy, remarks
+from repdyn_keras.dynamics.story import EVENTS
 from repdyn_keras.measures.phases import SIMILARITIES
 from repdyn_keras.text import format_duration, format_layers, visible
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 ONE_PHASE = "one phase"
 # By the kind of a border: what it is, the attribute that holds its size, and the name of the size.
 BORDERS = {
-    "state": ("a change of state", "contrast", "contrast"),
-    "freeze": ("a freeze", "restlessness", "fall of restlessness"),
+    "state": (EVENTS["state"], "contrast", "contrast"),
+    "freeze": (EVENTS["freeze"], "restlessness", "fall of restlessness"),
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from repdyn_keras.dynamics.milestones import memorization_epochs, output_accuracy
 from repdyn_keras.dynamics.phase_descriptions import describe_phases
 from repdyn_keras.dynamics.remarks import format_epochs, has_accuracy
+from repdyn_keras.measures.accuracies import BATCH_NORM_GAP
 from repdyn_keras.text import format_layers
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ TOGETHER, ROUGHLY = 0.25, 0.75
 EVENTS = {"state": "a change of state", "freeze": "a freeze"}
 # Groups of layers with a border of the same kind at the same epoch that are named.
 MAX_BORDERS = 3
-# Difference of the accuracies with batch and with moving statistics from which on it is named.
-BATCH_NORM_GAP = 0.1
 
 
 def story(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, float]]) -> list[str]:

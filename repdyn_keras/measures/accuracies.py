@@ -8,6 +8,9 @@ from repdyn_keras.measures import Arrays, Measure, Series, State
 SUBSETS = ("train", "clean", "mislabeled_given", "mislabeled_true", "test")
 PERFECT_FIT = 0.995
 PERFECT_RECORDS = 3
+# Difference of the accuracies with batch and with moving statistics of BatchNormalization from
+# which on it is reported.
+BATCH_NORM_GAP = 0.1
 
 
 def subset_accuracies(

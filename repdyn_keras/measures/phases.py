@@ -98,7 +98,7 @@ def find_phases(
     The strongest border of the whole path divides it, if it is significant; each part is then
     divided in the same way, with surrogates of its own.
 
-    Source: a method of this project; `docs/measures.md` gives its error rates.
+    Source: a method of this project; `docs/measures/phases.md` gives its error rates.
 
     Args:
         gram: (t, t) similarities, unit diagonal, positive semidefinite, finite.

@@ -9,15 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from repdyn_keras.measures import Dims, ProbeWeights, labelled, registered
-from repdyn_keras.measures.accuracies import pooled_moments
+from repdyn_keras.measures.accuracies import BATCH_NORM_GAP, pooled_moments
 from repdyn_keras.recording.backend_code import full_precision, unchanged
 from repdyn_keras.recording.inputs import LabelledImages
 from repdyn_keras.recording.network.recorded_model import RecordedModel, batches, results
 from repdyn_keras.recording.values import ModelValues
 
 T = TypeVar("T")
-# Difference of the accuracies with batch and moving statistics from which it is reported.
-BATCH_NORM_GAP = 0.1
 
 
 class Stopwatch:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from repdyn_keras.dynamics import open_run
 from repdyn_keras.errors import InputError
-from repdyn_keras.report.run_page import policy, report_html, script_of, template, trusted
+from repdyn_keras.report.run_page import (
+    asset,
+    policy,
+    report_html,
+    script_of,
+    template,
+    trusted,
+)
 from repdyn_keras.text import format_error, visible
 
 if TYPE_CHECKING:
@@ -53,24 +60,28 @@ class LivePage:
         with self._lock:
             version = self.version()
             if version != self._version:
-                self._page = self._made(version).encode("utf-8")
+                try:
+                    self._page = report_html(open_run(self.path), version).encode("utf-8")
+                except InputError as error:
+                    self._page = self._waiting(str(error), version)
+                except Exception as error:
+                    # The server goes on: the run may be written to right now. Its next question
+                    # for the version makes the browser ask for the page again.
+                    return self._waiting(format_error(error), "again")
                 self._version = version
             return self._page
 
-    def _made(self, version: str) -> str:
-        try:
-            return report_html(open_run(self.path), version)
-        except Exception as error:
-            # The server goes on: the run may be written to right now.
-            problem = str(error) if isinstance(error, InputError) else format_error(error)
-            script = script_of("wait.js")
-            return template("wait.html.jinja").render(
-                path=visible(self.path, MAX_TEXT),
-                problem=visible(problem, MAX_TEXT),
-                policy=policy(script, is_served=True),
-                script=trusted(script),
-                live=version,
-            )
+    def _waiting(self, problem: str, version: str) -> bytes:
+        script = script_of("wait.js")
+        page = template("wait.html.jinja").render(
+            path=visible(self.path, MAX_TEXT),
+            problem=visible(problem, MAX_TEXT),
+            policy=policy(script, is_served=True),
+            style=trusted(asset("page.css")),
+            script=trusted(script),
+            live=version,
+        )
+        return page.encode("utf-8")
 
 
 class Server(ThreadingHTTPServer):

@@ -49,8 +49,15 @@ def report_html(run: "Run", live: str = "") -> str:
             f"{run.folder.dynamics_file}, of another version. `repdyn analyze` computes them anew "
             "where the records are there."
         )
-    is_replay = run.folder.is_replay()
-    return page_of(dynamics, history, config_text(run), notes, live, is_replay)
+    return page_of(
+        dynamics,
+        history,
+        config_text(run),
+        notes,
+        live,
+        is_replay=run.folder.is_replay(),
+        images=about_images(run),
+    )
 
 
 def page_of(
@@ -60,6 +67,7 @@ def page_of(
     notes: Sequence[str] = (),
     live: str = "",
     is_replay: bool = False,
+    images: str = "",
 ) -> str:
     """The page of a run, see `report_html`.
 
@@ -70,13 +78,14 @@ def page_of(
         notes: warnings beside those that the Dataset gives.
         live: see `report_html`.
         is_replay: whether `repdyn record` recorded saved weights.
+        images: the number of images in words; empty if it is unknown.
     """
     header, payload = run_data(dynamics, history)
     script = script_of(*RUN_SCRIPTS)
     subsets = {subset["key"] for subset in header["subsets"]}
     return template("run.html.jinja").render(
         title=visible(dynamics.attrs["title"], MAX_TITLE),
-        about=about(dynamics),
+        about="; ".join(filter(None, (about(dynamics), images))),
         live=live,
         policy=policy(script, is_served=bool(live)),
         style=trusted(asset("page.css")),
@@ -133,6 +142,19 @@ def about(dynamics) -> str:
     span = f"from {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
     layers = dynamics.sizes["layer"]
     return f"{records}, {span}; {layers} layer{'s' if layers > 1 else ''}"
+
+
+def about_images(run: "Run") -> str:
+    """How many images were compared, and how many have wrong labels, if the run has records."""
+    if not run.folder.holds_records():
+        return ""
+    constants = run.folder.constants()
+    count = constants.sizes["image"]
+    text = f"{count} images compared"
+    if "label_given" in constants and "label_true" in constants:
+        wrong = int((constants["label_given"].values != constants["label_true"].values).sum())
+        text += f", {wrong} of them with a wrong label" if wrong else ""
+    return text
 
 
 def config_text(run: "Run") -> str:
