@@ -72,7 +72,7 @@ class Phases:
         noise_dimension: dimension of the scatter.
         p: smallest p of all borders of the whole path whose effect and z are large enough;
             1 if there are none.
-        distinguishability: contrast of the states at the border of the largest contrast, beyond
+        distinguishability: contrast of the states at the border of the largest z, beyond
             that of surrogates; 0 = smooth change, see `distinguished`.
         contrast_seen: the same of the similarities themselves.
 
