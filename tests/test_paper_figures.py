@@ -7,7 +7,15 @@ import matplotlib
 import numpy as np
 import pytest
 from helpers import DRAWN_EPOCHS as EPOCHS
-from helpers import assert_input_error, fake_dynamics, words_in
+from helpers import (
+    assert_input_error,
+    assert_rejected,
+    contents,
+    fake_dynamics,
+    repdyn,
+    words_in,
+    write_run,
+)
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -150,6 +158,27 @@ def test_measures_and_sheets_are_checked(run, tmp_path):
     assert_input_error("pattern", "matches none", matching_layers, ["x"], LAYERS)
     assert_input_error("pattern", "regular expression", matching_layers, ["("], LAYERS)
     assert matching_layers(["output", "block[01]"], LAYERS) == ["block0", "block1", "output"]
+
+
+def test_the_command_draws_what_it_is_asked_for_or_says_what_it_expects(tmp_path):
+    folder, out = tmp_path / "run", tmp_path / "paper"
+    write_run(folder)
+    before = contents(folder)
+    given = ("--measure", "cka", "--layer", "output", "--width", "85mm", "--format", "svg")
+    done = repdyn("figures", folder, *given, "--no-title", "--out", out)
+    assert done.exit_code == 0 and done.stdout.split() == [str(out / "cka.svg")]
+    assert 'width="240.9' in (out / "cka.svg").read_text("utf-8")
+    assert contents(folder) == before, "the figures of the run are as they were"
+    for words, expected in (
+        (("--width", "5"), ["5.5in", "'5'"]),
+        (("--width", "1in"), ["between 2.5 and 60 inches"]),
+        (("--format", "jpg"), ["png", "jpg"]),
+        (("--layer", "nowhere"), ["output", "nowhere"]),
+        (("--epoch", "99"), ["recorded epochs", "99"]),
+        (("--measure", "ckka"), ["cka", "ckka"]),
+        (("--measure", "cka", "--epoch", "0"), ["both"]),
+    ):
+        assert_rejected(repdyn("figures", folder, *words, "--out", out), expected)
 
 
 def test_a_figure_shows_itself_in_a_notebook(run):

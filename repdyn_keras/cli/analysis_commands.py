@@ -160,12 +160,17 @@ def figures(
         ),
     ] = False,
 ) -> None:
-    """Draw the figures of a run from its dynamics, on a screen's or a paper's scale."""
+    """Draw the figures of a run from its dynamics."""
     from repdyn_keras.dynamics import open_run
     from repdyn_keras.figures import Selection, Sheet, draw_all
     from repdyn_keras.figures.parts.page import write_file
     from repdyn_keras.figures.parts.selection import matching_layers
 
+    if measure and epoch:
+        raise InputError(
+            "Expected --measure, which draws matrices of all epochs alone, or --epoch, which "
+            "selects those of the decision regions. Received: both. Drop one."
+        )
     sheet = Sheet(inches(width), not no_title, file_format)
     opened = open_run(run)
     names = opened.dynamics["layer"].values.tolist()
