@@ -37,7 +37,7 @@ SIMILARITIES: dict[str, tuple[str, str, str | None, tuple[str, ...]]] = {
         "Region agreement",
         "share of plane points with the same class at both epochs",
         "_regions",
-        ("region_agreement_floor",),
+        ("region_agreement_floor", "region_chance"),
     ),
     "region_kappa": (
         "Region kappa",
