@@ -29,6 +29,13 @@ from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import LOCK
 
 BACKEND = os.environ["KERAS_BACKEND"]
+ROOT = Path(repdyn_keras.__file__).parents[1]
+# The pages of the documentation, from the project's root.
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "apps/*.md", "benchmarks/**/*.md")
+    for path in ROOT.glob(pattern)
+)
 
 # --- one tiny run per session -----------------------------------------------------------------
 

@@ -160,6 +160,7 @@ def test_measures_and_sheets_are_checked(run, tmp_path):
     assert matching_layers(["output", "block[01]"], LAYERS) == ["block0", "block1", "output"]
 
 
+@pytest.mark.long
 def test_the_command_draws_what_it_is_asked_for_or_says_what_it_expects(tmp_path):
     folder, out = tmp_path / "run", tmp_path / "paper"
     write_run(folder)
