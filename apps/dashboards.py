@@ -4,11 +4,12 @@
     python apps/dashboards.py mlflow
     python apps/dashboards.py wandb
 
-Everything is written below --out, by default runs/dashboard, and nothing leaves the machine: MLflow
-writes to a local file store, and Weights & Biases runs offline. Each needs its package, see the
-extra `dashboards`.
+Everything is written below --out, by default runs/dashboard-NAME, and nothing leaves the machine:
+MLflow writes to a local file store, and Weights & Biases runs offline. Each needs its package, see
+the extra `dashboards`.
 """
 
+import importlib.util
 import io
 import os
 import sys
@@ -104,19 +105,20 @@ DASHBOARDS = {"tensorboard": to_tensorboard, "mlflow": to_mlflow, "wandb": to_wa
 
 def train(
     dashboard: Annotated[Literal["tensorboard", "mlflow", "wandb"], typer.Argument()],
-    out: Annotated[Path, typer.Option(help="New folder.")] = Path("runs/dashboard"),
+    out: Annotated[
+        Path | None, typer.Option(help="New folder. Default: runs/dashboard-NAME.")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 8,
 ) -> None:
     """Train a small network on digits, and send its records to a dashboard."""
+    if importlib.util.find_spec(dashboard) is None:
+        raise not_installed(dashboard, {dashboard: "dashboards"}, "this example")
+    out = out or Path("runs") / f"dashboard-{dashboard}"
     if out.exists():
         raise InputError(f"{out} exists. Expected a new folder as --out. Received: an old one.")
     logs = out / "logs"
     logs.mkdir(parents=True)
-    try:
-        listen, close = DASHBOARDS[dashboard](logs)
-    except ModuleNotFoundError as error:
-        extras = {str(error.name): "dashboards"}
-        raise not_installed(str(error.name), extras, "this example") from None
+    listen, close = DASHBOARDS[dashboard](logs)
     digits = load_digits()
     x, y = (digits.images[..., None] / 8 - 1).astype("float32"), digits.target
     keras.utils.set_random_seed(0)

@@ -10,6 +10,7 @@ fills the page. With --animate the file is an animation of all recorded epochs. 
 backend.
 """
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -22,7 +23,9 @@ from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.axes import Axes
 
+MAX_NAME = 40
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -32,7 +35,10 @@ def draw(
     ],
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="Name or regular expression; repeatable. Default: those that change."),
+        typer.Option(
+            help="Name or regular expression; repeatable. Default: those that change, or "
+            "all with --animate or a model."
+        ),
     ] = None,
     epoch: Annotated[
         list[int] | None, typer.Option(help="Recorded epoch; repeatable. Default: six of them.")
@@ -46,7 +52,9 @@ def draw(
             show_default=False,
         ),
     ] = None,
-    width: Annotated[float, typer.Option(help="Width of the sheet in inches.")] = 12.0,
+    width: Annotated[
+        float | None, typer.Option(help="Width of the sheet in inches. Default: 12.")
+    ] = None,
     animate: Annotated[
         bool, typer.Option("--animate", help="A GIF with a frame for each recorded epoch.")
     ] = False,
@@ -66,13 +74,15 @@ def draw(
     out = out or Path("regions.gif" if animate else "regions.png")
     planes = plane or [0]
     check_output(out, animate)
-    if animate and epoch:
-        raise InputError(
-            "Expected --epoch or --animate, which shows every recorded epoch. Received: both. "
-            "Drop one."
-        )
-    sheet = Sheet(width, file_format=out.suffix[1:].lower() if not animate else "png")
     is_model = source.suffix == ".keras" and not source.is_dir()
+    if animate and (epoch or width or is_model):
+        raise InputError(
+            "Expected --animate, which shows every recorded epoch of a run on a screen, without "
+            "--epoch and --width, and not with a model. Received: both. Drop one."
+        )
+    sheet = Sheet(
+        width or Sheet().width, file_format=out.suffix[1:].lower() if not animate else "png"
+    )
     dynamics = of_model(source, dataset, max(planes)) if is_model else open_run(source).dynamics
     names = dynamics["layer"].values.tolist()
     layers = matching_layers(layer, names) if layer else names if is_model else None
@@ -85,7 +95,10 @@ def draw(
             print(animate_regions(dynamics, layers, number, path))
         return
     with without_tex(), on_sheet(sheet):
-        write_file(out, rendered(film_strip(dynamics, planes, layers, epoch), sheet.file_format))
+        figure = film_strip(dynamics, planes, layers, epoch)
+        if is_model:
+            name_column(figure.axes[0], visible(source.name, MAX_NAME))
+        write_file(out, rendered(figure, sheet.file_format))
     print(out)
 
 
@@ -100,8 +113,16 @@ def of_model(file: Path, dataset: str, last_plane: int) -> "xarray.Dataset":
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Path(folder) / "checkpoints"
         checkpoints.mkdir()
-        (checkpoints / "epoch-0.keras").symlink_to(file.absolute())
+        shutil.copyfile(file, checkpoints / "epoch-0.keras")
         return record(checkpoints, keys, out=Path(folder) / "run").dynamics.load()
+
+
+def name_column(ax: "Axes", name: str) -> None:
+    """Name the only column of maps after the model, which was saved at an epoch nobody knows."""
+    ax.set_xticklabels([name], parse_math=False)
+    for text in ax.texts:
+        if text.get_text() == "epoch":
+            text.set_text("model")
 
 
 def check_output(out: Path, animate: bool) -> None:

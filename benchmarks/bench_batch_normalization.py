@@ -16,7 +16,7 @@ import xarray as xr
 
 from repdyn_keras import open_run
 from repdyn_keras.dynamics import describe_phases
-from repdyn_keras.figures import similarity_heatmap
+from repdyn_keras.figures import plot_similarity
 
 GAP = 0.1
 EPOCHS = (1, 5, 10, 20, 40)
@@ -65,11 +65,8 @@ def draw(runs: dict[str, xr.Dataset], layer: str, path: Path) -> None:
         ticks = [0, 1, 2, 5, 11, 20, 40, 102]
         top.set_xticks(np.log2(1 + np.array(ticks)), [str(tick) for tick in ticks])
         top.set(ylim=(0, 1.03), title=name, xlabel="epoch", ylabel="accuracy")
-        similarity_heatmap(dynamics, "cka", layer, ax=bottom)
-        bottom.set(xlabel="epoch", ylabel="epoch")
+        plot_similarity(dynamics, layer, ax=bottom)
     axes[0, 0].legend(loc="lower right", fontsize="small", frameon=False)
-    label = f"CKA of {layer} between epochs (1 = same)"
-    figure.colorbar(bottom.images[0], ax=list(axes[1]), label=label)
     figure.savefig(path, dpi=80, metadata={"Software": None})
 
 

@@ -1,5 +1,7 @@
 """The code of the documentation: commands, blocks of Python, studies, and the API reference."""
 
+import ast
+import importlib
 import inspect
 import re
 import shlex
@@ -70,3 +72,20 @@ def test_the_studies_of_the_documentation_are_valid(tmp_path):
         file = tmp_path / f"{index}.toml"
         file.write_text(text, encoding="utf-8")
         assert load_study(file).cells
+
+
+def test_programs_import_names_that_exist():
+    programs = [path for folder in ("apps", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    assert len(programs) > 10
+    missing = []
+    for path in programs:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("repdyn_keras"):
+                module = importlib.import_module(str(node.module))
+                for name in node.names:
+                    if not hasattr(module, name.name):
+                        try:
+                            importlib.import_module(f"{node.module}.{name.name}")
+                        except ModuleNotFoundError:
+                            missing.append((path.name, name.name))
+    assert missing == []

@@ -91,3 +91,18 @@ def test_the_line_of_a_record_names_the_layer_that_changed_most():
     )
     assert "0.40" in line and "\n" not in line
     assert record_line(0, {}) == "repdyn: epoch 0 recorded"
+
+
+def test_the_log_prints_also_without_fit_and_never_ends_a_training(tmp_path, capsys, monkeypatch):
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    layers = [keras.layers.Dense(5, name="first"), keras.layers.Dense(4)]
+    model = keras.Sequential([keras.Input((6,)), *layers])
+    given = {"planes": 0, "batch_size": 16, "log": True, "layers": ["first"]}
+    recorder = RepresentationRecorder(tmp_path / "run", x, **given)
+    for epoch in (0, 1):
+        recorder.record(model, epoch)
+        assert f"epoch {epoch} recorded" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", open(os.devnull))  # not writable
+        RepresentationRecorder(tmp_path / "closed", x, **given).record(model, 0)
+    assert open_run(tmp_path / "closed").epochs == [0]

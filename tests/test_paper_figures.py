@@ -23,11 +23,13 @@ from repdyn_keras import figures
 from repdyn_keras.figures import FIGURES, Selection, Sheet, draw_all, film_strip
 from repdyn_keras.figures.parts import page
 from repdyn_keras.figures.parts.selection import MAX_PANELS, matching_layers
-from repdyn_keras.figures.parts.sheet import MIN_TEXT, on_sheet
+from repdyn_keras.figures.parts.sheet import on_sheet
 from repdyn_keras.figures.parts.style import FIRST_COLORS, class_color
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
 
+# Points below which nobody can read a printed figure.
+MIN_TEXT = 6.0
 LAYERS = ("stem", *(f"block{k}" for k in range(6)), "output")
 
 
@@ -101,6 +103,65 @@ def test_pages_show_what_changes_or_what_is_asked_for(run):
     assert panels[0].get_title("left") == "l0" and panels[-1].get_title("left") == "l59"
 
 
+def test_edge_cases_of_what_is_shown(run):
+    one = run.isel(epoch=[0], epoch_other=[0])
+    strip = film_strip(one).axes[0]
+    assert [text.get_text() for text in strip.get_yticklabels()][::7] == ["stem"]
+    assert strip.get_yticklabels()[-1].get_text() == "output", "one epoch tells nothing of changes"
+    many = fake_dynamics(EPOCHS[:6], [f"l{k}" for k in range(40)], planes=1, grid=4)
+    words = " ".join(words_in(film_strip(many)).split())
+    assert re.search(r"also change: 3\d more", words) and "evenly spaced" not in words
+    named = run.assign_coords(layer=[*LAYERS[:-1], "x" * 60], layer_other=[*LAYERS[:-1], "x" * 60])
+    with on_sheet(Sheet(3.25)):
+        figure = film_strip(named)
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_window_extent().width > 0.2 * figure.bbox.width
+        many_epochs = run["epoch"].values.tolist()
+        assert_input_error("room", "at most \\d+ epochs", film_strip, run, 0, None, many_epochs)
+    for draw, given in (
+        (film_strip, ([],)),
+        (film_strip, (0, [])),
+        (film_strip, (0, None, [])),
+        (figures.similarity_heatmaps, ("cka", [])),
+        (figures.progress_curves, ([],)),
+        (figures.probe_curves, ([],)),
+    ):
+        assert_input_error(given, "at least one", draw, run, *given)
+    assert len(film_strip(run, np.int64(1)).axes) > 1
+    levels = run["cka"].isel(epoch=0).drop_vars("epoch") * 0 + np.arange(8)[:, None] / 10
+    with_levels = run.assign(cka_null_class=levels)
+    assert ", .10 to .10," in " ".join(
+        words_in(figures.similarity_heatmaps(with_levels, "cka", ["block0"])).split()
+    )
+
+
+def test_the_animation_without_class_scores_shows_the_last_layer_asked_for(run, monkeypatch):
+    shown = []
+    module = figures.plot_region_animation
+    monkeypatch.setattr(module, "_animation", lambda data, names, *given: shown.append(names))
+    none = run.assign_attrs(output_classes=0)
+    for layers in (None, ("stem", "block1"), ("output",)):
+        list(module.draw_region_animation(none, Selection(layers=layers)))
+    assert shown == [["block5"], ["block1"], ["output"]]
+
+
+def test_names_of_a_run_are_never_typeset_by_latex(run):
+    hostile = "\\input{/etc/passwd}"
+    named = run.assign_coords(layer=[hostile, *LAYERS[1:]], layer_other=[hostile, *LAYERS[1:]])
+    with matplotlib.rc_context({"text.usetex": True}):
+        drawn_figures = [
+            figures.plot_similarity(named, hostile).figure,
+            figures.plot_progress(named, hostile).figure,
+            figures.plot_regions(named, hostile).figure,
+            figures.plot_curves(named, hostile).figure,
+            film_strip(named, 0, [hostile]),
+            figures.synchronization_matrix(named),
+        ]
+    for figure in drawn_figures:
+        texts = [text for text in figure.findobj(Text) if "input{" in text.get_text()]
+        assert texts and not any(text.get_usetex() for text in texts)
+
+
 def test_legends_fill_empty_cells(run):
     for count in (5, 7):
         figure = figures.probe_curves(run, LAYERS[:count])
@@ -146,7 +207,8 @@ def test_files_hold_their_fonts_and_have_the_width(run, tmp_path, file_format):
 
 
 def test_measures_and_sheets_are_checked(run, tmp_path):
-    assert [entry.name for entry in FIGURES if entry.on_request] == ["region_kappa.png"]
+    on_request = [entry.name for entry in FIGURES if entry.on_request]
+    assert on_request == ["region_kappa.png", "region_kappa_zoomed.png"]
     asked = draw_all(run, tmp_path, selection=Selection(measures=("region_kappa",)))
     assert [path.name for path in asked] == ["region_kappa.png"]
     for measures, words in ((("ckaa",), "cka"), (("region_kappa",), "planes")):

@@ -146,4 +146,4 @@ def test_a_saved_model_is_drawn_without_a_run(plot, tmp_path_factory):
     assert (code, files) == (0, ["r.svg"]), err
     assert out.split()[-1] == "r.svg"
     words = re.findall(r"<!-- (.*?) -->", Path("r.svg").read_text(encoding="utf-8"))
-    assert {"hidden", "output"} <= set(words)
+    assert {"hidden", "output", "model", "model.keras"} <= set(words) and "epoch" not in words

@@ -402,3 +402,12 @@ def test_names_of_tfds_data_sets_are_validated():
     found = parse_name("imagenet2012_subset/10pct:5.*.*")
     assert found == ("imagenet2012_subset", "10pct", "5.*.*")
     assert parse_name("c4/en.noblock-list+x") == ("c4", "en.noblock-list+x", None)
+
+
+def test_a_notebook_shows_a_hostile_run_as_text(hostile_run):
+    run = open_run(hostile_run.path)
+    title = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    run.__dict__["dynamics"] = run.dynamics.assign_attrs(title=title)
+    html = run._repr_html_()
+    assert "<script" not in html and "&lt;script" in html
+    assert html.count("<img") == 1, "the picture, and none of the title"

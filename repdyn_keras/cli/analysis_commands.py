@@ -135,7 +135,7 @@ def figures(
         ),
     ] = None,
     file_format: Annotated[
-        str, typer.Option("--format", metavar="F", help="png, pdf or svg.")
+        str, typer.Option("--format", metavar="F", help="png, pdf or svg. The animation: with png.")
     ] = "png",
     width: Annotated[
         str,

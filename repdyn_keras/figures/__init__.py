@@ -13,7 +13,7 @@ from pathlib import Path
 import xarray as xr
 
 from repdyn_keras.errors import unknown
-from repdyn_keras.figures.parts.lookup import require
+from repdyn_keras.figures.parts.lookup import layer_index, number_index, require
 from repdyn_keras.figures.parts.page import PictureFile, write_file
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import FORMATS, SCREEN, Sheet, on_sheet
@@ -156,6 +156,16 @@ FIGURES = (
         zoomed=True,
     ),
     FigureEntry(
+        "region_kappa_zoomed.png",
+        "run",
+        ("region_kappa",),
+        "`region_kappa.png` with such scales; `--measure region_kappa --zoom` draws it",
+        partial(draw_similarity, measure="region_kappa", zoom=True),
+        "region_kappa",
+        zoomed=True,
+        on_request=True,
+    ),
+    FigureEntry(
         "progress.png",
         "run",
         ("progress",),
@@ -239,6 +249,11 @@ def draw_all(
         if measure not in measures:
             raise unknown("similarity between epochs", measure, dict.fromkeys(measures))
         require(dynamics, measure)
+    for layer in selection.layers or ():
+        layer_index(dynamics, layer)
+    for epoch in selection.epochs or ():
+        require(dynamics, "regions")
+        number_index(dynamics, "epoch", epoch)
     return _draw("run", dynamics, Path(folder), progress, write, selection, sheet)
 
 

@@ -39,6 +39,7 @@ def draw_epoch_comparison(comparison: xr.Dataset, _: Selection) -> Iterator[Pict
     yield picture("epochs", epoch_comparison(comparison))
 
 
+@style.as_it_is
 def epoch_comparison(comparison: xr.Dataset) -> "Figure":
     """CKA of a layer of run A with its match in run B between epochs, one panel for each match.
 

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from repdyn_keras.errors import InputError
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import (
-    MAX_LAYER_NAME,
     layer_index,
     layer_name,
-    layer_names,
     number_index,
-    shortened,
 )
 from repdyn_keras.figures.parts.maps import (
     KEY,
@@ -27,16 +25,21 @@ from repdyn_keras.figures.parts.maps import (
     plane_maps,
     settle_maps,
 )
-from repdyn_keras.figures.parts.page import PictureFile, new_axes, new_page, picture, text_width
+from repdyn_keras.figures.parts.page import (
+    PictureFile,
+    fitted,
+    new_axes,
+    new_page,
+    picture,
+    text_width,
+)
 from repdyn_keras.figures.parts.selection import (
     Selection,
     changing_layers,
-    evenly_spaced,
     listed_layers,
     lowest_similarity,
 )
 from repdyn_keras.figures.parts.sheet import sheet
-from repdyn_keras.text import format_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +50,11 @@ MAX_PLANES = 3
 MAX_LAYERS, MAX_EPOCHS = 5, 6
 # Inches: smallest width of a page, smallest and largest side of a map, space between maps.
 MIN_WIDTH, MIN_SIDE, MAX_SIDE, SPACE = 7.0, 0.6, 1.9, 0.07
-# Inches: height of the maps of many layers, and the least side of a map for its sake.
-MAX_HEIGHT, LOW_SIDE = 12.0, 0.9
+# Inches: height of the maps of many layers, and the side below which it does not reduce maps; and
+# the least side of a map.
+MAX_HEIGHT, LOW_SIDE, MIN_MAP = 12.0, 0.9, 0.1
+# Share of a page's width for the names of layers.
+MAX_NAMES = 0.3
 # Points of a disc for an inch of a map's side, and at least and at most.
 DISC, MIN_DISC, MAX_DISC = 4.6, 2.8, 14.0
 TITLE = "Decision regions of each layer over training"
@@ -61,6 +67,7 @@ def draw_film_strip(dynamics: xr.Dataset, selection: Selection) -> Iterator[Pict
         yield picture(f"regions_plane{plane}", strip)
 
 
+@style.as_it_is
 def plot_regions(
     dynamics: xr.Dataset,
     layer: str = "output",
@@ -108,6 +115,7 @@ def plot_regions(
     return ax
 
 
+@style.as_it_is
 def film_strip(
     dynamics: xr.Dataset,
     plane: int | Sequence[int] = 0,
@@ -132,14 +140,18 @@ def film_strip(
         ticks.
 
     Raises:
-        InputError: no planes were recorded, or a layer, epoch or plane is absent.
+        InputError: no planes were recorded; a layer, epoch or plane is absent; none is given; or
+            there is no room for so many epochs.
     """
-    planes = [plane] if isinstance(plane, int) else list(plane)
+    planes = np.atleast_1d(plane).tolist()
+    for name, values in (("plane", planes), ("epoch", epochs)):
+        if values is not None and not len(values):
+            raise InputError(f"Expected at least one {name}. Received: none.")
     regions = [plane_maps(dynamics, number) for number in planes]
     indices = [number_index(dynamics, "plane", number) for number in planes]
     names, note = _shown_layers(dynamics, layers)
     rows = [layer_index(dynamics, name) for name in names]
-    names = shortened(names, MAX_LAYER_NAME)
+    names = fitted(names, MAX_NAMES * 72 * sheet().width, sheet().label)
     recorded = dynamics["epoch"].values
     fitted_at = np.flatnonzero(recorded == style.perfect_fit_epoch(dynamics))
     scale = min(sheet().scale, sheet().width / MIN_WIDTH)
@@ -153,6 +165,11 @@ def film_strip(
     maps = [each.isel(layer=rows, epoch=columns).values for each in regions]
 
     side = room / len(columns) - SPACE
+    if side < MIN_MAP:
+        raise InputError(
+            f"Expected at most {int(room / (MIN_MAP + SPACE))} epochs on a page of "
+            f"{sheet().width:g} inches. Received: {len(columns)}. Choose fewer, or a wider page."
+        )
     if len(rows) * len(columns) > 1:
         side = min(side, MAX_SIDE, max(LOW_SIDE, MAX_HEIGHT / len(rows)))
     width = beside + len(columns) * (side + SPACE)
@@ -171,7 +188,7 @@ def film_strip(
         ax.tick_params("x", labelsize=sheet().small, pad=4)
         ax.tick_params("y", labelsize=sheet().label, pad=4)
         ax.set_xticks(x, [str(epoch) for epoch in recorded[columns]])
-        ax.set_yticks(y, names, parse_math=False)
+        ax.set_yticks(y, names, **style.PLAIN)
         if place == 0:
             for column in np.flatnonzero(np.isin(columns, fitted_at)):
                 _mark_fit(ax, x[column])
@@ -206,18 +223,11 @@ def _subtitle(dynamics, planes, indices, note):
 
 def _shown_layers(dynamics: xr.Dataset, layers: Sequence[str] | None) -> tuple[list[str], str]:
     """The layers of a film strip, and a note on the others."""
-    if layers is None and "region_agreement" in dynamics:
-        dims = ("layer", "epoch", "epoch_other")
-        lowest = lowest_similarity(dynamics["region_agreement"].transpose(*dims).values)
-        names, note = changing_layers(dynamics, None, lowest, "an agreement of regions")
-    else:
-        names, note = listed_layers(dynamics, layers)
-    if layers is not None:
-        return names, note
-    shown, _ = evenly_spaced(names, MAX_LAYERS)
-    rest = [name for name in names if name not in shown]
-    between = f"also change: {format_layers(rest, layer_names(dynamics))}" if rest else ""
-    return shown, " · ".join(text for text in (between, note) if text)
+    if layers is not None or "region_agreement" not in dynamics:
+        return listed_layers(dynamics, layers, MAX_LAYERS)
+    dims = ("layer", "epoch", "epoch_other")
+    lowest = lowest_similarity(dynamics["region_agreement"].transpose(*dims).values)
+    return changing_layers(dynamics, None, lowest, "an agreement of regions", MAX_LAYERS)
 
 
 def spread(count: int, most: int, included: int | None = None) -> list[int]:

@@ -47,6 +47,7 @@ def draw_finding(findings: xr.Dataset, _: Selection) -> Iterator[PictureFile]:
             yield picture(f"finding_{name}", finding(findings, str(name)))
 
 
+@style.as_it_is
 def finding(findings: xr.Dataset, row: str) -> "Figure":
     """Both sides of every seed, joined by a line, and beside them the differences.
 

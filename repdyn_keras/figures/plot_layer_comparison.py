@@ -44,6 +44,7 @@ def draw_layer_comparison(comparison: xr.Dataset, _: Selection) -> Iterator[Pict
     yield picture("layers", layer_comparison(comparison))
 
 
+@style.as_it_is
 def layer_comparison(comparison: xr.Dataset) -> "Figure":
     """CKA of every layer of run A with every layer of run B at each moment; 1 = identical.
 

@@ -40,6 +40,7 @@ def draw_learning_curves(dynamics: xr.Dataset, selection: Selection) -> Iterator
     yield picture("learning_curves", learning_curves(dynamics))
 
 
+@style.as_it_is
 def learning_curves(dynamics: xr.Dataset) -> "Figure":
     """Accuracy of the network's output on every subset of images, over epochs.
 
@@ -60,6 +61,7 @@ def learning_curves(dynamics: xr.Dataset) -> "Figure":
     return figure
 
 
+@style.as_it_is
 def plot_curves(
     dynamics: xr.Dataset, layer: str = "output", ax: "Axes | None" = None, heading: bool = True
 ) -> "Axes":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import (
     EPOCH_AXIS,
     curve_meanings,
@@ -37,6 +38,7 @@ def draw_probe_curves(dynamics: xr.Dataset, selection: Selection) -> Iterator[Pi
     yield picture("probe_curves", probe_curves(dynamics, selection.layers))
 
 
+@style.as_it_is
 def probe_curves(dynamics: xr.Dataset, layers: Sequence[str] | None = None) -> "Figure":
     """Accuracy of a linear probe on each layer over epochs, one panel for each layer.
 

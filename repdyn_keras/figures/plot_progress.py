@@ -48,6 +48,7 @@ def draw_progress(dynamics: xr.Dataset, selection: Selection) -> Iterator[Pictur
     yield picture("progress", progress_curves(dynamics, selection.layers))
 
 
+@style.as_it_is
 def plot_progress(dynamics: xr.Dataset, layer: str = "output", ax: "Axes | None" = None) -> "Axes":
     """Progress of one layer from its first to its last state over epochs, the others in grey.
 
@@ -80,6 +81,7 @@ def plot_progress(dynamics: xr.Dataset, layer: str = "output", ax: "Axes | None"
     return ax
 
 
+@style.as_it_is
 def progress_curves(dynamics: xr.Dataset, layers: Sequence[str] | None = None) -> "Figure":
     """Progress of each layer over epochs, one panel for each layer, with the others in grey.
 
@@ -110,10 +112,12 @@ def progress_curves(dynamics: xr.Dataset, layers: Sequence[str] | None = None) -
         _draw_progress(ax, values, index, epochs, no_timing)
         if np.isfinite(values[index]).any():
             mark_fit(ax, dynamics, labelled=False)
-    entries = {"the layer": Line2D([], [], **OWN), "half of its change": Line2D([], [], **HALF)}
-    if len(values) > 1:
-        entries["the other layers"] = Line2D([], [], **OTHERS)
-    settle_with_legend(figure, axes, ASPECT, entries | fit_entry(dynamics))
+    entries = {}
+    if any(_half_epoch(row, epochs) is not None for row in values):
+        entries = {"the layer": Line2D([], [], **OWN), "half of its change": Line2D([], [], **HALF)}
+        entries |= {"the other layers": Line2D([], [], **OTHERS)} if len(values) > 1 else {}
+        entries |= fit_entry(dynamics)
+    settle_with_legend(figure, axes, ASPECT, entries)
     for ax in axes:
         label_axis(ax.xaxis, log_position(epochs), epochs)
     return figure

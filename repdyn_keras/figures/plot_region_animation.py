@@ -51,8 +51,8 @@ def draw_region_animation(dynamics: xr.Dataset, selection: Selection) -> Iterato
     """Draw `regions_planeN.gif` on the first plane, of the output or else of the last layer."""
     plane = int(dynamics["plane"].values[0])
     names = list(selection.layers or layer_names(dynamics))
-    if not style.has_class_scores(dynamics) and len(names) > 1:
-        names = names[:-1]
+    if not style.has_class_scores(dynamics):
+        names = [name for name in names if name != "output"] or names
     data = _animation(dynamics, names[-1:], plane, SECONDS)
     yield PictureFile(f"regions_plane{plane}.gif", data)
 

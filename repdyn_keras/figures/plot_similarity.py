@@ -109,6 +109,7 @@ def draw_similarity(
     yield picture(stem, similarity_heatmaps(dynamics, measure, selection.layers, zoom))
 
 
+@style.as_it_is
 def plot_similarity(
     dynamics: xr.Dataset,
     layer: str = "output",
@@ -120,7 +121,10 @@ def plot_similarity(
 
     Cells are recorded epochs, all of one size. NaN is hatched. Lines are borders between phases:
     solid at a change of state, dashed with a diamond at a freeze, where the layer is restless
-    before and still after. Triangles mark the epoch of perfect fit.
+    before and still after. Triangles mark the epoch of perfect fit. Unless zoomed, the colour bar
+    marks levels of this layer: for CKA, a square at two standard deviations of unrelated
+    representations and a circle at what the classes alone give; for the agreement of regions, a
+    circle at that with a probe fitted on resampled images and a diamond at that of chance.
 
     Args:
         dynamics: of a run; holds the measure (layer, epoch, epoch_other).
@@ -149,10 +153,13 @@ def plot_similarity(
     title_panel(ax, "\n".join(lines), **TITLE)
     ax.set_xlabel("epoch", size=sheet().label)
     ax.set_ylabel("epoch", size=sheet().label)
-    add_bar([ax], values, WORDS[measure].scale, floors(dynamics, *WORDS[measure].floors))
+    chosen = dynamics.isel(layer=[layer_index(dynamics, layer)])
+    marks = [] if zoom else floors(chosen, *WORDS[measure].floors)
+    add_bar([ax], values, WORDS[measure].scale, marks)
     return ax
 
 
+@style.as_it_is
 def similarity_heatmaps(
     dynamics: xr.Dataset,
     measure: str = "cka",
@@ -201,10 +208,12 @@ def similarity_heatmaps(
         title_panel(ax, name, **TITLE)
     has_maps = measure == "cka" or style.has_class_scores(dynamics)
     undefined = "dead layer" if has_maps else "dead layer, or an output without class scores"
-    marks = [] if zoom else floors(dynamics, *words.floors)
+    chosen = dynamics.isel(layer=[layer_index(dynamics, layer) for layer in layers])
+    marks = [] if zoom else floors(chosen, *words.floors)
     changing = "the representation differs" if measure == "cka" else "the regions differ"
     explained = explained_borders(found, changing)
-    if (fit := style.perfect_fit_epoch(dynamics)) is not None:
+    fit = style.perfect_fit_epoch(dynamics)
+    if fit is not None and epochs[0] <= fit <= epochs[-1]:
         explained[f"perfect fit: epoch {fit:g}"] = symbol("v")
     settle_cells(figure, axes, values, words.scale, explained, undefined, marks)
     for ax in axes:

@@ -31,6 +31,7 @@ def draw_synchronization(dynamics: xr.Dataset, selection: Selection) -> Iterator
     yield picture("synchronization", synchronization_matrix(chosen))
 
 
+@style.as_it_is
 def synchronization_matrix(dynamics: xr.Dataset) -> "Figure":
     """Synchronization of every layer with every other; 1 = they change at the same time.
 

@@ -14,7 +14,6 @@ TOP = 0.01
 # of one dimension, the most concentrated ones, have 0.085. `benchmarks/bench_intervals.py` shows
 # the intervals of CKA for larger shares.
 THRESHOLD = 0.2
-# Maximum number of characters of a layer's name in a notice.
 
 
 def top_images(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from repdyn_keras.recording.record_summary import Summary
@@ -35,28 +36,40 @@ class RecordLog:
         if self.then is not None:
             self.then(epoch, summary)
 
-    def flush(self) -> None:
-        """Prints the line that waits for the end of a bar."""
-        if self._waiting:
-            print(self._waiting, file=sys.stderr, flush=True)
-        self._waiting = ""
+    def flush(self, *, is_end: bool = False) -> None:
+        """Prints the line that waits for the end of a bar.
+
+        Args:
+            is_end: whether the `fit` ends, so that the next one has a line in its own cell.
+        """
+        line, self._waiting = self._waiting, ""
+        if is_end:
+            self._display = None
+        if line:
+            # Without a terminal there is nobody to tell, which does not concern the training.
+            with suppress(OSError, ValueError):
+                print(line, file=sys.stderr, flush=True)
 
     def __getstate__(self) -> dict:
         # The line in a notebook belongs to one training.
         return {**vars(self), "_display": None, "_waiting": ""}
 
     def _show_in_notebook(self, line: str) -> bool:
-        """Shows the line in the present cell of a notebook; False where there is none."""
+        """Shows the line in the present cell of a notebook; False where that is not possible."""
         shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         if shell is None or not hasattr(shell, "kernel"):
             return False
         from IPython.display import display
 
         text = {"text/plain": line}
-        if self._display is None:
-            self._display = display(text, raw=True, display_id=True)
-        else:
-            self._display.update(text, raw=True)
+        try:
+            if self._display is None:
+                self._display = display(text, raw=True, display_id=True)
+            else:
+                self._display.update(text, raw=True)
+        except Exception:
+            # A kernel that has lost its front end; the line is printed instead.
+            return False
         return True
 
 

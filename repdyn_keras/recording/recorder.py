@@ -369,6 +369,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
             with self.locked():
                 self._records.overwrite()
                 self._records.write(epoch, values)
+            self._records.flush_log()
         except Exception as error:
             if self._on_error != "warn":
                 raise
@@ -392,8 +393,7 @@ class RepresentationRecorder(keras.callbacks.Callback):
     def measured(self, epoch: int) -> "xarray.Dataset | None":
         """The record of the current state, for callbacks that write files before the record.
 
-        Such a callback has to come before the recorder in the list of callbacks. The state is
-        measured only once.
+        Such a callback comes before the recorder in the list. The state is measured only once.
 
         Args:
             epoch: number of epochs that the model was trained for.

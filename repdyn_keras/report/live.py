@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LOCAL_HOST = "127.0.0.1"
 MAX_TEXT = 300
+# Attempts to make the page of one version.
+MAX_FAILURES = 3
 
 
 class LivePage:
@@ -42,6 +44,7 @@ class LivePage:
         self._lock = threading.Lock()
         self._version = ""
         self._page = b""
+        self._failures = 0
 
     def version(self) -> str:
         """What changes when the run has a new record or results."""
@@ -65,16 +68,21 @@ class LivePage:
                 except InputError as error:
                     self._page = self._waiting(str(error), version)
                 except Exception as error:
-                    # The server goes on: the run may be written to right now. Its next question
-                    # for the version makes the browser ask for the page again.
-                    return self._waiting(format_error(error), "again")
-                self._version = version
+                    # The server goes on: the run may be written to right now. A version that is
+                    # none makes the browser ask for the page again.
+                    self._failures += 1
+                    again = self._failures < MAX_FAILURES
+                    self._page = self._waiting(format_error(error), "none" if again else version)
+                    if again:
+                        return self._page
+                self._version, self._failures = version, 0
             return self._page
 
     def _waiting(self, problem: str, version: str) -> bytes:
         script = script_of("wait.js")
         page = template("wait.html.jinja").render(
             path=visible(self.path, MAX_TEXT),
+            has_records=any(self.path.glob("records/*.nc")),
             problem=visible(problem, MAX_TEXT),
             policy=policy(script, is_served=True),
             style=trusted(asset("page.css")),

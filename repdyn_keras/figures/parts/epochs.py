@@ -6,7 +6,7 @@ import numpy as np
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import layer_index, require
-from repdyn_keras.figures.parts.page import quiet_frame, size_inches, text_width
+from repdyn_keras.figures.parts.page import quiet_frame, size_inches, text_width, wrapped
 from repdyn_keras.figures.parts.sheet import sheet
 
 FIT_LOOK: style.Look = {"color": style.FAINT, "linewidth": 1.1, "linestyle": (0, (3, 2))}
@@ -65,7 +65,7 @@ def label_names(ax, columns, rows):
     """Write names at the cells of a grid, only some where cells are narrower than the text."""
     for axis, names, turn in ((ax.xaxis, columns, 90), (ax.yaxis, rows, 0)):
         chosen = thinned(np.arange(len(names)), int(_length(axis) / (MIN_CELL * sheet().name)))
-        axis.set_ticks(chosen, labels=[names[i] for i in chosen], rotation=turn, parse_math=False)
+        axis.set_ticks(chosen, labels=[names[i] for i in chosen], rotation=turn, **style.PLAIN)
     ax.tick_params(length=2, labelsize=sheet().name, pad=2)
 
 
@@ -95,7 +95,8 @@ def draw_curves(ax, dynamics, layer, ends=False):
     if not lines:
         is_output = layer == "output" and not style.has_class_scores(dynamics)
         text = "no class scores, so no accuracy" if is_output else "no accuracy recorded"
-        look = {"ha": "center", "va": "center", "backgroundcolor": "white"}
+        look = {"ha": "center", "va": "center", "backgroundcolor": "white", "size": sheet().small}
+        text = wrapped(text, sheet().small, 0.8 * 72 * size_inches(ax)[0])
         ax.text(0.5, 0.5, text, transform=ax.transAxes, **look)
     quiet_frame(ax)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
@@ -124,11 +125,13 @@ def mark_fit(ax, dynamics, *, labelled):
 
 
 def fit_entry(dynamics):
-    """The text and the line of the perfect fit for a legend; empty if it was not reached."""
+    """The text and the line of the perfect fit for a legend; empty if it is not in sight."""
     from matplotlib.lines import Line2D
 
-    fit = style.perfect_fit_epoch(dynamics)
-    return {} if fit is None else {f"perfect fit: epoch {fit:g}": Line2D([], [], **FIT_LOOK)}
+    fit, epochs = style.perfect_fit_epoch(dynamics), dynamics["epoch"].values
+    if fit is None or not epochs[0] <= fit <= epochs[-1]:
+        return {}
+    return {f"perfect fit: epoch {fit:g}": Line2D([], [], **FIT_LOOK)}
 
 
 def label_fit(ax, fit, x, offset, **look):

@@ -57,7 +57,7 @@ def new_axes(width, height):
     return pyplot.figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
-# Text stays text, in a font that the file holds.
+# A PDF file holds its fonts; in an SVG file letters are outlines, which need none.
 FONTS: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "repdyn"}
 # No software name and no date: the same data give the same bytes.
 METADATA: dict[str, dict[str, None]] = {

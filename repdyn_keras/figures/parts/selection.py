@@ -13,8 +13,8 @@ from repdyn_keras.text import format_layers
 
 # A layer is still if its states at no two epochs are less similar than this.
 STILL = 0.9
-# Panels of a page where no layers were asked for.
-MAX_PANELS = 24
+# Panels of a page where no layers were asked for, and layers that a note names.
+MAX_PANELS, MAX_NAMED = 24, 12
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Selection:
     """What of a run is drawn.
 
     Attributes:
-        layers: names in the order of drawing; None: those that change.
+        layers: names in the order of drawing; None: those that change, in figures of changes.
         epochs: recorded epochs of the decision regions; None: evenly spaced ones.
         measures: similarities whose matrices alone are drawn; none: every figure.
         zoom: whether to draw the similarities with a colour scale for each layer too.
@@ -57,24 +57,30 @@ def matching_layers(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def changing_layers(
-    dynamics: xr.Dataset, layers: Sequence[str] | None, lowest: np.ndarray, meaning: str
+    dynamics: xr.Dataset,
+    layers: Sequence[str] | None,
+    lowest: np.ndarray,
+    meaning: str,
+    most: int = MAX_PANELS,
 ) -> tuple[list[str], str]:
     """The layers to draw, and a note on those that are not.
 
     Args:
         dynamics: of a run.
-        layers: names that were asked for; None: those that change, evenly spaced ones of many.
+        layers: names that were asked for; None: those that change, evenly spaced ones of many, or
+            all layers of a run of one epoch.
         lowest: (layer,) the lowest similarity between two epochs; NaN: undefined at every epoch.
         meaning: of the similarity, such as "CKA".
+        most: how many layers at most where none were asked for.
 
     Returns:
         The names, at least one, and the note, or an empty text.
 
     Raises:
-        InputError: a layer is absent.
+        InputError: a layer is absent, or `layers` is empty.
     """
-    if layers is not None:
-        return listed_layers(dynamics, layers)
+    if layers is not None or dynamics.sizes["epoch"] < 2:
+        return listed_layers(dynamics, layers, most)
     names = layer_names(dynamics)
     changing = np.flatnonzero(lowest < STILL)
     still = [name for name, value in zip(names, lowest, strict=True) if value >= STILL]
@@ -85,8 +91,13 @@ def changing_layers(
         changing = defined[lowest[defined].argmin()][None] if defined.size else np.array([-1])
         shown = names[changing[0]]
         still, undefined = ([n for n in group if n != shown] for group in (still, undefined))
-    kept, note = evenly_spaced([names[at] for at in changing])
-    notes = [note]
+    every = [names[at] for at in changing]
+    kept, _ = evenly_spaced(every, most)
+    rest = [name for name in every if name not in kept]
+    notes = []
+    if rest:
+        few = len(rest) <= MAX_NAMED
+        notes.append(f"also change: {format_layers(rest, names) if few else f'{len(rest)} more'}")
     if still:
         notes.append(
             f"not shown: {format_layers(still, names)}, with {meaning} of at least {STILL:g} "
@@ -94,7 +105,7 @@ def changing_layers(
         )
     if undefined:
         notes.append(f"undefined at every epoch: {format_layers(undefined, names)}")
-    return kept, " · ".join(text for text in notes if text)
+    return kept, " · ".join(notes)
 
 
 def lowest_similarity(values: np.ndarray) -> np.ndarray:
@@ -111,13 +122,18 @@ def evenly_spaced(names: Sequence[str], most: int = MAX_PANELS) -> tuple[list[st
     return [names[at] for at in places], f"{most} of {len(names)} layers, evenly spaced"
 
 
-def listed_layers(dynamics: xr.Dataset, layers: Sequence[str] | None) -> tuple[list[str], str]:
+def listed_layers(
+    dynamics: xr.Dataset, layers: Sequence[str] | None, most: int = MAX_PANELS
+) -> tuple[list[str], str]:
     """The layers that were asked for, or else all, evenly spaced ones of many; and a note.
 
     Raises:
-        InputError: a layer is absent.
+        InputError: a layer is absent, or `layers` is empty.
     """
     names = layer_names(dynamics)
-    if layers is not None:
-        return [names[layer_index(dynamics, layer)] for layer in layers], ""
-    return evenly_spaced(names)
+    if layers is None:
+        return evenly_spaced(names, most)
+    chosen = [names[layer_index(dynamics, layer)] for layer in layers]
+    if not chosen:
+        raise InputError("Expected at least one layer, or None. Received: layers = [].")
+    return chosen, ""

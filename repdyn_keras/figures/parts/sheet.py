@@ -11,8 +11,6 @@ FORMATS = ("png", "pdf", "svg")
 # Inches of a sheet with full sizes of text, and the least scale of smaller sheets.
 FULL_WIDTH, MIN_SCALE = 9.0, 0.75
 MIN_WIDTH, MAX_WIDTH = 2.5, 60.0
-# Points below which no text of a figure is.
-MIN_TEXT = 6.0
 
 
 @dataclass(frozen=True)

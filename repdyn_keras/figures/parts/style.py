@@ -1,6 +1,9 @@
 """Colours, line styles, sizes and titles that all figures share."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -8,6 +11,8 @@ import xarray as xr
 from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.text import visible
 
+Given = ParamSpec("Given")
+Drawn = TypeVar("Drawn")
 # Red, green and blue in 0..1.
 Color = tuple[float, float, float]
 # Keyword arguments of matplotlib.
@@ -25,6 +30,8 @@ INK, FAINT = "#222222", "#6B6B6B"
 UNDEFINED: Look = {"facecolor": "#F4F4F4", "edgecolor": "#ABABAB"}
 UNDEFINED |= {"hatch": "//////", "linewidth": 0}
 
+# Keyword arguments of text that is drawn as it is.
+PLAIN: Look = {"parse_math": False, "usetex": False}
 DPI, GIF_DPI = 150, 100
 # Of the pixels inside of vector graphics.
 VECTOR_DPI = 600
@@ -166,14 +173,32 @@ def perfect_fit_epoch(dynamics: xr.Dataset, run: str = "") -> float | None:
     return float(epoch) if epoch is not None and np.isfinite(epoch) else None
 
 
-def without_tex():
+@contextmanager
+def without_tex() -> Iterator[None]:
     """A context in which no text is typeset by LaTeX, whatever the user's settings are.
 
-    LaTeX would read files named in text such as `\\input{...}`.
+    LaTeX would read files named in text such as `\\input{...}`. No other setting is restored at the
+    end: one of them is whether pyplot shows figures by itself, which its import may change.
     """
     import matplotlib
 
-    return matplotlib.rc_context({"text.usetex": False})
+    before = matplotlib.rcParams["text.usetex"]
+    matplotlib.rcParams["text.usetex"] = False
+    try:
+        yield
+    finally:
+        matplotlib.rcParams["text.usetex"] = before
+
+
+def as_it_is(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
+    """A function that draws with `without_tex`."""
+
+    @wraps(draw)
+    def drawn(*args: Given.args, **more: Given.kwargs) -> Drawn:
+        with without_tex():
+            return draw(*args, **more)
+
+    return drawn
 
 
 def _van_der_corput(index, base):

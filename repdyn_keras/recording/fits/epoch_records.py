@@ -193,10 +193,10 @@ class EpochRecords:
         if record is not None and self.on_record is not None:
             self._call_listener(self.on_record, epoch, record)
 
-    def flush_log(self) -> None:
+    def flush_log(self, *, is_end: bool = False) -> None:
         """Shows the line on the last record, now that no progress bar is on the terminal's line."""
         if isinstance(self.on_record, RecordLog):
-            self.on_record.flush()
+            self.on_record.flush(is_end=is_end)
 
     def _call_listener(
         self, listener: Callable[[int, Summary], None], epoch: int, record: "xarray.Dataset"

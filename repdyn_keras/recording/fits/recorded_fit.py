@@ -121,9 +121,9 @@ class RecordedFit:
     def end(self) -> None:
         """Releases the lock; also after an exception."""
         self._kept = None
-        self._records.flush_log()
         self._records.end_fit()
         self._lock.release()
+        self._records.flush_log(is_end=True)
         if len(self._missed) > 1:
             missed, self._missed = self._missed, []
             self._records.notify(f"warning: not recorded: epochs {format_names(missed)}.")
