@@ -184,6 +184,8 @@ def test_several_planes_share_a_sheet(run):
     figure.draw_without_rendering(), one.draw_without_rendering()
     side = one.axes[0].get_window_extent().width / one.bbox.width
     assert side > 0.6, "one map is as large as the page"
+    lowest = min(figure.legends[0].get_window_extent().y0, maps[-1].get_window_extent().y0)
+    assert 0 < lowest < 0.05 * figure.bbox.height, "nothing is empty below"
 
 
 @pytest.mark.parametrize("file_format", figures.FORMATS)

@@ -258,7 +258,7 @@ def settle_maps(figure, panel, aspect, dynamics, cells, classes):
     look = {"title_fontsize": sheet().small, "alignment": "left", "bbox_transform": last.transAxes}
     look["title"] = "colour: class given to\neach point of the plane"
     legend = class_legend(figure, dynamics, classes, corners, bbox_to_anchor=(-0.04, -0.1), **look)
-    settle(figure, [panel], aspect, legend)
+    settle(figure, [panel], aspect, legend, above=len(cells) - 1)
     for index, key in keys.items():
         _draw_images(key, dynamics, index)
 

@@ -189,7 +189,7 @@ def title_panel(ax, title, pad=4, **look):
     ax.set_title(title, loc="left", pad=pad, size=sheet().panel_title, parse_math=False, **look)
 
 
-def settle(figure, panels, aspect, legend=None):
+def settle(figure, panels, aspect, legend=None, above=0):
     """Lay out a page once, with the height that its panels need, and keep that layout.
 
     Args:
@@ -198,6 +198,7 @@ def settle(figure, panels, aspect, legend=None):
         aspect: height of a panel over its width.
         legend: at the left of the panels, for which the page may have to be longer. The grid then
             ends with an empty row. Without it, the lowest panel of every column gets tick labels.
+        above: number of rows above the one at whose left the legend begins.
     """
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -218,6 +219,8 @@ def settle(figure, panels, aspect, legend=None):
         for ax in figure.axes:
             ax.apply_aspect()
         missing = PAD - legend.get_window_extent().y0 / figure.dpi + figure.get_figheight() - height
+        # The rows above become lower, too, and the legend moves up with them.
+        missing -= above * (down - aspect * across)
         if missing > 0:
             ratios[-1] += missing / (aspect * across)
             grid.set_height_ratios(ratios)
