@@ -95,7 +95,7 @@ def test_keras_applications(name, tmp_path):
     x, y = pictures(8)
     before = weights_of(model)
     # Where networks are compiled, compiling all passes of a larger model takes minutes.
-    whole = BACKEND == "torch" or name == "MobileNetV3Small"
+    whole = BACKEND == "torch"
     recorder, record = recorded(tmp_path, model, 127 * (x + 1), y if whole else None)
     chosen = record["layer"].values.tolist()
     first, last = APPLICATIONS[name]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import from_file
 
 from repdyn_keras import open_run
 
@@ -14,14 +15,14 @@ EPOCHS = [0, 1, 2]
 
 
 @pytest.fixture
-def logs(tmp_path):
+def logs(tmp_path, monkeypatch):
     """Runs the program for a dashboard; returns its folder of logs, and the numbers it sent."""
+    program = from_file(PROGRAM)
+    monkeypatch.chdir(tmp_path)
 
     def run(name):
-        command = [sys.executable, str(PROGRAM), name, "--out", "out", "--epochs", "2"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        dynamics = open_run(tmp_path / "out" / "run").dynamics
+        program.train(name, Path("out"), epochs=2)
+        dynamics = open_run("out/run").dynamics
         assert dynamics["epoch"].values.tolist() == EPOCHS
         output = dynamics["probe_accuracy"].isel(layer=-1).sel(subset="test").values.tolist()
         return tmp_path / "out" / "logs", output

@@ -34,8 +34,10 @@ import xarray
 
 import repdyn_keras
 from repdyn_keras import (
-    Config, InputError, RepresentationRecorder, cka, cka_matrix, compare, open_run, record, run,
+    Config, InputError, RepresentationRecorder, cka, cka_matrix, compare, open_run, plot_curves,
+    plot_progress, plot_regions, plot_similarity, record, run,
 )
+from matplotlib.axes import Axes
 
 x: npt.NDArray[np.float64] = np.zeros((32, 4))
 version: str = repdyn_keras.__version__
@@ -51,6 +53,9 @@ else:
     dynamics: xarray.Dataset = finished.dynamics
     loss: float = finished.history[-1]["loss"]
     seconds: float = run({"epochs": 2}, dry_run=True).seconds
+    axes: Axes = plot_similarity(dynamics, "output", measure="cka", ax=None)
+    for axes in (plot_regions(dynamics, epoch=2), plot_progress(dynamics), plot_curves(dynamics)):
+        print(axes.get_xlabel())
     comparison: xarray.Dataset = compare(open_run("runs/a"), record("weights", like="runs/a"))
 """
 MISTYPED = {

@@ -27,6 +27,7 @@ from repdyn_keras.figures.parts.sheet import on_sheet
 from repdyn_keras.figures.parts.style import FIRST_COLORS, class_color
 
 pytestmark = [pytest.mark.without_keras, pytest.mark.usefixtures("coarse_figures")]
+LONG = pytest.mark.long
 
 # Points below which nobody can read a printed figure.
 MIN_TEXT = 6.0
@@ -62,7 +63,9 @@ def drawn(run, monkeypatch, selection, sheet):
     return found
 
 
-@pytest.mark.parametrize("width", [3.25, 5.5, pytest.param(12.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "width", [pytest.param(3.25, marks=LONG), 5.5, pytest.param(12.0, marks=LONG)]
+)
 def test_all_text_is_large_enough_and_inside_of_the_page(run, monkeypatch, width):
     sheet = Sheet(width, heading=width > 4)
     pages = drawn(run, monkeypatch, Selection(layers=("block5", "output")), sheet)
@@ -103,6 +106,7 @@ def test_pages_show_what_changes_or_what_is_asked_for(run):
     assert panels[0].get_title("left") == "l0" and panels[-1].get_title("left") == "l59"
 
 
+@LONG
 def test_edge_cases_of_what_is_shown(run):
     one = run.isel(epoch=[0], epoch_other=[0])
     strip = film_strip(one).axes[0]
@@ -145,6 +149,7 @@ def test_the_animation_without_class_scores_shows_the_last_layer_asked_for(run, 
     assert shown == [["block5"], ["block1"], ["output"]]
 
 
+@LONG
 def test_names_of_a_run_are_never_typeset_by_latex(run):
     hostile = "\\input{/etc/passwd}"
     named = run.assign_coords(layer=[hostile, *LAYERS[1:]], layer_other=[hostile, *LAYERS[1:]])
@@ -188,7 +193,9 @@ def test_several_planes_share_a_sheet(run):
     assert 0 < lowest < 0.05 * figure.bbox.height, "nothing is empty below"
 
 
-@pytest.mark.parametrize("file_format", figures.FORMATS)
+@pytest.mark.parametrize(
+    "file_format", ["pdf", *(pytest.param(f, marks=LONG) for f in ("png", "svg"))]
+)
 def test_files_hold_their_fonts_and_have_the_width(run, tmp_path, file_format):
     selection = Selection(layers=("output",), measures=("cka",))
     sheet = Sheet(5.5, False, file_format)
@@ -224,7 +231,7 @@ def test_measures_and_sheets_are_checked(run, tmp_path):
     assert matching_layers(["output", "block[01]"], LAYERS) == ["block0", "block1", "output"]
 
 
-@pytest.mark.long
+@LONG
 def test_the_command_draws_what_it_is_asked_for_or_says_what_it_expects(tmp_path):
     folder, out = tmp_path / "run", tmp_path / "paper"
     write_run(folder)
