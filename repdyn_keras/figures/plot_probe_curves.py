@@ -16,7 +16,7 @@ from repdyn_keras.figures.parts.epochs import (
     log_position,
     mark_fit,
 )
-from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, require, shortened
+from repdyn_keras.figures.parts.lookup import layer_name, require
 from repdyn_keras.figures.parts.page import (
     PictureFile,
     panel_page,
@@ -62,11 +62,10 @@ def probe_curves(dynamics: xr.Dataset, layers: Sequence[str] | None = None) -> "
     heading = ("What a linear probe can read from each layer", subtitle)
     figure, axes = panel_page(len(layers), heading, EPOCH_AXIS, "accuracy (1 = all images)")
     lines: dict[str, Line2D] = {}
-    names = dict(zip(layers, shortened(layers, MAX_LAYER_NAME), strict=True))
     for layer, ax in zip(layers, axes, strict=True):
         lines |= draw_curves(ax, dynamics, layer, ends=True)
         mark_fit(ax, dynamics, labelled=False)
-        name = names[layer]
+        name = layer_name(dynamics["layer"].values, layer)
         name = "output (the network itself)" if layer == "output" else name
         title_panel(ax, name)
     entries = {
