@@ -170,8 +170,9 @@ def change_sentence(dynamics: "xarray.Dataset") -> str:
         )
     is_large = change >= LARGE_SHARE * change[most]
     text = (
-        f"The layer that changed most {span} is {layers[most]}: the CKA of its two states is "
-        f"{doubtful_cka(dynamics, most, first, last)} (1 = unchanged, 0 = unrelated)."
+        f"The layer that changed most {span} is {layers[most]}: the CKA (centered kernel "
+        f"alignment) of its two states is {doubtful_cka(dynamics, most, first, last)} (1 = "
+        "unchanged, 0 = unrelated)."
     )
     others = [index for index in np.flatnonzero(is_large) if index != most]
     if others:
@@ -212,20 +213,20 @@ def settling_sentence(dynamics: "xarray.Dataset") -> str:
     first, last = settled[known].min(), settled[known].max()
     early = format_layers([layers[i] for i in known if settled[i] == first], layers)
     late = format_layers([layers[i] for i in known if settled[i] == last], layers)
-    end = dynamics["epoch"].values[-1]
-    if last == end:
-        text = f"At the end, {late} had not settled."
-        if first < end:
-            text += f" First to settle (CKA with the final state above 0.95): {early}, at epoch "
-            text += f"{first:g}."
-        return text
-    if first == last:
-        which = f"at epoch {last:g}"
-        return f"All defined layers settled (CKA with the final state above 0.95) {which}."
-    return (
-        f"First to settle (CKA with the final state above 0.95): {early}, at epoch {first:g}; "
-        f"last: {late}, at epoch {last:g}."
+    epochs = dynamics["epoch"].values
+    if first == last < epochs[-1]:
+        return (
+            f"All defined layers settled (CKA with the final state above 0.95) at epoch {last:g}."
+        )
+    begin = (
+        f"Never far from the final state (CKA with it above 0.95): {early}"
+        if first == epochs[0]
+        else f"First to settle (CKA with the final state above 0.95): {early}, at epoch {first:g}"
     )
+    if last < epochs[-1]:
+        return f"{begin}; last to settle: {late}, at epoch {last:g}."
+    unsettled = f"At the end, {late} had not settled."
+    return unsettled if first == last else f"{unsettled} {begin}."
 
 
 def border_sentence(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, float]]) -> str:
@@ -255,8 +256,8 @@ def border_sentence(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, f
         spread += f", p {p:.3f}" + (" or less" if len(phases) > 1 else "")
         parts.append(f"{event} at epoch {epoch} in {names} ({spread})")
     text = (
-        "Borders between phases that smooth drift does not explain (at a freeze, a layer turns "
-        f"from restless to still): {'; '.join(parts)}."
+        "Borders between phases that smooth drift does not explain (at a freeze, the records of a "
+        f"layer stop scattering around their course): {'; '.join(parts)}."
     )
     left_out = sum(map(len, groups.values())) - sum(len(phases) for _, phases in ranked)
     if left_out:
@@ -277,8 +278,11 @@ def synchronization_sentence(dynamics: "xarray.Dataset") -> str:
     # Without pairs of a layer and itself.
     pairs = np.where(np.triu(np.ones_like(matrix), 1) > 0, matrix, np.nan)
     one, other = np.unravel_index(np.nanargmin(pairs), pairs.shape)
+    is_block = np.array(dynamics["is_block"].values, bool)
+    timed = is_block & np.isfinite(np.where(np.eye(len(layers)) > 0, np.nan, matrix)).any(axis=1)
+    blocks = "blocks" if timed.sum() == is_block.sum() else f"{timed.sum()} blocks with a timing"
     return (
-        f"The blocks changed {word}: their synchronization is {mean:.2f} on average (1 = at the "
+        f"The {blocks} changed {word}: their synchronization is {mean:.2f} on average (1 = at the "
         "same time), so that two of them reach the same share of their change at epochs that "
         f"differ by a factor of {2**apart:.2f}. Of all layers, {layers[one]} and "
         f"{layers[other]} are the least synchronous pair ({pairs[one, other]:.2f})."

@@ -11,6 +11,7 @@ from repdyn_keras.figures.parts.epochs import (
     curve_meanings,
     curves_subtitle,
     draw_curves,
+    fit_entry,
     mark_fit,
 )
 from repdyn_keras.figures.parts.lookup import layer_name
@@ -73,7 +74,8 @@ def plot_curves(
         dynamics: of a run; holds `probe_accuracy` (layer, epoch, subset).
         layer: its name; "output" for the network itself.
         ax: Axes to draw into; None: those of a new figure of pyplot.
-        heading: whether to draw a title, and to name the epoch of perfect fit.
+        heading: whether to draw a title, and to name the epoch of perfect fit above the Axes; it is
+            in the legend otherwise.
 
     Returns:
         The Axes, with a legend beside them.
@@ -101,9 +103,11 @@ def plot_curves(
             look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
             look["ncols"] = 2 if sheet().width > MIN_TWO else 1
             look["bbox_transform"] = ax.transAxes + below
+        entries = {curve_meanings(dynamics)[name]: line for name, line in lines.items()}
+        entries |= {} if heading else fit_entry(dynamics)
         ax.legend(
-            handles=list(lines.values()),
-            labels=[curve_meanings(dynamics)[name] for name in lines],
+            handles=list(entries.values()),
+            labels=list(entries),
             frameon=False,
             fontsize=sheet().label,
             handlelength=3.2,

@@ -194,6 +194,9 @@ def add_accuracies(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, 
         for name in accuracy["subset"].values
         if accuracy.sel(subset=name).notnull().any() and str(name) in SUBSETS
     ]
+    if "mislabeled_given" not in known and {"train", "clean"} <= set(known):
+        # Without wrong labels, these are all training images.
+        known.remove("clean")
     if known:
         payload.add("probe_accuracy", float32(accuracy.sel(subset=known).values))
     return [{"key": name, "name": SUBSETS[name]} for name in known]

@@ -52,13 +52,17 @@ function mark(host, kind, style) {
   host.append(element("div", { class: `mark ${kind}`, style }));
 }
 
-// Events above an axis; a layer's own borders are drawn as lines instead.
+// Events above an axis, those of one epoch side by side; a layer's own borders are drawn as lines
+// instead.
 function eventMarks(host, cells, kinds = ["fit", "state", "freeze", "rate"]) {
+  const drawn = {};
   for (const event of header.events.filter(({ kind }) => kinds.includes(kind))) {
     const share = cells.place(event.epoch);
     if (share < 0 || share > 1) continue;
     const symbol = element("span", { class: `symbol ${event.kind}` });
-    const style = `left:${100 * share}%`;
+    const before = drawn[event.epoch] ?? 0;
+    drawn[event.epoch] = before + 1;
+    const style = `left:calc(${100 * share}% + ${9 * before}px)`;
     host.append(element("div", { class: "mark event", style, title: event.text }, symbol));
   }
 }
