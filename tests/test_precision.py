@@ -215,7 +215,7 @@ def test_compiled_gram_matrices_and_convolutions_have_the_highest_precision(low_
 
 
 NEWER_SETTINGS = """
-import sys
+import os
 from operator import attrgetter
 import torch
 from repdyn_keras.recording.backend_code import full_precision
@@ -225,26 +225,32 @@ names = ["cuda.matmul", "cudnn.conv", "cudnn.rnn"]
 def settings():
     return [attrgetter(name)(torch.backends).fp32_precision for name in names]
 
-chosen = attrgetter(sys.argv[1])(torch.backends) if sys.argv[1] else torch.backends
-for value in ("tf32", "ieee"):
-    chosen.fp32_precision = value
-    before = settings()
-    with full_precision():
-        assert "tf32" not in settings()
-    assert settings() == before
+def check(place):
+    chosen = attrgetter(place)(torch.backends) if place else torch.backends
+    for value in ("tf32", "ieee"):
+        chosen.fp32_precision = value
+        before = settings()
+        with full_precision():
+            assert "tf32" not in settings()
+        assert settings() == before
+
+for place in ("", "cuda.matmul", "cudnn.conv"):
+    if os.fork() == 0:
+        check(place)
+        os._exit(0)
+    assert os.wait()[1] == 0, place
 """
 
 
 @pytest.mark.long
 @pytest.mark.skipif(BACKEND != "torch", reason="is about settings of torch")
-@pytest.mark.parametrize("place", ["", "cuda.matmul", "cudnn.conv"])
-def test_the_newer_settings_of_torch_are_respected(place):
-    """In a separate process, since using the newer settings of torch cannot be undone."""
+def test_the_newer_settings_of_torch_are_respected():
+    """In processes of their own, since using the newer settings of torch cannot be undone."""
     import torch
 
     if not hasattr(torch.backends, "fp32_precision"):
         pytest.skip("this torch has only the older settings")
     result = subprocess.run(
-        [sys.executable, "-c", NEWER_SETTINGS, place], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", NEWER_SETTINGS], capture_output=True, text=True, timeout=120
     )
     assert result.returncode == 0, result.stderr

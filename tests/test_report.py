@@ -229,7 +229,8 @@ def test_the_story_tells_the_fit_and_the_memorization(run):
     assert "true class of up to 80% of these images (epoch 1)" in told
     cka = dynamics["cka"].sel(epoch=6, epoch_other=11).values
     most = WRITTEN_LAYERS[cka.argmin()]
-    assert f"(epochs 6 to 11) is {most}: the CKA of its two states is {cka.min():.2f}," in told
+    assert f"(epochs 6 to 11) is {most}: the CKA (centered kernel alignment)" in told
+    assert f" of its two states is {cka.min():.2f}," in told
     header, _ = unpacked(page_of(dynamics))
     assert header["start"] == {"layer": cka.argmin(), "epoch": 5, "other": 7}
     dynamics.attrs["perfect_fit_epoch"] = float("nan")
