@@ -100,7 +100,7 @@ def layer_table(dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]) 
         columns["phases"] = [courses.get(layer, "-") for layer in order]
         captions.append(
             "phases: epochs of each phase by CKA, and how it begins (state: the representation "
-            "changes; freeze: it was restless and becomes still)"
+            "changes; freeze: the records stop scattering around their course)"
         )
     columns["settles"] = [format_number(epoch, 0) for epoch in dynamics["settling_epoch"].values]
     captions.append("settles: epoch from which the CKA with the final state stays above 0.95")

@@ -34,8 +34,8 @@ class Border:
     """The border at which a phase begins.
 
     Attributes:
-        kind: "state" where the state of the layer changes, "freeze" where it turns from restless
-            to still.
+        kind: "state" where the state of the layer changes, "freeze" where its records stop
+            scattering around their course.
         z: size of the effect in standard deviations of layers without phases.
         p: share of layers without phases that have an effect of this size anywhere.
         contrast: by how much epochs inside a phase are more alike than epochs equally far apart on

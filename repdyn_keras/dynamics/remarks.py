@@ -49,9 +49,8 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
     if count < MIN_TIMED_RECORDS:
         lines.append(f"Fewer than {MIN_TIMED_RECORDS} recorded epochs: no synchronization.")
     else:
-        timed = dynamics["progress"].notnull().any("epoch").values
-        untimed = ~timed & ((~undefined).sum(axis=1) >= MIN_TIMED_RECORDS)
-        names = [name for name, still in zip(order, untimed, strict=True) if still]
+        untimed = ~has_timing(dynamics) & ((~undefined).sum(axis=1) >= MIN_TIMED_RECORDS)
+        names = [name for name, is_untimed in zip(order, untimed, strict=True) if is_untimed]
         if names:
             lines.append(
                 f"No timing, since the state changes by less than {MIN_CHANGE}: "
@@ -59,6 +58,11 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
             )
     notice = influence_notice(dynamics)
     return lines if notice is None else [*lines, notice]
+
+
+def has_timing(dynamics: "xarray.Dataset") -> np.ndarray:
+    """(layer,) whether a layer changes enough to say when."""
+    return dynamics["progress"].notnull().any("epoch").values
 
 
 def format_epochs(epochs: np.ndarray, chosen: np.ndarray) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from repdyn_keras.dynamics.milestones import memorization_epochs, output_accuracy
 from repdyn_keras.dynamics.phase_descriptions import describe_phases
-from repdyn_keras.dynamics.remarks import format_epochs, has_accuracy
+from repdyn_keras.dynamics.remarks import format_epochs, has_accuracy, has_timing
 from repdyn_keras.measures.accuracies import BATCH_NORM_GAP
 from repdyn_keras.text import format_layers
 
@@ -278,9 +278,8 @@ def synchronization_sentence(dynamics: "xarray.Dataset") -> str:
     # Without pairs of a layer and itself.
     pairs = np.where(np.triu(np.ones_like(matrix), 1) > 0, matrix, np.nan)
     one, other = np.unravel_index(np.nanargmin(pairs), pairs.shape)
-    is_block = np.array(dynamics["is_block"].values, bool)
-    timed = is_block & np.isfinite(np.where(np.eye(len(layers)) > 0, np.nan, matrix)).any(axis=1)
-    blocks = "blocks" if timed.sum() == is_block.sum() else f"{timed.sum()} blocks with a timing"
+    is_timed = has_timing(dynamics)[dynamics["is_block"].values == 1]
+    blocks = "blocks" if is_timed.all() else f"{is_timed.sum()} blocks with a timing"
     return (
         f"The {blocks} changed {word}: their synchronization is {mean:.2f} on average (1 = at the "
         "same time), so that two of them reach the same share of their change at epochs that "

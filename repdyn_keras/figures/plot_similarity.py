@@ -120,8 +120,8 @@ def plot_similarity(
     """Similarity of one layer between all pairs of recorded epochs; 1 = identical.
 
     Cells are recorded epochs, all of one size. NaN is hatched. Lines are borders between phases:
-    solid at a change of state, dashed with a diamond at a freeze, where the layer is restless
-    before and still after. Triangles mark the epoch of perfect fit. Unless zoomed, the colour bar
+    solid at a change of state, dashed with a diamond at a freeze, where the records scatter before
+    and not after. Triangles mark the epoch of perfect fit. Unless zoomed, the colour bar
     marks levels of this layer: for CKA, a square at two standard deviations of unrelated
     representations and a circle at what the classes alone give; for the agreement of regions, a
     circle at that with a probe fitted on resampled images and a diamond at that of chance.

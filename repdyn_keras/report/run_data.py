@@ -189,14 +189,12 @@ def add_accuracies(payload: Payload, shown: "xarray.Dataset") -> list[dict[str, 
     if "probe_accuracy" not in shown:
         return []
     accuracy = shown["probe_accuracy"].transpose("subset", "layer", "epoch")
+    drawn = style.meanings(shown)
     known = [
         str(name)
         for name in accuracy["subset"].values
-        if accuracy.sel(subset=name).notnull().any() and str(name) in SUBSETS
+        if accuracy.sel(subset=name).notnull().any() and str(name) in drawn
     ]
-    if "mislabeled_given" not in known and {"train", "clean"} <= set(known):
-        # Without wrong labels, these are all training images.
-        known.remove("clean")
     if known:
         payload.add("probe_accuracy", float32(accuracy.sel(subset=known).values))
     return [{"key": name, "name": SUBSETS[name]} for name in known]

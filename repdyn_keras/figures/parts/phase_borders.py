@@ -17,7 +17,7 @@ LINES = {STATE: {}, FREEZE: {"linestyle": (0, (2.2, 2.0))}}
 FREEZE_SYMBOL = outlined_symbol("D", 4.4)
 EXPLAINED = {
     STATE: "border, a change of state: {} before and after",
-    FREEZE: "border, a freeze: restless before, still after",
+    FREEZE: "border, a freeze: restless before, still after (by the scatter of records)",
 }
 
 
