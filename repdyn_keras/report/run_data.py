@@ -12,7 +12,7 @@ from repdyn_keras.dynamics.phase_descriptions import KINDS
 from repdyn_keras.dynamics.story import most_changed, window
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import log_position, thinned
-from repdyn_keras.figures.parts.lookup import MAX_LAYER_NAME, shortened
+from repdyn_keras.figures.parts.lookup import shortened
 from repdyn_keras.figures.parts.maps import displayable, plane_corners, plane_maps
 from repdyn_keras.figures.parts.similarity_floors import floors
 from repdyn_keras.report.events import events
@@ -21,6 +21,8 @@ from repdyn_keras.report.payload import Payload, class_indices, float32, triangl
 if TYPE_CHECKING:
     import xarray
 
+# Letters of a layer's name above a panel, beside which there is a number.
+MAX_PANEL_NAME = 22
 # What one page holds at most; the rest is in `dynamics.nc`.
 MAX_LAYERS, MAX_EPOCHS, MAX_PLANES, MAX_CLASSES = 40, 60, 4, 1 << 16
 # Pixels of a side of a plane's image.
@@ -71,7 +73,7 @@ def run_data(
     payload = Payload()
     has_regions = "regions" in shown and shown["regions"].size > 0
     header: dict[str, Any] = {
-        "layers": shortened(shown["layer"].values, MAX_LAYER_NAME),
+        "layers": shortened(shown["layer"].values, MAX_PANEL_NAME),
         "epochs": shown["epoch"].values.tolist(),
         "events": events(dynamics, history),
         "measures": add_similarities(payload, shown, dynamics),

@@ -61,8 +61,13 @@ def number_index(dynamics: xr.Dataset, kind: str, number: int) -> int:
 def shortened(names: Iterable[str], max_length: int = 28) -> list[str]:
     """Names on one line of at most `max_length` letters, 12 or more, distinct where they were.
 
-    All long names are cut at the same place, near their middle if that keeps them distinct. If no
-    place does, long names start with their number.
+    Long names of layers inside others lose the outer ones first. Then all long names are cut at the
+    same place, near their middle if that keeps them distinct. If no place does, long names start
+    with their number.
+
+    Example:
+        >>> shortened(["net/encoder/attention_1", "net/encoder/attention_2", "stem"], 13)
+        ['…/attention_1', '…/attention_2', 'stem']
     """
 
     def cut(name, tail, number=""):
@@ -70,12 +75,23 @@ def shortened(names: Iterable[str], max_length: int = 28) -> list[str]:
             return name
         return f"{number}{name}"[: max_length - tail - 1] + "…" + name[-tail:]
 
-    names = [visible(name) for name in names]
+    names = without_outer([visible(name) for name in names], max_length)
     for tail in sorted(range(1, max_length - 2), key=lambda tail: abs(tail - max_length // 2)):
         short = [cut(name, tail) for name in names]
         if len(set(short)) == len(set(names)):
             return short
     return [cut(name, max_length // 3, f"{index}: ") for index, name in enumerate(names)]
+
+
+def without_outer(names: list[str], max_length: int) -> list[str]:
+    """Names of which long ones begin with "…/", if they remain distinct."""
+    found = []
+    for name in names:
+        inner = name
+        while len(inner) > max_length and "/" in inner.removeprefix("…/"):
+            inner = "…/" + inner.removeprefix("…/").partition("/")[2]
+        found.append(inner)
+    return found if len(set(found)) == len(set(names)) else names
 
 
 def layer_name(layers: Iterable[str], layer: str) -> str:
