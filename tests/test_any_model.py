@@ -9,9 +9,11 @@ from helpers import assert_fingerprint, assert_input_error, fingerprint_float64
 from keras import layers
 
 from repdyn_keras import RepresentationRecorder, open_run
-from repdyn_keras.recording import recordable_layers
-from repdyn_keras.recording.network.graph import has_continuous_input
-from repdyn_keras.recording.network.layers import choose_layers, find_head
+from repdyn_keras.recording.network.head import find_head
+from repdyn_keras.recording.network.layer_choice import choose_layers, recordable
+from repdyn_keras.recording.network.model_inputs import is_continuous, own_inputs
+from repdyn_keras.recording.network.taps import TappedCall
+from repdyn_keras.recording.network.tracing import traced
 from repdyn_keras.recording.state import Stopwatch, measure
 from repdyn_keras.recording.values import ModelValues
 
@@ -50,10 +52,35 @@ def built(folder, model, x, y=None, **options):
     return recorder
 
 
+def operation(model, name):
+    """A layer or operation of a functional model."""
+    return next(each for each in model.operations if each.name == name)
+
+
+def outputs_of(model, names):
+    """The output tensors of layers of a functional model, by name."""
+    return {name: operation(model, name).output for name in names}
+
+
+def is_sum_of_two(op):
+    return len(op._inbound_nodes[0].input_tensors) == 2
+
+
+def head_of(model, output=None):
+    """The recorded output of a functional model."""
+    return find_head(traced(model, own_inputs(model)), output)
+
+
+def layers_of(model, output=None):
+    """The names of the layers of a functional model that can be recorded."""
+    trace = traced(model, own_inputs(model))
+    return list(recordable(trace, find_head(trace, output)))
+
+
 def check_against_features(recorder, record, tensors, *, deep=False):
     """Checks stored fingerprints against the model's tensors, computed in float64."""
     x, batch = recorder.settings.evaluation.x, recorder.settings.evaluation.batch
-    together = keras.Model(recorder.measurement.model.inputs[0], list(tensors.values()))
+    together = keras.Model(recorder.measurement.model.inputs, list(tensors.values()))
     found = together.predict(x, verbose=0) if deep else together(x, training=False)
     for name, features in zip(tensors, keras.tree.flatten(found), strict=True):
         stored = record["fingerprint"].sel(layer=name).values
@@ -77,16 +104,9 @@ APPLICATIONS = {
 }
 
 
-# The layers are the same on all backends.
-TESTED = {
-    "jax": ["MobileNetV3Small"],
-    "tensorflow": ["EfficientNetV2B0"],
-    "torch": ["ResNet50V2", "ConvNeXtTiny"],
-}
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("name", TESTED[BACKEND])
+@pytest.mark.skipif(BACKEND != "torch", reason="takes minutes where networks are compiled")
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_keras_applications(name, tmp_path):
     keras.utils.set_random_seed(1)
     keras.backend.clear_session()
@@ -94,18 +114,15 @@ def test_keras_applications(name, tmp_path):
     model = build(weights=None, input_shape=(32, 32, 3), classes=4)
     x, y = pictures(8)
     before = weights_of(model)
-    # Where networks are compiled, compiling all passes of a larger model takes minutes.
-    whole = BACKEND == "torch"
-    recorder, record = recorded(tmp_path, model, 127 * (x + 1), y if whole else None)
+    recorder, record = recorded(tmp_path, model, 127 * (x + 1), y)
     chosen = record["layer"].values.tolist()
     first, last = APPLICATIONS[name]
     assert {first, last} <= set(chosen)
-    tensors = {layer: recordable_layers(model)[layer] for layer in (first, last)}
+    tensors = {layer: operation(model, layer).output for layer in (first, last)}
     check_against_features(recorder, record, tensors, deep=True)
     assert int(record["finite"].sum()) == len(chosen)
-    if whole:
-        assert record["probe_accuracy"].sel(layer=last).values[0] == 1
-        assert record["regions"].shape == (len(chosen), 2, 4, 4)
+    assert record["probe_accuracy"].sel(layer=last).values[0] == 1
+    assert record["regions"].shape == (len(chosen), 2, 4, 4)
     assert same_arrays(before, weights_of(model))
 
 
@@ -125,10 +142,9 @@ def test_one_of_two_outputs_is_recorded_by_its_name(tmp_path, capsys):
     options = {"layers": ["trunk", "parity"], "output": "digit", "test": (x[:9], y[:9])}
     recorder, record = recorded(tmp_path, model, x, y, planes=0, **options)
     assert record["layer"].values.tolist() == ["trunk", "parity", "output"]
-    tensors = recordable_layers(model, recorder.build(model).head)
-    assert "digit" not in tensors
-    digit = model.get_layer("digit").output
-    check_against_features(recorder, record, {"trunk": tensors["trunk"], "output": digit})
+    assert "digit" not in layers_of(model, "digit")
+    digit, trunk = (model.get_layer(name).output for name in ("digit", "trunk"))
+    check_against_features(recorder, record, {"trunk": trunk, "output": digit})
     logits = keras.Model(model.inputs[0], digit).predict(x, verbose=0)
     assert record["accuracy_inference"].item() == np.mean(logits.argmax(axis=1) == y)
     held_out = np.mean(logits[:9].argmax(axis=1) == y[:9])
@@ -162,10 +178,11 @@ def unit(activation=None):
 
 def test_find_head_by_key_with_classes_and_activation():
     model = two_headed()
-    assert find_head(model, "a") == find_head(model, "parity")
-    assert find_head(model, "parity").tensor is model.get_layer("parity").output
+    one, other = head_of(model, "a"), head_of(model, "parity")
+    assert (one.name, one.path, one.index, one.count) == ("parity", ("a",), 0, 2)
+    assert (other.name, other.path, other.tensor.shape) == ("parity", ("a",), (None, 1))
     ordered = headed(ordered={"c": layers.Dense(3), "a": layers.Dense(2)})
-    assert {key: find_head(ordered, key).classes for key in ("c", "a")} == {"c": 3, "a": 2}
+    assert {key: head_of(ordered, key).classes for key in ("c", "a")} == {"c": 3, "a": 2}
     sigmoid, linear = layers.Activation("sigmoid"), layers.Activation("linear")
     for behind, activation, threshold in [
         ([unit("sigmoid")], "sigmoid", 0.5),
@@ -174,7 +191,7 @@ def test_find_head_by_key_with_classes_and_activation():
         ([unit("hard_sigmoid")], "hard_sigmoid", 0.5),
         ([unit("sigmoid"), layers.Reshape((1,))], "sigmoid", 0.5),
     ]:
-        head = find_head(headed(*behind))
+        head = head_of(headed(*behind))
         found = (
             head.activation,
             head.threshold,
@@ -185,10 +202,10 @@ def test_find_head_by_key_with_classes_and_activation():
         assert found == (activation, threshold, 2, True, True)
         scores = keras.ops.convert_to_numpy(head.scores(np.array([[0.75], [-1.0]], "float32")))
         np.testing.assert_allclose(scores, [[0, 0.75 - threshold], [0, -1 - threshold]])
-    softmax = find_head(headed(layers.Dense(5, activation="softmax")))
+    softmax = head_of(headed(layers.Dense(5, activation="softmax")))
     assert (softmax.classes, softmax.is_single, softmax.activation) == (5, False, "softmax")
-    assert not find_head(headed(unit("relu"))).has_known_activation
-    nested = find_head(headed(keras.Sequential([keras.Input((4,)), layers.Dense(2, "tanh")])))
+    assert not head_of(headed(unit("relu"))).has_known_activation
+    nested = head_of(headed(keras.Sequential([keras.Input((4,)), layers.Dense(2, "tanh")])))
     assert (nested.classes, nested.activation, nested.is_single) == (2, "tanh", False)
 
 
@@ -225,6 +242,11 @@ class LookupLayer(layers.Layer):
         return self.words(x)
 
 
+def takes_numbers(model):
+    trace = traced(model, own_inputs(model))
+    return is_continuous(trace, trace.inputs)
+
+
 def test_models_with_embeddings_have_no_continuous_input():
     def embedding(width=4):
         return layers.Embedding(50, width, embeddings_initializer="zeros")
@@ -246,9 +268,9 @@ def test_models_with_embeddings_have_no_continuous_input():
         ("nested numbers", keras.Sequential([keras.Input((6,)), dense()]), True),
         ("dense", dense(), True),
     ]:
-        assert has_continuous_input(model(made)) == expected, case
+        assert takes_numbers(model(made)) == expected, case
     whole = keras.Input((6,), dtype="int32")
-    assert not has_continuous_input(keras.Model(whole, layers.Rescaling(0.5)(whole)))
+    assert not takes_numbers(keras.Model(whole, layers.Rescaling(0.5)(whole)))
 
 
 def text_classifier(dtype="int32", attends=False):
@@ -273,8 +295,7 @@ def test_a_text_classifier_is_recorded_without_planes(tmp_path, dtype):
     recorder, record = recorded(tmp_path, model, TEXTS, KINDS, layers=names)
     assert "regions" not in record
     assert record["probe_accuracy"].sel(layer="block").notnull().any()
-    tensors = recordable_layers(model)
-    check_against_features(recorder, record, {name: tensors[name] for name in names})
+    check_against_features(recorder, record, outputs_of(model, names))
     assert "regions" not in open_run(tmp_path).dynamics
 
 
@@ -286,8 +307,10 @@ def test_a_text_classifier_reports_missing_planes_once_and_cannot_be_flattened(t
     assert capsys.readouterr().out.count("no decision regions are recorded") == 1
     assert recorder.build(model).planes == []
     assert "plane" not in recorder.folder.constants().dims
-    message = "fixed size for pooling='flatten'. Received: layer 'words' of size any x 8"
+    message = "train images of size 12, as images, for pooling='flatten'. Received: 9"
     options = {"layers": ["words"], "pooling": "flatten"}
+    assert built(tmp_path / "all", model, TEXTS, KINDS, **options).build(model).widths == [96]
+    options["train"] = TEXTS[:, :9], KINDS
     assert_input_error("flatten", message, built, tmp_path, model, TEXTS, KINDS, **options)
 
 
@@ -314,10 +337,12 @@ def test_additions_are_recorded_however_they_are_written(tmp_path):
     recorder, record = recorded(tmp_path, model, pictures(32, (8,))[0])
     names = record["layer"].values.tolist()
     assert len(names) == 4
-    tensors = recordable_layers(model)
     # Additions of a constant have only one tensor.
-    assert len(tensors) == 7
-    check_against_features(recorder, record, {name: tensors[name] for name in names[:-1]})
+    assert len(layers_of(model)) == 7
+    sums = [op for op in model.operations if type(op).__name__ == "Add" and is_sum_of_two(op)]
+    check_against_features(
+        recorder, record, {name: op.output for name, op in zip(names, sums, strict=False)}
+    )
 
 
 def test_convolutions_of_small_images_are_recorded_as_they_are(tmp_path):
@@ -331,8 +356,7 @@ def test_convolutions_of_small_images_are_recorded_as_they_are(tmp_path):
     recorder, record = recorded(tmp_path, model, pictures(16, (2, 2, 4))[0])
     names = ["same", "dilated", "groups", "strides"]
     assert record["layer"].values.tolist() == [*names, "output"]
-    tensors = recordable_layers(model)
-    check_against_features(recorder, record, {name: tensors[name] for name in names})
+    check_against_features(recorder, record, outputs_of(model, names))
 
 
 def backbone():
@@ -381,12 +405,14 @@ def test_layers_of_models_nested_twice_and_of_nested_sequentials():
     model.add(layers.Dense(4, name="head"))
     inside = ["inner/deep", "inner/relu", "inner", "after"]
     names = ["first", *(f"middle/{name}" for name in inside), "middle"]
-    assert list(recordable_layers(model)) == names
-    chosen, how = choose_layers(model, ".*(deep|first)")
+    assert layers_of(model) == names
+    trace = traced(model, own_inputs(model))
+    chosen, how = choose_layers(trace, ".*(deep|first)", find_head(trace))
     assert list(chosen) == ["first", "middle/inner/deep"]
     assert how == "2 layers that match '.*(deep|first)': first, middle/inner/deep; and output"
     x = pictures(32, (8,))[0]
-    found = keras.Model(model.inputs[0], list(chosen.values()))(x)
+    taps = [(tap.call.operation, tap.call.number, tap.path) for tap in chosen.values()]
+    found, _ = TappedCall(model, taps)(x)
     first = model.layers[0](x)
     for one, other in zip(found, (first, inner.layers[0](first)), strict=True):
         pair = map(keras.ops.convert_to_numpy, (one, other))
@@ -402,21 +428,26 @@ class OverriddenCall(keras.Model):
 
 def test_the_last_layer_of_a_nested_model_is_recorded_unless_it_is_the_output():
     images = keras.Input((8, 8, 1))
-    names = recordable_layers(keras.Model(images, backbone()(layers.Identity()(images))))
+    names = layers_of(keras.Model(images, backbone()(layers.Identity()(images))))
     assert "backbone/block2" in names
     assert not {"backbone/last", "backbone"} & set(names)
     images = keras.Input((8, 8, 1))
     z = backbone()(images)
     model = keras.Model(images, {"x": layers.Dense(4, name="head")(z), "y": z})
-    assert {"backbone/last", "backbone"} <= set(recordable_layers(model, find_head(model, "x")))
-    assert "backbone/last" not in recordable_layers(model, find_head(model, "y"))
-    # If a nested model overrides `call`, its inner layers are not accessible.
+    assert {"backbone/last", "backbone"} <= set(layers_of(model, "x"))
+    assert "backbone/last" not in layers_of(model, "y")
+    # A nested model that overrides `call` shows what it calls.
     images, outer = keras.Input((8,)), keras.Input((8,))
     hidden = OverriddenCall(
         images, layers.Dense(4)(layers.Dense(5, name="deep")(images)), name="own"
     )
     z = layers.Dense(6, name="outside")(hidden(outer))
-    assert list(recordable_layers(keras.Model(outer, layers.Dense(4)(z)))) == ["own", "outside"]
+    assert layers_of(keras.Model(outer, layers.Dense(4)(z))) == [
+        "own/deep",
+        "own/dense",
+        "own",
+        "outside",
+    ]
 
 
 # --- batch statistics and fine-tuning -----------------------------------------------------------
@@ -609,40 +640,10 @@ def test_recalibrated_statistics_are_those_that_training_converges_to(kind, tmp_
 @pytest.mark.long
 @pytest.mark.one_backend
 @pytest.mark.needs("hub")
-def test_keras_hub_backbones_are_recorded_by_layer_name(tmp_path):
-    import keras_hub as hub
-
-    small = hub.models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[3],
-        stackwise_num_filters=[64, 64, 64],
-        stackwise_num_blocks=[1, 1, 1],
-        stackwise_num_strides=[1, 2, 2],
-        block_type="basic_block",
-        use_pre_activation=True,
-        image_shape=(16, 16, 3),
-    )
-    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
-    tiny = hub.models.ViTBackbone(image_shape=(16, 16, 3), patch_size=(4, 4), **sizes)
-    x, y = pictures(16, (16, 16, 3))
-    # The blocks of a ViT are inside one composite layer and not accessible.
-    for model, names in [
-        (hub.models.ImageClassifier(backbone=small, num_classes=4),
-         [f"{small.name}/stack{i}_block0_out" for i in range(3)]),
-        (hub.models.ViTImageClassifier(backbone=tiny, num_classes=4),
-         [f"{tiny.name}/vit_patching_and_embedding", f"{tiny.name}/vit_encoder"]),
-    ]:  # fmt: skip
-        _, record = recorded(tmp_path / model.name, model, x, y)
-        assert record["layer"].values.tolist() == [*names, "output"]
-        assert record["finite"].values.all()
-
-
-@pytest.mark.long
-@pytest.mark.one_backend
-@pytest.mark.needs("hub")
 def test_a_keras_hub_task_is_recorded_with_its_preprocessor(tmp_path, capsys):
     import keras_hub as hub
 
+    keras.utils.set_random_seed(1)
     small = hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[3],

@@ -8,7 +8,10 @@ from keras import layers, ops
 
 from repdyn_keras import RepresentationRecorder
 from repdyn_keras.recording.network.axes import ChannelAxis, axis_notices, channel_axes
-from repdyn_keras.recording.network.layers import choose_layers
+from repdyn_keras.recording.network.head import find_head
+from repdyn_keras.recording.network.layer_choice import recordable
+from repdyn_keras.recording.network.model_inputs import own_inputs
+from repdyn_keras.recording.network.tracing import traced
 
 FIRST = {"data_format": "channels_first"}
 LAST = {"data_format": "channels_last"}
@@ -36,9 +39,10 @@ def axes_of(shape, *behind, given=None, dtype="float32"):
     for layer in behind:
         z = layer(z)
     model = keras.Model(images, layers.Dense(2, name="head")(layers.Flatten()(z)))
-    chosen, _ = choose_layers(model, ".*")
-    found = channel_axes(keras.Model(images, [*chosen.values(), *model.outputs]), chosen, given)
-    found = {name: axis for name, axis in found.items() if not name.startswith("flatten")}
+    trace = traced(model, own_inputs(model))
+    taps = recordable(trace, find_head(trace)).items()
+    tensors = {name: tap.tensor for name, tap in taps if not tap.call.name.startswith("flatten")}
+    found = channel_axes(trace, tensors, given)
     return [(axis.axis, not axis.doubt) for axis in found.values()]
 
 
@@ -222,7 +226,7 @@ def test_a_given_axis_replaces_an_assumed_one():
     named = layers.Reshape((3, 4, 4), name="named")
     assert axes_of((48,), named, layers.ReLU(), given={"named": 1}) == [(1, True)] * 2
     known = conv(LAST, name="Conv2D")
-    assert axes_of((8, 8, 3), known, given={known.name: 1}) == [(1, True)], "by name, it is not"
+    assert axes_of((8, 8, 3), known, given={"conv2d": 1}) == [(1, True)], "by name, it is not"
     for given, message in [
         (0, "from 1 to 3, or from -3 to -1: .* axis 0 is the batch. Received: 0"),
         (4, "Received: 4"),

@@ -13,7 +13,9 @@ from repdyn_keras.cli.results import print_results
 from repdyn_keras.errors import InputError
 from repdyn_keras.figures import draw_all
 from repdyn_keras.recording.network.class_scores import resolved_head
-from repdyn_keras.recording.network.layers import find_head
+from repdyn_keras.recording.network.head import find_head
+from repdyn_keras.recording.network.model_inputs import own_inputs
+from repdyn_keras.recording.network.tracing import traced
 
 N = 24
 RNG = np.random.default_rng(0)
@@ -65,7 +67,8 @@ def recorder_of(folder, classes, **options):
 
 def resolved(folder, model, classes, **options):
     settings = recorder_of(folder, classes, **options).settings
-    return resolved_head(model, find_head(model, options.get("output")), settings)
+    head = find_head(traced(model, own_inputs(model)), options.get("output"))
+    return resolved_head(model, head, settings)
 
 
 def mixed(units):

@@ -48,6 +48,7 @@ BACKEND_FILES = {
     "datasets/tfds.py",
     "recording/backend_code.py",
     "recording/generators.py",
+    "recording/sampling/data_sources.py",
     "experiment/survival/batches.py",
 }
 MAX_LINES = 420

@@ -12,7 +12,10 @@ from repdyn_keras.config import Config, resolve
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.models.build import InverseSquareRoot, learning_rate
 from repdyn_keras.models.resnet import resnet
-from repdyn_keras.recording.network.layers import choose_layers
+from repdyn_keras.recording.network.head import find_head
+from repdyn_keras.recording.network.layer_choice import choose_layers
+from repdyn_keras.recording.network.model_inputs import own_inputs
+from repdyn_keras.recording.network.tracing import traced
 
 SMALL = {
     "resnet": {"model": "resnet", "width": 2, "blocks": (1, 2)},
@@ -40,8 +43,9 @@ def applied(model, images) -> np.ndarray:
 
 def chosen_of(model, config) -> dict:
     """Names and shapes of the recorded layers."""
-    chosen, _ = choose_layers(model, recorded_layers(config))
-    return {name: tuple(tensor.shape[1:]) for name, tensor in chosen.items()}
+    trace = traced(model, own_inputs(model))
+    chosen, _ = choose_layers(trace, recorded_layers(config), find_head(trace))
+    return {name: tuple(tap.tensor.shape[1:]) for name, tap in chosen.items()}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import block_layers, build_model, recorded_layers
-from repdyn_keras.recording import RepresentationRecorder, Schedule
+from repdyn_keras.recording import RecordingCallback, Schedule
 from repdyn_keras.recording.checkpoints.saved_weights import WeightLoader
 from repdyn_keras.recording.checkpoints.weight_files import WeightFiles
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
@@ -26,7 +26,7 @@ def configured_recorder(
     folder: RunFolder,
     layers: list[str] | str | None,
     watcher: Watcher,
-) -> RepresentationRecorder:
+) -> RecordingCallback:
     """Builds the recorder of a resolved configuration.
 
     It keeps only the images that it needs, not the whole data set.
@@ -40,7 +40,9 @@ def configured_recorder(
     """
     selection = LayerSelection(layers, config.output, block_layers(config))
     settings = recorded_settings(config, data, selection)
-    return RepresentationRecorder.from_settings(folder, settings, watcher.message)
+    return RecordingCallback(
+        folder, settings, watcher.message, on_error="raise", is_configured=True
+    )
 
 
 def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelection) -> Settings:

@@ -26,8 +26,10 @@ from repdyn_keras.experiment.survival.stopping import Stopping, StopWhenSaved
 from repdyn_keras.experiment.survival.timing import RecordingTime, TimingFile, TrainingTime
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
-from repdyn_keras.recording.network.graph import check_model
-from repdyn_keras.recording.network.layers import SIGMOIDS, Head, choose_layers, find_head
+from repdyn_keras.recording.network.head import SIGMOIDS, Head, find_head
+from repdyn_keras.recording.network.layer_choice import choose_layers
+from repdyn_keras.recording.network.model_inputs import check_images, check_model, inputs_for
+from repdyn_keras.recording.network.tracing import traced
 from repdyn_keras.records import RunFolder
 from repdyn_keras.text import format_shape
 
@@ -59,13 +61,16 @@ class Training:
         self.batches = EpochBatches(data, config.batch_size, config.seed, config.augment)
         self.model = build_model(config, data.x_train.shape[1:], data.n_classes)
         check_model(self.model)
-        if len(self.model.outputs) != 1:
+        image = data.x_train[:1]
+        check_images(self.model, image, "images")
+        trace = traced(self.model, inputs_for(self.model, image))
+        if len(trace.outputs) != 1:
             raise InputError(
                 "Expected a network with one output, which is trained by cross-entropy. Received: "
-                f"{config.model!r} with {len(self.model.outputs)} outputs. Train it yourself, with "
+                f"{config.model!r} with {len(trace.outputs)} outputs. Train it yourself, with "
                 "RepresentationRecorder as a callback."
             )
-        head = find_head(self.model)
+        head = find_head(trace)
         if not head.has_scores:
             raise InputError(
                 "Expected a network with one number per class, which is trained by cross-entropy. "
@@ -81,7 +86,7 @@ class Training:
         self.model.compile(
             optimizer=build_optimizer(config, steps * config.epochs), **objective(head)
         )
-        layers, _ = choose_layers(self.model, recorded_layers(config), head)
+        layers, _ = choose_layers(trace, recorded_layers(config), head)
         compared = len(evaluation_images(config, data))
         checkpoint = checkpoint_bytes(self.model)
         self.plan = plan_run(config, self.model, list(layers), data, compared, steps, checkpoint)

@@ -84,8 +84,11 @@ def centred_gram(x):
     return gram, ops.trace(gram) + shift
 
 
-def pooled(x, pooling: str | int, channel_axis: int = -1):
+def pooled(x, pooling: str | int, channel_axis: int = -1, mask=None):
     """The features (batch, d) of a probe from activations (batch, ...), as float32.
+
+    Positions outside of the mask are not averaged, and are 0 where all positions are kept; the
+    average of no position is 0.
 
     Args:
         x: activations, with any number of positional axes and one of channels.
@@ -93,10 +96,19 @@ def pooled(x, pooling: str | int, channel_axis: int = -1):
             number g averages two positional axes over a g x g grid and any other number of them
             completely.
         channel_axis: the axis of the channels.
+        mask: (batch, ...) booleans, True at the positions that count; their axes are the first ones
+            of the activations, without that of the channels. None where all count.
     """
     x = ops.cast(x, "float32")
     if len(x.shape) <= 2:
         return x
+    if mask is not None:
+        weights = ops.cast(mask, "float32")
+        weights = ops.reshape(weights, (*mask.shape, *[1] * (len(x.shape) - len(mask.shape))))
+        x = ops.where(weights > 0, x, 0.0)
+        if pooling != "flatten":
+            shares = pooled(weights * ops.ones_like(x), pooling, channel_axis)
+            return ops.divide_no_nan(pooled(x, pooling, channel_axis), shares)
     if channel_axis % len(x.shape) != len(x.shape) - 1:
         x = ops.moveaxis(x, channel_axis, -1)
     if pooling == "flatten":

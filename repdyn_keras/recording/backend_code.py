@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,13 @@ from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR as GLOBAL_GENERATOR
 
 from repdyn_keras.measures import device
+from repdyn_keras.recording.attributes import replaced
 from repdyn_keras.recording.generators import GlobalGenerators
 from repdyn_keras.recording.values import FrozenScope, state_variables
 
 # Number of pixel values per part of a batch in jax on a CPU, and maximum number of parts, each of
-# which is compiled.
-PART_SIZE = 100_000
+# which is compiled. Parts that would be larger than the maximum size do not stay in the caches.
+PART_SIZE, MAX_PART_SIZE = 100_000, 400_000
 MAX_PARTS = 8
 # Maximum side of images that a 3 x 3 kernel covers completely from each of their points.
 MAX_SMALL_SIDE = 2
@@ -38,7 +39,10 @@ def parts(shape: tuple[int, ...], fixed: int | None = None) -> list[slice]:
     if fixed is None and not is_jax_on_a_cpu():
         return [slice(None)]
     if fixed is None:
-        count = min(math.ceil(math.prod(shape) / PART_SIZE), MAX_PARTS, size)
+        values = math.prod(shape)
+        count = min(math.ceil(values / PART_SIZE), MAX_PARTS, size)
+        if values > count * MAX_PART_SIZE:
+            count = 1
     else:
         count = size // fixed
     edges = [size * part // count for part in range(count + 1)]
@@ -212,8 +216,7 @@ def with_tensors(function: Callable) -> Callable:
     return call
 
 
-@contextmanager
-def small_convolutions_as_products(model: keras.Model) -> Iterator[None]:
+def small_convolutions_as_products(model: keras.Model) -> AbstractContextManager:
     """Traces convolutions of images of at most 2 x 2 as matrix products inside the block.
 
     On a CPU, XLA's convolutions take six times as long. The later stages of a small ResNet consist
@@ -226,14 +229,8 @@ def small_convolutions_as_products(model: keras.Model) -> Iterator[None]:
         and layer.groups == 1
         and max(layer.dilation_rate) == 1
     ]
-    try:
-        for layer in layers:
-            # Bypasses Keras, which tracks the attributes of layers.
-            object.__setattr__(layer, "convolution_op", partial(convolution, layer))
-        yield
-    finally:
-        for layer in layers:
-            object.__delattr__(layer, "convolution_op")
+    functions = ((layer, "convolution_op", partial(convolution, layer)) for layer in layers)
+    return replaced(functions)
 
 
 def convolution(layer: keras.layers.Conv2D, images, kernel):
@@ -364,3 +361,33 @@ def backend_settings() -> Iterator[None]:
     finally:
         for setting, value in zip(settings, before, strict=True):
             setting.fp32_precision = value
+
+
+def trace_of(tensor):
+    """What a tensor without values belongs to: a trace of jax, a graph of tensorflow, or a map of
+    torch; None for a tensor with values.
+    """
+    finders = {"jax": jax_trace, "tensorflow": tensorflow_trace, "torch": torch_trace}
+    return finders[keras.backend.backend()](tensor)
+
+
+def jax_trace(tensor):
+    """The trace of a tracer of jax."""
+    return getattr(tensor, "_trace", None)
+
+
+def tensorflow_trace(tensor):
+    """The graph of a symbolic tensor of tensorflow."""
+    import tensorflow as tf
+
+    return None if tf.is_tensor(tensor) and hasattr(tensor, "numpy") else tensor.graph
+
+
+def torch_trace(tensor):
+    """The level of a tensor inside of a transformation of torch, such as vmap."""
+    import torch
+
+    functorch = torch._C._functorch
+    return (
+        functorch.maybe_get_level(tensor) if functorch.is_functorch_wrapped_tensor(tensor) else None
+    )

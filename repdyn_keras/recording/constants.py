@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError
@@ -22,7 +23,7 @@ def constants_of(recorded: RecordedModel):
 
     settings = recorded.settings
     evaluation, probes, planes = settings.evaluation, settings.probes, settings.planes
-    no_labels = np.full(len(evaluation.x), -1)
+    no_labels = np.full(len(evaluation.ids), -1)
     variables: dict = {
         "sample": (("image",), evaluation.ids),
         "label_given": (
@@ -34,15 +35,15 @@ def constants_of(recorded: RecordedModel):
         "is_block": (("layer",), recorded.blocks.astype(np.uint8)),
     }
     if recorded.planes and evaluation.true is not None:
-        corners = recorded.plane_samples
+        corners, images = recorded.plane_samples, recorded.plane_images
         positions = [plane.positions(planes.resolution) for plane in recorded.planes]
         variables |= {
             "plane_sample": (("plane", "corner"), evaluation.ids[corners]),
             "plane_label": (("plane", "corner"), evaluation.true[corners]),
             "plane_position": (("plane", "corner", "axis"), np.stack(positions)),
             "plane_image": (
-                ("plane", "corner", *axis_names(evaluation.x.ndim - 1)),
-                evaluation.x[corners].astype(np.float32),
+                ("plane", "corner", *axis_names(images.ndim - 2)),
+                images.astype(np.float32),
             ),
         }
     if settings.class_names:
@@ -52,6 +53,8 @@ def constants_of(recorded: RecordedModel):
     chosen: dict = {}
     if not recorded.head.has_scores and probes.fitted is not None:
         chosen["output_classes"] = 0
+    if recorded.plane_input:
+        chosen["plane_input"] = recorded.plane_input
     channel_axis = settings.selection.channel_axis
     if channel_axis is not None:
         named = channel_axis if isinstance(channel_axis, int) else dict(channel_axis)
@@ -87,6 +90,9 @@ def check_constants(stored, constants, folder: Path) -> None:
     for name in OPTIONAL_ATTRIBUTES:
         if name not in stored.attrs:
             constants.attrs.pop(name, None)
+    if "epsilon" in stored and stored["layer"].equals(constants["layer"]):
+        # A layer may get another precision in a training. Every record was made with its own.
+        constants = constants.assign(epsilon=stored["epsilon"])
     if stored.identical(constants):
         return
     differing = [
@@ -110,7 +116,9 @@ def hash_of(data: LabelledImages | None) -> str:
     """Hash of images and labels; empty if there are none."""
     if data is None:
         return ""
-    return arrays_hash([data.x, data.y, *([] if data.true is None else [data.true])])
+    return arrays_hash(
+        [*keras.tree.flatten(data.x), data.y, *([] if data.true is None else [data.true])]
+    )
 
 
 def axis_names(count: int) -> tuple[str, ...]:

@@ -1,26 +1,70 @@
 """Checks and orders the input arrays of a recorder, and computes hashes of arrays."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import batch_length
 from repdyn_keras.seeds import stratified_order
+from repdyn_keras.text import format_names
 
 LABELS_REMEDY = (
-    "Give one class per image, numbered from 0, or leave out the labels to record only "
-    "fingerprints."
+    "Give one class per image, numbered from 0, or leave out the labels (labelled=False in "
+    "from_data) to record only fingerprints."
 )
 
 
-def as_images(images, name: str) -> np.ndarray:
-    """`images` as an array (n, ...) of finite numbers; raises InputError otherwise."""
-    array = np.asarray(images)
-    if array.ndim < 2 or len(array) == 0 or not np.issubdtype(array.dtype, np.number):
+def as_images(images, name: str) -> Any:
+    """`images` as an array (n, ...) of finite numbers, or as a structure of such arrays.
+
+    A dict, or a list or tuple of arrays, holds one array for each input of a model.
+
+    Raises:
+        InputError: an array is no array of finite numbers, or the arrays differ in n.
+    """
+    if not is_structure(images):
+        return as_array(images, name, least=2)
+    arrays = mapped(images, lambda array: as_array(array, name, least=1))
+    lengths = {len(array) for array in keras.tree.flatten(arrays)}
+    if len(lengths) != 1:
+        raise InputError(
+            f"Expected {name} as arrays of one length, one entry per image. Received: arrays of "
+            f"{format_names(sorted(lengths))} entries."
+        )
+    return arrays
+
+
+def is_structure(images) -> bool:
+    """Whether images are the arrays of several inputs, as Keras takes them."""
+    if isinstance(images, dict):
+        return True
+    is_sequence = isinstance(images, list | tuple) and len(images) > 0
+    return is_sequence and all(is_structure(x) or getattr(x, "ndim", 0) for x in images)
+
+
+def mapped(images, function: Callable[[Any], np.ndarray]) -> Any:
+    """A structure of inputs with the results of a function in place of the arrays."""
+    if isinstance(images, dict):
+        items = ((key, mapped(value, function)) for key, value in images.items())
+        return OrderedDict(items) if isinstance(images, OrderedDict) else dict(items)
+    if is_structure(images):
+        values = [mapped(value, function) for value in images]
+        return type(images)(*values) if hasattr(images, "_fields") else type(images)(values)
+    return function(images)
+
+
+def as_array(array, name: str, least: int) -> np.ndarray:
+    """An array of finite numbers with at least so many axes; raises InputError otherwise."""
+    array = dense(array, name)
+    is_numeric = np.issubdtype(array.dtype, np.number) or array.dtype == bool
+    if array.ndim < least or len(array) == 0 or not is_numeric:
         raise InputError(
             f"Expected {name} as numbers of shape (n, ...), one entry per image. Received: an "
             f"array of {array.dtype} of shape {array.shape}."
@@ -28,6 +72,35 @@ def as_images(images, name: str) -> np.ndarray:
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         raise InputError(f"Expected finite {name}. Received: NaN or infinite values.")
     return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def dense(array, name: str) -> np.ndarray:
+    """A tensor of any backend, or nested lists, as a NumPy array.
+
+    Raises:
+        InputError: its entries have different shapes.
+    """
+    kind = type(array).__name__
+    try:
+        if not kind.startswith(("Ragged", "Sparse")):
+            # A tensor of torch may need gradients, or be on a GPU.
+            return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    except ValueError:
+        kind = "sequence of entries of different shapes"
+    raise InputError(
+        f"Expected {name} as dense arrays. Received: a {kind}. Pad them to one shape; an input of "
+        "the model whose name holds 'mask' tells which positions are padding."
+    )
+
+
+def count(images) -> int:
+    """The number of images in a structure of arrays."""
+    return len(keras.tree.flatten(images)[0])
+
+
+def taken(images, index) -> Any:
+    """The images with an index, a slice or an array of indices, in the same structure."""
+    return keras.tree.map_structure(lambda array: array[index], images)
 
 
 def as_labels(labels, n: int, name: str) -> np.ndarray:
@@ -56,20 +129,27 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def indices_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+def indices_among(images, others) -> np.ndarray:
     """(n,) index of each image among other images; -1 if it is not among them.
 
     Args:
-        images: (n, ...) images.
-        others: (m, ...) images. Images are equal if all their pixels are.
+        images: (n, ...) images, or a structure of arrays.
+        others: (m, ...) images of the same structure. Images are equal if all their pixels are.
     """
-    indices = np.full(len(images), -1)
-    if images.dtype != others.dtype or images.shape[1:] != others.shape[1:]:
+    parts, other_parts = keras.tree.flatten(images), keras.tree.flatten(others)
+    indices = np.full(count(images), -1)
+    kinds = [[(x.dtype, x.shape[1:]) for x in group] for group in (parts, other_parts)]
+    if kinds[0] != kinds[1]:
         return indices
-    by_bytes = {hash(image.tobytes()): index for index, image in enumerate(others)}
-    for number, image in enumerate(images):
-        index = by_bytes.get(hash(image.tobytes()), -1)
-        if index >= 0 and np.array_equal(others[index], image):
+
+    def key(arrays, index):
+        return hash(tuple(array[index].tobytes() for array in arrays))
+
+    by_bytes = {key(other_parts, index): index for index in range(count(others))}
+    for number in range(len(indices)):
+        index = by_bytes.get(key(parts, number), -1)
+        pairs = zip(parts, other_parts, strict=True)
+        if index >= 0 and all(np.array_equal(x[number], y[index]) for x, y in pairs):
             indices[number] = index
     return indices
 
@@ -79,12 +159,12 @@ class LabelledImages:
     """Images and their labels.
 
     Attributes:
-        x: (n, ...) images.
+        x: (n, ...) images, or a structure of arrays for several inputs.
         y: (n,) int64 labels.
         true: (n,) int64 labels before noise, or None if they are not known.
     """
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     true: np.ndarray | None = None
 
@@ -97,13 +177,13 @@ class LabelledImages:
                 f"{type(pair).__name__}."
             )
         x = as_images(pair[0], f"{name} images")
-        y = as_labels(pair[1], len(x), f"{name} labels")
-        return cls(x, y, None if true is None else as_labels(true, len(x), f"true {name} labels"))
+        y = as_labels(pair[1], count(x), f"{name} labels")
+        return cls(x, y, None if true is None else as_labels(true, len(y), f"true {name} labels"))
 
     def take(self, index: np.ndarray) -> "LabelledImages":
         """The images with these indices, in this order."""
         return LabelledImages(
-            self.x[index], self.y[index], None if self.true is None else self.true[index]
+            taken(self.x, index), self.y[index], None if self.true is None else self.true[index]
         )
 
     def probe_sample(self, limit: int, seed: int) -> "LabelledImages":
@@ -129,14 +209,15 @@ class EvaluationImages:
     """The evaluation images, whose representations are compared, in their fixed order.
 
     Attributes:
-        x: (n, ...) images, n a multiple of `batch`.
+        x: (n, ...) images, or a structure of arrays for several inputs; n is a multiple of
+            `batch`.
         ids: (n,) ids of the images.
         given, true: (n,) given and true labels, or None.
         batch: number of images in a CKA batch.
         left_out: number of images that were left out so that n is a multiple of `batch`.
     """
 
-    x: np.ndarray
+    x: Any
     ids: np.ndarray
     given: np.ndarray | None
     true: np.ndarray | None
@@ -149,32 +230,33 @@ class EvaluationImages:
     ) -> "EvaluationImages":
         """Checks the images, shuffles them (stratified by given label) and keeps whole batches."""
         x = as_images(images, "images")
-        given = None if labels is None else as_labels(labels, len(x), "labels")
-        true = given if true is None else as_labels(true, len(x), "images_true_labels")
-        ids = np.arange(len(x)) if ids is None else np.asarray(ids)
-        if ids.shape != (len(x),) or len(np.unique(ids)) != len(x):
+        n = count(x)
+        given = None if labels is None else as_labels(labels, n, "labels")
+        true = given if true is None else as_labels(true, n, "images_true_labels")
+        ids = np.arange(n) if ids is None else np.asarray(ids)
+        if ids.shape != (n,) or len(np.unique(ids)) != n:
             raise InputError(
-                f"Expected sample_ids of shape ({len(x)},), all of them different. Received: "
+                f"Expected sample_ids of shape ({n},), all of them different. Received: "
                 f"{len(np.unique(ids))} different ids in an array of shape {ids.shape}."
             )
-        batch = batch_length(len(x), batch_size)
-        strata = np.zeros(len(x), int) if given is None else given
-        order = stratified_order(strata, seed)[: len(x) // batch * batch]
+        batch = batch_length(n, batch_size)
+        strata = np.zeros(n, int) if given is None else given
+        order = stratified_order(strata, seed)[: n // batch * batch]
         return cls(
-            x=x[order],
+            x=taken(x, order),
             ids=ids[order],
             given=None if given is None else given[order],
             true=None if true is None else true[order],
             batch=batch,
-            left_out=len(x) - len(order),
+            left_out=n - len(order),
         )
 
     @cached_property
     def hash(self) -> str:
         """Hash of the images, by which recordings of the same images are recognized."""
-        return arrays_hash([self.x])
+        return arrays_hash(keras.tree.flatten(self.x))
 
-    def prepared(self, function: Callable[[np.ndarray], np.ndarray]) -> "EvaluationImages":
+    def prepared(self, function: Callable[[Any], Any]) -> "EvaluationImages":
         """These images after a function of their pixels; the hash remains that of the images."""
         images = replace(self, x=function(self.x))
         images.__dict__["hash"] = self.hash

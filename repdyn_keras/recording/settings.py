@@ -109,6 +109,8 @@ class PlaneSettings:
         seed: seed of the random choice of planes.
         drawn: number of planes, the first ones, with a second grid that is only drawn.
         drawn_resolution: points along each side of such a grid.
+        place: name or number of the input in which the planes are; None for the only one of real
+            numbers.
     """
 
     count: int
@@ -117,6 +119,7 @@ class PlaneSettings:
     seed: int
     drawn: int
     drawn_resolution: int
+    place: str | int | None = None
 
     def __post_init__(self):
         require_whole("planes", self.count, 0)

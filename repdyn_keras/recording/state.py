@@ -11,7 +11,7 @@ import numpy as np
 from repdyn_keras.measures import Dims, ProbeWeights, labelled, registered
 from repdyn_keras.measures.accuracies import BATCH_NORM_GAP, pooled_moments
 from repdyn_keras.recording.backend_code import full_precision, unchanged
-from repdyn_keras.recording.inputs import LabelledImages
+from repdyn_keras.recording.inputs import LabelledImages, taken
 from repdyn_keras.recording.network.recorded_model import RecordedModel, batches, results
 from repdyn_keras.recording.values import ModelValues
 
@@ -97,8 +97,8 @@ class ModelState:
         """Fingerprints, norms and, if needed, the features of the evaluation images."""
         evaluation, layers = self._recorded.settings.evaluation, len(self.layers)
         size = evaluation.batch
-        count = len(evaluation.x) // size
-        fingerprints = np.empty((layers, count, size * (size - 1) // 2), np.float32)
+        batch_count = len(evaluation.ids) // size
+        fingerprints = np.empty((layers, batch_count, size * (size - 1) // 2), np.float32)
         norms = np.zeros((layers, 3))
         features = []
         with self._stopwatch.timed("fingerprints"):
@@ -161,7 +161,10 @@ class ModelState:
         whole = len(fitted.y) // size * size
         scores, moments = [], []
         with self._stopwatch.timed("batch statistics"):
-            inputs = ((self._values.tensors, batch) for batch in batches(fitted.x[:whole], size))
+            inputs = (
+                (self._values.tensors, batch)
+                for batch in batches(taken(fitted.x, slice(whole)), size)
+            )
             for output, of_batch in results(recorded.statistics_pass, inputs):
                 scores.append(output)
                 moments.append(of_batch)

@@ -7,7 +7,7 @@ import keras
 
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.measures.accuracies import SUBSETS
-from repdyn_keras.recording import RepresentationRecorder
+from repdyn_keras.recording import RecordingCallback
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.tables import ACCURACIES, HISTORY, accuracies_of
 
@@ -23,7 +23,7 @@ class HistoryFile(keras.callbacks.Callback):
         watcher: is notified of each recorded epoch before its record is written.
     """
 
-    def __init__(self, folder: RunFolder, recorder: RepresentationRecorder, watcher: Watcher):
+    def __init__(self, folder: RunFolder, recorder: RecordingCallback, watcher: Watcher):
         super().__init__()
         self.folder = folder
         self.recorder = recorder

@@ -11,7 +11,7 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.survival.divergence import diverged
 from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.experiment.survival.stopping import Stopping
-from repdyn_keras.recording import RepresentationRecorder, Schedule
+from repdyn_keras.recording import RecordingCallback, Schedule
 from repdyn_keras.recording.values import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
@@ -78,7 +78,7 @@ class WeightsWriter(keras.callbacks.Callback):
         recorder: decides which epochs are recorded.
     """
 
-    def __init__(self, folder: RunFolder, recorder: RepresentationRecorder):
+    def __init__(self, folder: RunFolder, recorder: RecordingCallback):
         super().__init__()
         self.folder = folder
         self.recorder = recorder

@@ -4,7 +4,7 @@ import time
 
 import keras
 
-from repdyn_keras.recording import RepresentationRecorder
+from repdyn_keras.recording import RecordingCallback
 from repdyn_keras.records import RunFolder
 
 COLUMNS = ("epoch", "purpose", "seconds")
@@ -63,7 +63,7 @@ class RecordingTime(keras.callbacks.Callback):
         recorder: provides the times of the latest record.
     """
 
-    def __init__(self, timing: TimingFile, recorder: RepresentationRecorder):
+    def __init__(self, timing: TimingFile, recorder: RecordingCallback):
         super().__init__()
         self.timing = timing
         self.recorder = recorder

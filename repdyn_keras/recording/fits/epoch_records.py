@@ -8,7 +8,8 @@ import keras
 
 from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.recording.constants import check_constants, constants_of
-from repdyn_keras.recording.network.recorded_model import RecordedModel, announcements
+from repdyn_keras.recording.network.announcements import announcements
+from repdyn_keras.recording.network.recorded_model import RecordedModel
 from repdyn_keras.recording.record_log import RecordLog
 from repdyn_keras.recording.record_summary import Summary, record_summary
 from repdyn_keras.recording.settings import Settings
@@ -302,7 +303,7 @@ class EpochRecords:
                 **attributes,
             },
         )
-        n, is_moving = len(self.settings.evaluation.x), self.settings.batch_norm == "moving"
+        n, is_moving = len(self.settings.evaluation.ids), self.settings.batch_norm == "moving"
         for key, text in record_warnings(record, epoch, n, is_moving):
             self.say_once(key, f"warning: {text}")
         return record

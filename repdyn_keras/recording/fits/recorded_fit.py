@@ -17,6 +17,7 @@ from repdyn_keras.recording.fits.training_epochs import (
     note_reached,
     reached_epoch,
 )
+from repdyn_keras.recording.network.model_inputs import build_in_fit
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.text import format_names
 
@@ -74,6 +75,7 @@ class RecordedFit:
         """Begins the recording, and records the first state if it is due."""
         values: ModelValues | None = None
         with self._handling_errors(self._number, is_start=True):
+            build_in_fit(model, self._records.settings.evaluation.x)
             values = ModelValues.live(model)
             self._first_hash = values.hash
             self._begin(model)

@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.recording.network.graph import graph_of, is_nested
+from repdyn_keras.recording.network.call_trace import Call, CallTrace
 from repdyn_keras.text import format_names, format_shape
 
 
@@ -65,23 +65,24 @@ class ChannelAxis:
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a layer or an operation in the graph of a model.
+    """One call of a layer or an operation.
 
     Attributes:
-        operation: the layer or operation; None at the border of a nested model, where an input and
-            an output are the same values.
+        operation: the layer or operation.
         inputs, outputs: its tensors.
+        inner: the call for one step of a sequence inside of it; None for others.
     """
 
     operation: Any
     inputs: list
     outputs: list
+    inner: Call | None = None
 
 
 def channel_axes(
-    model: keras.Model, tensors: Mapping[str, Any], given: int | Mapping[str, int] | None = None
+    trace: CallTrace, tensors: Mapping[str, Any], given: int | Mapping[str, int] | None = None
 ) -> dict[str, ChannelAxis]:
-    """The channel axis of each tensor of a model.
+    """The channel axis of tensors inside a model.
 
     A layer with a `data_format` has its channels there. `Dense`, recurrent, attention and embedding
     layers have them last. Activations, normalizations, merging layers, dropout and elementwise
@@ -90,7 +91,7 @@ def channel_axes(
     the axis of a normalization. Otherwise the axis is assumed, and `doubt` is not empty.
 
     Args:
-        model: a built functional model.
+        trace: a traced call of the model.
         tensors: outputs of its layers by name.
         given: the axis of all tensors that do not tell theirs, or axes by name, which are taken as
             they are.
@@ -104,7 +105,7 @@ def channel_axes(
         if name not in tensors:
             raise unknown("layer in channel_axis", name, tensors, "Name recorded hidden layers.")
         known[id(tensors[name])] = given_axis(axis, tensors[name], name)
-    steps = list(steps_of(model))
+    steps = [step_of(call, trace) for call in trace.calls]
     # A normalization may have been given another axis than that of the channels by mistake.
     for with_hints in (False, True):
         propagate(known, steps, with_hints)
@@ -112,7 +113,7 @@ def channel_axes(
         for name, tensor in tensors.items():
             if id(tensor) not in known and len(tensor.shape) > 2:
                 known[id(tensor)] = given_axis(given, tensor, name)
-    for tensor in model.inputs:
+    for tensor in keras.tree.flatten(trace.inputs):
         known.setdefault(id(tensor), ChannelAxis(len(tensor.shape) - 1, "Input"))
     for step in steps:
         for tensor in step.outputs:
@@ -147,22 +148,12 @@ def add(known: dict[int, ChannelAxis], tensor, axis: int | None) -> None:
         known[id(tensor)] = ChannelAxis(axis)
 
 
-def steps_of(model: keras.Model) -> Iterator[Step]:
-    """The calls in a model and in its nested models, in the order of computation."""
-    by_depth = graph_of(model)._nodes_by_depth
-    for depth in sorted(by_depth, reverse=True):
-        for node in by_depth[depth]:
-            operation = node.operation
-            if isinstance(operation, layers.InputLayer):
-                continue
-            inputs, outputs = list(node.input_tensors), list(node.outputs)
-            if is_nested(operation):
-                inner = graph_of(operation)
-                yield Step(None, inputs, list(inner.inputs))
-                yield from steps_of(operation)
-                yield Step(None, list(inner.outputs), outputs)
-            else:
-                yield Step(operation, inputs, outputs)
+def step_of(call: Call, trace: CallTrace) -> Step:
+    """A call as a step."""
+    inner = None
+    if isinstance(call.operation, layers.TimeDistributed):
+        inner = next((each for each in trace.calls if each.parent is call), None)
+    return Step(call.operation, call.inputs, list(call.outputs.values()), inner)
 
 
 def known_axis(step: Step, known: dict[int, ChannelAxis], tensor, with_hints: bool) -> int | None:
@@ -170,9 +161,10 @@ def known_axis(step: Step, known: dict[int, ChannelAxis], tensor, with_hints: bo
     operation, rank = step.operation, len(tensor.shape)
     if rank <= 2:
         return rank - 1
-    if operation is None:
-        position = next(i for i, output in enumerate(step.outputs) if output is tensor)
-        return axis_in(known, step.inputs[position])
+    if step.inner is not None:
+        inside = [x for x in step.inner.outputs.values() if len(x.shape) == rank - 1]
+        axis = axis_in(known, inside[0]) if inside else None
+        return None if axis is None else axis + 1
     axis = own_axis(operation, rank)
     if axis is not None:
         return axis
@@ -199,14 +191,13 @@ def required_axis(
     operation, rank = step.operation, len(tensor.shape)
     if rank <= 2:
         return rank - 1
-    if operation is None:
-        position = next(i for i, given in enumerate(step.inputs) if given is tensor)
-        return axis_in(known, step.outputs[position])
     if isinstance(operation, layers.Embedding | layers.RepeatVector):
         return None
     axis = own_axis(operation, rank)
     if axis is not None:
         return axis
+    if not step.outputs:
+        return None
     output = step.outputs[0]
     order = permutation(operation, rank)
     if order is not None:
@@ -221,13 +212,7 @@ def required_axis(
 def own_axis(operation, rank: int) -> int | None:
     """The channel axis of a tensor of this rank by the kind or the `data_format` of a layer."""
     if isinstance(operation, layers.TimeDistributed):
-        inner = operation.layer
-        if is_nested(inner):
-            end = graph_of(inner).outputs[0]
-            found = channel_axes(inner, {"end": end})["end"]
-            axis = None if found.doubt else found.axis
-        else:
-            axis = own_axis(inner, rank - 1)
+        axis = own_axis(operation.layer, rank - 1)
         return None if axis is None else axis + 1
     if isinstance(operation, layers.Bidirectional):
         return own_axis(operation.forward_layer, rank)
@@ -348,7 +333,7 @@ def assumed_axis(step: Step, axes: dict[int, ChannelAxis], tensor) -> ChannelAxi
     """The channel axis of an output that nothing tells."""
     operation, rank = step.operation, len(tensor.shape)
     same_rank = [axes[id(source)] for source in sources(step.inputs, tensor) if id(source) in axes]
-    if operation is None or keeps_layout(operation, step.inputs, tensor):
+    if keeps_layout(operation, step.inputs, tensor):
         doubtful = next((axis for axis in same_rank if axis.doubt), None)
         if doubtful is not None:
             return doubtful

@@ -7,8 +7,7 @@ from typing import Any
 import keras
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.recording.network.graph import graph_of
-from repdyn_keras.recording.network.layers import SIGMOIDS, Head
+from repdyn_keras.recording.network.head import SIGMOIDS, Head
 from repdyn_keras.recording.settings import Settings
 from repdyn_keras.text import format_names, format_shape
 
@@ -252,8 +251,8 @@ def training_of(model: keras.Model, head: Head) -> Training:
         return Training(UNCOMPILED, "the model is not compiled")
     metrics = getattr(model, "_compile_metrics", None)
     given = [getattr(metrics, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
-    has_accuracy = any(is_accuracy(m) for part in given for m in entries_for(part, model, head))
-    losses = [described(loss) for loss in entries_for(model.loss, model, head)]
+    has_accuracy = any(is_accuracy(m) for part in given for m in entries_for(part, head))
+    losses = [described(loss) for loss in entries_for(model.loss, head)]
     if not losses:
         return Training(UNKNOWN, "no loss for this output", None, has_accuracy)
     meanings = [meaning for meaning, _, _ in losses]
@@ -266,14 +265,12 @@ def training_of(model: keras.Model, head: Head) -> Training:
     )
 
 
-def entries_for(given, model: keras.Model, head: Head) -> list:
+def entries_for(given, head: Head) -> list:
     """The losses or metrics of an output, in any structure that `compile` accepts."""
-    structure, count = graph_of(model)._outputs_struct, len(model.outputs)
-    path = keras.tree.flatten_with_path(structure)[head.index][0]
     if isinstance(given, dict):
-        for key in path if isinstance(structure, dict) else (head.name,):
+        for key in head.path if head.path and isinstance(head.path[0], str) else (head.name,):
             given = given.get(key) if isinstance(given, dict) else given
-    elif isinstance(given, list | tuple) and count > 1 and len(given) == count:
+    elif isinstance(given, list | tuple) and head.count > 1 and len(given) == head.count:
         given = given[head.index]
     return [entry for entry in keras.tree.flatten(given) if entry is not None]
 

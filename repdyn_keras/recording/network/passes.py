@@ -4,8 +4,10 @@
 model's variables. They create no variables.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -14,9 +16,27 @@ from keras import ops
 from repdyn_keras.measures import device
 from repdyn_keras.measures.map_agreement import undefined_class
 from repdyn_keras.recording.backend_code import parts
-from repdyn_keras.recording.network.layers import Head
+from repdyn_keras.recording.inputs import taken
+from repdyn_keras.recording.network.head import Head
+from repdyn_keras.recording.network.masks import MaskSource
+from repdyn_keras.recording.network.plane_input import PlaneInput
+from repdyn_keras.recording.network.taps import TappedCall
 from repdyn_keras.recording.settings import ProbeSettings
 from repdyn_keras.recording.values import FrozenScope
+
+
+class Activations(NamedTuple):
+    """What the recorded layers return for a batch of images.
+
+    Attributes:
+        hidden: (batch, ...) tensors of the hidden layers.
+        masks: for each of them, (batch, ...) booleans that are False at padded positions, or None.
+        output: the recorded output of the model.
+    """
+
+    hidden: list
+    masks: list
+    output: Any
 
 
 @dataclass(frozen=True)
@@ -24,43 +44,48 @@ class LayerOutputs:
     """The recorded layers of a model, and the features that probes use.
 
     Attributes:
-        model: keras.Model from images to the list of the tensors of all layers, the output last.
+        call: the call of the model that returns what the hidden layers return, too.
         head: the output.
         probes: the settings of the probes, which define the pooling.
         channel_axes: the axis of the channels of each hidden layer.
+        masks: where the mask of each hidden layer comes from, see `masks.MaskSource`.
         fixed_batch: number of images in a call, if the model accepts no other; else None.
     """
 
-    model: keras.Model
+    call: TappedCall
     head: Head
     probes: ProbeSettings
     channel_axes: list[int]
+    masks: list[MaskSource]
     fixed_batch: int | None = None
 
-    def activations(self, images) -> list:
-        """The tensors of the layers for images, in inference mode."""
-        return self.model(ops.cast(images, self.model.inputs[0].dtype), training=False)
+    def activations(self, images) -> Activations:
+        """What the layers return for images, in inference mode."""
+        hidden, outputs = self.call(images)
+        pairs = zip(hidden, self.masks, strict=True)
+        masks = [source.mask(tensor, images) for tensor, source in pairs]
+        return Activations(hidden, masks, self.head.taken(outputs))
 
-    def pooled(self, hidden: list) -> list:
-        """(batch, d) float32 features of the activations of each hidden layer."""
-        pairs = zip(hidden, self.channel_axes, strict=True)
-        return [device.pooled(tensor, self.probes.pooling, axis) for tensor, axis in pairs]
-
-    def features(self, activations: list) -> list:
+    def features(self, activations: Activations) -> list:
         """Each hidden layer's pooled features, and the output's scores (batch, classes)."""
-        *hidden, output = activations
-        return [*self.pooled(hidden), self.head.scores(output)]
+        return [*self.pooled(activations), self.head.scores(activations.output)]
 
-    def joined(self, function: Callable, images) -> list:
+    def pooled(self, activations: Activations) -> list:
+        """(batch, d) float32 features of the activations of each hidden layer."""
+        hidden, masks, _ = activations
+        each = zip(hidden, self.channel_axes, masks, strict=True)
+        return [device.pooled(x, self.probes.pooling, axis, mask) for x, axis, mask in each]
+
+    def joined(self, function: Callable, images) -> Any:
         """The tensors that a function computes from images, one part of the batch at a time."""
-        results = [function(images[part]) for part in parts(images.shape, self.fixed_batch)]
+        shapes = [array.shape for array in keras.tree.flatten(images)]
+        largest = max(shapes, key=math.prod)
+        results = [function(taken(images, part)) for part in parts(largest, self.fixed_batch)]
         if len(results) == 1:
             return results[0]
-        return [ops.concatenate(tensors) for tensors in zip(*results, strict=True)]
-
-    def widths(self) -> list[int]:
-        """Number of pooled features of each hidden layer."""
-        return [int(x.shape[-1]) for x in self.pooled(self.model.outputs[:-1])]
+        return keras.tree.map_structure(
+            lambda *tensors: None if tensors[0] is None else ops.concatenate(tensors), *results
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +122,8 @@ class FingerprintPass:
 
     def __call__(self, images):
         activations = self.layer_outputs.joined(self.layer_outputs.activations, images)
-        vectors, norms = device.fingerprints(activations, self.batch)
+        tensors = [*activations.hidden, activations.output]
+        vectors, norms = device.fingerprints(tensors, self.batch)
         features = self.layer_outputs.features(activations) if self.with_features else []
         return vectors, norms, features
 
@@ -107,40 +133,43 @@ class RegionPass:
     """Maps points on planes to class indices, in one pass through images, layers and probes.
 
     Inputs: plane numbers (b,), coordinates (b, 2), origins (planes, d) and axes (planes, 2, d) of
-    the planes, and sets of probes, each a list of (kernel, bias) with one probe for each hidden
-    layer. Output: (b, sets * hidden + 1) class indices, those of the output last. No grid of images
-    exists as a whole.
+    the planes, arrays (planes, ...) of the other inputs at the first corner of each plane, and sets
+    of probes, each a list of (kernel, bias) with one probe for each hidden layer. Output:
+    (b, sets * hidden + 1) class indices, those of the output last. No grid of images exists as a
+    whole.
 
     Attributes:
         layer_outputs: the layers.
-        image_shape: the shape of one image.
+        place: the input of the model in which the planes are.
         dtype: dtype of the class indices.
     """
 
     layer_outputs: LayerOutputs
-    image_shape: tuple[int, ...]
+    place: PlaneInput
     dtype: np.dtype
 
-    def __call__(self, plane, coordinates, origins, axes, probes):
+    def __call__(self, plane, coordinates, origins, axes, others, probes):
         points = device.plane_points(
             ops.take(origins, plane, axis=0), ops.take(axes, plane, axis=0), coordinates
         )
-        images = ops.reshape(points, (-1, *self.image_shape))
+        points = ops.reshape(points, (-1, *self.place.shape))
+        held = [ops.take(array, plane, axis=0) for array in others]
+        images = self.place.images(points, held)
         dtype = "uint8" if self.dtype == np.uint8 else "int32"
         classes = self.layer_outputs.joined(lambda part: self.classes(part, probes), images)
         return ops.cast(ops.stack(classes, axis=1), dtype)
 
     def classes(self, images, probes: list) -> list:
         """Class indices (b,) by each probe, and by the output, for one part of the images."""
-        *hidden, output = self.layer_outputs.activations(images)
+        activations = self.layer_outputs.activations(images)
         undefined = undefined_class(self.dtype)
-        features = self.layer_outputs.pooled(hidden)
+        features = self.layer_outputs.pooled(activations)
         classes = [
             device.class_index(ops.matmul(x, kernel) + bias, undefined)
             for of_layers in probes
             for x, (kernel, bias) in zip(features, of_layers, strict=True)
         ]
-        scores = self.layer_outputs.head.scores(output)
+        scores = self.layer_outputs.head.scores(activations.output)
         return [*classes, device.class_index(scores, undefined)]
 
 
@@ -167,7 +196,7 @@ class BatchStatisticsPass:
         moving = [v for norm in self.norms for v in (norm.moving_mean, norm.moving_variance)]
         zeros = [ops.zeros(variable.shape, variable.dtype) for variable in moving]
         with FrozenScope(moving, zeros) as scope:
-            output = self.model(ops.cast(images, self.model.inputs[0].dtype), training=True)
+            output = self.model(images, training=True)
         moments = [
             tuple(
                 scope.get_current_value(variable) / (1 - norm.momentum ** scope.writes(variable))
@@ -175,10 +204,10 @@ class BatchStatisticsPass:
             )
             for norm in self.norms
         ]
-        return self.head.scores(keras.tree.flatten(output)[self.head.index]), moments
+        return self.head.scores(self.head.taken(output)), moments
 
 
-def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
+def updated_norms(model: keras.Model, inputs) -> list:
     """The BatchNormalization layers whose moving statistics a training step changes.
 
     Frozen layers and layers that are always called in inference mode are not included. The layers
@@ -186,7 +215,7 @@ def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
 
     Args:
         model: a built model.
-        image_shape: the shape of one image.
+        inputs: a structure of `keras.KerasTensor`, as the model takes it.
     """
     norms = [
         layer
@@ -198,8 +227,7 @@ def updated_norms(model: keras.Model, image_shape: tuple[int, ...]) -> list:
     if not norms:
         return []
     trace = TracedCall(model, norms)
-    images = (model.inputs[0].shape[0] or 2, *image_shape)
-    trace(keras.KerasTensor(images, dtype=model.inputs[0].dtype))
+    trace(inputs)
     return trace.updated
 
 

@@ -1,24 +1,33 @@
 """A model with compiled passes through its recorded layers."""
 
+import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures import ProbeWeights
+from repdyn_keras.measures import ProbeWeights, device
 from repdyn_keras.measures.map_agreement import region_dtype
-from repdyn_keras.measures.planes import Plane, draw_planes, planes_notice
+from repdyn_keras.measures.planes import Plane, draw_planes
 from repdyn_keras.recording.backend_code import compiled, unchanged
 from repdyn_keras.recording.generators import GlobalGenerators
-from repdyn_keras.recording.inputs import indices_among
-from repdyn_keras.recording.network.axes import axis_notices, channel_axes
+from repdyn_keras.recording.inputs import count, indices_among, taken
+from repdyn_keras.recording.network.axes import channel_axes
 from repdyn_keras.recording.network.class_scores import resolved_head, training_of
-from repdyn_keras.recording.network.graph import check_model, has_continuous_input
-from repdyn_keras.recording.network.layers import OUTPUT, Head, choose_layers, find_head
+from repdyn_keras.recording.network.head import OUTPUT, Head, find_head
+from repdyn_keras.recording.network.layer_choice import by_tap, choose_layers, renamed
+from repdyn_keras.recording.network.masks import mask_sources
+from repdyn_keras.recording.network.model_inputs import (
+    check_images,
+    check_model,
+    fixed_batch,
+    inputs_for,
+)
 from repdyn_keras.recording.network.passes import (
     BatchStatisticsPass,
     FeaturePass,
@@ -27,9 +36,13 @@ from repdyn_keras.recording.network.passes import (
     RegionPass,
     updated_norms,
 )
+from repdyn_keras.recording.network.plane_input import PlaneInput, plane_input
+from repdyn_keras.recording.network.preprocessing import preprocessed
+from repdyn_keras.recording.network.taps import TappedCall
+from repdyn_keras.recording.network.tracing import described, traced
 from repdyn_keras.recording.settings import PlaneSettings, Settings
 from repdyn_keras.recording.values import ModelValues
-from repdyn_keras.text import format_shape
+from repdyn_keras.text import format_names, format_shape
 
 # Number of pixels of plane points in one call, which limits the memory of the widest layer.
 CHUNK_PIXELS = 1 << 20
@@ -43,7 +56,7 @@ class RecordedModel:
     """The recorded layers of a model, and compiled passes through them.
 
     Args:
-        model: a built functional or Sequential model.
+        model: a built model.
         settings: the settings of the recorder.
 
     Attributes:
@@ -57,8 +70,12 @@ class RecordedModel:
         channel_axes: the axis of the channels of each hidden layer, by name.
         epsilons: machine epsilon of each layer's activations.
         widths: number of features of each hidden layer's probe; empty without probes.
-        is_continuous: whether points between two inputs are valid inputs.
+        fixed_batch: number of images in a call, if the model accepts no other; else None.
+        renamed: a message about layers with other names than Keras gave them; empty for none.
         planes, plane_samples: the planes, and (plane, 3) indices of their evaluation images.
+        plane_images: (plane, 3, ...) the images at the corners of the planes.
+        plane_input: name of the input in which the planes are; empty for the only one.
+        plane_notice: why there are no planes, though they were asked for; empty if there are.
         norms: BatchNormalization layers that training updates; empty without probes.
         statistics_batch: number of probe images in a batch of which these layers use the moments;
             0 if the model's fixed batch is larger than all of them, which measures none.
@@ -77,32 +94,45 @@ class RecordedModel:
             self._build(model, self.settings)
 
     def _build(self, model: keras.Model, settings: Settings) -> None:
-        head = find_head(model, settings.selection.output)
-        tensors, self.choice = choose_layers(model, settings.selection.layers, head)
         check_data(model, settings)
+        evaluation, fitted = settings.evaluation, settings.probes.fitted
+        self.fixed_batch = fixed_batch(model, evaluation.batch)
+        inputs = inputs_for(model, evaluation.x)
+        trace = traced(model, inputs)
+        head = find_head(trace, settings.selection.output)
+        taps, self.choice = choose_layers(trace, settings.selection.layers, head)
+        self.renamed = renamed(taps)
         self.head = resolved_head(model, head, settings)
-        self.names = [*tensors, OUTPUT]
+        self.names = [*taps, OUTPUT]
         self.blocks = block_flags(self.names, settings.selection.blocks)
-        self.is_continuous = has_continuous_input(model)
-        outputs = [*tensors.values(), self.head.tensor]
-        self.epsilons = [EPSILONS.get(tensor.dtype, 2.0**-23) for tensor in outputs]
-        self._fixed_batch = fixed_batch(model, settings.evaluation.batch)
-        layers = keras.Model(model.inputs[0], outputs, name="recorded_layers")
-        self.channel_axes = channel_axes(layers, tensors, settings.selection.channel_axis)
+        tensors = {name: tap.tensor for name, tap in taps.items()}
+        dtypes = [tensor.dtype for tensor in (*tensors.values(), self.head.tensor)]
+        self.epsilons = [EPSILONS.get(dtype, 2.0**-23) for dtype in dtypes]
+        given = settings.selection.channel_axis
+        given = by_tap(taps, given) if isinstance(given, Mapping) else given
+        self.channel_axes = channel_axes(trace, tensors, given)
         axes = [channels.axis for channels in self.channel_axes.values()]
-        self._outputs = LayerOutputs(layers, self.head, settings.probes, axes, self._fixed_batch)
+        call = TappedCall(
+            model, [(tap.call.operation, tap.call.number, tap.path) for tap in taps.values()]
+        )
+        masks = mask_sources(trace, taps)
+        self._outputs = LayerOutputs(
+            call, self.head, settings.probes, axes, masks, self.fixed_batch
+        )
         self.widths: list[int] = []
         self.shared = np.zeros(0, int)
         self.norms: list = []
         self.statistics_batch = 0
-        evaluation, fitted = settings.evaluation, settings.probes.fitted
         if fitted is not None:
-            check_sizes(tensors, axes, settings.probes.pooling)
-            self.widths = self._outputs.widths()
+            pooling = settings.probes.pooling
+            if pooling != "mean":
+                check_sizes(settings)
+            pairs = zip(tensors.values(), axes, strict=True)
+            self.widths = [int(device.pooled(x, pooling, axis).shape[-1]) for x, axis in pairs]
             # Images that are both evaluation and probe images go through the network once.
             self.shared = indices_among(fitted.x, evaluation.x)
-            self.norms = updated_norms(model, evaluation.x.shape[1:])
-            self.statistics_batch = self._fixed_batch or min(evaluation.batch, len(fitted.y))
+            self.norms = updated_norms(model, inputs)
+            self.statistics_batch = self.fixed_batch or min(evaluation.batch, len(fitted.y))
             if self.statistics_batch > len(fitted.y):
                 self.statistics_batch = 0
             check_statistics(self)
@@ -117,8 +147,12 @@ class RecordedModel:
         self._structure = structure_of(model, self.head)
         self.planes: list[Plane] = []
         self.plane_samples = np.zeros((0, 3), int)
-        if settings.has_planes and self.is_continuous:
-            self._build_planes()
+        self.plane_images = np.zeros((0, 3))
+        self.plane_input = self.plane_notice = ""
+        if settings.has_planes:
+            place, self.plane_notice = plane_input(trace, settings.planes.place)
+            if place is not None:
+                self._build_planes(place)
 
     @property
     def n_classes(self) -> int:
@@ -130,19 +164,21 @@ class RecordedModel:
         """Whether some images are both evaluation and probe images."""
         return bool((self.shared >= 0).any())
 
-    def _build_planes(self) -> None:
+    def _build_planes(self, place: PlaneInput) -> None:
         evaluation, planes = self.settings.evaluation, self.settings.planes
         labels = np.zeros(0) if evaluation.true is None else evaluation.true
         self.plane_samples, self.planes = draw_planes(
-            evaluation.x,
+            place.points(evaluation.x),
             labels,
             planes.count,
             planes.margin,
             planes.seed,
         )
-        dtype = region_dtype(self.n_classes)
-        regions = RegionPass(self._outputs, evaluation.x.shape[1:], dtype)
+        regions = RegionPass(self._outputs, place, region_dtype(self.n_classes))
         self._region_pass = compiled(regions, self.model)
+        self.plane_input = place.name
+        self.plane_images = place.points(evaluation.x)[self.plane_samples]
+        self._held = place.others(evaluation.x, self.plane_samples)
 
     def classify_planes(
         self, values: ModelValues, probes: list[ProbeWeights]
@@ -151,17 +187,20 @@ class RecordedModel:
 
         All points go through the network in one sequence of batches.
         """
+        images = self.settings.evaluation.x
         constants = keras.tree.map_structure(
             keras.ops.convert_to_tensor,
             (
                 np.stack([plane.origin for plane in self.planes]).astype(np.float32),
                 np.stack([plane.axes for plane in self.planes]).astype(np.float32),
+                self._held,
                 probes,
             ),
         )
         settings = self.settings.planes
         numbers, coordinates = grid_points(self.planes, settings)
-        size = self._fixed_batch or points_per_call(self.settings.evaluation.x.shape[1:])
+        shapes = [array.shape[1:] for array in keras.tree.flatten(images)]
+        size = self.fixed_batch or points_per_call(max(shapes, key=math.prod))
         inputs = zip(batches(numbers, size), batches(coordinates, size), strict=True)
         parts = results(self._region_pass, ((values.tensors, *i, *constants) for i in inputs))
         classes = np.concatenate(list(parts))[: len(numbers)].T.astype(region_dtype(self.n_classes))
@@ -185,7 +224,7 @@ class RecordedModel:
         return structure_of(self.model, self.head) == self._structure
 
     def features(
-        self, values: ModelValues, x: np.ndarray, indices: np.ndarray | None = None
+        self, values: ModelValues, x: Any, indices: np.ndarray | None = None
     ) -> list[np.ndarray]:
         """Each hidden layer's pooled features (n, d) and the output's scores (n, classes).
 
@@ -194,41 +233,11 @@ class RecordedModel:
             x: images.
             indices: indices of the images to use; None for all.
         """
-        n = len(x) if indices is None else len(indices)
+        n = count(x) if indices is None else len(indices)
         size = self.settings.evaluation.batch
         inputs = ((values.tensors, batch) for batch in batches(x, size, indices))
         parts = results(self.feature_pass, inputs)
         return [np.concatenate(layer)[:n] for layer in zip(*parts, strict=True)]
-
-
-def preprocessed(model: keras.Model, settings: Settings) -> Settings:
-    """Settings with the images that the network of a KerasHub task receives.
-
-    Such a task applies its `preprocessor` to the images in `fit`. For other models, the settings
-    are returned unchanged.
-    """
-    if not has_preprocessor(model):
-        return settings
-    size = settings.evaluation.batch
-
-    def prepared(x: np.ndarray) -> np.ndarray:
-        parts = [model.preprocess_samples(x[i : i + size]) for i in range(0, len(x), size)]
-        return np.concatenate([np.asarray(part) for part in as_numpy(parts)])
-
-    fitted, held_out = (
-        images and replace(images, x=prepared(images.x))
-        for images in (settings.probes.fitted, settings.probes.held_out)
-    )
-    return replace(
-        settings,
-        evaluation=settings.evaluation.prepared(prepared),
-        probes=replace(settings.probes, fitted=fitted, held_out=held_out),
-    )
-
-
-def has_preprocessor(model: keras.Model) -> bool:
-    """Whether a model is a KerasHub task that preprocesses its images in `fit`."""
-    return hasattr(model, "preprocess_samples") and getattr(model, "preprocessor", None) is not None
 
 
 def structure_of(model: keras.Model, head: Head) -> tuple:
@@ -240,73 +249,32 @@ def structure_of(model: keras.Model, head: Head) -> tuple:
     return variables, layers, execution, preprocessor, training_of(model, head)
 
 
-def announcements(recorded: RecordedModel) -> Iterator[str]:
-    """Messages before the first record about what is recorded and what is not."""
-    settings, head = recorded.settings, recorded.head
-    evaluation = settings.evaluation
-    yield f"recording {recorded.choice}."
-    if has_preprocessor(recorded.model):
-        preprocessor = recorded.model.preprocessor
-        name = getattr(preprocessor, "name", type(preprocessor).__name__)
-        yield f"images are preprocessed by {name}, as in fit."
-    if evaluation.left_out:
-        yield (
-            f"{evaluation.left_out} evaluation images are left out: {len(evaluation.x)} are whole "
-            f"batches of {evaluation.batch}."
-        )
-    if settings.probes.fitted is None:
-        yield "no labels given: only fingerprints are recorded, no probes and no decision regions."
-        return
-    if head.notice:
-        yield head.notice
-    yield from axis_notices(recorded.channel_axes, settings.selection.channel_axis)
-    if settings.fits_on_evaluation:
-        yield "no train=(x, y) given: probes are fitted on the evaluation images."
-    if recorded.norms and not recorded.statistics_batch:
-        yield (
-            f"{len(settings.probes.fitted.y)} probe images are less than a batch of "
-            f"{recorded.model.inputs[0].shape[0]}, the fixed batch size of the model: the accuracy "
-            "with batch statistics is not recorded."
-        )
-    if settings.planes.count and not settings.has_planes:
-        yield "no labels of the evaluation images given: no decision regions are recorded."
-    elif settings.planes.count and not recorded.is_continuous:
-        yield (
-            "the model takes whole numbers, such as word indices, so that points between two "
-            "inputs are not valid inputs: no decision regions are recorded."
-        )
-    elif recorded.planes and (notice := planes_notice(evaluation.true)):
-        yield notice
-    if len(np.unique(settings.probes.fitted.y)) == 1:
-        yield "the probe images are all of one class: their accuracy is 1 for every probe."
-    if head.is_single:
-        yield (
-            f"{OUTPUT} is one unit ({head.activation}): class 1 above {head.threshold:g}, "
-            "else class 0."
-        )
-
-
 def block_flags(names: list[str], pattern: str | None) -> np.ndarray:
     """(layer,) whether a layer is a block; without a pattern, every hidden layer is one."""
     flags = [pattern is None or bool(re.fullmatch(pattern, name)) for name in names[:-1]]
     return np.array([*flags, False])
 
 
-def batches(x: np.ndarray, size: int, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
+def batches(x: Any, size: int, indices: np.ndarray | None = None) -> Iterator[Any]:
     """Batches of equal size; the last one is padded with copies of its last image.
 
     Args:
-        x: (n, ...) images.
+        x: (n, ...) images, or a structure of arrays.
         size: images in a batch.
         indices: indices of the images to use; None for all.
     """
-    for start in range(0, len(x) if indices is None else len(indices), size):
+    for start in range(0, count(x) if indices is None else len(indices), size):
         part = slice(start, start + size)
-        batch = x[part] if indices is None else x[indices[part]]
-        if len(batch) < size:
-            padding = np.repeat(batch[-1:], size - len(batch), axis=0)
-            batch = np.concatenate([batch, padding])
+        batch = taken(x, part if indices is None else indices[part])
+        if count(batch) < size:
+            batch = keras.tree.map_structure(partial(padded, size=size), batch)
         yield batch
+
+
+def padded(batch: np.ndarray, size: int) -> np.ndarray:
+    """A batch with copies of its last image."""
+    padding = np.repeat(batch[-1:], size - len(batch), axis=0)
+    return np.concatenate([batch, padding])
 
 
 def results(function: Callable, inputs: Iterable[tuple]) -> Iterator:
@@ -346,42 +314,30 @@ def points_per_call(image_shape: tuple[int, ...]) -> int:
     return int(np.clip(CHUNK_PIXELS // int(np.prod(image_shape)), MIN_POINTS, MAX_POINTS))
 
 
-def fixed_batch(model: keras.Model, batch: int) -> int | None:
-    """The number of images that a model accepts in a call, or None if it accepts any.
-
-    Raises:
-        InputError: the recorder's batches are not a multiple of it.
-    """
-    fixed = model.inputs[0].shape[0]
-    if fixed is not None and batch % fixed:
-        raise InputError(
-            f"Expected batch_size as a multiple of {fixed}, the fixed batch size of the model "
-            f"{model.name!r}. Received: batches of {batch} evaluation images."
-        )
-    return fixed
-
-
 def check_data(model: keras.Model, settings: Settings) -> None:
     """Raises InputError unless the images fit the model."""
-    evaluation, fitted = settings.evaluation, settings.probes.fitted
-    held_out = settings.probes.held_out
-    expected = tuple(model.inputs[0].shape[1:])
-    arrays = {
-        "images": evaluation.x,
-        "train images": None if fitted is None else fitted.x,
-        "test images": None if held_out is None else held_out.x,
-    }
-    for name, x in arrays.items():
-        if x is None:
-            continue
-        fits = x.ndim == len(expected) + 1 and all(
-            side in (None, size) for side, size in zip(expected, x.shape[1:], strict=True)
+    probes = settings.probes
+    for name, images in (
+        ("images", settings.evaluation),
+        ("train images", probes.fitted),
+        ("test images", probes.held_out),
+    ):
+        if images is not None:
+            check_images(model, images.x, name)
+            check_structure(images.x, settings.evaluation.x, name)
+
+
+def check_structure(images: Any, evaluated: Any, name: str) -> None:
+    """Raises InputError unless images are arrays in the structure of the evaluation images."""
+    parts, others = (
+        {tuple(path): array.ndim for path, array in keras.tree.flatten_with_path(each)}
+        for each in (images, evaluated)
+    )
+    if parts != others:
+        raise InputError(
+            f"Expected {name} in the structure of images: {described(evaluated)}. Received: "
+            f"{described(images)}."
         )
-        if not fits:
-            raise InputError(
-                f"Expected {name} of shape {format_shape(expected)}, the input of the model "
-                f"{model.name!r}. Received: {name} of shape {format_shape(x.shape[1:])}."
-            )
 
 
 def check_statistics(recorded: RecordedModel) -> None:
@@ -390,19 +346,31 @@ def check_statistics(recorded: RecordedModel) -> None:
     fitted = recorded.settings.probes.fitted
     if is_needed and fitted is not None and not recorded.statistics_batch:
         raise InputError(
-            f"Expected at least {recorded.model.inputs[0].shape[0]} probe images for "
+            f"Expected at least {recorded.fixed_batch} probe images for "
             f"batch_norm='recalibrate', the fixed batch size of the model {recorded.model.name!r}. "
             f"Received: {len(fitted.y)} probe images. Give more images in train=(x, y), or use "
             "batch_norm='moving'."
         )
 
 
-def check_sizes(tensors: dict, axes: list[int], pooling: str | int) -> None:
-    """Raises InputError unless each hidden layer has a fixed number of pooled features."""
-    for (name, tensor), axis in zip(tensors.items(), axes, strict=True):
-        if pooling != "mean" and None in tensor.shape[1:] or tensor.shape[axis] is None:
+def check_sizes(settings: Settings) -> None:
+    """Raises InputError unless all images have one size, as probes of all positions need."""
+    probes = settings.probes
+    shapes = {
+        name: tuple(array.shape[1:] for array in keras.tree.flatten(images.x))
+        for name, images in (
+            ("images", settings.evaluation),
+            ("train images", probes.fitted),
+            ("test images", probes.held_out),
+        )
+        if images is not None
+    }
+    for name, shape in shapes.items():
+        if shape != shapes["images"]:
+            expected, found = (
+                format_names(map(format_shape, each)) for each in (shapes["images"], shape)
+            )
             raise InputError(
-                f"Expected layers of fixed size for pooling={pooling!r}. Received: layer {name!r} "
-                f"of size {format_shape(tensor.shape[1:])}. Use pooling='mean', which averages "
-                "over positions."
+                f"Expected {name} of size {expected}, as images, for pooling={probes.pooling!r}. "
+                f"Received: {found}. Use pooling='mean', which averages over positions."
             )
