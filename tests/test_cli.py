@@ -97,12 +97,19 @@ def test_layers_lists_recordable_layers_and_the_default(monkeypatch):
         monkeypatch.setattr(module, "seeded", lambda seed: lambda kind="", **options: zeros)
         result = repdyn("layers", family)
         assert result.exit_code == 0, result.stderr
-        assert re.findall(r"│ (\w+) +│[^│]*│ yes +│", result.stdout) == expected
-        assert re.search(r"│ output +│ 10 +│ always +│", result.stdout)
-        assert other in re.findall(r"│ (\w+) +│", result.stdout)
-    table = repdyn("layers", "helpers:small_model").stdout
-    rows = [tuple(map(str.strip, row.split("│")[1:4])) for row in table.splitlines() if "│" in row]
-    assert rows == [("dense5", "5", "yes"), ("dense4", "4", "yes"), ("output", "3", "always")]
+        assert re.findall(r"─ (\w+) .* recorded\n", result.stdout) == expected
+        assert re.search(r"─ output +10 +Dense +recorded as output\n", result.stdout)
+        assert re.search(rf"─ {other} ", result.stdout)
+        assert re.search(r"By default: \d+ layers that match .*; and output.", result.stdout, re.S)
+    if family == "vit":
+        assert re.search(r"├── block03_attention  .*\n│   ├── query ", result.stdout)
+    tree = repdyn("layers", "helpers:small_model").stdout
+    rows = [tuple(row.split()[1:]) for row in tree.splitlines() if "─" in row]
+    assert rows[-3:] == [
+        ("dense5", "5", "Dense", "recorded"),
+        ("dense4", "4", "Dense", "recorded"),
+        ("dense3", "3", "Dense", "recorded", "as", "output"),
+    ]
 
 
 def test_a_run_writes_all_documented_files_and_prints_their_paths(tiny_run):

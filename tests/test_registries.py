@@ -235,7 +235,7 @@ def test_a_network_is_added_by_an_entry(new_module, monkeypatch):
     assert_input_error("memory", message, build_model, config, (4, 4, 1), 3)
     monkeypatch.setattr("repdyn_keras.config.limits.total_memory", lambda: 17 * 5 * 12)
     result = repdyn("layers", "perceptron", "--set", "image_size=4")
-    assert result.exit_code == 0 and re.search(r"│ hidden1 +│ 5 +│ yes +│", result.stdout)
+    assert result.exit_code == 0 and re.search(r"─ hidden1 +5 +Dense +recorded\n", result.stdout)
 
 
 def test_optimizers_and_schedules_are_added_by_entries(new_module, monkeypatch):

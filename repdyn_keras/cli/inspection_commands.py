@@ -117,21 +117,24 @@ def layers(
     ] = None,
     set_: options.Set = None,
 ) -> None:
-    """List the layers of a network that can be recorded."""
+    """Show the layers of a network as a tree: which can be recorded, and which are by default."""
     from repdyn_keras.backends import use_backend
-    from repdyn_keras.cli.printing import print_layers
     from repdyn_keras.config import Config, resolve
 
     given = {"model": model, "backend": backend or None, "output": output}
     config = resolve(Config(**options.collect({}, given, set_ or [])))
     use_backend(config.backend)
+    from repdyn_keras.cli.layer_tree import print_layers
     from repdyn_keras.models import build_model, recorded_layers
-    from repdyn_keras.recording.network.graph import check_model
-    from repdyn_keras.recording.network.layers import choose_layers, find_head, recordable_layers
+    from repdyn_keras.recording.network.head import find_head
+    from repdyn_keras.recording.network.layer_choice import choose_layers, recordable
+    from repdyn_keras.recording.network.model_inputs import check_model, own_inputs
+    from repdyn_keras.recording.network.tracing import traced
 
     side = config.image_size or (config.patch or 1) * DEFAULT_PATCHES
     network = build_model(config, (side, side, 3), 10)
     check_model(network)
-    head = find_head(network, config.output)
-    chosen, _ = choose_layers(network, recorded_layers(config), head)
-    print_layers(network, recordable_layers(network, head), set(chosen), head.tensor)
+    trace = traced(network, own_inputs(network))
+    head = find_head(trace, config.output)
+    chosen, choice = choose_layers(trace, recorded_layers(config), head)
+    print_layers(trace, recordable(trace, head), chosen, choice, head.tensor)

@@ -1,8 +1,8 @@
 """Output of the commands: the plan of a run, comparisons and checks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from repdyn_keras.experiment.watcher import Watcher
-from repdyn_keras.text import format_bytes, format_duration, format_shape, visible
+from repdyn_keras.text import format_bytes, format_duration, visible
 
 if TYPE_CHECKING:
     import xarray
@@ -70,26 +70,6 @@ class ReplayPrinter(MessagePrinter):
     def replayed(self, epoch: int, path: Path) -> None:
         """Prints the epoch and the file of saved weights."""
         self.message(f"epoch {epoch}: {path.as_posix()}")
-
-
-def print_layers(
-    model: Any, tensors: Mapping[str, Any], recorded: Iterable[str], output: Any
-) -> None:
-    """Prints the layers that can be recorded, with their shapes.
-
-    Args:
-        model: the network.
-        tensors: outputs of the recordable layers by name.
-        recorded: names of the layers that are recorded by default.
-        output: the network's output.
-    """
-    chosen = set(recorded)
-    table = Table("layer", "shape per image", "recorded by default", title=title(model.name))
-    for name, tensor in tensors.items():
-        shape = format_shape(tensor.shape[1:])
-        table.add_row(literal(name), shape, "yes" if name in chosen else "")
-    table.add_row("output", format_shape(output.shape[1:]), "always")
-    Console().print(table)
 
 
 def print_comparison(comparison: "xarray.Dataset") -> None:
