@@ -77,6 +77,8 @@ SECTIONS = (
         {"errors.py": ("InputError", "StorageError")},
     ),
 )
+# Classes whose methods are those of public classes, and their files.
+BASES = {"RecordingCallback": "recording/recording_callback.py"}
 TOP_LEVEL = re.findall(
     r'^    "(\w+)": "repdyn_keras', (ROOT / "repdyn_keras/__init__.py").read_text("utf-8"), re.M
 )
@@ -114,7 +116,7 @@ def entries(module: str, node) -> list[str]:
     star = " *" if node.name in TOP_LEVEL else ""
     if isinstance(node, ast.FunctionDef):
         return [entry(f"{node.name}({arguments(node)})", node, module, star)]
-    methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
+    methods = methods_of(node)
     head = node.name
     if "__init__" in methods:
         head += f"({arguments(methods['__init__'])})"
@@ -123,7 +125,7 @@ def entries(module: str, node) -> list[str]:
         decorators = [ast.unparse(each) for each in method.decorator_list]
         if name.startswith(("_", "on_", "set_")) or not ast.get_docstring(method):
             continue
-        if any(each.endswith(".setter") for each in decorators) or "classmethod" in decorators:
+        if any(each.endswith(".setter") for each in decorators):
             continue
         if module.startswith("repdyn_keras.figures"):
             continue
@@ -133,9 +135,23 @@ def entries(module: str, node) -> list[str]:
     return parts
 
 
+def methods_of(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    """The methods of a class by name, and those of a base class of the package."""
+    bases = [ast.unparse(base) for base in node.bases]
+    found = {}
+    for name in bases:
+        if name in BASES:
+            tree = ast.parse((ROOT / "repdyn_keras" / BASES[name]).read_text("utf-8"))
+            found = methods_of(
+                next(each for each in tree.body if name == getattr(each, "name", ""))
+            )
+    own = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
+    return {**own, **{name: method for name, method in found.items() if name not in own}}
+
+
 def arguments(function: ast.FunctionDef) -> str:
-    """The arguments of a function, without `self`."""
-    return re.sub(r"^self(, )?", "", ast.unparse(function.args))
+    """The arguments of a function, without `self` or `cls`."""
+    return re.sub(r"^(self|cls)(, )?", "", ast.unparse(function.args))
 
 
 def entry(head: str, node, module: str, star: str) -> str:
