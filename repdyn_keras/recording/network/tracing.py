@@ -215,7 +215,11 @@ class Tracer(keras.Operation):
     def call(self, inputs):
         # Keras may call this twice, where an axis of the inputs has no size, or again after an
         # attempt on tensors without memory.
-        run = Run(trace_of(keras.tree.flatten(inputs)[0]))
+        first = keras.tree.flatten(inputs)[0]
+        if getattr(first, "is_meta", False) and has_other_precision(self._model):
+            # torch does not follow mixed precision on tensors without memory; Keras tries others.
+            raise NotImplementedError
+        run = Run(trace_of(first))
         self._runs.append(run)
         with (
             FrozenScope([], []),
@@ -260,6 +264,11 @@ class Tracer(keras.Operation):
             {path: tensors[number] for path, number in run.outputs.items()},
             {id(tensors[n]): without_batch(shape, batch) for n, shape in run.masks.items()},
         )
+
+
+def has_other_precision(model: keras.Model) -> bool:
+    """Whether a layer computes in another precision than float32."""
+    return any(layer.compute_dtype != "float32" for layer in model._flatten_layers())
 
 
 def conversions(model: keras.Model) -> Iterator[tuple[Any, str]]:
