@@ -1,7 +1,7 @@
 """The states of global random generators, which a record does not change."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,10 +16,13 @@ class GlobalGenerators:
     Other threads, such as those that load data, may draw from a generator while a state is
     measured. Generators that the first block did not draw from are therefore not touched in later
     ones.
+
+    Args:
+        more: other generators than those of Python, NumPy and the backend.
     """
 
-    def __init__(self):
-        self._used = global_generators()
+    def __init__(self, more: Iterable["GlobalGenerator"] = ()):
+        self._used = [*global_generators(), *more]
 
     @contextmanager
     def restored(self) -> Iterator[None]:

@@ -45,6 +45,11 @@ class Call:
             yield call
             call = call.parent
 
+    @property
+    def reachable(self) -> "Call | None":
+        """The nearest call around it whose outputs can be recorded; None if there is none."""
+        return next((call for call in self.ancestors if not call.obstacle), None)
+
 
 @dataclass(frozen=True)
 class CallTrace:
@@ -74,6 +79,13 @@ class CallTrace:
                 if not any(given is tensor for given in call.inputs):
                     return call
         return None
+
+
+def part(structure: Any, path: tuple) -> Any:
+    """The part of a structure at a path."""
+    for key in path:
+        structure = structure[key]
+    return structure
 
 
 def suffix(path: tuple) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.recording.network.call_trace import CallTrace, suffix
+from repdyn_keras.recording.network.call_trace import CallTrace, part, suffix
 from repdyn_keras.recording.network.model_inputs import VALUE_PRESERVING
 from repdyn_keras.recording.network.taps import graph_of
 
@@ -59,9 +59,7 @@ class Head:
 
     def taken(self, outputs):
         """The recorded one of all that the model returns."""
-        for key in self.path:
-            outputs = outputs[key]
-        return outputs
+        return part(outputs, self.path)
 
     def scores(self, output):
         """(batch, classes) float32 scores of an output; the predicted class has the largest.

@@ -289,8 +289,8 @@ def missing_layer(trace: CallTrace, name: str, taps: dict[str, Tap], head: Head)
                 f"model, which is always recorded, as {OUTPUT!r}."
             )
         if tap.call.obstacle:
-            around = next((each.name for each in tap.call.ancestors if not each.obstacle), "")
-            instead = f"{around!r}" if around else "a layer outside of it"
+            around = tap.call.reachable
+            instead = "a layer outside of it" if around is None else f"{around.name!r}"
             return InputError(
                 f"Expected layers within reach, such as {near}. Received: {name!r}: "
                 f"{tap.call.obstacle}, so that its values exist only there. Record {instead}."

@@ -9,7 +9,7 @@ import keras
 from keras.src.backend.common.masking import get_keras_mask
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.recording.network.call_trace import CallTrace
+from repdyn_keras.recording.network.call_trace import CallTrace, part
 from repdyn_keras.recording.network.layer_choice import Tap
 from repdyn_keras.recording.network.model_inputs import input_names
 from repdyn_keras.text import format_shape
@@ -33,9 +33,7 @@ class MaskSource:
             return get_keras_mask(tensor)
         if self.path is None:
             return None
-        for key in self.path:
-            images = images[key]
-        return keras.ops.cast(images, "bool")
+        return keras.ops.cast(part(images, self.path), "bool")
 
 
 def mask_sources(trace: CallTrace, taps: dict[str, Tap]) -> list[MaskSource]:

@@ -10,6 +10,7 @@ import keras
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.recording.attributes import replaced
+from repdyn_keras.recording.network.call_trace import part
 
 
 def operations_in(model: keras.Model) -> list:
@@ -113,11 +114,4 @@ class TappedCall:
                     f"{operation.name!r}, which it did not call for some, as in a branch that "
                     "depends on values. Record a layer around it."
                 )
-        return [taken(found[id(op), number], path) for op, number, path in self._taps], outputs
-
-
-def taken(structure, path: tuple):
-    """The part of a structure at a path."""
-    for key in path:
-        structure = structure[key]
-    return structure
+        return [part(found[id(op), number], path) for op, number, path in self._taps], outputs

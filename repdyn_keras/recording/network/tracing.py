@@ -327,6 +327,5 @@ def name_calls(model: keras.Model, calls: list[Call]) -> None:
             )
     for call in calls:
         if call.obstacle:
-            reachable = next((each for each in call.ancestors if not each.obstacle), None)
-            outer = model.name if reachable is None else reachable.name
+            outer = model.name if call.reachable is None else call.reachable.name
             call.obstacle = call.obstacle.format(parent=outer)

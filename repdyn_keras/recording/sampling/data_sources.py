@@ -51,7 +51,10 @@ class Source:
             with GlobalGenerators().restored():
                 yield from without_shuffling(self.data)
             return
-        with GlobalGenerators().restored(), torch_restored(), generators_restored(self.data):
+        # A DataLoader draws from the generator of torch on every backend.
+        is_other = "torch" in sys.modules and keras.backend.backend() != "torch"
+        generators = GlobalGenerators([torch_generator()] if is_other else [])
+        with generators.restored(), generators_restored(self.data):
             if self.kind == "PyDataset":
                 for index in range(self.batches):
                     yield self.data[index]
@@ -189,22 +192,6 @@ def without_workers_kept(loader) -> Any:
     # A DataLoader rejects new values of these attributes.
     vars(copied).update(persistent_workers=False, _iterator=None)
     return copied
-
-
-@contextmanager
-def torch_restored() -> Iterator[None]:
-    """Restores the global generator of torch, from which a DataLoader draws on every backend."""
-    in_use = "torch" in sys.modules and keras.backend.backend() != "torch"
-    if not in_use:
-        yield
-        return
-    generator = torch_generator()
-    before = generator.state()
-    generator.seed()
-    try:
-        yield
-    finally:
-        generator.restore(before)
 
 
 @contextmanager

@@ -120,21 +120,20 @@ class Reservoir:
     Args:
         size: number of samples to keep, beside those of rare classes.
         seed: seed of the draw.
+
+    Attributes:
+        total: number of all samples.
     """
 
     def __init__(self, size: int, seed: int):
         self._size, self._seed = size, seed
+        self.total = 0
         self._counts: Counter[int] = Counter()
         # The samples with the smallest u, and the smallest of the others of each class.
         self._kept: list[Kept] = []
         self._spare: dict[int, list[Kept]] = {}
         # How many samples of the same values are kept, by their hash.
         self._copies: Counter[bytes] = Counter()
-
-    @property
-    def total(self) -> int:
-        """Number of all samples."""
-        return self._counts.total()
 
     def add(self, sample: Any, label: int) -> None:
         """Keeps a sample if it may be drawn."""
@@ -146,6 +145,7 @@ class Reservoir:
         # A copy of the arrays does not keep the batch in memory.
         arrays = keras.tree.map_structure(np.array, sample)
         entry = Kept(-u, -self.total, v, label, digest, arrays)
+        self.total += 1
         self._counts[label] += 1
         self._copies[digest] += 1
         left = pushed(self._kept, entry, self._size)
