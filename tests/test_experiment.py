@@ -12,10 +12,13 @@ from repdyn_keras import Config, open_run, run, seeds
 from repdyn_keras.config import load_config, resolve
 from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment import Watcher
+from repdyn_keras.experiment.configured_recorder import recorded_settings
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.training import Training
+from repdyn_keras.measures.planes import draw_planes
 from repdyn_keras.models import build_model
 from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
+from repdyn_keras.recording.settings import LayerSelection
 from repdyn_keras.recording.values import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.tables import ACCURACIES
@@ -241,6 +244,36 @@ def test_probe_images_are_the_first_of_the_order_of_all_images(tmp_path):
     assert {
         (x.tobytes(), y) for x, y in zip(probed.held_out.x, probed.held_out.y, strict=True)
     } < known
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_recorded_images_and_planes_do_not_depend_on_label_noise(seed):
+    """Only the given labels and the network may differ, as `data_seed` is the same."""
+    images = {"data_seed": seed, "n_train": 112, "n_eval": 64, "cka_batch": 16, "probe_images": 24}
+    found = []
+    for noise, training_seed in ((0.0, 5), (0.2, 6), (0.9, 7)):
+        values = {**TINY, **images, "label_noise": noise, "seed": training_seed}
+        config = resolve(Config(**values, backend=BACKEND))
+        loaded = load(config)
+        found.append(recorded_settings(config, loaded, LayerSelection(LAYERS[:-1])))
+        true = found[-1].evaluation.true
+        same(true, loaded.true_train[found[-1].evaluation.ids])
+        counts = np.stack([np.bincount(part, minlength=4) for part in true.reshape(-1, 16)])
+        assert counts.max() - counts.min() <= 2, "every batch has about the same shares"
+    clean, *noisy = found
+    corners = [
+        draw_planes(each.evaluation.x, each.evaluation.true, 8, 0.1, each.planes.seed)[0]
+        for each in found
+    ]
+    for other, drawn in zip(noisy, corners[1:], strict=True):
+        assert (other.evaluation.given != clean.evaluation.given).any()
+        for name in ("ids", "x", "true"):
+            same(getattr(other.evaluation, name), getattr(clean.evaluation, name))
+        assert other.evaluation.hash == clean.evaluation.hash and other.planes == clean.planes
+        for name in ("x", "true"):
+            same(getattr(other.probes.fitted, name), getattr(clean.probes.fitted, name))
+        same(other.probes.held_out.x, clean.probes.held_out.x)
+        same(drawn, corners[0])
 
 
 # The Python function.

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from repdyn_keras import RepresentationRecorder, open_run
 from repdyn_keras.measures.planes import plane_through
 from repdyn_keras.measures.probe import solve_probe
+from repdyn_keras.recording.constants import check_constants
 from repdyn_keras.recording.inputs import indices_among
 from repdyn_keras.recording.state import record_warnings
 from repdyn_keras.recording.values import weights_hash
@@ -526,6 +527,15 @@ def test_existing_records_are_kept_and_other_trainings_rejected(trained, data):
     assert "images_hash" in message and "batch_norm" in message
     assert file.read_bytes() == before
     assert 1 not in recorder.folder.epochs()
+
+
+def test_images_that_were_drawn_by_given_label_are_explained(trained, tmp_path):
+    stored = trained.recorder.folder.constants()
+    stored["label_given"] = stored["label_true"].roll(image=1)
+    del stored.attrs["schema_version"]
+    now = stored.assign(sample=stored["sample"].roll(image=1))
+    words = r"different sample, perhaps of an earlier version .* by given label .* by true label"
+    assert_input_error("images", words, check_constants, stored, now, tmp_path)
 
 
 # --- small networks -----------------------------------------------------------------------------

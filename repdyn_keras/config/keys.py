@@ -74,7 +74,7 @@ class Config:
     data_seed: int | None = key(
         None,
         "seed of the split, the sample of training images, the label noise, the evaluation images "
-        "and the planes; runs with the same data_seed, n_train and label_noise can be compared",
+        "and the planes; runs with the same data_seed and n_train can be compared",
         low=0,
         unset="seed",
     )

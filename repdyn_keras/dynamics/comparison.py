@@ -153,7 +153,7 @@ def check_same_images(a, b, name_a: str, name_b: str) -> None:
     raise InputError(
         f"Expected {name_a} and {name_b} to have the same evaluation images in the same batches. "
         f"Received: {difference}. Record both with the same data set, data_seed, n_train, "
-        "label_noise, n_eval and cka_batch."
+        "n_eval and cka_batch."
     )
 
 

@@ -48,6 +48,9 @@ def configured_recorder(
 def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelection) -> Settings:
     """The recorder settings of a resolved configuration.
 
+    All images are drawn by `data_seed` and true label, so that runs of other label noise record the
+    same.
+
     Args:
         config: the configuration.
         data: its data set.
@@ -55,7 +58,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
     """
     seed = config.data_seed
     compared = evaluation_images(config, data)
-    fitted = stratified_order(data.y_train, seeds.derived(seed, seeds.PROBE_IMAGES))
+    fitted = stratified_order(data.true_train, seeds.derived(seed, seeds.PROBE_IMAGES))
     fitted = fitted[: config.probe_images]
     tested = np.arange(len(data.x_test))
     if len(tested) > config.probe_images:
@@ -99,7 +102,7 @@ def plane_settings(config: ResolvedConfig) -> PlaneSettings:
 def evaluation_images(config: ResolvedConfig, data: Data) -> np.ndarray:
     """The indices of the training images whose representations are compared."""
     seed = seeds.derived(config.data_seed, seeds.EVALUATION_IMAGES)
-    return stratified_order(data.y_train, seed)[: config.n_eval]
+    return stratified_order(data.true_train, seed)[: config.n_eval]
 
 
 def report_notes(config: ResolvedConfig, data: Data, watcher: Watcher) -> None:

@@ -105,11 +105,22 @@ def check_constants(stored, constants, folder: Path) -> None:
     older = ""
     if version != SCHEMA_VERSION and "plane_position" in differing:
         older = f", of version {version} of the file format, which has other grids of planes"
+    if {"sample", "probe_images_hash"} & set(differing) and has_wrong_labels(stored):
+        older += (
+            ", perhaps of an earlier version of this package, which drew images by given label and "
+            "now draws them by true label"
+        )
     raise InputError(
         f"Expected {folder} to hold records of the same images, layers and settings. Received: "
         f"another recording, with different {', '.join(sorted(differing))}{older}. Record into a "
         "new folder, or move this one away."
     )
+
+
+def has_wrong_labels(stored) -> bool:
+    """Whether the given labels of a recording's evaluation images differ from the true ones."""
+    known = {"label_given", "label_true"} <= set(stored)
+    return known and not np.array_equal(stored["label_given"], stored["label_true"])
 
 
 def hash_of(data: LabelledImages | None) -> str:

@@ -187,8 +187,9 @@ class LabelledImages:
         )
 
     def probe_sample(self, limit: int, seed: int) -> "LabelledImages":
-        """At most `limit` images in a random order, stratified by label."""
-        return self.take(stratified_order(self.y, seed)[:limit])
+        """At most `limit` images in a random order, stratified by true label if that is known."""
+        strata = self.y if self.true is None else self.true
+        return self.take(stratified_order(strata, seed)[:limit])
 
     def subsets(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """By name of a subset: (n,) mask of its images, and (n,) the labels to compare with."""
@@ -228,7 +229,7 @@ class EvaluationImages:
     def from_arrays(
         cls, images, labels, true, ids, batch_size: int, seed: int
     ) -> "EvaluationImages":
-        """Checks the images, shuffles them (stratified by given label) and keeps whole batches."""
+        """Checks the images, shuffles them (stratified by true label) and keeps whole batches."""
         x = as_images(images, "images")
         n = count(x)
         given = None if labels is None else as_labels(labels, n, "labels")
@@ -240,7 +241,7 @@ class EvaluationImages:
                 f"{len(np.unique(ids))} different ids in an array of shape {ids.shape}."
             )
         batch = batch_length(n, batch_size)
-        strata = np.zeros(n, int) if given is None else given
+        strata = np.zeros(n, int) if true is None else true
         order = stratified_order(strata, seed)[: n // batch * batch]
         return cls(
             x=taken(x, order),
