@@ -336,7 +336,15 @@ def accuracies(count, epochs=WRITTEN_EPOCHS, seed=2):
 
 
 def write_run(
-    path, layers=WRITTEN_LAYERS, epochs=WRITTEN_EPOCHS, *, labels=True, planes=True, bad=(), seed=0
+    path,
+    layers=WRITTEN_LAYERS,
+    epochs=WRITTEN_EPOCHS,
+    *,
+    labels=True,
+    planes=True,
+    bad=(),
+    seed=0,
+    maps_seed=1,
 ):
     """Writes a folder like that of the recorder.
 
@@ -377,7 +385,7 @@ def write_run(
             },
         )
     )
-    x, maps = features(layers, epochs, seed), region_maps(len(layers), epochs)
+    x, maps = features(layers, epochs, seed), region_maps(len(layers), epochs, maps_seed)
     right = accuracies(len(layers), epochs)
     for e, epoch in enumerate(epochs):
         prints = np.stack([fingerprint(one, batch_size=BATCH) for one in x[e]])

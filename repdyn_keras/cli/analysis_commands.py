@@ -235,6 +235,13 @@ def compare(
             "repeated. Default: every name that both runs have.",
         ),
     ] = None,
+    regions: Annotated[
+        bool | None,
+        typer.Option(
+            "--regions/--no-regions",
+            help="Whether to compare decision regions. Default: if the runs have the same planes.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of the results; default: next to the first run."),
@@ -254,7 +261,7 @@ def compare(
     layers = [pair(text, "layer") for text in layer or []] or None
     out = usable_folder(out)
     runs = open_run(usable_path(run)), open_run(usable_path(other))
-    comparison = compare(*runs, epochs, layers)
+    comparison = compare(*runs, epochs, layers, regions)
     folder = out or comparison_folder(runs)
     folder.mkdir(parents=True, exist_ok=True)
     print_comparison(comparison)

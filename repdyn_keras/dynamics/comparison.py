@@ -1,4 +1,4 @@
-"""Comparison of two runs by CKA: between layers, and between epochs."""
+"""Comparison of two runs, by CKA and by decision regions: between layers, and between epochs."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from repdyn_keras.dynamics.recorded_run import Run
+from repdyn_keras.dynamics.region_comparison import (
+    Planes,
+    region_similarities,
+    regions_at,
+    regions_differ,
+    regions_of,
+)
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.measures.cka import cosines
 from repdyn_keras.measures.cka_null import class_null, given_labels, null_deviation
@@ -14,19 +21,29 @@ from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 if TYPE_CHECKING:
     import xarray
 
+MEASURES = ("cka", "region_agreement", "region_kappa")
+PLANES_REMEDY = (
+    "Record both with the same data set, data_seed, planes, resolution and margin, or leave the "
+    "regions out."
+)
+
 
 def compare(
     a: Run,
     b: Run,
     epochs: Iterable[tuple[int, int]] | None = None,
     layers: Iterable[tuple[str, str]] | None = None,
+    regions: bool | None = None,
 ) -> "xarray.Dataset":
-    """Computes CKA between two runs with the same evaluation images; needs no backend.
+    """Compares two runs with the same evaluation images, by CKA and by regions; needs no backend.
 
-    The runs may differ in architecture, optimizer, seed and backend.
+    The runs may differ in architecture, optimizer, seed, label noise and backend. Decision regions
+    are compared if both runs recorded them on the same planes.
 
     Source: Kornblith et al. 2019 (arXiv 1905.00414), figure 5, which compares layers of two
-    networks; here with the estimator of `cka`.
+    networks; here with the estimator of `cka`. Somepalli et al. 2022 (arXiv 2203.08124),
+    reproducibility score, which is the agreement of the regions of `output`; here of every layer's
+    probe too.
 
     Args:
         a, b: the runs.
@@ -34,18 +51,23 @@ def compare(
             are compared; None for the first epochs, the epochs of the perfect fit (if both runs
             have one), and the last epochs.
         layers: pairs of layer names, of the first and of the second run, whose epochs are
-            compared; None for every name that both runs have.
+            compared; None for every name that both runs have. The output is always `output`.
+        regions: whether to compare decision regions; None: if both runs have the same planes.
 
     Returns:
         `xarray.Dataset` with `cka_layers` (moment, layer_a, layer_b) and `cka_epochs` (match,
         recorded_a, recorded_b); NaN where a layer is dead or not finite. For each, the standard
         deviation for unrelated representations, `..._null`, and the similarity that is owed to
         class structure alone, `..._null_class`; the latter only if both runs have the same given
-        labels. Attributes `title_a`, `title_b`, `perfect_fit_epoch_a`, `perfect_fit_epoch_b`,
-        `images_hash`.
+        labels. With the same dims `region_agreement_layers`, `region_agreement_epochs`,
+        `region_kappa_layers` and `region_kappa_epochs`; NaN where a layer has undefined regions.
+        For each, the 95% interval over the choice of planes, `..._interval` (..., bound).
+        Attributes `title_a`, `title_b`, `perfect_fit_epoch_a`, `perfect_fit_epoch_b`,
+        `images_hash`, and `regions_missing`, why regions were not compared, or an empty text.
 
     Raises:
-        InputError: the runs recorded different images, or an epoch or a layer is not recorded.
+        InputError: the runs recorded different images, an epoch or a layer is not recorded, or
+            `regions` are required of runs without common planes.
     """
     import xarray
 
@@ -66,6 +88,13 @@ def compare(
         for name in requested:
             if name not in known:
                 raise unknown(f"layer of {run.folder.path}", name, known)
+    planes = Planes.of(dynamics[0]), Planes.of(dynamics[1])
+    missing = "they were not asked for" if regions is False else regions_differ(*planes)
+    if missing and regions:
+        raise InputError(
+            f"Expected {a.folder.path} (A) and {b.folder.path} (B) to have the same planes, so "
+            f"that regions can be compared. Received: {missing}. {PLANES_REMEDY}"
+        )
     batch = int(constants[0].attrs["batch"])
     labels = common_labels(*constants)
     layers_found = [
@@ -83,10 +112,20 @@ def compare(
         )
         for one, two in matches
     ]
+    bounds = {}
+    if not missing:
+        n_classes = int(dynamics[0].attrs["n_classes"])
+        bounds["bound"] = ["lower", "upper"]
+        for found, (one, two) in zip(layers_found, moments, strict=True):
+            maps = regions_at(dynamics[0], one), regions_at(dynamics[1], two)
+            found |= region_similarities(*maps, n_classes)
+        for found, (match_a, match_b) in zip(epochs_found, matches, strict=True):
+            maps = regions_of(dynamics[0], match_a), regions_of(dynamics[1], match_b)
+            found |= region_similarities(*maps, n_classes)
     return xarray.Dataset(
         {
-            **stacked(layers_found, "cka_layers", ("moment", "layer_a", "layer_b")),
-            **stacked(epochs_found, "cka_epochs", ("match", "recorded_a", "recorded_b")),
+            **stacked(layers_found, "layers", ("moment", "layer_a", "layer_b")),
+            **stacked(epochs_found, "epochs", ("match", "recorded_a", "recorded_b")),
         },
         coords={
             "epoch_a": ("moment", [epoch for epoch, _ in moments]),
@@ -97,6 +136,7 @@ def compare(
             "match_b": ("match", [name for _, name in matches]),
             "recorded_a": a.epochs,
             "recorded_b": b.epochs,
+            **bounds,
         },
         attrs={
             "title_a": dynamics[0].attrs["title"],
@@ -105,6 +145,7 @@ def compare(
             "perfect_fit_epoch_b": dynamics[1].attrs["perfect_fit_epoch"],
             "batch": batch,
             "images_hash": constants[0].attrs["images_hash"],
+            "regions_missing": missing,
             "schema_version": SCHEMA_VERSION,
         },
     )
@@ -113,19 +154,22 @@ def compare(
 def similarity(
     one: np.ndarray, other: np.ndarray, batch: int, labels: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """CKA between fingerprints (m, pairs) and (k, pairs), and its null values, by suffix."""
-    found = {"": cosines(one, other), "_null": null_deviation(one, other, batch)}
+    """CKA between fingerprints (m, pairs) and (k, pairs), and its null values, by name."""
+    found = {"cka": cosines(one, other), "cka_null": null_deviation(one, other, batch)}
     if labels is not None:
-        found["_null_class"] = class_null(one, other, labels, batch)
+        found["cka_null_class"] = class_null(one, other, labels, batch)
     return found
 
 
-def stacked(found: Sequence[dict[str, np.ndarray]], name: str, dims: tuple[str, ...]) -> dict:
-    """Variables (dims, array) by name from the results of `similarity`."""
-    return {
-        name + suffix: (dims, np.stack([results[suffix] for results in found]))
-        for suffix in found[0]
-    }
+def stacked(found: Sequence[dict[str, np.ndarray]], kind: str, dims: tuple[str, ...]) -> dict:
+    """Variables (dims, array) from similarities by name, such as `cka_layers_null`."""
+    variables = {}
+    for name in found[0]:
+        measure = next(measure for measure in MEASURES if name.startswith(measure))
+        values = np.stack([results[name] for results in found])
+        bound = ("bound",) if name.endswith("_interval") else ()
+        variables[f"{measure}_{kind}{name.removeprefix(measure)}"] = (*dims, *bound), values
+    return variables
 
 
 def common_labels(a, b) -> np.ndarray | None:

@@ -15,6 +15,26 @@ def region_dtype(n_classes: int) -> np.dtype:
     return np.min_scalar_type(n_classes)
 
 
+def map_similarities(maps: np.ndarray, class_shares: np.ndarray) -> dict[str, np.ndarray]:
+    """Agreement and kappa between all pairs of maps, with intervals; similarity, 1 = identical.
+
+    Args:
+        maps: (t, plane, points) class indices of an unsigned dtype.
+        class_shares: (t, plane, class) share of points of each plane that belong to each class.
+
+    Returns:
+        `region_agreement` and `region_kappa` (t, t), `region_agreement_interval` and
+        `region_kappa_interval` (t, t, 2).
+    """
+    by_plane, points = agreements(maps), maps.shape[-1]
+    return {
+        "region_agreement": by_plane.mean(axis=-1),
+        "region_agreement_interval": agreement_intervals(by_plane, points),
+        "region_kappa": kappas(by_plane, class_shares),
+        "region_kappa_interval": kappa_intervals(by_plane, class_shares, points),
+    }
+
+
 def agreements(maps: np.ndarray) -> np.ndarray:
     """Share of points with equal class in each plane, for all pairs of maps: 1 = identical.
 

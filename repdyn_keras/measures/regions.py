@@ -3,14 +3,7 @@
 import numpy as np
 
 from repdyn_keras.measures import Arrays, Measure, Series, State
-from repdyn_keras.measures.map_agreement import (
-    agreement_intervals,
-    agreements,
-    class_shares,
-    kappa_intervals,
-    kappas,
-    undefined_class,
-)
+from repdyn_keras.measures.map_agreement import class_shares, map_similarities, undefined_class
 from repdyn_keras.measures.probe import probe_weights, resampled_weights
 
 EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
@@ -106,13 +99,7 @@ def over_epochs(series: Series) -> Arrays:
     shares = class_shares(maps.reshape(*maps.shape[:3], points), n_classes)
     similar: dict[str, list[np.ndarray]] = {}
     for of_layer, shares_of_layer in zip(maps, shares, strict=True):
-        by_plane = agreements(of_layer.reshape(*of_layer.shape[:2], points))
-        found = {
-            "region_agreement": by_plane.mean(axis=-1),
-            "region_agreement_interval": agreement_intervals(by_plane, points),
-            "region_kappa": kappas(by_plane, shares_of_layer),
-            "region_kappa_interval": kappa_intervals(by_plane, shares_of_layer, points),
-        }
+        found = map_similarities(of_layer.reshape(*of_layer.shape[:2], points), shares_of_layer)
         for name, matrix in found.items():
             similar.setdefault(name, []).append(matrix)
     optional = ("regions_drawn", "region_agreement_floor")

@@ -10,9 +10,14 @@ import numpy as np
 
 from repdyn_keras.dynamics import check_same_images, open_run
 from repdyn_keras.dynamics.comparison import epoch_fingerprints
+from repdyn_keras.dynamics.region_comparison import (
+    Planes,
+    region_similarities,
+    regions_at,
+    regions_differ,
+)
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures.cka import cosines
-from repdyn_keras.measures.map_agreement import agreements, class_shares, kappas
 from repdyn_keras.records import RunFolder
 from repdyn_keras.study.study_folder import Job, Stage, State, StudyFolder
 
@@ -32,20 +37,18 @@ class RunStates:
         folder: the run folder.
         layers: names of the layers.
         images_hash: hash of the evaluation images.
-        n_classes: number of classes.
         epochs: (moment,) the epochs of MOMENTS; NaN without a perfect fit.
-        regions: (layer, plane, row, column) classes at each of MOMENTS; None without.
-        plane_sample: (plane, corner) evaluation images that span the planes; None without regions.
+        regions: (layer, plane, points) classes at each of MOMENTS; None without.
+        planes: the planes and the classes; None without regions.
         has_records: whether the folder holds the records, with the fingerprints.
     """
 
     folder: RunFolder
     layers: list[str]
     images_hash: str
-    n_classes: int
     epochs: tuple[float, ...]
     regions: tuple[np.ndarray | None, ...]
-    plane_sample: np.ndarray | None
+    planes: Planes | None
     has_records: bool
 
 
@@ -55,18 +58,18 @@ def states_of(folder: RunFolder) -> RunStates:
     recorded = dynamics["epoch"].values
     epochs = float(dynamics.attrs["perfect_fit_epoch"]), float(recorded[-1])
     regions: list[np.ndarray | None] = [None] * len(MOMENTS)
-    if "regions" in dynamics:
+    planes = Planes.of(dynamics)
+    if planes is not None:
         for index, epoch in enumerate(epochs):
             if np.isfinite(epoch):
-                regions[index] = dynamics["regions"].sel(epoch=epoch).values.copy()
+                regions[index] = regions_at(dynamics, epoch).copy()
     return RunStates(
         folder,
         dynamics["layer"].values.tolist(),
         str(dynamics.attrs["images_hash"]),
-        int(dynamics.attrs["n_classes"]),
         epochs,
         tuple(regions),
-        dynamics["plane_sample"].values.copy() if "regions" in dynamics else None,
+        planes,
         folder.holds_records(),
     )
 
@@ -179,7 +182,7 @@ def compare_runs(one: RunStates, two: RunStates) -> dict[str, np.ndarray]:
     if has_records:
         constants = one.folder.constants(), two.folder.constants()
         check_same_images(*constants, str(one.folder.path), str(two.folder.path))
-    has_planes = same_planes(one, two)
+    planes = None if regions_differ(one.planes, two.planes) else one.planes
     for index in range(len(MOMENTS)):
         epochs = one.epochs[index], two.epochs[index]
         if not np.isfinite(epochs).all():
@@ -193,25 +196,8 @@ def compare_runs(one: RunStates, two: RunStates) -> dict[str, np.ndarray]:
                 sides = (each[[place]] for each, place in zip(prints, places, strict=True))
                 found[name][0, index] = cosines(*sides)[0, 0]
             maps = one.regions[index], two.regions[index]
-            if has_planes and maps[0] is not None and maps[1] is not None:
-                layer_maps = maps[0][places[0]], maps[1][places[1]]
-                found[name][1:, index] = region_similarity(*layer_maps, one.n_classes)
+            if planes is not None and maps[0] is not None and maps[1] is not None:
+                layer_maps = maps[0][[places[0]]], maps[1][[places[1]]]
+                similar = region_similarities(*layer_maps, planes.n_classes)
+                found[name][1:, index] = [similar[measure][0, 0] for measure in MEASURES[1:]]
     return found
-
-
-def same_planes(one: RunStates, two: RunStates) -> bool:
-    """Whether two runs recorded regions on the same planes and grids."""
-    last = one.regions[-1], two.regions[-1]
-    samples = one.plane_sample, two.plane_sample
-    if last[0] is None or last[1] is None or samples[0] is None or samples[1] is None:
-        return False
-    is_same_grid = last[0].shape[1:] == last[1].shape[1:]
-    return is_same_grid and np.array_equal(samples[0], samples[1])
-
-
-def region_similarity(one: np.ndarray, two: np.ndarray, n_classes: int) -> tuple[float, float]:
-    """Agreement and kappa of two maps (plane, row, column)."""
-    maps = np.stack([one, two]).reshape(2, len(one), -1)
-    by_plane = agreements(maps)
-    kappa = kappas(by_plane, class_shares(maps, n_classes))
-    return float(by_plane[0, 1].mean()), float(kappa[0, 1])

@@ -1,0 +1,119 @@
+"""Decision regions of different runs on the same planes, compared with scikit-learn."""
+
+import numpy as np
+import pytest
+from helpers import CLASSES, assert_input_error, region_maps, repdyn, write_run
+from sklearn.metrics import cohen_kappa_score
+
+from repdyn_keras import compare, open_run
+
+pytestmark = pytest.mark.one_backend
+
+LAYERS_A, EPOCHS_A = ("stem", "block", "output"), (0, 1, 2, 4)
+LAYERS_B, EPOCHS_B = ("embedding", "block", "output"), (0, 1, 3)
+U = 255
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two runs on the same planes; regions of "block" are undefined in the first at epoch 2."""
+    base = tmp_path_factory.mktemp("regions")
+    bad = [(2, "block", "not finite")]
+    write_run(base / "one", LAYERS_A, EPOCHS_A, bad=bad)
+    write_run(base / "other", LAYERS_B, EPOCHS_B, seed=5, maps_seed=6)
+    return base / "one", base / "other"
+
+
+def changed(folder, path, attrs=None, **variables):
+    """A copy of a run with other constants."""
+    source, target = open_run(folder).folder, open_run(write_run(path, LAYERS_B, (0,)).path).folder
+    target.write_constants(source.constants().assign(variables).assign_attrs(attrs or {}))
+    for epoch in source.epochs():
+        target.write_record(epoch, source.record(epoch))
+    return open_run(path)
+
+
+def test_regions_of_two_runs_agree_as_scikit_learn_says(folders):
+    found = compare(*map(open_run, folders), epochs=[(0, 0), (4, 3)])
+    assert found.attrs["regions_missing"] == ""
+    assert found["match_a"].values.tolist() == ["block", "output"]
+    maps_a, maps_b = region_maps(3, EPOCHS_A), region_maps(3, EPOCHS_B, 6)
+    maps_a[2, 1] = U
+
+    def wanted(one, other):
+        """Agreement in the mean over planes, and kappa over all points."""
+        if (one == U).any():
+            return np.nan, np.nan
+        by_plane = [(x == y).mean() for x, y in zip(one, other, strict=True)]
+        return np.mean(by_plane), cohen_kappa_score(one.ravel(), other.ravel())
+
+    for kind, pairs in (
+        ("layers", [[[(a, b) for b in maps_b[f]] for a in maps_a[e]] for e, f in ((0, 0), (3, 2))]),
+        ("epochs", [[[(a, b) for b in maps_b[:, i]] for a in maps_a[:, i]] for i in (1, 2)]),
+    ):
+        expected = np.array([[[wanted(*pair) for pair in row] for row in one] for one in pairs])
+        for index, measure in enumerate(("region_agreement", "region_kappa")):
+            values = found[f"{measure}_{kind}"]
+            assert values.dims == found[f"cka_{kind}"].dims
+            assert values.values == pytest.approx(expected[..., index], abs=1e-12, nan_ok=True)
+            low, high = np.moveaxis(found[f"{measure}_{kind}_interval"].values, -1, 0)
+            defined = np.isfinite(values.values)
+            assert (np.isfinite(low) == defined).all() and (np.isfinite(high) == defined).all()
+            assert ((low < values) & (values < high)).values[defined].all()
+    assert np.isnan(found["region_kappa_epochs"].values[0, 2]).all()
+    assert np.isfinite(found["region_kappa_epochs"].values[1]).all()
+
+
+def test_a_run_agrees_with_itself_as_its_own_epochs_do(folders):
+    run = open_run(folders[0])
+    itself, own = compare(run, run), run.dynamics
+    for measure in ("region_agreement", "region_kappa"):
+        np.testing.assert_array_equal(itself[f"{measure}_epochs"], own[measure])
+        between, within = itself[f"{measure}_epochs_interval"], own[f"{measure}_interval"]
+        apart = ~np.eye(len(EPOCHS_A), dtype=bool)
+        np.testing.assert_array_equal(between.values[:, apart], within.values[:, apart])
+
+
+def test_regions_on_other_planes_are_left_out_with_the_reason_or_rejected(folders, tmp_path):
+    one, other = map(open_run, folders)
+    constants = other.folder.constants()
+    names, images = ("class", ["a", "b", "c", "d"][:CLASSES]), constants["plane_image"]
+    cases = {
+        "margin": ({"margin": 0.2}, {}, "A has margin = 0.1, B has 0.2"),
+        "corners": ({}, {"plane_sample": constants["plane_sample"][::-1]}, "through other images"),
+        "pixels": ({}, {"plane_image": images + 1}, "planes of A and B have other pixels"),
+        "classes": ({"n_classes": 9}, {}, f"A has number of classes = {CLASSES}, B has 9"),
+    }
+    for name, (attrs, variables, reason) in cases.items():
+        run = changed(folders[1], tmp_path / name, attrs, **variables)
+        found = compare(one, run)
+        assert reason in found.attrs["regions_missing"], name
+        assert "cka_layers" in found and not [each for each in found if "region" in each]
+        words = rf"the same planes.*Received: .*{reason}.*Record both"
+        assert_input_error(name, words, compare, one, run, regions=True)
+    with_names = [
+        changed(folders[1], tmp_path / f"names{index}", class_name=("class", values))
+        for index, values in enumerate((names[1], names[1][::-1]))
+    ]
+    assert "A has the classes a, b" in compare(*with_names).attrs["regions_missing"]
+    assert compare(one, with_names[0]).attrs["regions_missing"] == "", "one without names"
+    without = open_run(write_run(tmp_path / "without", LAYERS_B, (0,), planes=False).path)
+    assert "B recorded no decision regions" in compare(one, without).attrs["regions_missing"]
+    given = repdyn("compare", one.folder.path, without.folder.path, "--regions")
+    assert given.exit_code == 2 and "B recorded no decision regions" in given.stderr
+    assert "not asked for" in compare(one, other, regions=False).attrs["regions_missing"]
+
+
+def test_the_command_prints_regions_beside_cka(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("repdyn_keras.figures.draw_comparison", lambda *given: [])
+    done = repdyn("compare", *folders, "--epoch", "1", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("│ output")]
+    found = compare(*map(open_run, folders), [(1, 1)]).isel(moment=0)
+    found = found.sel(layer_a="output", layer_b="output")
+    names = ("cka_layers", "region_agreement_layers", "region_kappa_layers")
+    assert [cell.strip() for cell in row.split("│")[2:5]] == [
+        f"{float(found[n]):.2f}" for n in names
+    ]
+    done = repdyn("compare", *folders, "--no-regions", "--out", tmp_path / "out")
+    assert "Regions are not compared" in done.stdout and "kappa" not in done.stdout
