@@ -17,6 +17,7 @@ _MODULES = {
     "cka": "repdyn_keras.measures.cka",
     "cka_matrix": "repdyn_keras.measures.cka",
     "compare": "repdyn_keras.dynamics",
+    "compare_runs": "repdyn_keras.dynamics",
     "open_run": "repdyn_keras.dynamics",
     "plot_curves": "repdyn_keras.figures",
     "plot_progress": "repdyn_keras.figures",

@@ -215,10 +215,12 @@ MAX_FOLDER_NAME = 200
 
 
 def compare(
-    run: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or a study.")],
-    other: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Folder of another run.")
-    ] = None,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...|STUDY", help="Folders of two or more runs, or the folder of a study."
+        ),
+    ],
     epoch: Annotated[
         list[str] | None,
         typer.Option(
@@ -247,24 +249,37 @@ def compare(
         typer.Option(metavar="DIR", help="Folder of the results; default: next to the first run."),
     ] = None,
 ) -> None:
-    """Compare two runs that recorded the same images, or the cells of a study."""
-    from repdyn_keras.cli.printing import print_comparison
+    """Compare runs that recorded the same images, or the cells of a study.
+
+    Two runs are compared at all epochs, more of them at their perfect fit and at their end.
+    """
+    from repdyn_keras.cli.run_tables import print_comparison, print_runs
     from repdyn_keras.config import usable_path
-    from repdyn_keras.dynamics import compare, open_run
+    from repdyn_keras.dynamics import compare, compare_runs, open_run
     from repdyn_keras.figures import draw_comparison
     from repdyn_keras.records import write_netcdf
 
-    if other is None:
-        compare_study(usable_path(run), epoch or layer, out)
+    paths = [usable_path(path) for path in paths]
+    if len(paths) == 1:
+        compare_study(paths[0], epoch or layer, out)
         return
     epochs = [epoch_pair(text) for text in epoch or []] or None
     layers = [pair(text, "layer") for text in layer or []] or None
     out = usable_folder(out)
-    runs = open_run(usable_path(run)), open_run(usable_path(other))
-    comparison = compare(*runs, epochs, layers, regions)
+    if len(paths) > 2 and (epochs or layers):
+        raise InputError(
+            "Expected --epoch and --layer with two runs. More runs are compared at their perfect "
+            f"fit and at their end, in every layer. Received: {len(paths)} runs."
+        )
+    runs = [open_run(path) for path in paths]
+    if len(runs) == 2:
+        comparison = compare(*runs, epochs, layers, regions)
+        print_comparison(comparison)
+    else:
+        comparison = compare_runs(runs, regions)
+        print_runs(comparison)
     folder = out or comparison_folder(runs)
     folder.mkdir(parents=True, exist_ok=True)
-    print_comparison(comparison)
     results_file = folder / "comparison.nc"
     write_netcdf(comparison, results_file)
     for path in (results_file, *draw_comparison(comparison, folder)):
@@ -302,7 +317,7 @@ def compare_study(path: Path, selected: list[str] | None, out: Path | None) -> N
     if not (path / "study.toml").is_file() or selected:
         received = "--epoch or --layer with a study" if selected else f"{path} alone"
         raise InputError(
-            "Expected two folders of runs, or the folder of a study, which has study.toml. "
+            "Expected two or more folders of runs, or the folder of a study, which has study.toml. "
             f"Received: {received}."
         )
     folder = StudyFolder(path)

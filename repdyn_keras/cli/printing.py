@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 # Maximum number of characters of a layer's name in a table, and of a title.
 MAX_NAME, MAX_TITLE = 60, 200
-REGIONS_CAPTION = (
-    "\nregions: share of plane points with the same class in both runs"
-    "\nkappa: the same beyond chance (0 = chance)"
-)
 
 
 def print_keys() -> None:
@@ -74,55 +70,6 @@ class ReplayPrinter(MessagePrinter):
     def replayed(self, epoch: int, path: Path) -> None:
         """Prints the epoch and the file of saved weights."""
         self.message(f"epoch {epoch}: {path.as_posix()}")
-
-
-def print_comparison(comparison: "xarray.Dataset") -> None:
-    """Prints the similarity of each layer of run A with the same and the nearest layer of B."""
-    console = Console()
-    for run in "ab":
-        console.print(literal(f"{run.upper()}: {comparison.attrs[f'title_{run}']}", MAX_TITLE))
-    others = [str(name) for name in comparison["layer_b"].values]
-    has_regions = "region_agreement_layers" in comparison
-    for moment in range(comparison.sizes["moment"]):
-        selected = comparison.isel(moment=moment)
-        cka, spread = selected["cka_layers"].values, selected["cka_layers_null"].values
-        by_class = "unknown, since A and B do not have the same labels"
-        if "cka_layers_null_class" in selected:
-            null = selected["cka_layers_null_class"].values
-            by_class = f"{format_mean(null, 2)} on average"
-        table = Table(
-            title=f"A at epoch {selected['epoch_a']:g}, B at epoch {selected['epoch_b']:g}",
-            caption=f"CKA of unrelated layers: 0 ± {format_mean(spread, 4)}\n"
-            f"with only the classes in common: {by_class}"
-            f"{REGIONS_CAPTION if has_regions else ''}",
-        )
-        table.add_column("layer of A", no_wrap=True)
-        table.add_column("same in B: CKA", justify="right")
-        measures = ["region_agreement_layers", "region_kappa_layers"] if has_regions else []
-        for heading in ("regions", "kappa")[: len(measures)]:
-            table.add_column(heading, justify="right")
-        table.add_column("nearest in B", no_wrap=True)
-        table.add_column("its CKA", justify="right")
-        for row, name in enumerate(map(str, comparison["layer_a"].values)):
-            same = [""] * (1 + len(measures))
-            if name in others:
-                column = others.index(name)
-                values = (selected[each].values[row, column] for each in ("cka_layers", *measures))
-                same = list(map(format_number, values))
-            if np.isnan(cka[row]).all():
-                table.add_row(literal(name, MAX_NAME), *same, "", "-")
-                continue
-            nearest = int(np.nanargmax(cka[row]))
-            table.add_row(
-                literal(name, MAX_NAME),
-                *same,
-                literal(others[nearest], MAX_NAME),
-                format_number(cka[row, nearest]),
-            )
-        console.print(table)
-    if not has_regions:
-        reason = literal(f"Regions are not compared: {comparison.attrs['regions_missing']}.")
-        console.print(reason, soft_wrap=True)
 
 
 def print_checks(rows: Iterable[tuple[str, bool, str]]) -> None:

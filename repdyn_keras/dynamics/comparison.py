@@ -7,6 +7,7 @@ import numpy as np
 
 from repdyn_keras.dynamics.recorded_run import Run
 from repdyn_keras.dynamics.region_comparison import (
+    NOT_ASKED,
     Planes,
     region_similarities,
     regions_at,
@@ -89,7 +90,7 @@ def compare(
             if name not in known:
                 raise unknown(f"layer of {run.folder.path}", name, known)
     planes = Planes.of(dynamics[0]), Planes.of(dynamics[1])
-    missing = "they were not asked for" if regions is False else regions_differ(*planes)
+    missing = NOT_ASKED if regions is False else regions_differ(*planes)
     if missing and regions:
         raise InputError(
             f"Expected {a.folder.path} (A) and {b.folder.path} (B) to have the same planes, so "
@@ -172,10 +173,11 @@ def stacked(found: Sequence[dict[str, np.ndarray]], kind: str, dims: tuple[str, 
     return variables
 
 
-def common_labels(a, b) -> np.ndarray | None:
-    """The given labels in the constants of two recordings; None if they differ or are missing."""
-    one, other = given_labels(a), given_labels(b)
-    return one if one is not None and other is not None and np.array_equal(one, other) else None
+def common_labels(*constants) -> np.ndarray | None:
+    """The given labels in the constants of recordings; None if they differ or are missing."""
+    first, *others = map(given_labels, constants)
+    same = (labels is not None and np.array_equal(first, labels) for labels in others)
+    return first if first is not None and all(same) else None
 
 
 def check_same_images(a, b, name_a: str, name_b: str) -> None:
@@ -229,9 +231,16 @@ def epoch_fingerprints(folder: RunFolder, epoch: int) -> np.ndarray:
     return np.where((state["finite"] > state["dead"])[0][:, None], prints, np.nan)
 
 
-def layer_fingerprints(run: Run, index: int) -> np.ndarray:
-    """(epoch, pair) fingerprints of one layer; NaN where it is dead or not finite."""
-    prints = run.folder.fingerprints(run.epochs, slice(index, index + 1))[:, 0]
-    state = run.folder.series(run.epochs, ["finite", "dead"])
+def layer_fingerprints(run: Run, index: int, epochs: Sequence | None = None) -> np.ndarray:
+    """(epoch, pair) fingerprints of one layer; NaN where it is dead or not finite.
+
+    Args:
+        run: the run.
+        index: of the layer.
+        epochs: recorded epochs; None for all.
+    """
+    chosen = run.epochs if epochs is None else list(epochs)
+    prints = run.folder.fingerprints(chosen, slice(index, index + 1))[:, 0]
+    state = run.folder.series(chosen, ["finite", "dead"])
     usable = (state["finite"] > state["dead"])[:, index]
     return np.where(usable[:, None], prints, np.nan)

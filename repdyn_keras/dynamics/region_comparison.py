@@ -12,6 +12,9 @@ from repdyn_keras.text import format_names
 if TYPE_CHECKING:
     import xarray
 
+# Why regions are not compared where nobody wants them.
+NOT_ASKED = "they were not asked for"
+
 
 @dataclass(frozen=True)
 class Planes:
@@ -64,7 +67,8 @@ def regions_differ(
         one, other: the planes of the runs; None for a run without.
         name, other_name: of the runs, for the text.
     """
-    without = [n for n, planes in ((name, one), (other_name, other)) if planes is None]
+    named = {name: one, other_name: other}
+    without = [name for name, planes in named.items() if planes is None]
     if one is None or other is None:
         return f"{' and '.join(without)} recorded no decision regions (planes = 0, or no labels)"
     pairs = (

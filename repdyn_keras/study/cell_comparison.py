@@ -115,7 +115,7 @@ def compare_cells(folder: StudyFolder, jobs: Sequence[Job]) -> "xarray.Dataset":
     layers: list[str] = []
     for cell, other in itertools.combinations_with_replacement(runs, 2):
         for one, two in run_pairs(runs[cell], runs[other], is_same=cell == other):
-            compared = compare_runs(one, two)
+            compared = compare_states(one, two)
             if compared:
                 found.setdefault((cell, other), []).append(compared)
                 layers += [name for name in compared if name not in layers]
@@ -169,7 +169,7 @@ def run_pairs(
             yield run, others[seed]
 
 
-def compare_runs(one: RunStates, two: RunStates) -> dict[str, np.ndarray]:
+def compare_states(one: RunStates, two: RunStates) -> dict[str, np.ndarray]:
     """(measure, moment) similarities of the layers that two runs have in common, by name.
 
     Empty if the runs have other images. What cannot be compared is NaN.
