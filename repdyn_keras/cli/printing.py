@@ -14,8 +14,6 @@ from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.text import format_bytes, format_duration, visible
 
 if TYPE_CHECKING:
-    import xarray
-
     from repdyn_keras.config import Config
     from repdyn_keras.experiment.plan import Plan
     from repdyn_keras.records import RunFolder

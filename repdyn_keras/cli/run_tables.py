@@ -5,6 +5,7 @@ import string
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
@@ -90,12 +91,17 @@ def print_runs(comparison: "xarray.Dataset") -> None:
         console.print(literal(f"{letter}: {name} ({title})", MAX_TITLE), soft_wrap=True)
     for moment in map(str, comparison["moment"].values):
         chosen = comparison.sel(moment=moment)
-        epochs = zip(letters, chosen["epoch"].values, strict=True)
-        at = ", ".join(f"{letter} {epoch:g}" for letter, epoch in epochs if np.isfinite(epoch))
-        for measure in (name for name in MEASURES if name in comparison):
-            if np.isfinite(chosen[measure]).any():
-                title = f"{MEASURES[measure]}, {moment} (epochs: {at})"
-                console.print(run_table(chosen[measure], letters, title))
+        pairs = zip(letters, chosen["epoch"].values, strict=True)
+        at = [f"{epoch:g} of {letter}" for letter, epoch in pairs if np.isfinite(epoch)]
+        if len(at) < 2:
+            continue
+        console.print(f"\n{moment}: epochs {', '.join(at)}", highlight=False, soft_wrap=True)
+        tables = [
+            run_table(chosen[measure], letters, title)
+            for measure, title in MEASURES.items()
+            if measure in chosen and np.isfinite(chosen[measure]).any()
+        ]
+        console.print(Columns(tables))
     if comparison.attrs["regions_missing"]:
         reason = f"Regions are not compared where {comparison.attrs['regions_missing']}."
         console.print(literal(reason), soft_wrap=True)

@@ -113,6 +113,11 @@ def compare(
         )
         for one, two in matches
     ]
+    titles = [dataset.attrs["title"] for dataset in dynamics]
+    if titles[0] == titles[1]:
+        # They may differ in label noise or something else that is not in the title.
+        folders = [run.folder.path.resolve().name for run in (a, b)]
+        titles = [f"{title} ({name})" for title, name in zip(titles, folders, strict=True)]
     bounds = {}
     if not missing:
         n_classes = int(dynamics[0].attrs["n_classes"])
@@ -140,8 +145,8 @@ def compare(
             **bounds,
         },
         attrs={
-            "title_a": dynamics[0].attrs["title"],
-            "title_b": dynamics[1].attrs["title"],
+            "title_a": titles[0],
+            "title_b": titles[1],
             "perfect_fit_epoch_a": dynamics[0].attrs["perfect_fit_epoch"],
             "perfect_fit_epoch_b": dynamics[1].attrs["perfect_fit_epoch"],
             "batch": batch,

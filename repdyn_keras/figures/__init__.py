@@ -1,4 +1,4 @@
-"""Pictures of a run, of a comparison of two, or of the findings of a study, from its Dataset.
+"""Pictures of a run, of a comparison of runs, or of the findings of a study, from its Dataset.
 
 A picture is a module `plot_PICTURE.py` with a function `draw_PICTURE`, which yields its files, and
 an entry of `FIGURES`. Functions called `plot_...` draw into one Axes.
@@ -30,10 +30,15 @@ from repdyn_keras.figures.plot_learning_curves import (
 from repdyn_keras.figures.plot_probe_curves import draw_probe_curves, probe_curves
 from repdyn_keras.figures.plot_progress import draw_progress, plot_progress, progress_curves
 from repdyn_keras.figures.plot_region_animation import animate_regions, draw_region_animation
+from repdyn_keras.figures.plot_run_comparison import draw_run_comparison, run_comparison
 from repdyn_keras.figures.plot_similarity import (
     draw_similarity,
     plot_similarity,
     similarity_heatmaps,
+)
+from repdyn_keras.figures.plot_similarity_by_layer import (
+    draw_similarity_by_layer,
+    similarity_by_layer,
 )
 from repdyn_keras.figures.plot_synchronization import (
     draw_synchronization,
@@ -61,6 +66,8 @@ __all__ = [
     "plot_similarity",
     "probe_curves",
     "progress_curves",
+    "run_comparison",
+    "similarity_by_layer",
     "similarity_heatmaps",
     "synchronization_matrix",
 ]
@@ -209,6 +216,48 @@ FIGURES = (
         draw_epoch_comparison,
     ),
     FigureEntry(
+        "similarity_by_layer.png",
+        "comparison",
+        ("cka_layers", "region_agreement_layers"),
+        "CKA, agreement and kappa of the layers of the same name in two runs, layer by layer",
+        draw_similarity_by_layer,
+    ),
+    FigureEntry(
+        "layers_region_agreement.png",
+        "comparison",
+        ("region_agreement_layers",),
+        "agreement of the decision regions of every layer of one run with every layer of the other",
+        partial(draw_layer_comparison, measure="region_agreement"),
+    ),
+    FigureEntry(
+        "epochs_region_agreement.png",
+        "comparison",
+        ("region_agreement_epochs",),
+        "agreement of the decision regions of matching layers between all recorded epochs",
+        partial(draw_epoch_comparison, measure="region_agreement"),
+    ),
+    FigureEntry(
+        "runs_cka.png",
+        "comparison",
+        ("cka",),
+        "CKA of every two of several runs, in every layer, at their last epochs",
+        partial(draw_run_comparison, measure="cka"),
+    ),
+    FigureEntry(
+        "runs_region_agreement.png",
+        "comparison",
+        ("region_agreement",),
+        "agreement of their decision regions",
+        partial(draw_run_comparison, measure="region_agreement"),
+    ),
+    FigureEntry(
+        "runs_region_kappa.png",
+        "comparison",
+        ("region_kappa",),
+        "the same beyond chance (Cohen's kappa)",
+        partial(draw_run_comparison, measure="region_kappa"),
+    ),
+    FigureEntry(
         "finding_{row}.png",
         "findings",
         ("left", "right", "effect"),
@@ -265,7 +314,8 @@ def draw_comparison(
     """Write every figure of a comparison for which the Dataset holds the variables.
 
     Args:
-        comparison: of two runs, see `layer_comparison` and `epoch_comparison`.
+        comparison: of two runs, see `layer_comparison`, `epoch_comparison` and
+            `similarity_by_layer`, or of several, see `run_comparison`.
         folder: created if necessary; files of the same names are replaced.
         progress: called with a line of text after each file.
 

@@ -1,4 +1,4 @@
-"""CKA of matching layers of two runs between all their recorded epochs."""
+"""Similarity of matching layers of two runs between all their recorded epochs."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -8,7 +8,6 @@ import xarray as xr
 
 from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.cells import (
-    PAIR_SCALE,
     draw_cells,
     mark_epoch,
     outlined,
@@ -26,6 +25,7 @@ from repdyn_keras.figures.parts.page import (
     text_width,
     title_panel,
 )
+from repdyn_keras.figures.parts.run_similarity import run_similarity
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.figures.parts.similarity_floors import floors
@@ -34,22 +34,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_epoch_comparison(comparison: xr.Dataset, _: Selection) -> Iterator[PictureFile]:
-    """Draw `epochs.png`."""
-    yield picture("epochs", epoch_comparison(comparison))
+def draw_epoch_comparison(
+    comparison: xr.Dataset, _: Selection, measure: str = "cka"
+) -> Iterator[PictureFile]:
+    """Draw `epochs.png`, or `epochs_MEASURE.png`."""
+    stem = "epochs" if measure == "cka" else f"epochs_{measure}"
+    yield picture(stem, epoch_comparison(comparison, measure))
 
 
 @style.as_it_is
-def epoch_comparison(comparison: xr.Dataset) -> "Figure":
-    """CKA of a layer of run A with its match in run B between epochs, one panel for each match.
+def epoch_comparison(comparison: xr.Dataset, measure: str = "cka") -> "Figure":
+    """Similarity of a layer of run A with its match in run B between epochs, a panel per match.
 
     Epochs of A go upwards, those of B across. NaN is hatched. Cells are recorded epochs, all of one
     size. Triangles mark each run's perfect fit. The dashed line joins equal epochs.
 
     Args:
-        comparison: holds `cka_epochs` (match, recorded_a, recorded_b) with `match_a` and `match_b`
-            (match), the attributes of `layer_comparison`, and optionally `cka_epochs_null` and
-            `cka_epochs_null_class`, which are marked on the colour bar.
+        comparison: holds `MEASURE_epochs` (match, recorded_a, recorded_b) with `match_a` and
+            `match_b` (match), the attributes of `layer_comparison`, and optionally
+            `cka_epochs_null` and `cka_epochs_null_class`, which are marked on the colour bar.
+        measure: "cka", "region_agreement" or "region_kappa".
 
     Returns:
         The Figure; its last Axes is the colour bar.
@@ -57,16 +61,17 @@ def epoch_comparison(comparison: xr.Dataset) -> "Figure":
     Raises:
         InputError: the variable is absent or holds no match.
     """
-    cka = require_nonempty(comparison, "cka_epochs", ("match", "recorded_a", "recorded_b"))
+    words, dims = run_similarity(measure), ("match", "recorded_a", "recorded_b")
+    cka = require_nonempty(comparison, f"{measure}_epochs", dims)
     values = cka.values
     rows, columns = cka["recorded_a"].values, cka["recorded_b"].values
     names = zip(cka["match_a"].values, cka["match_b"].values, strict=True)
     matches = [(str(a), str(b)) for a, b in names]
     about = (
-        "cell: CKA of the layer of A at the epoch of the row with that of B at the epoch of the "
-        "column, on the same images"
+        f"cell: {words.name} of the layer of A at the epoch of the row with that of B at the epoch "
+        f"of the column, {words.where}"
     )
-    title = "Similarity of layers of two runs between epochs (CKA)"
+    title = f"{words.heading} of layers of two runs between epochs{' (CKA)' * (measure == 'cka')}"
     heading = (title, style.subtitle(comparison, about))
     across = "epoch of B (recorded epochs only, one cell each)"
     figure, axes = panel_page(len(values), heading, across, "epoch of A")
@@ -88,8 +93,8 @@ def epoch_comparison(comparison: xr.Dataset) -> "Figure":
     if len(same) > 1:
         explained["the same epoch in both runs"] = dashes
     _title_matches(axes, matches)
-    marks = floors(comparison, "cka_epochs_null", "cka_epochs_null_class")
-    settle_cells(figure, axes, values, PAIR_SCALE, explained, floors=marks)
+    marks = floors(comparison, *(name.format(kind="_epochs") for name in words.floors))
+    settle_cells(figure, axes, values, words.scale, explained, words.undefined, marks)
     _title_matches(axes, matches)
     for ax in axes:
         label_epochs(ax, columns, rows)

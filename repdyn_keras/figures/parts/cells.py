@@ -15,7 +15,6 @@ OWN_SCALES = ("see each\npanel", "1")
 VALUE_SIZES = (7.5, 7.0, 6.5, 6.0)
 # Height of a panel over its width, beyond which cells are not square.
 MIN_ASPECT, MAX_ASPECT = 0.75, 1.4
-PAIR_SCALE = "CKA of A with B (1 = same\nrepresentation, 0 = unrelated)"
 # Points: the triangle at an epoch, and the distance of its centre from the panel.
 MARK, MARK_GAP = 5.0, 3.6
 # Points: the mark of a floor on the colour bar.

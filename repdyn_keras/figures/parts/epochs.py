@@ -64,9 +64,14 @@ def label_epochs(ax, columns, rows, ends=False):
 def label_names(ax, columns, rows):
     """Write names at the cells of a grid, only some where cells are narrower than the text."""
     for axis, names, turn in ((ax.xaxis, columns, 90), (ax.yaxis, rows, 0)):
-        chosen = thinned(np.arange(len(names)), int(_length(axis) / (MIN_CELL * sheet().name)))
-        axis.set_ticks(chosen, labels=[names[i] for i in chosen], rotation=turn, **style.PLAIN)
+        label_axis_names(axis, names, turn)
     ax.tick_params(length=2, labelsize=sheet().name, pad=2)
+
+
+def label_axis_names(axis, names, turn):
+    """Write names at the positions 0, 1, ... of an axis, only some where there is little room."""
+    chosen = thinned(np.arange(len(names)), int(_length(axis) / (MIN_CELL * sheet().name)))
+    axis.set_ticks(chosen, labels=[names[i] for i in chosen], rotation=turn, **style.PLAIN)
 
 
 def _length(axis):

@@ -10,13 +10,16 @@ from repdyn_keras.figures.parts.cells import short_number
 # Standard deviations under unrelated data within which a similarity is not distinguished from 0.
 UNRELATED = 2.0
 CLASSES = "CKA due to the classes alone"
+CHANCE = "agreement by chance"
 # The text for the levels of a variable.
 LEVELS = {
     "cka_null_class": CLASSES,
     "cka_layers_null_class": CLASSES,
     "cka_epochs_null_class": CLASSES,
     "region_agreement_floor": "agreement with a probe fitted on resampled images",
-    "region_chance": "agreement by chance",
+    "region_chance": CHANCE,
+    "region_chance_layers": CHANCE,
+    "region_chance_epochs": CHANCE,
 }
 
 
@@ -57,7 +60,7 @@ def floors(dataset: xr.Dataset, *variables: str) -> list[Floor]:
         if name in LEVELS:
             shown = [short_number(value) for value in (middle, low, high)]
             text = f"{LEVELS[name]}, {shown[1]} to {shown[2]}, median {shown[0]}"
-            marker, across = ("D", 0.3) if name == "region_chance" else ("o", 0.7)
+            marker, across = ("D", 0.3) if LEVELS[name] == CHANCE else ("o", 0.7)
             found.append(Floor(low, middle, high, text, marker, across))
         else:
             level = UNRELATED * middle
@@ -68,12 +71,15 @@ def floors(dataset: xr.Dataset, *variables: str) -> list[Floor]:
 
 def _values(dataset: xr.Dataset, name: str) -> np.ndarray:
     """The values of a floor; none if the Dataset does not hold them."""
-    if name == "region_chance" and {"region_agreement", "region_kappa"} <= set(dataset):
-        # kappa = (agreement - chance) / (1 - chance); the same epochs say nothing.
-        dims = ("layer", "epoch", "epoch_other")
+    if LEVELS.get(name) == CHANCE:
+        kind = name.removeprefix("region_chance")
+        variables = f"region_agreement{kind}", f"region_kappa{kind}"
+        if not set(variables) <= set(dataset):
+            return np.array([])
+        # kappa = (agreement - chance) / (1 - chance); equal regions say nothing.
+        dims = dataset[variables[0]].dims
         agreement, kappa = (
-            dataset[variable].transpose(*dims).values.astype(float)
-            for variable in ("region_agreement", "region_kappa")
+            dataset[variable].transpose(*dims).values.astype(float) for variable in variables
         )
         rest = np.where(kappa < 1, 1 - kappa, np.nan)
         return (agreement - kappa) / rest
