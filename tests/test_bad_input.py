@@ -167,6 +167,8 @@ compare whole other --epoch 7 | epoch | 7 | whole
 compare whole other --layer stm | layer | 'stm' | stem
 compare whole other --out tiny.toml | the file tiny.toml | folder
 compare whole other --epoch DIGITS | … | recorded epoch
+compare whole other whole | whole more than once
+compare whole other taken --epoch 0 | 3 runs | with two runs
 """
 # SETTINGS for the commands that accept keys; NO_RUNS for the commands that read a run.
 KEYED = ("run tiny.toml", "layers mine.keras", "record empty")

@@ -1,11 +1,16 @@
 """Decision regions of different runs on the same planes, compared with scikit-learn."""
 
+import shutil
+
 import numpy as np
 import pytest
+import xarray
 from helpers import CLASSES, assert_input_error, region_maps, repdyn, write_run
 from sklearn.metrics import cohen_kappa_score
 
-from repdyn_keras import compare, open_run
+from repdyn_keras import compare, compare_runs, open_run
+from repdyn_keras.cli.run_tables import print_runs
+from repdyn_keras.dynamics import analyze
 
 pytestmark = pytest.mark.one_backend
 
@@ -117,3 +122,89 @@ def test_the_command_prints_regions_beside_cka(folders, tmp_path, monkeypatch):
     ]
     done = repdyn("compare", *folders, "--no-regions", "--out", tmp_path / "out")
     assert "Regions are not compared" in done.stdout and "kappa" not in done.stdout
+
+
+@pytest.fixture(scope="module")
+def several(folders, tmp_path_factory):
+    """A third run of the same name as the first, without a perfect fit and with other planes."""
+    base = tmp_path_factory.mktemp("several")
+    third = write_run(base / "one", LAYERS_A, (0, 1), seed=8, maps_seed=9)
+    third.write_constants(third.constants().assign_attrs(margin=0.3))
+    return [*map(open_run, folders), open_run(third.path)]
+
+
+def test_every_two_of_several_runs_are_compared_as_two_are(several):
+    found = compare_runs(several)
+    names = [f"{run.folder.path.parent.name}/{run.folder.path.name}" for run in several]
+    assert found["run"].values.tolist() == found["run_other"].values.tolist() == names
+    assert found["layer"].values.tolist() == ["stem", "block", "output"]
+    assert np.isnan(found["epoch"].sel(moment="perfect fit").values[2])
+    for measure in ("cka", "region_agreement", "region_kappa"):
+        turned = found[measure].transpose("moment", "layer", "run_other", "run").values
+        assert found[measure].values == pytest.approx(turned, abs=1e-12, nan_ok=True)
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            one, other = several[i], several[j]
+            two = compare(one, other)
+            at = {"moment": len(two["moment"]) - 1}
+            for layer in found["layer"].values:
+                pair = {"layer": layer, "run": names[i], "run_other": names[j]}
+                value = found[measure].sel(moment="last", **pair).item()
+                shared = layer in two["layer_a"] and layer in two["layer_b"]
+                if not shared or f"{measure}_layers" not in two:
+                    assert np.isnan(value)
+                    continue
+                expected = two[f"{measure}_layers"].isel(at).sel(layer_a=layer, layer_b=layer)
+                assert value == pytest.approx(expected.item(), abs=1e-6, nan_ok=True)
+    itself = found["region_agreement"].sel(moment="last", layer="output").values.diagonal()
+    assert itself.tolist() == [1, 1, 1]
+    perfect = found.sel(moment="perfect fit")
+    assert np.isnan(perfect["cka"].values[:, 2]).all()
+    assert np.isnan(perfect["cka"].values[:, :, 2]).all()
+    assert "margin = 0.1" in found.attrs["regions_missing"]
+    assert "has 0.3" in found.attrs["regions_missing"]
+    assert compare_runs(several[:2]).attrs["regions_missing"] == ""
+    assert not [each for each in compare_runs(several, regions=False) if "region" in each]
+
+
+def test_runs_that_cannot_be_compared_are_rejected(several, tmp_path):
+    assert_input_error("one", "at least two runs. Received: 1", compare_runs, several[:1])
+    twice = [several[0], several[1], several[0]]
+    assert_input_error(
+        "twice", "different runs. Received: .*one more than once", compare_runs, twice
+    )
+    words = "same planes.*margin = 0.1.*Record both"
+    assert_input_error("planes", words, compare_runs, several, regions=True)
+    constants = several[1].folder.constants()
+    other = changed(several[1].folder.path, tmp_path / "ids", sample=constants["sample"] + 1)
+    words = "ids to have the same evaluation images.*ids in common"
+    assert_input_error("images", words, compare_runs, [*several, other])
+    results = write_run(tmp_path / "results", LAYERS_B, (0,))
+    analyze(results)
+    shutil.rmtree(results.records)
+    words = "results holds no records.*Received: results alone.*--keep records"
+    assert_input_error("records", words, compare, several[0], open_run(results.path))
+    assert_input_error("records", words, compare_runs, [*several, open_run(results.path)])
+
+
+def test_the_command_compares_several_runs(several, tmp_path):
+    paths = [run.folder.path for run in several]
+    done = repdyn("compare", *paths, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    assert "perfect fit" not in done.stdout, "only some runs have one"
+    for words in ("A: ", "C: ", "last: epochs 4 of A, 3 of B, 1 of C", "margin = 0.1", "B-C"):
+        assert words in done.stdout
+    drawn = {file.stem for file in (tmp_path / "out").glob("*.png")}
+    assert drawn == {"runs_cka", "runs_region_agreement", "runs_region_kappa"}
+    with xarray.open_dataset(tmp_path / "out" / "comparison.nc", engine="h5netcdf") as written:
+        xarray.testing.assert_equal(written.load(), compare_runs(several))
+
+
+def test_many_runs_are_printed_as_a_matrix_of_their_outputs(tmp_path, capsys):
+    folders = [write_run(tmp_path / f"run{i}", ("output",), (0,), seed=i).path for i in range(6)]
+    found = compare_runs([open_run(folder) for folder in folders])
+    print_runs(found)
+    printed = capsys.readouterr().out
+    assert "A-B" not in printed and "other layers: comparison.nc" in printed
+    row = next(line for line in printed.splitlines() if line.startswith("│ F "))
+    cells = [cell.strip() for cell in row.split("│")[2:-1]]
+    assert cells == [f"{value:.2f}" for value in found["cka"].values[-1, 0, 5]]

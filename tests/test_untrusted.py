@@ -241,6 +241,8 @@ DRAWN = {
     "synchronization",
 }
 DRAWN |= {f"regions_plane{plane}" for plane in range(3)}
+COMPARED = {"layers", "epochs", "similarity_by_layer"}
+COMPARED |= {"layers_region_agreement", "epochs_region_agreement"}
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ DRAWN |= {f"regions_plane{plane}" for plane in range(3)}
         ("analyze", set()),
         ("report", set()),
         pytest.param("figures", DRAWN, marks=LONG),
-        pytest.param("compare", {"layers", "epochs"}, marks=LONG),
+        pytest.param("compare", COMPARED, marks=LONG),
     ],
 )
 def test_commands_print_names_literally_and_names_do_not_affect_paths(tmp_path, command, drawn):
@@ -304,6 +306,7 @@ def test_figures_show_names_literally(dynamics, hostile_run):
         figures.plot_similarity(dynamics, LINK).figure,
         figures.layer_comparison(comparison),
         figures.epoch_comparison(comparison),
+        figures.similarity_by_layer(comparison),
     ):
         figure.savefig(os.devnull, format="png", dpi=20)
         assert max(figure.get_size_inches()) < 60

@@ -116,7 +116,7 @@ def compare(
     titles = [dataset.attrs["title"] for dataset in dynamics]
     if titles[0] == titles[1]:
         # They may differ in label noise or something else that is not in the title.
-        folders = [run.folder.path.resolve().name for run in (a, b)]
+        folders = folder_names([a, b])
         titles = [f"{title} ({name})" for title, name in zip(titles, folders, strict=True)]
     bounds = {}
     if not missing:
@@ -206,6 +206,16 @@ def check_same_images(a, b, name_a: str, name_b: str) -> None:
         f"Received: {difference}. Record both with the same data set, data_seed, n_train, "
         "n_eval and cka_batch."
     )
+
+
+def folder_names(runs: Sequence[Run]) -> list[str]:
+    """Names of run folders, with as many outer folders as make different ones different."""
+    parts = [run.folder.path.resolve().parts for run in runs]
+    different = len(set(parts))
+    depth = 1
+    while len({own[-depth:] for own in parts}) < different:
+        depth += 1
+    return ["/".join(own[-depth:]) for own in parts]
 
 
 def default_moments(dynamics: Sequence) -> list[tuple[int, int]]:

@@ -1,7 +1,6 @@
 """Comparison of several runs, every two of them, by CKA and by decision regions."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ from repdyn_keras.dynamics.comparison import (
     PLANES_REMEDY,
     check_same_images,
     common_labels,
+    folder_names,
     layer_fingerprints,
     similarity,
 )
@@ -63,13 +63,17 @@ def compare_runs(runs: Sequence[Run], regions: bool | None = None) -> "xarray.Da
 
     if len(runs) < 2:
         raise InputError(f"Expected at least two runs. Received: {len(runs)}.")
-    names = run_names([run.folder.path for run in runs])
+    names = folder_names(runs)
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise InputError(f"Expected different runs. Received: {repeated[0]} more than once.")
     constants = [run.folder.require_records().constants() for run in runs]
     for name, other in zip(names[1:], constants[1:], strict=True):
         check_same_images(constants[0], other, names[0], name)
     layers = [dataset["layer"].values.tolist() for dataset in constants]
     listed = list(dict.fromkeys(name for each in layers for name in each))
     common = [name for name in listed if sum(name in each for each in layers) > 1]
+    common.sort(key=lambda name: name == "output")
     dynamics = [run.dynamics for run in runs]
     epochs = [
         [dataset.attrs["perfect_fit_epoch"] for dataset in dynamics],
@@ -128,22 +132,6 @@ def compare_runs(runs: Sequence[Run], regions: bool | None = None) -> "xarray.Da
             "schema_version": SCHEMA_VERSION,
         },
     )
-
-
-def run_names(paths: Sequence[Path]) -> list[str]:
-    """Names of run folders, with as many of the outer folders as make them different.
-
-    Raises:
-        InputError: a folder is repeated.
-    """
-    parts = [path.resolve().parts for path in paths]
-    repeated = [str(path) for path, own in zip(paths, parts, strict=True) if parts.count(own) > 1]
-    if repeated:
-        raise InputError(f"Expected different runs. Received: {repeated[0]} more than once.")
-    depth = 1
-    while len({own[-depth:] for own in parts}) < len(parts):
-        depth += 1
-    return ["/".join(own[-depth:]) for own in parts]
 
 
 def recorded(run: Run, epoch: float):

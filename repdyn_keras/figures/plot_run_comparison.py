@@ -61,7 +61,8 @@ def run_comparison(comparison: xr.Dataset, measure: str = "cka", moment: str = "
     chosen = comparison.sel(moment=moment, layer=layers)
     cells = chosen[measure].transpose("layer", "run", "run_other").values
     runs = [str(name) for name in values["run"].values]
-    epochs = ", ".join(f"{epoch:g}" for epoch in chosen["epoch"].values if np.isfinite(epoch))
+    recorded = [f"{epoch:g}" for epoch in chosen["epoch"].values if np.isfinite(epoch)]
+    epochs = ", ".join(recorded if len(set(recorded)) > 1 else recorded[:1])
     when = "last epochs" if moment == "last" else "epochs of perfect fit"
     about = f"cell: {words.name} of two runs, {words.where} · {when}: {epochs}"
     title = f"{words.heading} of several runs{' (CKA)' * (measure == 'cka')}"

@@ -82,9 +82,12 @@ class RunFolder:
                 "runs/. Received: a path that is not a folder."
             )
         if not self.holds_records():
+            received = "a folder without them."
+            if self.dynamics_file.is_file():
+                received = "results alone. A study keeps the records with --keep records."
             raise InputError(
                 f"{self.path} holds no records. Expected a run folder with records/constants.nc "
-                "and at least one records/epoch-*.nc. Received: a folder without them."
+                f"and at least one records/epoch-*.nc. Received: {received}"
             )
         return self
 

@@ -255,7 +255,12 @@ def settle_with_legend(figure, panels, aspect, entries) -> None:
         legend.set_in_layout(False)
         settle(figure, panels, aspect)
         # Below the tick labels of the panel above.
-        gap = BELOW_TICKS * sheet().scale / size_inches(free)[1]
+        above = panels[len(panels) - grid.ncols : len(panels) - rest]
+        names = [label for ax in above for label in ax.get_xticklabels() if label.get_text()]
+        lowest = min((name.get_window_extent().y0 for name in names), default=np.inf)
+        top = free.get_window_extent().y1
+        gap = max(BELOW_TICKS * sheet().scale, (top - lowest) / figure.dpi + PAD)
+        gap /= size_inches(free)[1]
         legend.set_bbox_to_anchor((0, 1 - gap), free.transAxes)
         box = legend.get_window_extent()
         if box.y0 >= 0 and box.x1 <= figure.bbox.width:

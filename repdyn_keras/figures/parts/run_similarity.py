@@ -32,14 +32,14 @@ SIMILARITIES = {
     "cka": RunSimilarity(
         "CKA",
         "Similarity",
-        "CKA of A with B (1 = same\nrepresentation, 0 = unrelated)",
+        "CKA of two runs (1 = same\nrepresentation, 0 = unrelated)",
         "on the same images",
         ("cka{kind}_null", "cka{kind}_null_class"),
     ),
     "region_agreement": RunSimilarity(
         "agreement of decision regions",
         "Agreement of decision regions",
-        "share of plane points with the same\nclass in A and B (1 = same regions)",
+        "share of plane points with the same\nclass in two runs (1 = same regions)",
         "on the same planes",
         ("region_chance{kind}",),
         NO_MAP,
@@ -47,7 +47,7 @@ SIMILARITIES = {
     "region_kappa": RunSimilarity(
         "Cohen's kappa of decision regions",
         "Agreement of decision regions beyond chance",
-        "Cohen's kappa of the regions of A\nand B (1 = same regions, 0 = chance)",
+        "Cohen's kappa of the regions of two\nruns (1 = same regions, 0 = chance)",
         "on the same planes",
         (),
         NO_MAP,
