@@ -33,6 +33,7 @@ SECTIONS = (
             "dynamics/phase_descriptions.py": ("PhaseDescription",),
             "dynamics/analysis.py": ("analyze",),
             "dynamics/comparison.py": ("compare",),
+            "dynamics/run_matrix.py": ("compare_runs",),
         },
     ),
     (
@@ -52,7 +53,7 @@ SECTIONS = (
     ),
     (
         "Pages of pictures",
-        "The figures that `repdyn figures` writes, in `repdyn_keras.figures`.",
+        "The figures that `repdyn figures` and `repdyn compare` write, in `repdyn_keras.figures`.",
         {
             "figures/__init__.py": ("draw_all", "draw_comparison", "draw_findings"),
             "figures/parts/selection.py": ("Selection",),
@@ -64,6 +65,10 @@ SECTIONS = (
             "figures/plot_progress.py": ("progress_curves",),
             "figures/plot_synchronization.py": ("synchronization_matrix",),
             "figures/plot_region_animation.py": ("animate_regions",),
+            "figures/plot_similarity_by_layer.py": ("similarity_by_layer",),
+            "figures/plot_layer_comparison.py": ("layer_comparison",),
+            "figures/plot_epoch_comparison.py": ("epoch_comparison",),
+            "figures/plot_run_comparison.py": ("run_comparison",),
         },
     ),
     (

@@ -34,8 +34,8 @@ import xarray
 
 import repdyn_keras
 from repdyn_keras import (
-    Config, InputError, RepresentationRecorder, cka, cka_matrix, compare, open_run, plot_curves,
-    plot_progress, plot_regions, plot_similarity, record, run,
+    Config, InputError, RepresentationRecorder, cka, cka_matrix, compare, compare_runs, open_run,
+    plot_curves, plot_progress, plot_regions, plot_similarity, record, run,
 )
 from matplotlib.axes import Axes
 
@@ -57,6 +57,7 @@ else:
     for axes in (plot_regions(dynamics, epoch=2), plot_progress(dynamics), plot_curves(dynamics)):
         print(axes.get_xlabel())
     comparison: xarray.Dataset = compare(open_run("runs/a"), record("weights", like="runs/a"))
+    matrix_of_runs: xarray.Dataset = compare_runs([open_run("runs/a"), finished], regions=True)
 """
 MISTYPED = {
     'RepresentationRecorder("folder", [], plains=0)': "plains",
