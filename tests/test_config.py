@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from repdyn_keras.cli.options import collect
 from repdyn_keras.config import require_memory, resolve, usable_path
 from repdyn_keras.config.files import load_config, load_versions, to_toml
-from repdyn_keras.config.keys import KEYS, Config, check, describe_keys, parse_value
+from repdyn_keras.config.key_table import describe_keys
+from repdyn_keras.config.keys import KEYS, Config, check, parse_value
 from repdyn_keras.errors import InputError, nearest, not_installed, unknown
 from repdyn_keras.text import format_duration, quoted
 

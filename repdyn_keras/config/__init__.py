@@ -8,7 +8,8 @@ from repdyn_keras.config.files import (
     versions,
     with_trust,
 )
-from repdyn_keras.config.keys import Config, describe_keys, parse_pairs, parse_value, values_of
+from repdyn_keras.config.key_table import describe_keys
+from repdyn_keras.config.keys import Config, parse_pairs, parse_value, values_of
 from repdyn_keras.config.limits import require_memory, usable_path
 from repdyn_keras.config.presets import ResolvedConfig, resolve
 from repdyn_keras.config.registry import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from repdyn_keras.backends import BACKENDS
+from repdyn_keras.config.plane_triplets import IndexTriplets, check_triplets, parse_triplets
 from repdyn_keras.config.registry import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES, Registry
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.text import quoted
@@ -157,8 +158,12 @@ class Config:
     probe_images: int = key(
         10_000, "maximum number of images for fitting probes, and for testing them", low=3
     )
-    planes: int = key(
-        16, "number of planes through three images; 0 records no regions", low=0, high=10_000
+    planes: int | IndexTriplets = key(
+        16,
+        "number of planes through three images, or indices of the three training images of each "
+        "plane, as in [[3,17,42],[5,6,7]]; 0 records no regions",
+        low=0,
+        high=10_000,
     )
     resolution: int = key(14, "points along each side of a plane's grid", low=2, high=1000)
     drawn_planes: int = key(
@@ -191,6 +196,11 @@ class Config:
             hint = "Or give a list of epochs."
             raise unknown("record_epochs", self.record_epochs, ("log",), hint)
 
+    @property
+    def plane_count(self) -> int:
+        """Number of planes."""
+        return self.planes if isinstance(self.planes, int) else len(self.planes)
+
 
 # The largest integer of TOML.
 MAX_INT = 2**63 - 1
@@ -203,6 +213,7 @@ TYPE_NAMES: dict[Any, str] = {
     bool: "true or false",
     str: "text",
     tuple[int, ...]: "a list of whole numbers",
+    IndexTriplets: "a list of triplets of whole numbers",
 }
 
 
@@ -243,7 +254,7 @@ def check(name: str, value: Any) -> Any:
     if name == "layers":
         check_pattern(value)
     for number in value if isinstance(value, tuple) else (value,):
-        if not isinstance(number, str | bool):
+        if not isinstance(number, str | bool | tuple):
             check_range(name, number)
     return value
 
@@ -319,7 +330,9 @@ def convert(name: str, value: Any) -> Any:
             return float(value)
         if kind is str and isinstance(value, str):
             return value
-        if typing.get_origin(kind) is tuple and is_list:
+        if kind == IndexTriplets and isinstance(value, list | tuple):
+            return check_triplets(name, value, KEYS[name].metadata["high"])
+        if kind == tuple[int, ...] and is_list:
             if value and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
                 return tuple(value)
     raise InputError(
@@ -339,7 +352,8 @@ def too_large(name: str, value: Any) -> InputError:
 def parse_value(name: str, text: str) -> Any:
     """Parses `text` as in `--set name=text`.
 
-    Lists are separated by commas: `blocks=1,1,1,1`.
+    Lists are separated by commas, `blocks=1,1,1,1`, and triplets of a list are in brackets,
+    `planes=[[3,17,42],[5,6,7]]`.
     """
     if name not in KEYS:
         raise unknown_key(name)
@@ -347,6 +361,8 @@ def parse_value(name: str, text: str) -> Any:
     stripped = text.strip()
     if type(None) in accepted and stripped.lower() in ("none", "null", ""):
         return None
+    if IndexTriplets in accepted and stripped.startswith("["):
+        return check(name, parse_triplets(name, stripped))
     if tuple[int, ...] in accepted and NUMBER_LIST.fullmatch(stripped):
         parts = re.findall(r"-?\d+", stripped)
         # `int` raises ValueError for more than 4300 digits.
@@ -381,31 +397,3 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
             )
         values[name.strip()] = parse_value(name.strip(), text)
     return values
-
-
-def users_of(name: str) -> list[str]:
-    """The forms of the data sets, networks and optimizers that use a key; empty if all do."""
-    if name in ("backend", DATASETS.key, NETWORKS.key, OPTIMIZERS.key):
-        return []
-    entries = (*DATASETS.values(), *NETWORKS.values(), *OPTIMIZERS.values())
-    return [entry.form for entry in entries if name in entry.keys]
-
-
-def describe_keys() -> list[tuple[str, str, str]]:
-    """Name, default and meaning of every key.
-
-    A default of None is replaced by its origin, in parentheses.
-    """
-    rows = []
-    for name, spec in KEYS.items():
-        default = f"({spec.metadata['unset']})" if spec.default is None else spec.default
-        meaning, choices = spec.metadata["help"], spec.metadata["choices"]
-        if isinstance(choices, Registry):
-            entries = (f"{entry.form} ({entry.help})" for entry in choices.values())
-            meaning = f"{meaning}: {', '.join(entries)}"
-        elif choices:
-            meaning = f"{meaning}: {', '.join(choices)}"
-        if users := users_of(name):
-            meaning = f"{meaning} (for {', '.join(users)})"
-        rows.append((name, str(default), meaning))
-    return rows

@@ -139,7 +139,10 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         coordinates["subset"] = constants["subset"].values.tolist()
     if "plane_sample" in constants:
         variables |= {name: constants[name].variable for name in PLANES}
-        variables |= given_labels_of_corners(constants)
+        if "plane_label_given" in constants:
+            variables["plane_label_given"] = constants["plane_label_given"].variable
+        else:
+            variables |= given_labels_of_corners(constants)
     if "class_name" in constants:
         attributes["class_names"] = constants["class_name"].values.tolist()
     attributes |= {name: constants.attrs[name] for name in DESCRIPTION}
@@ -152,7 +155,10 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
 
 
 def given_labels_of_corners(constants) -> dict[str, Any]:
-    """`plane_label_given` (plane, corner), the given labels of the planes' images, if known."""
+    """`plane_label_given` (plane, corner), the given labels of the planes' images, if known.
+
+    Earlier versions did not record it; their corners are evaluation images.
+    """
     samples, given = constants["sample"].values, given_labels(constants)
     if given is None:
         return {}

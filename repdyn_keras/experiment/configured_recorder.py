@@ -13,6 +13,7 @@ from repdyn_keras.recording import RecordingCallback, Schedule
 from repdyn_keras.recording.checkpoints.saved_weights import WeightLoader
 from repdyn_keras.recording.checkpoints.weight_files import WeightFiles
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
+from repdyn_keras.recording.plane_corners import PlaneCorners, indices_of
 from repdyn_keras.recording.settings import LayerSelection, PlaneSettings, ProbeSettings, Settings
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums
@@ -84,6 +85,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
         schedule=Schedule(config.record_epochs),
         batch_norm=config.batch_norm,
         class_names=tuple(data.class_names or ()),
+        corners=plane_corners(config, data),
     )
 
 
@@ -96,6 +98,21 @@ def plane_settings(config: ResolvedConfig) -> PlaneSettings:
         seeds.derived(config.data_seed, seeds.PLANES),
         config.drawn_planes,
         config.drawn_resolution,
+    )
+
+
+def plane_corners(config: ResolvedConfig, data: Data) -> PlaneCorners | None:
+    """The training images of planes that are given as triplets; None if they are drawn."""
+    if isinstance(config.planes, int):
+        return None
+    indices = indices_of(config.planes, np.arange(len(data.x_train)))
+    named = np.unique(indices)
+    return PlaneCorners.named(
+        config.planes,
+        data.x_train[named],
+        data.y_train[named],
+        data.true_train[named],
+        named,
     )
 
 

@@ -1,10 +1,12 @@
 """Planes through three images, and grids of points on them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from repdyn_keras.errors import InputError
+from repdyn_keras.text import format_names, quoted
 
 # Minimum distance of the third image from the line through the first two, relative to its distance
 # from the first. Below it, rounding errors would determine the plane.
@@ -124,6 +126,30 @@ def draw_planes(
     return np.array(triplets, dtype=np.int64).reshape(count, 3), planes
 
 
+def planes_through(images: np.ndarray, names: Sequence[object], margin: float) -> list[Plane]:
+    """The planes through given images.
+
+    Args:
+        images: (plane, 3, ...) images.
+        names: (plane,) what each plane is called in a message, such as the ids of its images.
+        margin: as for `plane_through`.
+
+    Raises:
+        InputError: three images are on a line.
+    """
+    planes = []
+    for name, three in zip(names, images, strict=True):
+        plane = plane_through(three, margin)
+        if plane is None:
+            raise InputError(
+                "Expected three images that are not on one line for each plane in planes. "
+                f"Received: {quoted(name)}, whose images are on a line, or equal. Replace one of "
+                "them."
+            )
+        planes.append(plane)
+    return planes
+
+
 def draw_triplet(members: dict[int, np.ndarray], rng: np.random.Generator) -> tuple[int, ...]:
     """Indices of three images, of as many classes as possible; repeated if there are too few.
 
@@ -161,3 +187,19 @@ def planes_notice(labels: np.ndarray | None) -> str:
             "it."
         )
     return ""
+
+
+def corners_notice(names: Sequence[object], labels: np.ndarray) -> str:
+    """A message about given planes through images of fewer than three classes; empty for others.
+
+    Args:
+        names: (plane,) what each plane is called.
+        labels: (plane, 3) classes of its images.
+    """
+    few = [name for name, three in zip(names, labels, strict=True) if len(set(three.tolist())) < 3]
+    if not few:
+        return ""
+    return (
+        f"{len(few)} of {len(names)} planes go through images of fewer than three true classes: "
+        f"{format_names(few)}."
+    )

@@ -13,7 +13,7 @@ from repdyn_keras.recording.network.recorded_model import RecordedModel
 from repdyn_keras.records import SCHEMA_VERSION
 
 # Variables and attributes that earlier versions did not write.
-OPTIONAL = ("is_block",)
+OPTIONAL = ("is_block", "plane_label_given")
 OPTIONAL_ATTRIBUTES = ("drawn_planes", "drawn_resolution")
 
 
@@ -34,18 +34,20 @@ def constants_of(recorded: RecordedModel):
         "epsilon": (("layer",), np.array(recorded.epsilons)),
         "is_block": (("layer",), recorded.blocks.astype(np.uint8)),
     }
-    if recorded.planes and evaluation.true is not None:
-        corners, images = recorded.plane_samples, recorded.plane_images
+    corners, images = recorded.corners, recorded.plane_images
+    if recorded.planes and corners is not None and corners.true is not None:
         positions = [plane.positions(planes.resolution) for plane in recorded.planes]
         variables |= {
-            "plane_sample": (("plane", "corner"), evaluation.ids[corners]),
-            "plane_label": (("plane", "corner"), evaluation.true[corners]),
+            "plane_sample": (("plane", "corner"), corners.ids),
+            "plane_label": (("plane", "corner"), corners.true),
             "plane_position": (("plane", "corner", "axis"), np.stack(positions)),
             "plane_image": (
                 ("plane", "corner", *axis_names(images.ndim - 2)),
                 images.astype(np.float32),
             ),
         }
+        if corners.given is not None:
+            variables["plane_label_given"] = (("plane", "corner"), corners.given)
     if settings.class_names:
         variables["class_name"] = (("class",), np.array(settings.class_names))
     if probes.fitted is not None:
@@ -86,7 +88,9 @@ def check_constants(stored, constants, folder: Path) -> None:
     other grids.
     """
     version = stored.attrs.pop("schema_version", None)
-    constants = constants.drop_vars([name for name in OPTIONAL if name not in stored])
+    constants = constants.drop_vars(
+        [name for name in OPTIONAL if name in constants and name not in stored]
+    )
     for name in OPTIONAL_ATTRIBUTES:
         if name not in stored.attrs:
             constants.attrs.pop(name, None)

@@ -1,11 +1,12 @@
 """The callback that records every layer of a model during training."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
+from repdyn_keras.recording.plane_corners import PlaneCorners
 from repdyn_keras.recording.record_log import RecordLog
 from repdyn_keras.recording.record_summary import Summary
 from repdyn_keras.recording.recording_callback import RecordingCallback
@@ -21,6 +22,7 @@ from repdyn_keras.recording.settings import (
     require_whole,
 )
 from repdyn_keras.records import RunFolder
+from repdyn_keras.triplets import triplets_of
 
 
 class RepresentationRecorder(RecordingCallback):
@@ -66,7 +68,10 @@ class RepresentationRecorder(RecordingCallback):
             and `labels`.
         true_labels: (n,) labels of `train` before label noise.
         test: (x, y), held-out images and labels.
-        planes: number of planes; 0 records no decision regions.
+        planes: number of planes through three images of different classes, drawn at random; 0
+            records no decision regions. Or the planes themselves, as triplets of `sample_ids`:
+            `[(3, 17, 42), (5, 6, 7)]`. Images that are left out so that n is a multiple of
+            `batch_size` may be among them.
         resolution: points along each side of a plane's grid.
         drawn_planes: number of planes, the first ones, whose regions are recorded on a second,
             finer grid for figures.
@@ -124,7 +129,7 @@ class RepresentationRecorder(RecordingCallback):
         train=None,
         true_labels=None,
         test=None,
-        planes: int = 16,
+        planes: int | Sequence[Sequence[int | str]] = 16,
         resolution: int = 14,
         drawn_planes: int = 3,
         drawn_resolution: int = 45,
@@ -147,7 +152,13 @@ class RepresentationRecorder(RecordingCallback):
     ):
         plane_seed = seeds.derived(seed, seeds.PLANES)
         plane_settings = PlaneSettings(
-            planes, resolution, margin, plane_seed, drawn_planes, drawn_resolution, plane_input
+            planes if isinstance(planes, int) else triplets_of(planes),
+            resolution,
+            margin,
+            plane_seed,
+            drawn_planes,
+            drawn_resolution,
+            plane_input,
         )
         order = seeds.derived(seed, seeds.IMAGE_ORDER)
         settings = Settings(
@@ -165,6 +176,11 @@ class RepresentationRecorder(RecordingCallback):
             batch_norm=batch_norm,
             class_names=tuple(str(name) for name in class_names or ()),
             fits_on_evaluation=train is None,
+            corners=PlaneCorners.named(
+                plane_settings.triplets, images, labels, images_true_labels, sample_ids
+            )
+            if plane_settings.triplets
+            else None,
         )
         super().__init__(
             RunFolder(folder),

@@ -9,7 +9,9 @@ import numpy as np
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
+from repdyn_keras.recording.plane_corners import PlaneCorners
 from repdyn_keras.text import quoted, visible
+from repdyn_keras.triplets import Triplet
 
 PER_OCTAVE = 6
 
@@ -103,7 +105,8 @@ class PlaneSettings:
     """The planes and the grids on them.
 
     Attributes:
-        count: number of planes; 0 records no decision regions.
+        planes: number of planes, or triplets of the ids of their images; 0 records no decision
+            regions.
         resolution: points along each side of a grid.
         margin: margin around a plane's three images, relative to their extent.
         seed: seed of the random choice of planes.
@@ -113,7 +116,7 @@ class PlaneSettings:
             numbers.
     """
 
-    count: int
+    planes: int | tuple[Triplet, ...]
     resolution: int
     margin: float
     seed: int
@@ -122,12 +125,23 @@ class PlaneSettings:
     place: str | int | None = None
 
     def __post_init__(self):
-        require_whole("planes", self.count, 0)
+        if isinstance(self.planes, int):
+            require_whole("planes", self.planes, 0)
         require_whole("resolution", self.resolution, 2)
         require_whole("drawn_planes", self.drawn, 0)
         require_whole("drawn_resolution", self.drawn_resolution, 2)
         if not 0 <= self.margin < np.inf:
             raise InputError(f"Expected a margin of at least 0. Received: margin={self.margin!r}.")
+
+    @property
+    def triplets(self) -> tuple[Triplet, ...]:
+        """The ids of each plane's images; empty if planes are drawn at random."""
+        return () if isinstance(self.planes, int) else self.planes
+
+    @property
+    def count(self) -> int:
+        """Number of planes."""
+        return self.planes if isinstance(self.planes, int) else len(self.planes)
 
     @property
     def drawn_count(self) -> int:
@@ -183,6 +197,8 @@ class Settings:
         class_names: names of the classes; empty if they have none.
         fits_on_evaluation: whether probes are fitted on the evaluation images because no other
             images were given.
+        corners: the images of planes that are given as triplets; None if planes are drawn at
+            random.
     """
 
     evaluation: EvaluationImages
@@ -193,6 +209,7 @@ class Settings:
     batch_norm: str
     class_names: tuple[str, ...] = ()
     fits_on_evaluation: bool = False
+    corners: PlaneCorners | None = None
 
     def __post_init__(self):
         if self.batch_norm not in BATCH_NORMS:

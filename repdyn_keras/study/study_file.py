@@ -12,6 +12,7 @@ from typing import Any
 from repdyn_keras.config import Config, ResolvedConfig, parse_pairs, resolve, with_trust
 from repdyn_keras.config.files import read_toml
 from repdyn_keras.config.keys import KEYS, TYPES
+from repdyn_keras.config.plane_triplets import IndexTriplets
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.text import quoted
 
@@ -249,8 +250,11 @@ def seeds_of(value: Any, name: str) -> tuple[int, ...]:
 
 def options_of(key: str, value: Any) -> list[Any]:
     """The values of a key in a grid: those of a list, unless a list is one value of the key."""
-    is_list_key = tuple[int, ...] in (typing.get_args(TYPES[key]) or (TYPES[key],))
+    kinds = typing.get_args(TYPES[key]) or (TYPES[key],)
+    is_list_key = tuple[int, ...] in kinds
     if not isinstance(value, list):
+        return [value]
+    if IndexTriplets in kinds and value and all(is_triplet(each) for each in value):
         return [value]
     if is_list_key and value and not any(isinstance(each, list | str) for each in value):
         return [value]
@@ -260,6 +264,11 @@ def options_of(key: str, value: Any) -> list[Any]:
             "Remove the key, or give it a value."
         )
     return value
+
+
+def is_triplet(value: Any) -> bool:
+    """Whether a value is a list of numbers, which a list of triplets holds."""
+    return isinstance(value, list) and not any(isinstance(each, list) for each in value)
 
 
 def cell_labels(cells: list[dict[str, Any]]) -> list[str]:

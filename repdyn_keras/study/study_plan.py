@@ -113,8 +113,8 @@ def timed_costs(keys: Mapping[str, Any]) -> dict[str, Any]:
     # It imports Keras, so it is imported when the backend has been selected.
     from repdyn_keras.experiment.plan import device_name, dynamics_bytes
 
-    points = config.planes * config.resolution**2
-    points += min(config.planes, config.drawn_planes) * config.drawn_resolution**2
+    points = config.plane_count * config.resolution**2
+    points += min(config.plane_count, config.drawn_planes) * config.drawn_resolution**2
     kept = dynamics_bytes(len(plan.layers), len(plan.epochs), points)
     return {
         "seconds": plan.seconds,

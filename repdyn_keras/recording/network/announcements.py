@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from repdyn_keras.measures.planes import planes_notice
+from repdyn_keras.measures.planes import corners_notice, planes_notice
 from repdyn_keras.recording.network.axes import axis_notices
 from repdyn_keras.recording.network.head import OUTPUT
 from repdyn_keras.recording.network.preprocessing import has_preprocessor
@@ -45,6 +45,9 @@ def announcements(recorded: RecordedModel) -> Iterator[str]:
         yield "no labels of the evaluation images given: no decision regions are recorded."
     elif recorded.plane_notice:
         yield recorded.plane_notice
+    elif settings.corners is not None and settings.corners.true is not None:
+        if notice := corners_notice(settings.planes.triplets, settings.corners.true):
+            yield notice
     elif recorded.planes and (notice := planes_notice(evaluation.true)):
         yield notice
     if len(np.unique(settings.probes.fitted.y)) == 1:

@@ -35,10 +35,14 @@ class PlaneInput:
         """The array of this input in a structure of all."""
         return keras.tree.flatten(images)[self.index]
 
-    def others(self, images, corners: np.ndarray) -> list[np.ndarray]:
-        """The arrays (planes, ...) of the other inputs at the first corner of each plane."""
-        arrays = keras.tree.flatten(images)
-        return [x[corners[:, 0]] for index, x in enumerate(arrays) if index != self.index]
+    def others(self, corners) -> list[np.ndarray]:
+        """The arrays (plane, ...) of the other inputs at the first corner of each plane.
+
+        Args:
+            corners: a structure of arrays (plane, corner, ...) of all inputs.
+        """
+        arrays = keras.tree.flatten(corners)
+        return [x[:, 0] for index, x in enumerate(arrays) if index != self.index]
 
     def images(self, points, others: list) -> Any:
         """All inputs in their structure."""

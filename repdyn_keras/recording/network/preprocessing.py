@@ -33,6 +33,7 @@ def preprocessed(model: keras.Model, settings: Settings) -> Settings:
     return replace(
         settings,
         evaluation=settings.evaluation.prepared(prepared),
+        corners=settings.corners and settings.corners.prepared(prepared),
         probes=replace(settings.probes, fitted=fitted, held_out=held_out),
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from repdyn_keras.errors import InputError
 from repdyn_keras.measures import ProbeWeights, device
 from repdyn_keras.measures.map_agreement import region_dtype
-from repdyn_keras.measures.planes import Plane, draw_planes
+from repdyn_keras.measures.planes import Plane, draw_planes, planes_through
 from repdyn_keras.recording.backend_code import compiled, unchanged
 from repdyn_keras.recording.generators import GlobalGenerators
 from repdyn_keras.recording.inputs import count, indices_among, taken
@@ -40,6 +40,7 @@ from repdyn_keras.recording.network.plane_input import PlaneInput, plane_input
 from repdyn_keras.recording.network.preprocessing import preprocessed
 from repdyn_keras.recording.network.taps import TappedCall
 from repdyn_keras.recording.network.tracing import described, traced
+from repdyn_keras.recording.plane_corners import PlaneCorners
 from repdyn_keras.recording.settings import PlaneSettings, Settings
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.text import format_names, format_shape
@@ -72,8 +73,8 @@ class RecordedModel:
         widths: number of features of each hidden layer's probe; empty without probes.
         fixed_batch: number of images in a call, if the model accepts no other; else None.
         renamed: a message about layers with other names than Keras gave them; empty for none.
-        planes, plane_samples: the planes, and (plane, 3) indices of their evaluation images.
-        plane_images: (plane, 3, ...) the images at the corners of the planes.
+        planes, corners: the planes, and the images at their corners; None without planes.
+        plane_images: (plane, 3, ...) the images at the corners, in the input of the planes.
         plane_input: name of the input in which the planes are; empty for the only one.
         plane_notice: why there are no planes, though they were asked for; empty if there are.
         norms: BatchNormalization layers that training updates; empty without probes.
@@ -146,7 +147,7 @@ class RecordedModel:
             self.statistics_pass = compiled(statistics, model)
         self._structure = structure_of(model, self.head)
         self.planes: list[Plane] = []
-        self.plane_samples = np.zeros((0, 3), int)
+        self.corners: PlaneCorners | None = None
         self.plane_images = np.zeros((0, 3))
         self.plane_input = self.plane_notice = ""
         if settings.has_planes:
@@ -166,19 +167,23 @@ class RecordedModel:
 
     def _build_planes(self, place: PlaneInput) -> None:
         evaluation, planes = self.settings.evaluation, self.settings.planes
-        labels = np.zeros(0) if evaluation.true is None else evaluation.true
-        self.plane_samples, self.planes = draw_planes(
-            place.points(evaluation.x),
-            labels,
-            planes.count,
-            planes.margin,
-            planes.seed,
-        )
+        corners = self.settings.corners
+        if corners is None:
+            labels = np.zeros(0) if evaluation.true is None else evaluation.true
+            points = place.points(evaluation.x)
+            samples, self.planes = draw_planes(
+                points, labels, planes.count, planes.margin, planes.seed
+            )
+            corners = PlaneCorners.among(evaluation, samples)
+        else:
+            points = place.points(corners.x)
+            self.planes = planes_through(points, planes.triplets, planes.margin)
         regions = RegionPass(self._outputs, place, region_dtype(self.n_classes))
         self._region_pass = compiled(regions, self.model)
         self.plane_input = place.name
-        self.plane_images = place.points(evaluation.x)[self.plane_samples]
-        self._held = place.others(evaluation.x, self.plane_samples)
+        self.corners = corners
+        self.plane_images = place.points(corners.x)
+        self._held = place.others(corners.x)
 
     def classify_planes(
         self, values: ModelValues, probes: list[ProbeWeights]
