@@ -1,5 +1,6 @@
 """Records saved weights into a run folder, as the callback would have recorded them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,9 @@ def record(
         return finish(folder, watcher)
 
 
-def record_saved_weights(run: RunFolder, out: Path, changes: dict) -> RunFolder:
+def record_saved_weights(
+    run: RunFolder, out: Path, changes: dict, epochs: Iterable | None = None
+) -> RunFolder:
     """Records the saved weights of a run into another folder, with some keys changed.
 
     Epochs that the folder holds are kept.
@@ -100,6 +103,7 @@ def record_saved_weights(run: RunFolder, out: Path, changes: dict) -> RunFolder:
         run: a run folder with weights of every recorded epoch.
         out: the folder; created if necessary.
         changes: keys that differ from the run's, such as `batch_norm`.
+        epochs: recorded epochs; None for all.
 
     Raises:
         InputError: weights are missing or damaged, or the folder holds other records.
@@ -113,7 +117,7 @@ def record_saved_weights(run: RunFolder, out: Path, changes: dict) -> RunFolder:
         create_folder(out, folder.replay_file.name, to_toml(settings, versions()))
     with folder.locked():
         replay = Replay(settings, folder, Watcher())
-        for epoch in run.epochs():
+        for epoch in run.epochs() if epochs is None else epochs:
             replay.record(epoch, run.checksums.check(run.weights_file(epoch)))
     return folder
 

@@ -151,15 +151,12 @@ def film_strip(
     indices = [number_index(dynamics, "plane", number) for number in planes]
     names, note = _shown_layers(dynamics, layers)
     rows = [layer_index(dynamics, name) for name in names]
-    names = fitted(names, MAX_NAMES * 72 * sheet().width, sheet().label)
-    recorded = dynamics["epoch"].values
-    fitted_at = np.flatnonzero(recorded == style.perfect_fit_epoch(dynamics))
-    scale = min(sheet().scale, sheet().width / MIN_WIDTH)
-    beside = SIDE * scale + max(text_width(name, sheet().label) for name in names) / 72 + 0.3
+    names, beside = _beside(names)
     room = sheet().width - beside
+    recorded = dynamics["epoch"].values
+    fitted_at = _perfect_fit(dynamics)
     if epochs is None:
-        most = min(most, max(3, int(room / (MIN_SIDE * scale + SPACE))))
-        columns = spread(len(recorded), most, int(fitted_at[0]) if len(fitted_at) else None)
+        columns = _spread_columns(dynamics, room, most)
     else:
         columns = [number_index(dynamics, "epoch", epoch) for epoch in epochs]
     maps = [each.isel(layer=rows, epoch=columns).values for each in regions]
@@ -172,6 +169,7 @@ def film_strip(
         )
     if len(rows) * len(columns) > 1:
         side = min(side, MAX_SIDE, max(LOW_SIDE, MAX_HEIGHT / len(rows)))
+    scale = _scale()
     width = beside + len(columns) * (side + SPACE)
     width = min(sheet().width, max(MIN_WIDTH, width))
     figure, body = new_page(width, TITLE, _subtitle(dynamics, planes, indices, note))
@@ -201,6 +199,45 @@ def film_strip(
         figure, panels[0], aspect, dynamics, keys, np.concatenate([m.ravel() for m in maps])
     )
     return figure
+
+
+def shown_by_default(
+    dynamics: xr.Dataset, layers: Sequence[str] | None = None
+) -> tuple[list[str], list[float]]:
+    """The layers and epochs that a film strip shows on this sheet where no epochs are asked for.
+
+    Args:
+        dynamics: as for `film_strip`; it need not hold regions.
+        layers: as for `film_strip`.
+    """
+    names, _ = _shown_layers(dynamics, layers)
+    columns = _spread_columns(dynamics, sheet().width - _beside(names)[1], MAX_EPOCHS)
+    return names, dynamics["epoch"].values[columns].tolist()
+
+
+def _scale():
+    """How much of the space around the maps a narrow sheet leaves."""
+    return min(sheet().scale, sheet().width / MIN_WIDTH)
+
+
+def _beside(names: list[str]) -> tuple[list[str], float]:
+    """The layers' names as they are drawn, and the inches beside the maps."""
+    names = fitted(names, MAX_NAMES * 72 * sheet().width, sheet().label)
+    widest = max(text_width(name, sheet().label) for name in names)
+    return names, SIDE * _scale() + widest / 72 + 0.3
+
+
+def _perfect_fit(dynamics: xr.Dataset) -> np.ndarray:
+    """The index of the epoch of perfect fit, if it was reached."""
+    return np.flatnonzero(dynamics["epoch"].values == style.perfect_fit_epoch(dynamics))
+
+
+def _spread_columns(dynamics: xr.Dataset, room: float, most: int) -> list[int]:
+    """Indices of the epochs that are drawn where none were asked for, in so many inches."""
+    fitted_at = _perfect_fit(dynamics)
+    most = min(most, max(3, int(room / (MIN_SIDE * _scale() + SPACE))))
+    included = int(fitted_at[0]) if len(fitted_at) else None
+    return spread(dynamics.sizes["epoch"], most, included)
 
 
 def _subtitle(dynamics, planes, indices, note):

@@ -78,8 +78,8 @@ def plane_maps(dynamics: xr.Dataset, number: int) -> xr.DataArray:
     """
     regions = require(dynamics, "regions")
     index = number_index(dynamics, "plane", number)
-    if number < dynamics.sizes.get("plane_drawn", 0):
-        drawn = dynamics["regions_drawn"].isel(plane_drawn=number)
+    if index < dynamics.sizes.get("plane_drawn", 0):
+        drawn = dynamics["regions_drawn"].isel(plane_drawn=index)
         regions = drawn.rename(row_drawn="row", column_drawn="column")
     else:
         regions = regions.isel(plane=index)
