@@ -1,12 +1,13 @@
 """The program that plots decision regions: its output and invalid arguments."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import LAYERS, from_file
+from helpers import LAYERS, MODEL, contents, from_file
 from PIL import Image
 
 from repdyn_keras.records import RunFolder, read_netcdf, write_netcdf
@@ -78,12 +79,68 @@ def test_the_suffix_selects_the_format_and_planes_share_a_sheet(plot):
             assert re.search(r"<!-- (.*· )?plane 2", contents[0].decode())
 
 
+def test_planes_of_ones_own_and_finer_grids_come_from_the_weights(plot, tiny_run):
+    """The recorded planes and grids, classified again, are those of the run."""
+    folder, before = tiny_run.folder, contents(tiny_run.folder.path)
+    code, out, err, files = plot("--images 3,17,42 --images 5,6,7 --resolution 11 --out r.svg")
+    assert (code, out.split()) == (0, ["r.svg"]), err
+    words = re.findall(r"<!-- (.*?) -->", Path("r.svg").read_text(encoding="utf-8"))
+    assert any("planes 3-17-42, 5-6-7" in word for word in words)
+    assert [int(word) for word in words if word in "0123"] == [0, 1, 2, 3]
+    module, dynamics = from_file(PROGRAM), read_netcdf(folder.dynamics_file)
+    planes = {n: dynamics["plane_sample"].values[n].tolist() for n in (1, 0)}
+    side = dynamics.sizes["row_drawn"]
+    again = module.classified_again(folder.path, planes, side, [3, 0], None)
+    assert again["plane"].values.tolist() == [1, 0]
+    held = dynamics["regions_drawn"].isel(plane_drawn=[1, 0]).sel(epoch=[0, 3])
+    assert again["regions_drawn"].identical(held)
+    assert again.attrs["title"] == dynamics.attrs["title"]
+    assert contents(folder.path) == before, "nothing is written into the run"
+
+
+def test_missing_weights_are_named_with_what_mends_it(plot, tiny_run, tmp_path_factory):
+    copy = RunFolder(tmp_path_factory.mktemp("copy") / "run")
+    shutil.copytree(tiny_run.folder.path, copy.path)
+    copy.weights_file(2).unlink()
+    for line in ("--images 3,17,42", "--resolution 20", "--resolution 20 --animate"):
+        code, out, err, files = plot(line, copy.path)
+        assert (code, files) == (2, []) and "Traceback" not in err
+        for word in (
+            "weights of epoch 2.",
+            "keep_weights=true",
+            f"--like {copy.path}",
+            "planes=[[",
+        ):
+            assert word in err, err
+    code, *_ = plot("--images 3,17,42 --epoch 1 --layer stem", copy.path)
+    assert code == 0, "only the weights of epochs that are drawn are needed"
+
+
+@pytest.mark.long
+def test_a_run_of_ones_own_code_and_without_planes_is_classified_if_its_code_is_named(plot, whole):
+    line = "--images 3,17,42 --resolution 9"
+    code, out, err, files = plot(line, whole.path)
+    assert (code, files) == (2, []) and f"--model {MODEL}" in err
+    code, out, err, files = plot(f"{line} --model {MODEL}", whole.path)
+    assert (code, files) == (0, ["regions.png"]), err
+
+
 REJECTED = {
+    "--images 3,17": ["three training images", "'3,17'"],
+    "--images 3,17,x": ["three training images", "'3,17,x'"],
+    "--images 3,17,3": ["--images", "repeats an id"],
+    "--images 3,17,42 --images 42,3,17": ["different triplets in --images"],
+    "--images 3,17,420": ["image ids from 0 to 127", "420"],
+    "--images 3,17,42 --plane 1": ["--plane or --images"],
+    "--images 3,17,42 --epoch 9": ["epoch 9", "0, 1, 2, 3"],
+    "--resolution 1": ["--resolution", "2"],
+    "--resolution 20 --plane 9": ["plane 9", "0, 1, 2"],
     "--layer stam": ["'stam'", *LAYERS],
     "--layer stem --layer stage9.*": ["'stage9.*'", *LAYERS],
     "--layer sta(ge": ["'sta(ge'", "regular expression", *LAYERS],
     "--epoch 1 --epoch -1": ["epoch -1", "0, 1, 2, 3"],
-    "--epoch last": ["--epoch", "integer"],
+    "--epoch last": ["--epoch", "number"],
+    "--epoch 1.5": ["epoch 1.5", "0, 1, 2, 3"],
     "--plane 0 --plane 99": ["plane 99", "0, 1, 2"],
     "--out regions.gif": [".gif", ".png", ".pdf", ".svg", "--animate"],
     "--out regions": [".png", ".pdf", ".svg"],

@@ -36,6 +36,17 @@ def test_a_list_is_one_value_of_a_key_of_lists_and_a_list_of_lists_a_grid():
     assert len(two.cells) == 2 and all("record_epochs" in label for label in two.cells)
 
 
+def test_triplets_of_planes_are_one_value_and_lists_of_them_a_grid():
+    triplets, other = [[3, 17, 42], [5, 6, 7]], [[1, 2, 3]]
+    one = study_of({"planes": triplets, "seeds": 1})
+    assert study_jobs(one, {})[0].config.planes == ((3, 17, 42), (5, 6, 7))
+    for values, counts in (([triplets, other], [2, 1]), ([4, 8], [4, 8]), ([4, other], [4, 1])):
+        jobs = study_jobs(study_of({"planes": values, "seeds": 1}), {})
+        assert [job.config.plane_count for job in jobs] == counts
+    with pytest.raises(InputError, match="repeats an id"):
+        study_of({"planes": [[1, 1, 2]]})
+
+
 def test_tables_of_cells_override_the_common_keys_and_may_be_grids():
     cells = [{"model": "resnet", "width": [8, 16]}, {"model": "vit", "epochs": 5}]
     study = study_of({"epochs": 3, "cells": cells, "seeds": [5]})
