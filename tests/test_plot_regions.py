@@ -123,6 +123,9 @@ def test_a_run_of_ones_own_code_and_without_planes_is_classified_if_its_code_is_
     assert (code, files) == (2, []) and f"--model {MODEL}" in err
     code, out, err, files = plot(f"{line} --model {MODEL}", whole.path)
     assert (code, files) == (0, ["regions.png"]), err
+    two = "--images 3,17,42 --images 0,1,2 --layer output --animate"
+    code, out, err, files = plot(f"{two} --model {MODEL}", whole.path)
+    assert (code, files) == (0, ["regions-plane0-1-2.gif", "regions-plane3-17-42.gif"]), err
 
 
 REJECTED = {
@@ -204,3 +207,6 @@ def test_a_saved_model_is_drawn_without_a_run(plot, tmp_path_factory):
     assert out.split()[-1] == "r.svg"
     words = re.findall(r"<!-- (.*?) -->", Path("r.svg").read_text(encoding="utf-8"))
     assert {"hidden", "output", "model", "model.keras"} <= set(words) and "epoch" not in words
+    code, out, err, files = plot("--images 3,17,42 --resolution 9 --out r.svg", file)
+    assert (code, files) == (0, ["r.svg"]), err
+    assert "plane 3-17-42" in Path("r.svg").read_text(encoding="utf-8")

@@ -118,7 +118,7 @@ def plot_regions(
 @style.as_it_is
 def film_strip(
     dynamics: xr.Dataset,
-    plane: int | Sequence[int] = 0,
+    plane: int | str | Sequence[int] | Sequence[str] = 0,
     layers: Sequence[str] | None = None,
     epochs: Sequence[int] | None = None,
     most: int = MAX_EPOCHS,
@@ -129,7 +129,8 @@ def film_strip(
 
     Args:
         dynamics: as for `plot_regions`, and `plane_image` if the inputs are images.
-        plane: its number, or those of several planes, below each other.
+        plane: its number, or those of several planes, below each other; names if `plane` is a
+            coordinate of names.
         layers: names in the order of drawing; None: the layers whose regions change, 5 at most.
         epochs: recorded epochs; None: evenly spaced among the recorded ones, with the first, the
             last and that of perfect fit.

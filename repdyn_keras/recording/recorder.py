@@ -68,10 +68,10 @@ class RepresentationRecorder(RecordingCallback):
             and `labels`.
         true_labels: (n,) labels of `train` before label noise.
         test: (x, y), held-out images and labels.
-        planes: number of planes through three images of different classes, drawn at random; 0
-            records no decision regions. Or the planes themselves, as triplets of `sample_ids`:
-            `[(3, 17, 42), (5, 6, 7)]`. Images that are left out so that n is a multiple of
-            `batch_size` may be among them.
+        planes: number of planes through three images of different classes, which are drawn at
+            random; 0 records no decision regions. Or a triplet of `sample_ids` for each plane,
+            such as `[(3, 17, 42), (5, 6, 7)]`; these images may be among those that are left out
+            so that n is a multiple of `batch_size`.
         resolution: points along each side of a plane's grid.
         drawn_planes: number of planes, the first ones, whose regions are recorded on a second,
             finer grid for figures.
