@@ -38,8 +38,16 @@ SECTIONS = (
     ),
     (
         "Similarity of features",
-        "For features that you already have. The arrays need no run.",
-        {"measures/cka.py": ("cka", "cka_matrix")},
+        "For features that you already have. The arrays need no run. "
+        "[similarities.md](measures/similarities.md) compares the measures.",
+        {
+            "measures/cka.py": ("cka", "cka_matrix"),
+            "measures/procrustes.py": ("procrustes",),
+            "measures/svcca.py": ("svcca",),
+            "measures/pwcca.py": ("pwcca",),
+            "measures/rsa.py": ("rsa",),
+            "measures/mutual_knn.py": ("mutual_knn",),
+        },
     ),
     (
         "One picture",

@@ -18,13 +18,18 @@ _MODULES = {
     "cka_matrix": "repdyn_keras.measures.cka",
     "compare": "repdyn_keras.dynamics",
     "compare_runs": "repdyn_keras.dynamics",
+    "mutual_knn": "repdyn_keras.measures.mutual_knn",
     "open_run": "repdyn_keras.dynamics",
     "plot_curves": "repdyn_keras.figures",
     "plot_progress": "repdyn_keras.figures",
     "plot_regions": "repdyn_keras.figures",
     "plot_similarity": "repdyn_keras.figures",
+    "procrustes": "repdyn_keras.measures.procrustes",
+    "pwcca": "repdyn_keras.measures.pwcca",
     "record": "repdyn_keras.experiment",
+    "rsa": "repdyn_keras.measures.rsa",
     "run": "repdyn_keras.experiment",
+    "svcca": "repdyn_keras.measures.svcca",
 }
 # Names whose modules import Keras.
 _NEED_KERAS = ("RepresentationRecorder",)

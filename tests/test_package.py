@@ -34,14 +34,17 @@ import xarray
 
 import repdyn_keras
 from repdyn_keras import (
-    Config, InputError, RepresentationRecorder, cka, cka_matrix, compare, compare_runs, open_run,
-    plot_curves, plot_progress, plot_regions, plot_similarity, record, run,
+    Config, InputError, RepresentationRecorder, cka, cka_matrix, compare, compare_runs, mutual_knn,
+    open_run, plot_curves, plot_progress, plot_regions, plot_similarity, procrustes, pwcca, record,
+    rsa, run, svcca,
 )
 from matplotlib.axes import Axes
 
 x: npt.NDArray[np.float64] = np.zeros((32, 4))
 version: str = repdyn_keras.__version__
 similarity: float = cka(x, x, batch_size=16)
+similarity = procrustes(x, x) + svcca(x, x, variance=0.9) + pwcca(x, x)
+similarity += rsa(x, x, comparison="pearson") + mutual_knn(x, x, k=5)
 matrix: npt.NDArray[np.float64] = cka_matrix([x, x], estimator="biased")
 recorder = RepresentationRecorder("folder", x, planes=0, layers=["a"], epochs="log")
 try:
