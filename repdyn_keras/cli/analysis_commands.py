@@ -17,14 +17,24 @@ if TYPE_CHECKING:
     from repdyn_keras.dynamics import Run
 
 
-def analyze(run: Annotated[Path, options.Run]) -> None:
+def analyze(
+    run: Annotated[Path, options.Run],
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="M",
+            help="Also compute this similarity between epochs: rsa or mutual_knn, or, from records "
+            "with features, procrustes, svcca or pwcca; can be repeated. Later analyses keep it.",
+        ),
+    ] = None,
+) -> None:
     """Compute dynamics.nc from the records of a run, without training."""
     from repdyn_keras.cli.results import print_results
     from repdyn_keras.dynamics import analyze, open_run
 
     opened = open_run(run)
     with opened.folder.locked():
-        analyze(opened.folder)
+        analyze(opened.folder, measures=measure or ())
     print_results(open_run(run))
 
 
@@ -130,8 +140,8 @@ def figures(
         list[str] | None,
         typer.Option(
             metavar="M",
-            help="Draw only the matrices of this similarity: cka, region_agreement or "
-            "region_kappa; can be repeated. Default: all figures.",
+            help="Draw only the matrices of this similarity: cka, region_agreement, region_kappa "
+            "or, once analyzed, similarity_NAME; can be repeated. Default: all figures.",
         ),
     ] = None,
     file_format: Annotated[

@@ -1,14 +1,15 @@
 """The records of a run, and all results that measures compute from them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from repdyn_keras.config import NETWORKS
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures import Dims, labelled, registered
+from repdyn_keras.measures import Dims, labelled, requested
 from repdyn_keras.measures.cka_null import given_labels
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 from repdyn_keras.text import format_names
@@ -87,6 +88,8 @@ def check_record(folder: RunFolder, epoch: int, layers: list[str], images: str) 
         )
 
 
+# The attribute of constants and results that names the measures on request.
+MEASURES = "measures"
 # Attributes of the constants that are copied to the results.
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
 # Attributes that only some recordings have.
@@ -94,19 +97,29 @@ OPTIONAL = ("output_classes", "channel_axis")
 PLANES = ("plane_sample", "plane_label", "plane_position", "plane_image")
 
 
-def analyze(folder: RunFolder, progress: Callable[[str], None] | None = None):
+def analyze(
+    folder: RunFolder,
+    progress: Callable[[str], None] | None = None,
+    measures: Iterable[str] = (),
+):
     """Computes a run's dynamics and writes `dynamics.nc`; see `compute_dynamics`."""
-    dynamics = compute_dynamics(folder, progress)
+    dynamics = compute_dynamics(folder, progress, measures)
     folder.write_dynamics(dynamics)
     return dynamics
 
 
-def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None = None):
+def compute_dynamics(
+    folder: RunFolder,
+    progress: Callable[[str], None] | None = None,
+    measures: Iterable[str] = (),
+):
     """Computes all results of a run from its records, without a backend.
 
     Args:
         folder: a folder with records.
         progress: called with the title of each measure.
+        measures: similarities to compute as well, such as "rsa", beside those that the recorder was
+            asked for and those that `dynamics.nc` already holds.
 
     Returns:
         `xarray.Dataset` with `cka`, `region_agreement`, `region_kappa` (layer, epoch,
@@ -114,7 +127,8 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         more; attributes `perfect_fit_epoch`, `memorized_share`, `synchronization_mean`.
 
     Raises:
-        InputError: a record is unreadable or belongs to another recording.
+        InputError: a record is unreadable or belongs to another recording; or a measure is unknown,
+            or needs features that the records do not hold.
     """
     import xarray
 
@@ -123,7 +137,10 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     sizes = {"layer": len(layers), "layer_other": len(layers)}
     sizes |= {"epoch": len(epochs), "epoch_other": len(epochs)}
     attributes: dict[str, Any] = {}
-    for measure in registered():
+    names = sorted({*measures, *kept_measures(folder, constants)})
+    if names:
+        attributes[MEASURES] = " ".join(names)
+    for measure in requested(names):
         if measure.over_epochs is None:
             continue
         if progress is not None:
@@ -134,6 +151,8 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
     variables: dict[str, Any] = dict(series.variables)
     coordinates = {"layer": layers, "epoch": epochs, "epoch_other": epochs, "layer_other": layers}
     coordinates["bound"] = ["lower", "upper"]
+    if names:
+        coordinates["statistic"] = ["mean", "deviation"]
     variables["is_block"] = ("layer",), series.blocks.astype(np.uint8)
     if "probe_accuracy" in variables:
         coordinates["subset"] = constants["subset"].values.tolist()
@@ -152,6 +171,18 @@ def compute_dynamics(folder: RunFolder, progress: Callable[[str], None] | None =
         coords=coordinates,
         attrs={**attributes, "title": title(folder), "schema_version": SCHEMA_VERSION},
     )
+
+
+def kept_measures(folder: RunFolder, constants) -> list[str]:
+    """The measures on request that were recorded for, or that `dynamics.nc` holds already.
+
+    A file that cannot be read holds none.
+    """
+    names = str(constants.attrs.get(MEASURES, "")).split()
+    if folder.dynamics_file.is_file():
+        with suppress(InputError):
+            names += str(folder.dynamics_attribute(MEASURES) or "").split()
+    return names
 
 
 def given_labels_of_corners(constants) -> dict[str, Any]:

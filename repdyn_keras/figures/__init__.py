@@ -104,6 +104,14 @@ class FigureEntry:
         return self.measure in selection.measures if selection.measures else not self.on_request
 
 
+# What is computed on request: the name of the similarity, and what it is.
+ON_REQUEST = {
+    "rsa": "rank correlation of the Gram entries of each layer",
+    "mutual_knn": "share of nearest neighbours of each layer in common",
+    "procrustes": "Procrustes similarity of each layer's features",
+    "svcca": "mean canonical correlation of each layer's features",
+    "pwcca": "weighted canonical correlation of each layer's features",
+}
 FIGURES = (
     FigureEntry(
         "learning_curves.png",
@@ -171,6 +179,22 @@ FIGURES = (
         "region_kappa",
         zoomed=True,
         on_request=True,
+    ),
+    *(
+        FigureEntry(
+            f"similarity_{name}{suffix}.png",
+            "run",
+            (f"similarity_{name}",),
+            about,
+            partial(draw_similarity, measure=f"similarity_{name}", zoom=bool(suffix)),
+            f"similarity_{name}",
+            zoomed=bool(suffix),
+        )
+        for name, meaning in ON_REQUEST.items()
+        for suffix, about in (
+            ("", f"{meaning}, between all recorded epochs"),
+            ("_zoomed", f"`similarity_{name}.png` with such scales; `--zoom` draws it"),
+        )
     ),
     FigureEntry(
         "progress.png",

@@ -94,7 +94,25 @@ WORDS = {
         "cell: kappa of a layer's regions at the epochs of the column and of the row",
         None,
     ),
+} | {
+    f"similarity_{name}": Words(
+        name,
+        f"Similarity of each layer's representation between epochs ({name})",
+        f"{name} of the layer at two epochs\n({scale})",
+        f"cell: {about} at the epochs of the column and of the row, on the same images",
+        None,
+        (f"similarity_{name}_null",),
+    )
+    for name, scale, about in (
+        ("rsa", "1 = same order, 0 = unrelated", "rank correlation of a layer's Gram entries"),
+        ("mutual_knn", "1 = same neighbours", "share of nearest neighbours that a layer keeps"),
+        ("procrustes", "1 = same up to rotation", "Procrustes similarity of a layer's features"),
+        ("svcca", "1 = same directions", "mean canonical correlation of a layer's features"),
+        ("pwcca", "1 = same directions", "weighted canonical correlation of a layer's features"),
+    )
 }
+# Those of representations; the others are of decision regions.
+REPRESENTATIONS = tuple(name for name in WORDS if not name.startswith("region"))
 
 
 # Above the triangle of the perfect fit.
@@ -129,7 +147,8 @@ def plot_similarity(
     Args:
         dynamics: of a run; holds the measure (layer, epoch, epoch_other).
         layer: its name.
-        measure: "cka", "region_agreement" or "region_kappa".
+        measure: "cka", "region_agreement", "region_kappa" or, of a measure on request,
+            "similarity_NAME".
         ax: Axes to draw into; None: those of a new figure of pyplot.
         zoom: whether colours begin near this layer's lowest value instead of 0; the title says so.
 
@@ -173,7 +192,8 @@ def similarity_heatmaps(
 
     Args:
         dynamics: of a run; holds the measure (layer, epoch, epoch_other).
-        measure: "cka", "region_agreement" or "region_kappa".
+        measure: "cka", "region_agreement", "region_kappa" or, of a measure on request,
+            "similarity_NAME".
         layers: names; None: the layers that change, 24 at most. The subtitle names the others.
         zoom: whether the colours of each panel begin near its lowest value instead of 0; its title
             says where.
@@ -206,11 +226,12 @@ def similarity_heatmaps(
         if zoom:
             name += "\n" + zoom_note(scale)
         title_panel(ax, name, **TITLE)
-    has_maps = measure == "cka" or style.has_class_scores(dynamics)
+    is_of_features = measure in REPRESENTATIONS
+    has_maps = is_of_features or style.has_class_scores(dynamics)
     undefined = "dead layer" if has_maps else "dead layer, or an output without class scores"
     chosen = dynamics.isel(layer=[layer_index(dynamics, layer) for layer in layers])
     marks = [] if zoom else floors(chosen, *words.floors)
-    changing = "the representation differs" if measure == "cka" else "the regions differ"
+    changing = "the representation differs" if is_of_features else "the regions differ"
     explained = explained_borders(found, changing)
     fit = style.perfect_fit_epoch(dynamics)
     if fit is not None and epochs[0] <= fit <= epochs[-1]:

@@ -4,7 +4,7 @@ A measure is a module of this package that defines `MEASURE`, a `Measure`, and i
 `MODULES`. `CONTRIBUTING.md` has an example. Measures use NumPy; only `device` uses `keras.ops`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import InputError, unknown
 
 # The modules that define a `MEASURE`, in the order in which they run. A measure may use the results
 # of those before it.
@@ -24,6 +24,8 @@ MODULES = (
     "regions",
     "phases",
     "synchronization",
+    "rsa_epochs",
+    "mutual_knn_epochs",
 )
 
 Dims = tuple[str, ...]
@@ -153,6 +155,8 @@ class Measure:
             leave out variables.
         over_epochs: function of all records that returns the variables in `computed` and the
             attributes in `attributes` by name. It may leave out both.
+        is_on_request: whether `over_epochs` runs only if the measure is requested by name, as by
+            `repdyn analyze --measure`.
     """
 
     name: str
@@ -162,6 +166,7 @@ class Measure:
     attributes: tuple[str, ...] = ()
     on_state: Callable[[State], Arrays] | None = None
     over_epochs: Callable[[Series], Arrays] | None = None
+    is_on_request: bool = False
 
 
 def check_names(measure: Measure, others: Mapping[str, Measure]) -> None:
@@ -245,3 +250,17 @@ def register(measure: Measure) -> None:
 def registered() -> list[Measure]:
     """All measures, in the order in which they run."""
     return list(_registry().values())
+
+
+def requested(names: Iterable[str]) -> list[Measure]:
+    """The measures that always run, and those that are requested by name.
+
+    Raises:
+        InputError: there is no measure of that name that is computed on request.
+    """
+    optional = [measure.name for measure in registered() if measure.is_on_request]
+    names = list(names)
+    for name in names:
+        if name not in optional:
+            raise unknown("measure", name, optional)
+    return [each for each in registered() if not each.is_on_request or each.name in names]

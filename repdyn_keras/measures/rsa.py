@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.errors import unknown
 from repdyn_keras.measures.cka import above_diagonal
-from repdyn_keras.measures.paired_features import MIN_SAMPLES, centred, paired_features
+from repdyn_keras.measures.paired_features import centred, paired_features
 
 DISSIMILARITIES = ("squared_euclidean", "correlation")
 COMPARISONS = ("spearman", "pearson")

@@ -20,10 +20,9 @@ def svcca(x, y, *, variance: float = VARIANCE) -> float:
         svcca(x, y) = (rho_1 + ... + rho_k) / k.
 
     It is invariant to rotation, isotropic scaling and shift of either representation and to the
-    order of the samples; with variance=1, to every invertible linear map. With less it is not: a map
-    that shrinks a direction removes it. A representation and a part of it have the value 1, if the
-    part has as many directions as it. Unrelated features have a value above 0, which grows with the
-    number of directions.
+    order of the samples; with variance=1, to every invertible linear map. With less it is not,
+    since a map that shrinks a direction removes it. Directions of y beyond those of x do not lower
+    the value. That of unrelated features is above 0 and grows with the number of directions.
 
     Source: Raghu et al. 2017 (arXiv 1706.05806), section 2.1.
 

@@ -306,6 +306,11 @@ class RunFolder:
         """The content of `dynamics.nc`."""
         return read_netcdf(self.checksums.check(self.dynamics_file))
 
+    def dynamics_attribute(self, name: str) -> Any:
+        """An attribute of `dynamics.nc`; None if it has none of this name."""
+        path = self.checksums.check(self.dynamics_file)
+        return read_attribute(path, name, is_optional=True)
+
     def dynamics_are_current(self) -> bool:
         """Whether `dynamics.nc` exists and is no older than any record."""
         if not self.dynamics_file.is_file():

@@ -47,6 +47,15 @@ SIMILARITIES: dict[str, tuple[str, str, str | None, tuple[str, ...]]] = {
         None,
         (),
     ),
+} | {
+    f"similarity_{name}": (title, unit, None, (f"similarity_{name}_null",))
+    for name, title, unit in (
+        ("rsa", "RSA", "rank correlation of Gram entries: 1 = same order, 0 = unrelated"),
+        ("mutual_knn", "Mutual neighbours", "share of nearest neighbours in common"),
+        ("procrustes", "Procrustes", "1 = same features up to rotation and scale"),
+        ("svcca", "SVCCA", "mean canonical correlation of the features"),
+        ("pwcca", "PWCCA", "weighted canonical correlation of the features"),
+    )
 }
 SUBSETS = {
     "train": "training images, labels as given",

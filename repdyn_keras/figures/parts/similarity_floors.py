@@ -48,10 +48,14 @@ def floors(dataset: xr.Dataset, *variables: str) -> list[Floor]:
     Args:
         dataset: of a run or of a comparison.
         variables: deviations of unrelated representations (`cka_null`, `cka_layers_null`,
-            `cka_epochs_null`), or levels named in `LEVELS`.
+            `cka_epochs_null`), their means and deviations (`similarity_NAME_null`), or levels named
+            in `LEVELS`.
     """
     found = []
     for name in variables:
+        if name in dataset and "statistic" in dataset[name].dims:
+            found += _of_unrelated(dataset[name])
+            continue
         values = _values(dataset, name)
         finite = values[np.isfinite(values)]
         if not finite.size:
@@ -67,6 +71,18 @@ def floors(dataset: xr.Dataset, *variables: str) -> list[Floor]:
             text = f"unrelated representations, 0 ± {level:.1g} (2 standard deviations)"
             found.append(Floor(level, level, level, text, "s", 0.3))
     return found
+
+
+def _of_unrelated(null: xr.DataArray) -> list[Floor]:
+    """Two deviations above the mean of unrelated representations, unless they are NaN."""
+    mean, deviation = (float(null.sel(statistic=name).median()) for name in ("mean", "deviation"))
+    if not np.isfinite(mean + deviation):
+        return []
+    level, about = mean + UNRELATED * deviation, short_number(abs(mean))
+    text = (
+        f"unrelated representations, {about} ± {UNRELATED * deviation:.1g} (2 standard deviations)"
+    )
+    return [Floor(level, level, level, text, "s", 0.3)]
 
 
 def _values(dataset: xr.Dataset, name: str) -> np.ndarray:
