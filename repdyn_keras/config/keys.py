@@ -178,6 +178,9 @@ class Config:
     margin: float = key(
         0.1, "margin around the three images, relative to their extent", low=0, high=100
     )
+    measures: str | None = key(
+        None, "similarities beside CKA: rsa, mutual_knn, procrustes, svcca, pwcca", unset="none"
+    )
     keep_weights: bool = key(False, "save the weights of every recorded epoch in weights/")
     report: bool = key(True, "write report.html, a page that shows the run, at its end")
     checkpoint_seconds: float = key(

@@ -12,6 +12,7 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures import Dims, labelled, requested
 from repdyn_keras.measures.cka_null import given_labels
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
+from repdyn_keras.records.netcdf import read_attribute
 from repdyn_keras.text import format_names
 
 
@@ -60,6 +61,13 @@ class RecordSeries:
     def fingerprints(self, layers: slice, pairs: slice) -> np.ndarray:
         """(epoch, layer, pair) part of the fingerprints."""
         return self.folder.fingerprints(self.epochs, layers, pairs)
+
+    def features(self, layer: int) -> np.ndarray:
+        """(epoch, n, d) features of the evaluation images in a layer."""
+        widths = self.folder.series(self.epochs[:1], ["feature_width"])["feature_width"][0]
+        start = int(widths[:layer].sum())
+        part = slice(start, start + int(widths[layer]))
+        return self.folder.series(self.epochs, ["features"], part)["features"].swapaxes(1, 2)
 
     @property
     def fingerprint_length(self) -> int:
@@ -140,7 +148,9 @@ def compute_dynamics(
     names = sorted({*measures, *kept_measures(folder, constants)})
     if names:
         attributes[MEASURES] = " ".join(names)
-    for measure in requested(names):
+    chosen = requested(names)
+    check_features(series, [measure.name for measure in chosen if measure.needs_features])
+    for measure in chosen:
         if measure.over_epochs is None:
             continue
         if progress is not None:
@@ -181,8 +191,20 @@ def kept_measures(folder: RunFolder, constants) -> list[str]:
     names = str(constants.attrs.get(MEASURES, "")).split()
     if folder.dynamics_file.is_file():
         with suppress(InputError):
-            names += str(folder.dynamics_attribute(MEASURES) or "").split()
+            path = folder.checksums.check(folder.dynamics_file)
+            names += str(read_attribute(path, MEASURES, is_optional=True) or "").split()
     return names
+
+
+def check_features(series: RecordSeries, names: list[str]) -> None:
+    """Raises InputError if measures need features, and a record holds none."""
+    if names and "feature_width" not in series.recorded("feature_width"):
+        raise InputError(
+            f"Expected records with features, which {format_names(names)} needs. Received: "
+            f"{series.folder.records}, without features. Record the training anew with "
+            f"measures=({names[0]!r},) or, in `repdyn run` and `repdyn record`, "
+            f"--set measures={names[0]}."
+        )
 
 
 def given_labels_of_corners(constants) -> dict[str, Any]:

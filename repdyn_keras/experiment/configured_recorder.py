@@ -14,7 +14,13 @@ from repdyn_keras.recording.checkpoints.saved_weights import WeightLoader
 from repdyn_keras.recording.checkpoints.weight_files import WeightFiles
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
 from repdyn_keras.recording.plane_corners import PlaneCorners, indices_of
-from repdyn_keras.recording.settings import LayerSelection, PlaneSettings, ProbeSettings, Settings
+from repdyn_keras.recording.settings import (
+    LayerSelection,
+    PlaneSettings,
+    ProbeSettings,
+    Settings,
+    measure_names,
+)
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums
 from repdyn_keras.seeds import stratified_order
@@ -86,6 +92,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
         batch_norm=config.batch_norm,
         class_names=tuple(data.class_names or ()),
         corners=plane_corners(config, data),
+        measures=measure_names(config.measures or ()),
     )
 
 

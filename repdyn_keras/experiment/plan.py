@@ -8,6 +8,7 @@ import numpy as np
 
 from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.experiment.configured_recorder import plane_settings
+from repdyn_keras.recording.network.recorded_model import RecordedModel
 from repdyn_keras.recording.settings import Schedule
 
 TIMED_PASSES = 5
@@ -16,6 +17,8 @@ PASSES_PER_STEP = 3
 # Matrices of all pairs of epochs for each layer: three similarities, both bounds of each, and two
 # nulls of CKA.
 MATRICES = 3 + 2 * 3 + 2
+# Those of a measure on request: its similarity, and mean and deviation of its null.
+MATRICES_ON_REQUEST = 3
 # Typical size of the figures of a run.
 FIGURES_BYTES = 4_000_000
 
@@ -97,6 +100,16 @@ def plan_run(
         images_trained=config.epochs * steps * min(config.batch_size, len(data.x_train)),
         images_recorded=len(epochs) * (kept + probed * (1 + batch_norm) + tested + points),
     )
+
+
+def with_measures(plan: Plan, recorded: RecordedModel) -> Plan:
+    """The plan with the size of the features and results of the measures that were asked for."""
+    settings, epochs = recorded.settings, len(plan.epochs)
+    size = len(settings.measures) * MATRICES_ON_REQUEST * 8 * len(plan.layers) * epochs**2
+    if settings.keeps_features:
+        widths = sum(recorded.widths) + recorded.n_classes
+        size += epochs * 4 * len(settings.evaluation.ids) * widths
+    return replace(plan, disk_bytes=plan.disk_bytes + size)
 
 
 def dynamics_bytes(layers: int, epochs: int, points: int) -> int:

@@ -10,7 +10,7 @@ from repdyn_keras.experiment.configured_recorder import (
     evaluation_images,
     report_notes,
 )
-from repdyn_keras.experiment.plan import Plan, plan_run, timed
+from repdyn_keras.experiment.plan import Plan, plan_run, timed, with_measures
 from repdyn_keras.experiment.survival.batches import EpochBatches, EpochSeeds
 from repdyn_keras.experiment.survival.divergence import Divergence
 from repdyn_keras.experiment.survival.history import HistoryFile
@@ -92,7 +92,7 @@ class Training:
         self.plan = plan_run(config, self.model, list(layers), data, compared, steps, checkpoint)
         self.recorder = configured_recorder(config, data, folder, list(layers), watcher)
         # Builds the passes now, so that errors are raised before a folder is created.
-        self.recorder.build(self.model)
+        self.plan = with_measures(self.plan, self.recorder.build(self.model))
 
     def timed_plan(self) -> Plan:
         """The plan with its estimated time."""

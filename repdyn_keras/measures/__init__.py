@@ -26,6 +26,10 @@ MODULES = (
     "synchronization",
     "rsa_epochs",
     "mutual_knn_epochs",
+    "features",
+    "procrustes",
+    "svcca",
+    "pwcca",
 )
 
 Dims = tuple[str, ...]
@@ -64,6 +68,8 @@ class State(Protocol):
             (n, classes), of the images that probes are fitted on. The scores are NaN if the output
             holds no class scores.
         held_out_features: the same for the held-out images; None if there are none.
+        evaluation_features: the same for the evaluation images, if they are to be recorded; None if
+            not.
         training_scores: (n, classes) scores of the output for the probe images, computed with
             batch statistics on whole batches; None if no BatchNormalization layer is trained.
         has_planes: whether decision regions are recorded.
@@ -86,6 +92,8 @@ class State(Protocol):
     def fitted_features(self) -> list[np.ndarray]: ...
     @property
     def held_out_features(self) -> list[np.ndarray] | None: ...
+    @property
+    def evaluation_features(self) -> list[np.ndarray] | None: ...
     @property
     def training_scores(self) -> np.ndarray | None: ...
     @property
@@ -133,6 +141,9 @@ class Series(Protocol):
     def fingerprints(self, layers: slice, pairs: slice) -> np.ndarray:
         """(epoch, layer, pair) part of the fingerprints."""
 
+    def features(self, layer: int) -> np.ndarray:
+        """(epoch, n, d) float32 features of the evaluation images in a layer."""
+
     @property
     def fingerprint_length(self) -> int:
         """Number of pairs in a fingerprint."""
@@ -157,6 +168,7 @@ class Measure:
             attributes in `attributes` by name. It may leave out both.
         is_on_request: whether `over_epochs` runs only if the measure is requested by name, as by
             `repdyn analyze --measure`.
+        needs_features: whether `over_epochs` needs records with features.
     """
 
     name: str
@@ -167,6 +179,7 @@ class Measure:
     on_state: Callable[[State], Arrays] | None = None
     over_epochs: Callable[[Series], Arrays] | None = None
     is_on_request: bool = False
+    needs_features: bool = False
 
 
 def check_names(measure: Measure, others: Mapping[str, Measure]) -> None:

@@ -18,7 +18,7 @@ def directions(x: np.ndarray, variance: float, epsilon: float) -> np.ndarray:
             rounding errors.
     """
     vectors, values, _ = np.linalg.svd(centred(x), full_matrices=False)
-    rank = int((values > epsilon * max(x.shape) * values[0]).sum())
+    rank = max(1, int((values > epsilon * max(x.shape) ** 0.5 * values[0]).sum()))
     shares = np.cumsum(values[:rank] ** 2) / np.sum(values[:rank] ** 2)
     # The last share is 1 up to rounding errors.
     kept = rank if variance == 1 else int(np.searchsorted(shares, variance - 1e-12)) + 1

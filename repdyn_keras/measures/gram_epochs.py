@@ -25,7 +25,12 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 
 def similarity_measure(
-    name: str, title: str, over_epochs: Callable[[Series], Arrays], attributes: tuple[str, ...] = ()
+    name: str,
+    title: str,
+    over_epochs: Callable[[Series], Arrays],
+    attributes: tuple[str, ...] = (),
+    *,
+    needs_features: bool = False,
 ) -> Measure:
     """A measure that is computed on request: `similarity_NAME` and its null.
 
@@ -34,6 +39,7 @@ def similarity_measure(
         title: for progress messages.
         over_epochs: computes the two variables.
         attributes: that it computes, too.
+        needs_features: whether the records must hold features.
     """
     computed = {
         f"similarity_{name}": PAIR,
@@ -46,6 +52,7 @@ def similarity_measure(
         attributes=attributes,
         over_epochs=over_epochs,
         is_on_request=True,
+        needs_features=needs_features,
     )
 
 

@@ -1,6 +1,7 @@
 """Features of the same samples, checked and brought into one form for measures on arrays."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,18 @@ from repdyn_keras.measures.cka import is_floating
 
 # Fewer samples leave nothing to compare: two centred ones are always alike.
 MIN_SAMPLES = 3
+
+
+class Prepared(NamedTuple):
+    """A representation, reduced to what a measure compares.
+
+    Attributes:
+        rows: (n, k) array of which the products with that of another representation are compared.
+        loads: (k, d) inner products of the rows and the centred features, or None.
+    """
+
+    rows: np.ndarray
+    loads: np.ndarray | None = None
 
 
 def paired_features(x, y, measure: str) -> tuple[np.ndarray, np.ndarray] | None:

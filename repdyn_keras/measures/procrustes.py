@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from repdyn_keras.measures.paired_features import centred, paired_features
+from repdyn_keras.measures.feature_epochs import feature_measure
+from repdyn_keras.measures.paired_features import Prepared, centred, paired_features
 
 
 def procrustes(x, y) -> float:
@@ -58,3 +59,11 @@ def unit_shape(x: np.ndarray) -> np.ndarray:
 def nuclear_norm(product: np.ndarray) -> float:
     """The sum of the singular values of the product of two unit shapes, at most 1."""
     return min(float(np.linalg.svd(product, compute_uv=False).sum()), 1.0)
+
+
+MEASURE = feature_measure(
+    "procrustes",
+    "Procrustes similarities (procrustes)",
+    lambda x, epsilon: Prepared(unit_shape(x)),
+    lambda product, first, second: nuclear_norm(product),
+)

@@ -1,11 +1,10 @@
 """PWCCA: canonical correlations, weighted by how much of a representation they account for."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from repdyn_keras.measures.canonical import check_directions, directions
-from repdyn_keras.measures.paired_features import centred, paired_features, resolution
+from repdyn_keras.measures.canonical import check_directions, directions, is_saturated
+from repdyn_keras.measures.feature_epochs import feature_measure
+from repdyn_keras.measures.paired_features import Prepared, centred, paired_features, resolution
 
 
 def pwcca(x, y) -> float:
@@ -50,44 +49,38 @@ def pwcca(x, y) -> float:
     first, second = (
         weighed(features, resolution(array)) for features, array in zip(pair, given, strict=True)
     )
-    counts = first.basis.shape[1], second.basis.shape[1]
-    check_directions(len(first.basis), *counts, ", or features with fewer dimensions")
-    return weighted_correlations(first.basis.T @ second.basis, first, second)[0]
+    counts = first.rows.shape[1], second.rows.shape[1]
+    check_directions(len(first.rows), *counts, ", or features with fewer dimensions")
+    return weighted_correlations(first.rows.T @ second.rows, first.loads, second.loads)[0]
 
 
-class Weighed(NamedTuple):
-    """A representation, prepared for comparison.
-
-    Attributes:
-        basis: (n, k) orthonormal basis of its directions.
-        loads: (k, d) inner products of the basis and the features.
-    """
-
-    basis: np.ndarray
-    loads: np.ndarray
-
-
-def weighed(x: np.ndarray, epsilon: float) -> Weighed:
-    """Features (n, d), prepared for comparison; see `canonical.directions` for `epsilon`."""
+def weighed(x: np.ndarray, epsilon: float) -> Prepared:
+    """An orthonormal basis of all directions of features (n, d), with its loads."""
     basis = directions(x, 1.0, epsilon)
-    return Weighed(basis, basis.T @ centred(x))
+    return Prepared(basis, basis.T @ centred(x))
 
 
-def weighted_correlations(
-    product: np.ndarray, first: Weighed, second: Weighed
-) -> tuple[float, float]:
+def weighted_correlations(product: np.ndarray, *loads: np.ndarray | None) -> tuple[float, float]:
     """PWCCA with the weights of the first, and with those of the second representation.
 
     Args:
         product: (k, k_other) inner products of their bases.
-        first, second: the representations.
+        loads: (k, d) and (k_other, d_other) loads of the bases.
     """
     left, values, right = np.linalg.svd(product, full_matrices=False)
     values = np.minimum(values, 1)
-    weights = [
-        np.abs(variates @ each.loads).sum(axis=1)
-        for variates, each in ((left.T, first), (right, second))
-    ]
-    return float(np.average(values, weights=weights[0])), float(
-        np.average(values, weights=weights[1])
+    first, second = (
+        float(np.average(values, weights=np.abs(variates @ each).sum(axis=1)))
+        for variates, each in zip((left.T, right), loads, strict=True)
     )
+    return first, second
+
+
+def symmetric_pwcca(product: np.ndarray, first: Prepared, second: Prepared) -> float:
+    """The mean of PWCCA with the weights of either representation."""
+    if is_saturated(len(first.rows), *product.shape):
+        return float("nan")
+    return sum(weighted_correlations(product, first.loads, second.loads)) / 2
+
+
+MEASURE = feature_measure("pwcca", "projection weighted CCA (pwcca)", weighed, symmetric_pwcca)

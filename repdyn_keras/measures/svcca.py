@@ -3,8 +3,14 @@
 import numpy as np
 
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures.canonical import check_directions, correlations, directions
-from repdyn_keras.measures.paired_features import paired_features, resolution
+from repdyn_keras.measures.canonical import (
+    check_directions,
+    correlations,
+    directions,
+    is_saturated,
+)
+from repdyn_keras.measures.feature_epochs import feature_measure
+from repdyn_keras.measures.paired_features import Prepared, paired_features, resolution
 
 # Share of the variance that the kept directions carry at least.
 VARIANCE = 0.99
@@ -62,3 +68,18 @@ def svcca(x, y, *, variance: float = VARIANCE) -> float:
     )
     check_directions(len(first), first.shape[1], second.shape[1], ", or keep less variance")
     return float(correlations(first.T @ second).mean())
+
+
+def mean_correlation(product: np.ndarray, first: Prepared, second: Prepared) -> float:
+    """The mean canonical correlation; NaN if one representation spans all samples."""
+    if is_saturated(len(first.rows), *product.shape):
+        return float("nan")
+    return float(correlations(product).mean())
+
+
+MEASURE = feature_measure(
+    "svcca",
+    "canonical correlations (svcca)",
+    lambda x, epsilon: Prepared(directions(x, VARIANCE, epsilon)),
+    mean_correlation,
+)

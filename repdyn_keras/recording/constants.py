@@ -57,6 +57,8 @@ def constants_of(recorded: RecordedModel):
         chosen["output_classes"] = 0
     if recorded.plane_input:
         chosen["plane_input"] = recorded.plane_input
+    if settings.measures:
+        chosen["measures"] = " ".join(sorted(settings.measures))
     channel_axis = settings.selection.channel_axis
     if channel_axis is not None:
         named = channel_axis if isinstance(channel_axis, int) else dict(channel_axis)

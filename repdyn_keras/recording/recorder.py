@@ -18,6 +18,7 @@ from repdyn_keras.recording.settings import (
     Schedule,
     Settings,
     fitted_images,
+    measure_names,
     print_notice,
     require_whole,
 )
@@ -95,6 +96,9 @@ class RepresentationRecorder(RecordingCallback):
         plane_input: name or number of the input in which the planes are, of a model with several
             inputs of real numbers; the others are held at those of a plane's first corner.
         class_names: names of the classes, for figures.
+        measures: similarities that analyses compute beside CKA: "rsa" and "mutual_knn" cost nothing
+            here; "procrustes", "svcca" and "pwcca" need the pooled features of `images` in every
+            record, 4 n bytes for each feature of each layer.
         overwrite: whether to move an earlier recording of the folder to its `set_aside/` when this
             recorder first records, unless the `fit` resumes that training.
         on_error: "raise" ends the training when an epoch cannot be recorded; "warn" prints a
@@ -145,6 +149,7 @@ class RepresentationRecorder(RecordingCallback):
         channel_axis: int | Mapping[str, int] | None = None,
         plane_input: str | int | None = None,
         class_names: Iterable[str] | None = None,
+        measures: Iterable[str] = (),
         overwrite: bool = False,
         on_error: str | None = None,
         on_record: Callable[[int, Summary], None] | None = None,
@@ -181,6 +186,7 @@ class RepresentationRecorder(RecordingCallback):
             )
             if plane_settings.triplets
             else None,
+            measures=measure_names(measures),
         )
         super().__init__(
             RunFolder(folder),

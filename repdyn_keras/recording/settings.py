@@ -8,6 +8,7 @@ import numpy as np
 
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.measures import requested
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
 from repdyn_keras.recording.plane_corners import PlaneCorners
 from repdyn_keras.text import quoted, visible
@@ -199,6 +200,7 @@ class Settings:
             images were given.
         corners: the images of planes that are given as triplets; None if planes are drawn at
             random.
+        measures: the measures on request that an analysis computes.
     """
 
     evaluation: EvaluationImages
@@ -210,10 +212,17 @@ class Settings:
     class_names: tuple[str, ...] = ()
     fits_on_evaluation: bool = False
     corners: PlaneCorners | None = None
+    measures: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.batch_norm not in BATCH_NORMS:
             raise unknown("batch_norm", self.batch_norm, BATCH_NORMS)
+        requested(self.measures)
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether a measure needs the features of the evaluation images in the records."""
+        return any(measure.needs_features for measure in requested(self.measures))
 
     @property
     def has_planes(self) -> bool:
@@ -243,6 +252,12 @@ def fitted_images(
     pair = (images, labels) if train is None else train
     labelled = LabelledImages.from_pair(pair, "train", true_labels)
     return labelled.probe_sample(probe_images, seeds.derived(seed, seeds.PROBE_IMAGES))
+
+
+def measure_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of measures without repetitions, from a list or a text that commas separate."""
+    listed = names.split(",") if isinstance(names, str) else names
+    return tuple(dict.fromkeys(str(name).strip() for name in listed))
 
 
 def require_whole(name: str, value: object, minimum: int) -> None:

@@ -148,6 +148,11 @@ class ModelState:
         with self._stopwatch.timed("accuracies"):
             return self._recorded.features(self._values, self.held_out.x)
 
+    @property
+    def evaluation_features(self) -> list[np.ndarray] | None:
+        """Features of the evaluation images, if the settings ask for them."""
+        return self._evaluated[2] if self._recorded.settings.keeps_features else None
+
     @cached_property
     def _statistics(self) -> tuple[np.ndarray, list] | None:
         """Scores in training mode, and moments of each BatchNormalization layer.

@@ -250,13 +250,15 @@ class RunFolder:
         """The path of an epoch's record; raises InputError if it is damaged."""
         return self.checksums.check(self.record_file(epoch))
 
-    def series(self, epochs: list[int], names: Iterable[str]) -> dict[str, np.ndarray]:
+    def series(
+        self, epochs: list[int], names: Iterable[str], part: slice | None = None
+    ) -> dict[str, np.ndarray]:
         """Variables of several records, stacked along a first dimension of epochs.
 
-        Variables that some records lack are left out.
+        Variables that some records lack are left out. `part` selects along their own first one.
         """
         names = list(names)
-        rows = [read_arrays(self.checked_record(epoch), names) for epoch in epochs]
+        rows = [read_arrays(self.checked_record(epoch), names, part) for epoch in epochs]
         common = [name for name in names if all(name in row for row in rows)]
         return {name: np.stack([row[name] for row in rows]) for name in common}
 
@@ -305,11 +307,6 @@ class RunFolder:
     def dynamics(self) -> xarray.Dataset:
         """The content of `dynamics.nc`."""
         return read_netcdf(self.checksums.check(self.dynamics_file))
-
-    def dynamics_attribute(self, name: str) -> Any:
-        """An attribute of `dynamics.nc`; None if it has none of this name."""
-        path = self.checksums.check(self.dynamics_file)
-        return read_attribute(path, name, is_optional=True)
 
     def dynamics_are_current(self) -> bool:
         """Whether `dynamics.nc` exists and is no older than any record."""

@@ -138,7 +138,12 @@ class RecordedModel:
                 self.statistics_batch = 0
             check_statistics(self)
         self.fingerprint_pass = compiled(
-            FingerprintPass(self._outputs, evaluation.batch, with_features=self.has_shared), model
+            FingerprintPass(
+                self._outputs,
+                evaluation.batch,
+                with_features=self.has_shared or settings.keeps_features,
+            ),
+            model,
         )
         self.feature_pass = compiled(FeaturePass(self._outputs), model)
         self.statistics_pass: Callable | None = None
