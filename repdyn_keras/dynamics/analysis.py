@@ -9,7 +9,7 @@ import numpy as np
 
 from repdyn_keras.config import NETWORKS
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures import Dims, labelled, requested
+from repdyn_keras.measures import Dims, labelled, on_request, requested
 from repdyn_keras.measures.cka_null import given_labels
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 from repdyn_keras.records.netcdf import read_attribute
@@ -186,13 +186,14 @@ def compute_dynamics(
 def kept_measures(folder: RunFolder, constants) -> list[str]:
     """The measures on request that were recorded for, or that `dynamics.nc` holds already.
 
-    A file that cannot be read holds none.
+    A file that cannot be read holds none. Measures of later versions are left out.
     """
     names = str(constants.attrs.get(MEASURES, "")).split()
     if folder.dynamics_file.is_file():
         with suppress(InputError):
             path = folder.checksums.check(folder.dynamics_file)
-            names += str(read_attribute(path, MEASURES, is_optional=True) or "").split()
+            held = str(read_attribute(path, MEASURES, is_optional=True) or "").split()
+            names += [name for name in held if name in on_request()]
     return names
 
 

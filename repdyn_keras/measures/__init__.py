@@ -265,15 +265,19 @@ def registered() -> list[Measure]:
     return list(_registry().values())
 
 
+def on_request() -> list[str]:
+    """The names of the measures that are computed only on request."""
+    return [measure.name for measure in registered() if measure.is_on_request]
+
+
 def requested(names: Iterable[str]) -> list[Measure]:
     """The measures that always run, and those that are requested by name.
 
     Raises:
         InputError: there is no measure of that name that is computed on request.
     """
-    optional = [measure.name for measure in registered() if measure.is_on_request]
     names = list(names)
     for name in names:
-        if name not in optional:
-            raise unknown("measure", name, optional)
+        if name not in on_request():
+            raise unknown("measure", name, on_request())
     return [each for each in registered() if not each.is_on_request or each.name in names]

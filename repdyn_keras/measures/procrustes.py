@@ -52,7 +52,7 @@ def unit_shape(x: np.ndarray) -> np.ndarray:
     """(n, min(n, d)) centred features of norm 1, up to a rotation."""
     x = centred(x)
     if x.shape[1] > len(x):
-        x = np.linalg.qr(x.T, mode="r").T
+        x = np.transpose(np.linalg.qr(x.T, mode="r"))
     return x / np.linalg.norm(x)
 
 
