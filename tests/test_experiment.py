@@ -233,7 +233,7 @@ def test_probe_images_are_the_first_of_the_order_of_all_images(tmp_path):
     config = resolve(Config(**{**TINY, **options, "backend": BACKEND}))
     training = Training(config, RunFolder(tmp_path / "run"), Watcher())
     data, probed = training.data, training.recorder.settings.probes
-    whole = LabelledImages(data.x_train[:], data.y_train, data.true_train)
+    whole = LabelledImages.from_pair((data.x_train[:], data.y_train), "train", data.true_train)
     expected = whole.probe_sample(20, seeds.derived(config.data_seed, seeds.PROBE_IMAGES))
     for name in ("x", "y", "true"):
         same(getattr(probed.fitted, name), getattr(expected, name))

@@ -1,7 +1,7 @@
 """The records of a run, and all results that measures compute from them."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -58,6 +58,10 @@ class RecordSeries:
         """Variables of the records, stacked along a first dimension `epoch`."""
         return self.folder.series(self.epochs, names)
 
+    def each(self, name: str, part: tuple[slice, ...]) -> Iterator[np.ndarray]:
+        """A part of a variable of the records, one record after another."""
+        return (self.folder.part(epoch, name, part) for epoch in self.epochs)
+
     def fingerprints(self, layers: slice, pairs: slice) -> np.ndarray:
         """(epoch, layer, pair) part of the fingerprints."""
         return self.folder.fingerprints(self.epochs, layers, pairs)
@@ -102,6 +106,21 @@ MEASURES = "measures"
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
 # Attributes that only some recordings have.
 OPTIONAL = ("output_classes", "channel_axis")
+# Variables that are no measure's, with their long names and units.
+MEANINGS = {
+    "is_block": ("whether the layer is a block of the network", "1"),
+    "plane_sample": ("ids of the three images of the plane", "1"),
+    "plane_label": ("true classes of the three images", "class"),
+    "plane_label_given": ("given labels of the three images", "class"),
+    "plane_position": ("row and column of the three images on the grid", "grid point"),
+    "plane_image": ("the three images as the network receives them", "1"),
+    "layer": ("layer", "1"),
+    "layer_other": ("other layer", "1"),
+    "epoch": ("epochs trained", "epoch"),
+    "epoch_other": ("epochs trained, of the other state", "epoch"),
+    "bound": ("bound of the interval", "1"),
+    "subset": ("subset of images", "1"),
+}
 PLANES = ("plane_sample", "plane_label", "plane_position", "plane_image")
 
 
@@ -176,11 +195,15 @@ def compute_dynamics(
         attributes["class_names"] = constants["class_name"].values.tolist()
     attributes |= {name: constants.attrs[name] for name in DESCRIPTION}
     attributes |= {name: constants.attrs[name] for name in OPTIONAL if name in constants.attrs}
-    return xarray.Dataset(
+    dynamics = xarray.Dataset(
         variables,
         coords=coordinates,
         attrs={**attributes, "title": title(folder), "schema_version": SCHEMA_VERSION},
     )
+    described = MEANINGS | {k: v for measure in registered() for k, v in measure.meanings.items()}
+    for name in set(described) & set(dynamics.variables):
+        dynamics[name].attrs = dict(zip(("long_name", "units"), described[name], strict=True))
+    return dynamics
 
 
 def kept_measures(folder: RunFolder, constants) -> list[str]:

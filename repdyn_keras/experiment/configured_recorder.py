@@ -82,7 +82,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
             seeds.derived(seed, seeds.IMAGE_ORDER),
         ),
         probes=ProbeSettings(
-            LabelledImages.from_pair(train, "train", data.true_train[fitted]),
+            LabelledImages.from_pair(train, "train", data.true_train[fitted], fitted),
             LabelledImages.from_pair((data.x_test[tested], data.y_test[tested]), "test"),
             config.pooling,
         ),

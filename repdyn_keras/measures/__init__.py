@@ -4,7 +4,7 @@ A measure is a module of this package that defines `MEASURE`, a `Measure`, and i
 `MODULES`. `CONTRIBUTING.md` has an example. Measures use NumPy; only `device` uses `keras.ops`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -21,6 +21,7 @@ MODULES = (
     "cka_epochs",
     "probe",
     "accuracies",
+    "image_histories",
     "regions",
     "phases",
     "synchronization",
@@ -70,6 +71,8 @@ class State(Protocol):
         held_out_features: the same for the held-out images; None if there are none.
         evaluation_features: the same for the evaluation images, if they are to be recorded; None if
             not.
+        fitted_logits: (n, classes) logits of the output for the probe images, see
+            `recording.network.head.Head.logits`; NaN if the output holds no class scores.
         training_scores: (n, classes) scores of the output for the probe images, computed with
             batch statistics on whole batches; None if no BatchNormalization layer is trained.
         has_planes: whether decision regions are recorded.
@@ -94,6 +97,8 @@ class State(Protocol):
     def held_out_features(self) -> list[np.ndarray] | None: ...
     @property
     def evaluation_features(self) -> list[np.ndarray] | None: ...
+    @property
+    def fitted_logits(self) -> np.ndarray: ...
     @property
     def training_scores(self) -> np.ndarray | None: ...
     @property
@@ -138,6 +143,9 @@ class Series(Protocol):
         Variables that a record lacks are left out.
         """
 
+    def each(self, name: str, part: tuple[slice, ...]) -> Iterator[np.ndarray]:
+        """A part of a variable of the records, one record after another."""
+
     def fingerprints(self, layers: slice, pairs: slice) -> np.ndarray:
         """(epoch, layer, pair) part of the fingerprints."""
 
@@ -161,6 +169,8 @@ class Measure:
         title: what is computed, for progress messages.
         recorded: dims by name of the variables that it records for one state.
         computed: dims by name of the variables of `dynamics.nc` that it computes.
+        meanings: (long name, unit) by name of the variables in `computed`, which `dynamics.nc`
+            holds as `long_name` and `units`. The unit of a pure number is "1".
         attributes: names of the attributes of `dynamics.nc` that it computes.
         on_state: function of a state that returns the variables in `recorded` by name. It may
             leave out variables.
@@ -175,6 +185,7 @@ class Measure:
     title: str
     recorded: Mapping[str, Dims] = field(default_factory=dict)
     computed: Mapping[str, Dims] = field(default_factory=dict)
+    meanings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     attributes: tuple[str, ...] = ()
     on_state: Callable[[State], Arrays] | None = None
     over_epochs: Callable[[Series], Arrays] | None = None

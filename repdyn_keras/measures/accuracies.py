@@ -124,6 +124,10 @@ MEASURE = Measure(
     title="accuracies",
     recorded={"accuracy_inference": (), "accuracy_training": ()},
     computed={"accuracy_inference": ("epoch",), "accuracy_training": ("epoch",)},
+    meanings={
+        "accuracy_inference": ("accuracy of the network in inference mode, given labels", "1"),
+        "accuracy_training": ("accuracy of the network with batch statistics, given labels", "1"),
+    },
     attributes=("perfect_fit_epoch", "memorized_share"),
     on_state=on_state,
     over_epochs=over_epochs,

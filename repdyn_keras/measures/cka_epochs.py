@@ -154,6 +154,14 @@ MEASURE = Measure(
         "influential_share": ("layer", "epoch"),
         "influential_image": ("layer", "epoch", "rank"),
     },
+    meanings={
+        "cka": ("minibatch unbiased CKA between two epochs", "1"),
+        "cka_interval": ("95% interval of CKA over images", "1"),
+        "cka_null": ("standard deviation of CKA for unrelated representations", "1"),
+        "cka_null_class": ("mean CKA if only the class structure is common", "1"),
+        "influential_share": ("share of the self-HSIC of the most influential 1% of images", "1"),
+        "influential_image": ("ids of the most influential images", "1"),
+    },
     attributes=("influence_threshold",),
     over_epochs=over_epochs,
 )

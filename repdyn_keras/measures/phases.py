@@ -316,4 +316,35 @@ def variable_table() -> dict[str, Dims]:
     return table
 
 
-MEASURE = Measure(name="phases", title="phases", computed=variable_table(), over_epochs=over_epochs)
+# Long names and units; of the similarity that the suffix names.
+MEANINGS = {
+    "phase": ("number of the phase, from 1; 0 where the layer is undefined", "1"),
+    "border_kind": ("kind of the border before this epoch: 0 none, 1 state, 2 restlessness", "1"),
+    "border_z": ("effect of the border in deviations of its surrogates", "1"),
+    "border_p": ("share of surrogates with an effect as large as the border's", "1"),
+    "contrast": ("contrast of the states at the border, beyond surrogates", "1"),
+    "restlessness": ("fall of restlessness at the border, beyond surrogates", "1"),
+    "noise_share": ("share of scatter in the squared norm of the record", "1"),
+    "distinguishability": ("contrast of the states at the clearest border of the layer", "1"),
+    "contrast_seen": ("the same contrast of the similarities, with their scatter", "1"),
+    "phases_p": ("smallest p of all borders of the layer", "1"),
+    "noise_dimension": ("dimension of the scatter", "1"),
+}
+
+
+def meanings() -> dict[str, tuple[str, str]]:
+    """Long names and units of the variables of all similarities."""
+    return {
+        f"{name}{suffix}": (f"{text}, by {similarity.replace('_', ' ')}", unit)
+        for similarity, suffix in SIMILARITIES.items()
+        for name, (text, unit) in MEANINGS.items()
+    }
+
+
+MEASURE = Measure(
+    name="phases",
+    title="phases",
+    computed=variable_table(),
+    meanings=meanings(),
+    over_epochs=over_epochs,
+)

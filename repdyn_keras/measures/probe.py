@@ -379,6 +379,11 @@ MEASURE = Measure(
         "probe_objective": ("layer", "epoch"),
         "probe_gradient_norm": ("layer", "epoch"),
     },
+    meanings={
+        "probe_accuracy": ("accuracy of the layer's probe, and of the network at the output", "1"),
+        "probe_objective": ("objective of the probe at its solution", "nat"),
+        "probe_gradient_norm": ("norm of the gradient at the probe's solution", "1"),
+    },
     on_state=on_state,
     over_epochs=over_epochs,
 )

@@ -135,6 +135,18 @@ MEASURE = Measure(
         "boundary_length": PLANE,
         "class_share": ("layer", "epoch", "class"),
     },
+    meanings={
+        "regions": ("class predicted at each grid point", "class"),
+        "regions_drawn": ("class predicted at each point of the finer grids", "class"),
+        "region_agreement": ("share of grid points with the same class at two epochs", "1"),
+        "region_agreement_interval": ("95% interval of the agreement over planes", "1"),
+        "region_agreement_floor": ("agreement with the regions of a bootstrap's probe", "1"),
+        "region_kappa": ("Cohen's kappa of the regions at two epochs", "1"),
+        "region_kappa_interval": ("95% interval of kappa over planes", "1"),
+        "fragments": ("number of connected components of equal class", "1"),
+        "boundary_length": ("share of neighbouring grid points of different classes", "1"),
+        "class_share": ("share of grid points of each class", "1"),
+    },
     on_state=on_state,
     over_epochs=over_epochs,
 )

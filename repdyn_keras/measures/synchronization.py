@@ -165,6 +165,16 @@ MEASURE = Measure(
         "spread_floor": ("layer",),
         "settling_epoch": ("layer",),
     },
+    meanings={
+        "synchronization": ("share of the training in which two layers progress together", "1"),
+        "spread": ("area between two progress curves beyond their floors", "octave"),
+        "lag": ("octaves by which the layer is earlier than the other", "octave"),
+        "timing_overlap": ("overlap of the shares of change between successive records", "1"),
+        "concordance": ("Lin's concordance of two CKA matrices", "1"),
+        "progress": ("share of the change from the first to the last state", "1"),
+        "spread_floor": ("area between progress curves owed to scatter alone", "octave"),
+        "settling_epoch": ("epoch from which the CKA with the final state stays high", "epoch"),
+    },
     attributes=("synchronization_mean",),
     over_epochs=over_epochs,
 )

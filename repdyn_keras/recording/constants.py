@@ -10,10 +10,18 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.measures.accuracies import SUBSETS
 from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
 from repdyn_keras.recording.network.recorded_model import RecordedModel
+from repdyn_keras.recording.thumbnails import thumbnails
 from repdyn_keras.records import SCHEMA_VERSION
 
 # Variables and attributes that earlier versions did not write.
-OPTIONAL = ("is_block", "plane_label_given")
+OPTIONAL = (
+    "is_block",
+    "plane_label_given",
+    "probe_sample",
+    "probe_label_given",
+    "probe_label_true",
+    "probe_picture",
+)
 OPTIONAL_ATTRIBUTES = ("drawn_planes", "drawn_resolution")
 
 
@@ -51,7 +59,18 @@ def constants_of(recorded: RecordedModel):
     if settings.class_names:
         variables["class_name"] = (("class",), np.array(settings.class_names))
     if probes.fitted is not None:
-        variables["probe_width"] = (("hidden",), np.array(recorded.widths))
+        fitted = probes.fitted
+        variables |= {
+            "probe_width": (("hidden",), np.array(recorded.widths)),
+            "probe_sample": (("probe_image",), fitted.ids),
+            "probe_label_given": (("probe_image",), fitted.y),
+        }
+        if fitted.true is not None:
+            variables["probe_label_true"] = (("probe_image",), fitted.true)
+        pictures = thumbnails(fitted.x)
+        if pictures is not None:
+            dims = ("probe_image", "pixel_row", "pixel_column", "pixel_channel")
+            variables["probe_picture"] = (dims, pictures)
     chosen: dict = {}
     if not recorded.head.has_scores and probes.fitted is not None:
         chosen["output_classes"] = 0

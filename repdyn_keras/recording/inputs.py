@@ -129,6 +129,17 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
+def as_ids(ids, n: int, name: str) -> np.ndarray:
+    """`ids` as an array (n,) of different values; None gives 0 to n - 1."""
+    ids = np.arange(n) if ids is None else np.asarray(ids)
+    if ids.shape != (n,) or len(np.unique(ids)) != n:
+        raise InputError(
+            f"Expected {name} of shape ({n},), all of them different. Received: "
+            f"{len(np.unique(ids))} different ids in an array of shape {ids.shape}."
+        )
+    return ids
+
+
 def indices_among(images, others) -> np.ndarray:
     """(n,) index of each image among other images; -1 if it is not among them.
 
@@ -161,16 +172,18 @@ class LabelledImages:
     Attributes:
         x: (n, ...) images, or a structure of arrays for several inputs.
         y: (n,) int64 labels.
+        ids: (n,) ids of the images, all of them different.
         true: (n,) int64 labels before noise, or None if they are not known.
     """
 
     x: Any
     y: np.ndarray
+    ids: np.ndarray
     true: np.ndarray | None = None
 
     @classmethod
-    def from_pair(cls, pair, name: str, true=None) -> "LabelledImages":
-        """Checks a pair (x, y) and the true labels of x."""
+    def from_pair(cls, pair, name: str, true=None, ids=None) -> "LabelledImages":
+        """Checks a pair (x, y), the true labels of x, and its ids; None numbers the images."""
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InputError(
                 f"Expected {name} as a pair (images, labels). Received: an object of type "
@@ -178,13 +191,13 @@ class LabelledImages:
             )
         x = as_images(pair[0], f"{name} images")
         y = as_labels(pair[1], count(x), f"{name} labels")
-        return cls(x, y, None if true is None else as_labels(true, len(y), f"true {name} labels"))
+        true = None if true is None else as_labels(true, len(y), f"true {name} labels")
+        return cls(x, y, as_ids(ids, len(y), f"{name}_ids"), true)
 
     def take(self, index: np.ndarray) -> "LabelledImages":
         """The images with these indices, in this order."""
-        return LabelledImages(
-            taken(self.x, index), self.y[index], None if self.true is None else self.true[index]
-        )
+        true = None if self.true is None else self.true[index]
+        return LabelledImages(taken(self.x, index), self.y[index], self.ids[index], true)
 
     def probe_sample(self, limit: int, seed: int) -> "LabelledImages":
         """At most `limit` images in a random order, stratified by true label if that is known."""
@@ -234,12 +247,7 @@ class EvaluationImages:
         n = count(x)
         given = None if labels is None else as_labels(labels, n, "labels")
         true = given if true is None else as_labels(true, n, "images_true_labels")
-        ids = np.arange(n) if ids is None else np.asarray(ids)
-        if ids.shape != (n,) or len(np.unique(ids)) != n:
-            raise InputError(
-                f"Expected sample_ids of shape ({n},), all of them different. Received: "
-                f"{len(np.unique(ids))} different ids in an array of shape {ids.shape}."
-            )
+        ids = as_ids(ids, n, "sample_ids")
         batch = batch_length(n, batch_size)
         strata = np.zeros(n, int) if true is None else true
         order = stratified_order(strata, seed)[: n // batch * batch]

@@ -68,6 +68,8 @@ class RepresentationRecorder(RecordingCallback):
         train: (x, y), images and given labels that the probes are fitted on; None for `images`
             and `labels`.
         true_labels: (n,) labels of `train` before label noise.
+        train_ids: (n,) ids of `train`, such as names of files, under which `repdyn images` lists
+            the images; None numbers them.
         test: (x, y), held-out images and labels.
         planes: number of planes through three images of different classes, which are drawn at
             random; 0 records no decision regions. Or a triplet of `sample_ids` for each plane,
@@ -132,6 +134,7 @@ class RepresentationRecorder(RecordingCallback):
         epochs: str | int | Iterable[int] = "log",
         train=None,
         true_labels=None,
+        train_ids=None,
         test=None,
         planes: int | Sequence[Sequence[int | str]] = 16,
         resolution: int = 14,
@@ -171,7 +174,15 @@ class RepresentationRecorder(RecordingCallback):
                 images, labels, images_true_labels, sample_ids, batch_size, order
             ),
             probes=ProbeSettings(
-                fitted_images(train, images, labels, true_labels, probe_images, seed),
+                fitted_images(
+                    train,
+                    images,
+                    labels,
+                    true_labels,
+                    sample_ids if train is None else train_ids,
+                    probe_images,
+                    seed,
+                ),
                 None if test is None else LabelledImages.from_pair(test, "test"),
                 pooling,
             ),

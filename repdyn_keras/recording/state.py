@@ -153,6 +153,11 @@ class ModelState:
         """Features of the evaluation images, if the settings ask for them."""
         return self._evaluated[2] if self._recorded.settings.keeps_features else None
 
+    @property
+    def fitted_logits(self) -> np.ndarray:
+        """(n, classes) logits of the output for the probe images."""
+        return self._recorded.head.logits(self.fitted_features[-1])
+
     @cached_property
     def _statistics(self) -> tuple[np.ndarray, list] | None:
         """Scores in training mode, and moments of each BatchNormalization layer.

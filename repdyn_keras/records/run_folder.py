@@ -285,7 +285,11 @@ class RunFolder:
         return self._fingerprint(epoch, slice(0, 1)).shape[1]
 
     def _fingerprint(self, epoch: int, part: slice | tuple[slice, ...]) -> np.ndarray:
-        return read_arrays(self.checked_record(epoch), ["fingerprint"], part)["fingerprint"]
+        return self.part(epoch, "fingerprint", part)
+
+    def part(self, epoch: int, name: str, part: slice | tuple[slice, ...]) -> np.ndarray:
+        """A part of a variable of an epoch's record, by slices along its first dimensions."""
+        return read_arrays(self.checked_record(epoch), [name], part)[name]
 
     def recorded_layers(self, epoch: int) -> list[str]:
         """The names of the layers in an epoch's record."""

@@ -16,6 +16,8 @@ ACTIVATIONS = (*SIGMOIDS, "softmax", "linear", "tanh")
 # The activation of an output that the model computes itself, without a layer.
 UNKNOWN_ACTIVATION = "unknown"
 OUTPUT = "output"
+# The smallest normal number of float32.
+TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,30 @@ class Head:
         if not self.is_single:
             return output
         return ops.concatenate([ops.zeros_like(output), output - self.threshold], axis=-1)
+
+    def logits(self, scores: np.ndarray) -> np.ndarray:
+        """(n, classes) float64 logits of scores (n, classes), up to a constant of each row.
+
+        Logits stay as they are. Probabilities of a softmax become their logarithms, those of
+        sigmoids log(p / (1 - p)). What float32 cannot tell from 0 or 1 counts as the nearest
+        number that it can, which bounds the logits of a sigmoid to about -87 and 17.
+        """
+        scores = np.asarray(scores, np.float64)
+        if self.is_single:
+            unit = scores[:, 1] + self.threshold
+            # The loss says that a unit of unknown activation is a probability.
+            is_probability = self.activation in SIGMOIDS or self.threshold != 0
+            unit = _logit(unit) if is_probability else unit
+            return np.stack([np.zeros_like(unit), unit], axis=1)
+        if self.activation == "softmax":
+            return np.log(np.maximum(scores, TINY))
+        return _logit(scores) if self.activation in SIGMOIDS else scores
+
+
+def _logit(probabilities: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of probabilities within what float32 can tell from 0 and 1."""
+    inside = np.clip(probabilities, TINY, 1 - np.finfo(np.float32).epsneg)
+    return np.log(inside) - np.log1p(-inside)
 
 
 def find_head(trace: CallTrace, output: str | None = None) -> Head:
