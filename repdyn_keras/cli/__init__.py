@@ -9,7 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from repdyn_keras.cli.analysis_commands import analyze, compare, figures, report, watch
+from repdyn_keras.cli.export_command import export
 from repdyn_keras.cli.findings_commands import findings
+from repdyn_keras.cli.image_commands import images
 from repdyn_keras.cli.inspection_commands import doctor, layers
 from repdyn_keras.cli.run_commands import record, run
 from repdyn_keras.cli.study_commands import study
@@ -109,6 +111,8 @@ for command in (
     watch,
     figures,
     compare,
+    images,
+    export,
     study,
     findings,
     layers,

@@ -136,6 +136,14 @@ def figures(
             help="Recorded epoch of the decision regions; can be repeated. Default: six of them.",
         ),
     ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Image whose history is drawn, see `repdyn images`; can be repeated. Default: the "
+            "most suspicious one.",
+        ),
+    ] = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
@@ -189,6 +197,7 @@ def figures(
         epochs=tuple(epoch) if epoch else None,
         measures=tuple(measure or ()),
         zoom=zoom,
+        images=tuple(image or ()),
     )
     target = usable_folder(out)
     folder = opened.folder

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.measures.map_agreement import undefined_class
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
+# The lists of images, and their order in words.
 ORDERS = {
-    "suspects": "labels that are suspicious, the most suspicious first",
-    "late": "images in the order in which they were learned, the last ones first",
-    "forgotten": "images that were forgotten, the most often forgotten first",
+    "suspects": "labels with more votes against than for them, the most suspicious first",
+    "late": "the last learned first",
+    "forgotten": "the most often forgotten first",
 }
 
 
@@ -72,8 +72,3 @@ def image_list(dynamics: "xarray.Dataset", order: str | None = None) -> "pandas.
     first = ("image_id", "label_given", "label_true", "label_before", "suspicion")
     names = sorted(table.columns, key=lambda name: first.index(name) if name in first else 99)
     return table[names].iloc[shown].set_index("image_id")
-
-
-def undefined_as_none(classes: np.ndarray) -> np.ndarray:
-    """Class indices as int64, with -1 where they are undefined."""
-    return np.where(classes == undefined_class(classes.dtype), -1, classes.astype(np.int64))

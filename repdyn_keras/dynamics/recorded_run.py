@@ -3,16 +3,32 @@
 import csv
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from repdyn_keras.dynamics.analysis import compute_dynamics
+from repdyn_keras.dynamics.image_lists import image_list
 from repdyn_keras.dynamics.phase_descriptions import PhaseDescription, describe_phases
-from repdyn_keras.errors import InputError
+from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 from repdyn_keras.text import format_error
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
+
+
+class FittedProbe(NamedTuple):
+    """A linear probe.
+
+    Attributes:
+        kernel: (d, classes) float32.
+        bias: (classes,) float32.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
 
 
 class Run:
@@ -89,6 +105,96 @@ class Run:
             InputError: the similarity is unknown, or the run has no decision regions.
         """
         return describe_phases(self.dynamics, self.history, similarity)
+
+    def images(self, order: str | None = None) -> "pandas.DataFrame":
+        """The images on which the probes were fitted, with what their histories amount to.
+
+        Args:
+            order: "suspects", "late" or "forgotten", as the options of `repdyn images`; None for
+                all images, the most suspicious labels first.
+
+        Returns:
+            `pandas.DataFrame`, indexed by `image_id`, with the columns `label_given`, `label_true`
+            (if it is known), `label_before`, `suspicion`, `area_under_margin`, `learned_epoch`,
+            `forgetting_events`, `prediction_depth` (at the last record) and the other variables of
+            one value per image.
+
+        Raises:
+            InputError: the order is unknown, or the run has no histories of images.
+        """
+        return image_list(self.dynamics, order)
+
+    def probe(self, layer: str, epoch: float) -> FittedProbe:
+        """The linear probe of a hidden layer at a recorded epoch.
+
+        It maps the layer's pooled features x (n, d) to logits x @ kernel + bias.
+
+        Args:
+            layer: name of a hidden layer.
+            epoch: a recorded epoch.
+
+        Returns:
+            `kernel` (d, classes) and `bias` (classes,), float32; NaN where the layer's features
+            were not finite.
+
+        Raises:
+            InputError: the layer or the epoch is unknown, or the run has no probes.
+        """
+        constants = self._recorded_at(epoch)
+        hidden = constants["layer"].values.tolist()[:-1]
+        if "probe_width" not in constants:
+            raise InputError(
+                f"Expected a run with probes, which need labels. Received: {self.folder.path}, "
+                "which was recorded without labels."
+            )
+        if layer not in hidden:
+            raise unknown("hidden layer", layer, hidden)
+        classes = int(constants.attrs["n_classes"])
+        sizes = (constants["probe_width"].values + 1) * classes
+        place = hidden.index(layer)
+        start = int(sizes[:place].sum())
+        part = slice(start, start + int(sizes[place]))
+        weights = self.folder.part(epoch, "probe_weights", part).reshape(-1, classes)
+        return FittedProbe(weights[:-1], weights[-1])
+
+    def fingerprints(self, layer: str) -> "xarray.DataArray":
+        """The fingerprints of a layer, whose cosines are its CKA between epochs.
+
+        Args:
+            layer: name of a layer, or "output".
+
+        Returns:
+            `xarray.DataArray` (epoch, pair), float32; the attribute `batch` is the number of images
+            in a batch, of which `pair` are the pairs i < j, one batch after the other.
+
+        Raises:
+            InputError: the layer is unknown, or the run kept no records.
+        """
+        import xarray
+
+        constants = self.folder.require_records().constants()
+        layers = constants["layer"].values.tolist()
+        if layer not in layers:
+            raise unknown("layer", layer, layers)
+        place = layers.index(layer)
+        values = self.folder.fingerprints(self.epochs, slice(place, place + 1))[:, 0]
+        return xarray.DataArray(
+            values,
+            dims=("epoch", "pair"),
+            coords={"epoch": self.epochs},
+            name="fingerprint",
+            attrs={"batch": int(constants.attrs["batch"]), "layer": layer},
+        )
+
+    def _recorded_at(self, epoch: float) -> "xarray.Dataset":
+        """The constants of the records; raises InputError unless there is one of this epoch."""
+        constants = self.folder.require_records().constants()
+        if epoch not in self.epochs:
+            raise InputError(
+                f"Expected a recorded epoch of {self.folder.path}: "
+                f"{', '.join(map(str, self.epochs))}. Received: {epoch!r}."
+            )
+        return constants
 
     @cached_property
     def dynamics(self) -> "xarray.Dataset":

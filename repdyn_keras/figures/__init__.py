@@ -13,6 +13,7 @@ from pathlib import Path
 import xarray as xr
 
 from repdyn_keras.errors import unknown
+from repdyn_keras.figures.parts.films import image_index, require_films
 from repdyn_keras.figures.parts.lookup import layer_index, number_index, require
 from repdyn_keras.figures.parts.page import PictureFile, write_file
 from repdyn_keras.figures.parts.selection import Selection
@@ -21,6 +22,7 @@ from repdyn_keras.figures.parts.style import without_tex
 from repdyn_keras.figures.plot_epoch_comparison import draw_epoch_comparison, epoch_comparison
 from repdyn_keras.figures.plot_film_strip import draw_film_strip, film_strip, plot_regions
 from repdyn_keras.figures.plot_finding import draw_finding, finding
+from repdyn_keras.figures.plot_image_history import draw_image_history, image_history
 from repdyn_keras.figures.plot_layer_comparison import draw_layer_comparison, layer_comparison
 from repdyn_keras.figures.plot_learning_curves import (
     draw_learning_curves,
@@ -40,6 +42,7 @@ from repdyn_keras.figures.plot_similarity_by_layer import (
     draw_similarity_by_layer,
     similarity_by_layer,
 )
+from repdyn_keras.figures.plot_suspects import draw_suspects, suspects
 from repdyn_keras.figures.plot_synchronization import (
     draw_synchronization,
     synchronization_matrix,
@@ -58,6 +61,7 @@ __all__ = [
     "epoch_comparison",
     "film_strip",
     "finding",
+    "image_history",
     "layer_comparison",
     "learning_curves",
     "plot_curves",
@@ -69,6 +73,7 @@ __all__ = [
     "run_comparison",
     "similarity_by_layer",
     "similarity_heatmaps",
+    "suspects",
     "synchronization_matrix",
 ]
 
@@ -226,6 +231,21 @@ FIGURES = (
         draw_region_animation,
     ),
     FigureEntry(
+        "suspects.png",
+        "run",
+        ("suspicion", "image_probe_class"),
+        "the 24 images with the most suspicious labels, and what every probe said of each",
+        draw_suspects,
+    ),
+    FigureEntry(
+        "image_{image}.png",
+        "run",
+        ("suspicion", "image_probe_class"),
+        "the same of one image, with its margin: the most suspicious one, or those of "
+        "`repdyn figures --image`",
+        draw_image_history,
+    ),
+    FigureEntry(
         "layers.png",
         "comparison",
         ("cka_layers",),
@@ -327,6 +347,10 @@ def draw_all(
     for epoch in selection.epochs or ():
         require(dynamics, "regions")
         number_index(dynamics, "epoch", epoch)
+    if selection.images:
+        require_films(dynamics)
+    for image in selection.images:
+        image_index(dynamics, image)
     return _draw("run", dynamics, Path(folder), progress, write, selection, sheet)
 
 

@@ -2,9 +2,8 @@
 
 Early in a training, and in its lower layers for long, a network says what most images like this one
 are. It says the given label of a wrongly labelled image only once it has memorized it. Every layer
-at every record therefore has a vote on the class of each image, by its probe, or by its prediction
-at the output. The definition was chosen on digits with wrong labels and reported on other seeds, see
-`benchmarks/bench_wrong_labels.py`.
+at every record therefore has a vote on the class of each image: by its probe, or by the prediction
+of the output. `benchmarks/bench_wrong_labels.py` shows how well it finds wrong labels.
 """
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Everything that the page of a run shows, as a header and arrays."""
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from repdyn_keras.figures.parts.maps import displayable, plane_corners, plane_ma
 from repdyn_keras.figures.parts.similarity_floors import floors
 from repdyn_keras.report.events import events
 from repdyn_keras.report.payload import Payload, class_indices, float32, triangle
+from repdyn_keras.report.suspects import png_url
 
 if TYPE_CHECKING:
     import xarray
@@ -258,13 +257,7 @@ def add_planes(payload: Payload, shown: "xarray.Dataset") -> tuple[list[dict[str
 
 def picture_url(image: np.ndarray) -> str:
     """An image (height, width, channel) as the address of a PNG file that it holds."""
-    from PIL import Image
-
-    pixels = np.rint(255 * np.nan_to_num(displayable(image))).astype(np.uint8)
-    picture, data = Image.fromarray(pixels), io.BytesIO()
-    picture.thumbnail((MAX_PICTURE, MAX_PICTURE))
-    picture.save(data, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+    return png_url(np.rint(255 * np.nan_to_num(displayable(image))).astype(np.uint8), MAX_PICTURE)
 
 
 def classes(dynamics: "xarray.Dataset", used: int) -> list[dict[str, str]]:

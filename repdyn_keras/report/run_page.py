@@ -13,6 +13,7 @@ from repdyn_keras.records import SCHEMA_VERSION
 from repdyn_keras.report.curves import curves_svg
 from repdyn_keras.report.events import absent_events
 from repdyn_keras.report.run_data import run_data
+from repdyn_keras.report.suspects import suspects_of
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def page_of(
         has_probes=bool(subsets),
         has_wrong_labels="mislabeled_given" in subsets,
         chance=f"{1 / max(1, int(dynamics.attrs['n_classes'])):.2g}",
+        suspects=suspects_of(dynamics),
+        n_suspects=int((dynamics["suspicion"] > 0).sum()) if "suspicion" in dynamics else 0,
         warnings=[*notes, *remarks(dynamics)],
         config=config,
         is_replay=is_replay,

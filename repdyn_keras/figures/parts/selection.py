@@ -26,12 +26,14 @@ class Selection:
         epochs: recorded epochs of the decision regions; None: evenly spaced ones.
         measures: similarities whose matrices alone are drawn; none: every figure.
         zoom: whether to draw the similarities with a colour scale for each layer too.
+        images: ids of the images whose histories are drawn; none: the most suspicious one.
     """
 
     layers: tuple[str, ...] | None = None
     epochs: tuple[int, ...] | None = None
     measures: tuple[str, ...] = ()
     zoom: bool = False
+    images: tuple[str, ...] = ()
 
 
 def matching_layers(patterns: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -1,0 +1,116 @@
+"""The history of one image: its classes at the output and at every probe, and its margin."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.epochs import label_axis
+from repdyn_keras.figures.parts.films import (
+    NO_HISTORIES,
+    described_labels,
+    draw_film,
+    draw_picture,
+    entries,
+    film,
+    image_index,
+    image_name,
+    require_films,
+)
+from repdyn_keras.figures.parts.lookup import layer_names, require, shortened
+from repdyn_keras.figures.parts.page import PictureFile, new_page, picture, quiet_frame, settle
+from repdyn_keras.figures.parts.selection import Selection
+from repdyn_keras.figures.parts.sheet import sheet
+from repdyn_keras.figures.plot_suspects import most_suspicious
+from repdyn_keras.records.run_folder import file_name_part
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Inches of height: the curve of the margin, and a layer of the film. Inches of width of the page, and
+# about those of the film.
+CURVE, LAYER = 1.4, 0.22
+MAX_WIDTH, FILM_WIDTH = 9.0, 5.5
+RECORD_AXIS = "recorded epoch (0 = before training)"
+
+
+def draw_image_history(dynamics: xr.Dataset, selection: Selection) -> Iterator[PictureFile]:
+    """Draw `image_ID.png` of the images that were asked for, or of the most suspicious one."""
+    most = dynamics["image_id"].values[most_suspicious(dynamics, 1)].tolist()
+    for image in selection.images or most:
+        yield picture(f"image_{file_name_part(str(image))}", image_history(dynamics, image))
+
+
+@style.as_it_is
+def image_history(dynamics: xr.Dataset, image: object) -> "Figure":
+    """What the output and every probe said of one image at every record, and its margin.
+
+    Args:
+        dynamics: of a run with histories of images.
+        image: id of the image.
+
+    Returns:
+        The Figure.
+
+    Raises:
+        InputError: the run holds no histories of images, or not of this one.
+    """
+    require_films(dynamics)
+    index = image_index(dynamics, image)
+    margin = require(dynamics, "image_margin", NO_HISTORIES).transpose("image", "epoch").values
+    epochs, names = dynamics["epoch"].values, shortened(layer_names(dynamics))
+    figure, body = new_page(min(sheet().width, MAX_WIDTH), *heading(dynamics, index))
+    heights = [LAYER * len(names), CURVE]
+    grid = body.add_gridspec(2, 2, height_ratios=heights, width_ratios=[1, 4])
+    draw_picture(body.add_subplot(grid[0, 0]), dynamics, index)
+    strip = body.add_subplot(grid[0, 1])
+    colors = film(dynamics, index)
+    draw_film(strip, colors)
+    strip.set_yticks(np.arange(len(names)), names, **style.PLAIN)
+    strip.tick_params(labelsize=sheet().name, length=2, labelbottom=False)
+    strip.set_ylabel("layer", size=sheet().label)
+    curve = body.add_subplot(grid[1, 1], sharex=strip)
+    curve.axhline(0, color=style.FAINT, linewidth=0.8)
+    curve.plot(np.arange(len(epochs)), margin[index], color=style.INK, marker="o", markersize=3)
+    curve.set_ylabel("margin of the\ngiven label (logit)", size=sheet().label)
+    curve.set_xlabel(RECORD_AXIS, size=sheet().label)
+    curve.tick_params(which="both", labelsize=sheet().small)
+    quiet_frame(curve)
+    look = {"loc": "outside lower center", "ncols": 3, "frameon": False}
+    parts = entries(bool((colors[..., 3] == 0).any()))
+    figure.legend(parts.values(), parts.keys(), fontsize=sheet().small, **look)
+    settle(figure, [strip], LAYER * len(names) / FILM_WIDTH)
+    strip.tick_params(labelbottom=False)
+    label_axis(curve.xaxis, np.arange(len(epochs)), epochs)
+    return figure
+
+
+def heading(dynamics: xr.Dataset, index: int) -> tuple[str, str]:
+    """The title and the subtitle of the history of an image."""
+    value = {
+        name: float(dynamics[name].values[index])
+        for name in (
+            *("suspicion", "learned_epoch", "forgetting_events", "area_under_margin"),
+            *("confidence", "variability", "correctness"),
+        )
+    }
+    learned, lost = value["learned_epoch"], int(value["forgetting_events"])
+    after = f", after it was lost {lost} time{'s' if lost > 1 else ''}" if lost else ""
+    when = (
+        "the given label was never learned to stay"
+        if np.isnan(learned)
+        else f"the given label is predicted from epoch {learned:g} on"
+    )
+    return (
+        f"Image {image_name(dynamics, index)}: {described_labels(dynamics, index)}",
+        style.subtitle(
+            dynamics,
+            f"{when}{after}",
+            f"suspicion {value['suspicion']:.2f}",
+            f"area under the margin {value['area_under_margin']:.1f}",
+            f"confidence {value['confidence']:.2f}, variability {value['variability']:.2f}, "
+            f"correctness {value['correctness']:.2f}",
+        ),
+    )

@@ -1,0 +1,104 @@
+"""The images whose labels are the most suspicious, with the film of each."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from repdyn_keras.figures.parts import style
+from repdyn_keras.figures.parts.films import (
+    NO_HISTORIES,
+    described_labels,
+    draw_film,
+    draw_picture,
+    entries,
+    film,
+    image_name,
+    require_films,
+)
+from repdyn_keras.figures.parts.lookup import require
+from repdyn_keras.figures.parts.page import (
+    PictureFile,
+    panel_page,
+    picture,
+    settle_with_legend,
+    title_panel,
+)
+from repdyn_keras.figures.parts.selection import Selection
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_SUSPECTS = 24
+COLUMNS = 4
+# Parts of a panel's width: the picture, and the film from its left to the right end.
+PICTURE, FILM = 0.32, 0.38
+ASPECT = 0.33
+
+
+def draw_suspects(dynamics: xr.Dataset, selection: Selection) -> Iterator[PictureFile]:
+    """Draw `suspects.png`."""
+    yield picture("suspects", suspects(dynamics))
+
+
+@style.as_it_is
+def suspects(dynamics: xr.Dataset, most: int = MAX_SUSPECTS) -> "Figure":
+    """The images with the most suspicious labels, each with its film.
+
+    A film has layers upwards and records to the right.
+
+    Args:
+        dynamics: of a run with histories of images.
+        most: number of images at most.
+
+    Returns:
+        The Figure.
+
+    Raises:
+        InputError: the run holds no histories of images.
+    """
+    require_films(dynamics)
+    suspicion = require(dynamics, "suspicion", NO_HISTORIES).values
+    order = most_suspicious(dynamics, most)
+    above = int((suspicion > 0).sum())
+    heading = (
+        "Labels that are probably wrong" if above else "The most suspicious labels",
+        style.subtitle(
+            dynamics,
+            f"the {len(order)} most suspicious of {len(suspicion)} images; "
+            f"{above} have more votes against their label than for it (suspicion above 0)",
+            "beside each image, what the probe of each layer (upwards; the output on top) said of "
+            "it at every record (to the right)",
+        ),
+    )
+    columns = min(COLUMNS, max(1, len(order)))
+    figure, axes = panel_page(len(order), heading, "", "", columns)
+    has_undefined = False
+    for index, ax in zip(order.tolist(), axes, strict=True):
+        ax.set_axis_off()
+        draw_picture(ax.inset_axes((0, 0, PICTURE, 1)), dynamics, index)
+        colors = film(dynamics, index)
+        has_undefined |= bool((colors[..., 3] == 0).any())
+        strip = ax.inset_axes((FILM, 0, 1 - FILM, 1))
+        draw_film(strip, colors)
+        strip.set(xticks=[], yticks=[])
+        title_panel(ax, caption(dynamics, index))
+    settle_with_legend(figure, axes, ASPECT, entries(has_undefined))
+    return figure
+
+
+def most_suspicious(dynamics: xr.Dataset, most: int) -> np.ndarray:
+    """Indices of the images with the most suspicious labels, the most suspicious first."""
+    suspicion = np.nan_to_num(dynamics["suspicion"].values, nan=-np.inf)
+    return np.argsort(-suspicion, kind="stable")[:most]
+
+
+def caption(dynamics: xr.Dataset, index: int) -> str:
+    """The id of an image, its labels and when it was learned, on two lines."""
+    learned = float(dynamics["learned_epoch"].values[index])
+    when = "never learned" if np.isnan(learned) else f"learned at epoch {learned:g}"
+    return (
+        f"{image_name(dynamics, index)}: {described_labels(dynamics, index)}\n"
+        f"{when}, suspicion {float(dynamics['suspicion'].values[index]):.2f}"
+    )
