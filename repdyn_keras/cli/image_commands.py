@@ -123,6 +123,6 @@ NOTES = (
     "margin: logit of the given label minus the largest other, averaged over epochs",
     "learned: epoch from which on the given label is predicted; of a wrong label, its memorization",
     "lost: how many times the given label was predicted at a record and not at the next",
-    "depth: number of layers below the first from which on all probes agree with the output, at the "
-    "last record; the more, the deeper in the network the image is decided",
+    "depth: number of the first layer from which on all probes agree with the output, at the last "
+    "record, of all hidden layers; the larger, the deeper in the network the image is decided",
 )

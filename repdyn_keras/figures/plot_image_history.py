@@ -29,8 +29,8 @@ from repdyn_keras.records.run_folder import file_name_part
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Inches of height: the curve of the margin, and a layer of the film. Inches of width of the page, and
-# about those of the film.
+# Inches of height: of the margin, and of a layer of the film. Inches of width: of the page at
+# most, and about those of the film.
 CURVE, LAYER = 1.4, 0.22
 MAX_WIDTH, FILM_WIDTH = 9.0, 5.5
 RECORD_AXIS = "recorded epoch (0 = before training)"

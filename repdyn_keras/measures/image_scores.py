@@ -145,7 +145,7 @@ def prediction_depth(classes: np.ndarray) -> np.ndarray:
     undefined = np.iinfo(classes.dtype).max
     hidden = len(classes) - 1
     differs = (classes[:-1] != classes[-1]) | (classes[:-1] == undefined)
-    last = np.where(differs.any(axis=0), hidden - differs[::-1].argmax(axis=0), 0)
+    places = np.arange(1, hidden + 1)[:, None]
+    depth = np.max(np.where(differs, places, 0), axis=0, initial=0)
     dtype = np.min_scalar_type(hidden + 1)
-    depth = last if hidden else np.zeros(classes.shape[1])
     return np.where(classes[-1] == undefined, np.iinfo(dtype).max, depth).astype(dtype)
