@@ -17,7 +17,7 @@ PACKAGE = Path(repdyn_keras.__file__).parent
 TEXT = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
 # Where an example adds an entry, and the file of the entry.
 TABLES = {
-    "FigureEntry": ("figures/__init__.py", "FIGURES = (\n"),
+    "FigureEntry": ("figures/figure_table.py", "FIGURES = (\n"),
     "DatasetEntry": ("config/registry.py", 'DATASETS = Registry(\n    "dataset",\n    [\n'),
     "NetworkEntry": ("config/registry.py", 'NETWORKS = Registry(\n    "model",\n    [\n'),
 }

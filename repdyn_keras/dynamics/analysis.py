@@ -118,6 +118,7 @@ MEANINGS = {
     "layer_other": ("other layer", "1"),
     "epoch": ("epochs trained", "epoch"),
     "epoch_other": ("epochs trained, of the other state", "epoch"),
+    "statistic": ("mean and standard deviation of the null", "1"),
     "bound": ("bound of the interval", "1"),
     "subset": ("subset of images", "1"),
 }
@@ -200,7 +201,7 @@ def compute_dynamics(
         coords=coordinates,
         attrs={**attributes, "title": title(folder), "schema_version": SCHEMA_VERSION},
     )
-    described = MEANINGS | {k: v for measure in registered() for k, v in measure.meanings.items()}
+    described = MEANINGS | {k: v for measure in chosen for k, v in measure.meanings.items()}
     for name in set(described) & set(dynamics.variables):
         dynamics[name].attrs = dict(zip(("long_name", "units"), described[name], strict=True))
     return dynamics

@@ -1,52 +1,37 @@
 """Pictures of a run, of a comparison of runs, or of the findings of a study, from its Dataset.
 
 A picture is a module `plot_PICTURE.py` with a function `draw_PICTURE`, which yields its files, and
-an entry of `FIGURES`. Functions called `plot_...` draw into one Axes.
+an entry of `FIGURES` (`figure_table.py`). Functions called `plot_...` draw into one Axes.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import xarray as xr
 
 from repdyn_keras.errors import unknown
+from repdyn_keras.figures.figure_table import FIGURES, FigureEntry
 from repdyn_keras.figures.parts.films import image_index, require_films
 from repdyn_keras.figures.parts.lookup import layer_index, number_index, require
-from repdyn_keras.figures.parts.page import PictureFile, write_file
+from repdyn_keras.figures.parts.page import write_file
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import FORMATS, SCREEN, Sheet, on_sheet
 from repdyn_keras.figures.parts.style import without_tex
-from repdyn_keras.figures.plot_epoch_comparison import draw_epoch_comparison, epoch_comparison
-from repdyn_keras.figures.plot_film_strip import draw_film_strip, film_strip, plot_regions
-from repdyn_keras.figures.plot_finding import draw_finding, finding
-from repdyn_keras.figures.plot_image_history import draw_image_history, image_history
-from repdyn_keras.figures.plot_layer_comparison import draw_layer_comparison, layer_comparison
-from repdyn_keras.figures.plot_learning_curves import (
-    draw_learning_curves,
-    learning_curves,
-    plot_curves,
-)
-from repdyn_keras.figures.plot_probe_curves import draw_probe_curves, probe_curves
-from repdyn_keras.figures.plot_progress import draw_progress, plot_progress, progress_curves
-from repdyn_keras.figures.plot_region_animation import animate_regions, draw_region_animation
-from repdyn_keras.figures.plot_run_comparison import draw_run_comparison, run_comparison
-from repdyn_keras.figures.plot_similarity import (
-    draw_similarity,
-    plot_similarity,
-    similarity_heatmaps,
-)
-from repdyn_keras.figures.plot_similarity_by_layer import (
-    draw_similarity_by_layer,
-    similarity_by_layer,
-)
-from repdyn_keras.figures.plot_suspects import draw_suspects, suspects
-from repdyn_keras.figures.plot_synchronization import (
-    draw_synchronization,
-    synchronization_matrix,
-)
+from repdyn_keras.figures.plot_epoch_comparison import epoch_comparison
+from repdyn_keras.figures.plot_film_strip import film_strip, plot_regions
+from repdyn_keras.figures.plot_finding import finding
+from repdyn_keras.figures.plot_image_history import image_history
+from repdyn_keras.figures.plot_layer_comparison import layer_comparison
+from repdyn_keras.figures.plot_learning_curves import learning_curves, plot_curves
+from repdyn_keras.figures.plot_probe_curves import probe_curves
+from repdyn_keras.figures.plot_progress import plot_progress, progress_curves
+from repdyn_keras.figures.plot_region_animation import animate_regions
+from repdyn_keras.figures.plot_run_comparison import run_comparison
+from repdyn_keras.figures.plot_similarity import plot_similarity, similarity_heatmaps
+from repdyn_keras.figures.plot_similarity_by_layer import similarity_by_layer
+from repdyn_keras.figures.plot_suspects import suspects
+from repdyn_keras.figures.plot_synchronization import synchronization_matrix
 
 __all__ = [
     "FIGURES",
@@ -76,239 +61,6 @@ __all__ = [
     "suspects",
     "synchronization_matrix",
 ]
-
-
-@dataclass(frozen=True)
-class FigureEntry:
-    """A picture that `draw_all`, `draw_comparison` or `draw_findings` writes.
-
-    Attributes:
-        name: of its file, or of its files by plane or row.
-        source: the Dataset that it is drawn from, "run", "comparison" or "findings".
-        requires: variables that must be present and not empty.
-        about: what it shows, on one line.
-        draw: draws it, one file after the other.
-        measure: the similarity whose matrices it shows, or "".
-        zoomed: whether it is drawn only with a `Selection` that zooms.
-        on_request: whether it is drawn only if its measure is asked for.
-    """
-
-    name: str
-    source: str
-    requires: tuple[str, ...]
-    about: str
-    draw: Callable[[xr.Dataset, Selection], Iterator[PictureFile]]
-    measure: str = ""
-    zoomed: bool = False
-    on_request: bool = False
-
-    def is_asked_for(self, selection: Selection) -> bool:
-        """Whether a selection includes the picture."""
-        if self.zoomed and not selection.zoom:
-            return False
-        return self.measure in selection.measures if selection.measures else not self.on_request
-
-
-# What is computed on request: the name of the similarity, and what it is.
-ON_REQUEST = {
-    "rsa": "rank correlation of the Gram entries of each layer",
-    "mutual_knn": "share of nearest neighbours of each layer in common",
-    "procrustes": "Procrustes similarity of each layer's features",
-    "svcca": "mean canonical correlation of each layer's features",
-    "pwcca": "weighted canonical correlation of each layer's features",
-}
-FIGURES = (
-    FigureEntry(
-        "learning_curves.png",
-        "run",
-        ("probe_accuracy",),
-        "accuracy of the network on each subset of images, over epochs",
-        draw_learning_curves,
-    ),
-    FigureEntry(
-        "probe_curves.png",
-        "run",
-        ("probe_accuracy",),
-        "accuracy of a linear probe on each layer, over epochs",
-        draw_probe_curves,
-    ),
-    FigureEntry(
-        "cka.png",
-        "run",
-        ("cka",),
-        "CKA of each layer between all recorded epochs, with its phases",
-        partial(draw_similarity, measure="cka"),
-        "cka",
-    ),
-    FigureEntry(
-        "region_agreement.png",
-        "run",
-        ("region_agreement",),
-        "agreement of each layer's decision regions between all recorded epochs, with their phases",
-        partial(draw_similarity, measure="region_agreement"),
-        "region_agreement",
-    ),
-    FigureEntry(
-        "region_kappa.png",
-        "run",
-        ("region_kappa",),
-        "the same beyond chance (Cohen's kappa); `repdyn figures --measure region_kappa` draws it",
-        partial(draw_similarity, measure="region_kappa"),
-        "region_kappa",
-        on_request=True,
-    ),
-    FigureEntry(
-        "cka_zoomed.png",
-        "run",
-        ("cka",),
-        "`cka.png` with a colour scale for each layer; `repdyn figures --zoom` draws it",
-        partial(draw_similarity, measure="cka", zoom=True),
-        "cka",
-        zoomed=True,
-    ),
-    FigureEntry(
-        "region_agreement_zoomed.png",
-        "run",
-        ("region_agreement",),
-        "`region_agreement.png` with such scales; `repdyn figures --zoom` draws it",
-        partial(draw_similarity, measure="region_agreement", zoom=True),
-        "region_agreement",
-        zoomed=True,
-    ),
-    FigureEntry(
-        "region_kappa_zoomed.png",
-        "run",
-        ("region_kappa",),
-        "`region_kappa.png` with such scales; `--measure region_kappa --zoom` draws it",
-        partial(draw_similarity, measure="region_kappa", zoom=True),
-        "region_kappa",
-        zoomed=True,
-        on_request=True,
-    ),
-    *(
-        FigureEntry(
-            f"similarity_{name}{suffix}.png",
-            "run",
-            (f"similarity_{name}",),
-            about,
-            partial(draw_similarity, measure=f"similarity_{name}", zoom=bool(suffix)),
-            f"similarity_{name}",
-            zoomed=bool(suffix),
-        )
-        for name, meaning in ON_REQUEST.items()
-        for suffix, about in (
-            ("", f"{meaning}, between all recorded epochs"),
-            ("_zoomed", f"`similarity_{name}.png` with such scales; `--zoom` draws it"),
-        )
-    ),
-    FigureEntry(
-        "progress.png",
-        "run",
-        ("progress",),
-        "progress of each layer from its first to its last state, over epochs",
-        draw_progress,
-    ),
-    FigureEntry(
-        "synchronization.png",
-        "run",
-        ("synchronization",),
-        "synchronization of every layer with every other",
-        draw_synchronization,
-    ),
-    FigureEntry(
-        "regions_plane{plane}.png",
-        "run",
-        ("regions",),
-        "decision regions of each layer over training, on each of the first three planes",
-        draw_film_strip,
-    ),
-    FigureEntry(
-        "regions_plane{plane}.gif",
-        "run",
-        ("regions",),
-        "decision regions of the output on the first plane (of the last hidden layer if the output "
-        "holds no class scores), a frame for each recorded epoch",
-        draw_region_animation,
-    ),
-    FigureEntry(
-        "suspects.png",
-        "run",
-        ("suspicion", "image_probe_class"),
-        "the 24 images with the most suspicious labels, and what every probe said of each",
-        draw_suspects,
-    ),
-    FigureEntry(
-        "image_{image}.png",
-        "run",
-        ("suspicion", "image_probe_class"),
-        "the same of one image, with its margin: the most suspicious one, or those of "
-        "`repdyn figures --image`",
-        draw_image_history,
-    ),
-    FigureEntry(
-        "layers.png",
-        "comparison",
-        ("cka_layers",),
-        "CKA of every layer of one run with every layer of the other",
-        draw_layer_comparison,
-    ),
-    FigureEntry(
-        "epochs.png",
-        "comparison",
-        ("cka_epochs",),
-        "CKA of matching layers of two runs between all recorded epochs",
-        draw_epoch_comparison,
-    ),
-    FigureEntry(
-        "similarity_by_layer.png",
-        "comparison",
-        ("cka_layers", "region_agreement_layers"),
-        "CKA, agreement and kappa of the layers of the same name in two runs, layer by layer",
-        draw_similarity_by_layer,
-    ),
-    FigureEntry(
-        "layers_region_agreement.png",
-        "comparison",
-        ("region_agreement_layers",),
-        "agreement of the decision regions of every layer of one run with every layer of the other",
-        partial(draw_layer_comparison, measure="region_agreement"),
-    ),
-    FigureEntry(
-        "epochs_region_agreement.png",
-        "comparison",
-        ("region_agreement_epochs",),
-        "agreement of the decision regions of matching layers between all recorded epochs",
-        partial(draw_epoch_comparison, measure="region_agreement"),
-    ),
-    FigureEntry(
-        "runs_cka.png",
-        "comparison",
-        ("cka",),
-        "CKA of every two of several runs, in every layer, at their last epochs",
-        partial(draw_run_comparison, measure="cka"),
-    ),
-    FigureEntry(
-        "runs_region_agreement.png",
-        "comparison",
-        ("region_agreement",),
-        "agreement of their decision regions",
-        partial(draw_run_comparison, measure="region_agreement"),
-    ),
-    FigureEntry(
-        "runs_region_kappa.png",
-        "comparison",
-        ("region_kappa",),
-        "the same beyond chance (Cohen's kappa)",
-        partial(draw_run_comparison, measure="region_kappa"),
-    ),
-    FigureEntry(
-        "finding_{row}.png",
-        "findings",
-        ("left", "right", "effect"),
-        "both sides of a claim for every seed, and their differences with mean and 95% interval",
-        draw_finding,
-    ),
-)
 
 
 def draw_all(

@@ -45,10 +45,15 @@ def similarity_measure(
         f"similarity_{name}": PAIR,
         f"similarity_{name}_null": (*PAIR, "statistic"),
     }
+    meanings = {
+        f"similarity_{name}": (f"{name} between two epochs", "1"),
+        f"similarity_{name}_null": (f"{name} of permuted images: mean and deviation", "1"),
+    }
     return Measure(
         name=name,
         title=title,
         computed=computed,
+        meanings=meanings,
         attributes=attributes,
         over_epochs=over_epochs,
         is_on_request=True,
