@@ -121,7 +121,7 @@ def test_measures_on_the_fingerprints_record_no_features(tmp_path):
     assert "features" not in folder.record(0)
     assert {"similarity_rsa", "similarity_mutual_knn"} <= set(analyze(folder).data_vars)
     result = repdyn("analyze", folder.path, "--measure", "svcca")
-    assert_rejected(result, ["Expected records with features, which svcca needs", "measures=svcca"])
+    assert_rejected(result, ["records with features of every layer, for svcca", "measures=svcca"])
 
 
 def test_features_need_no_labels_and_few_images_are_nan(tmp_path):
@@ -153,3 +153,11 @@ def test_unknown_measures_are_rejected(tmp_path):
     with pytest.raises(InputError, match="Unknown measure. .*nearest: svcca"):
         RepresentationRecorder(tmp_path / "run", images, measures=("svca",))
     assert Config(measures="svcca,rsa").measures == "svcca,rsa"
+
+
+def test_features_that_do_not_fit_the_record_are_rejected(tmp_path):
+    folder, _ = recorded(tmp_path / "run", ("procrustes",))
+    for epoch in folder.epochs():
+        folder.write_record(epoch, folder.record(epoch).isel(feature=slice(1, None)))
+    with pytest.raises(InputError, match="Expected 3 features of 64 images in the layer 'output'"):
+        analyze(folder)

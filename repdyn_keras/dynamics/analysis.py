@@ -71,7 +71,14 @@ class RecordSeries:
         widths = self.folder.series(self.epochs[:1], ["feature_width"])["feature_width"][0]
         start = int(widths[:layer].sum())
         part = slice(start, start + int(widths[layer]))
-        return self.folder.series(self.epochs, ["features"], part)["features"].swapaxes(1, 2)
+        found = self.folder.series(self.epochs, ["features"], part)["features"]
+        if found.ndim != 3 or found.shape[1:] != (widths[layer], len(self.constants["sample"])):
+            raise InputError(
+                f"Expected {widths[layer]} features of {len(self.constants['sample'])} images in "
+                f"the layer {self.layers[layer]!r}. Received: {self.folder.records}, with features "
+                f"of shape {found.shape[1:]}. Move the records away."
+            )
+        return found.swapaxes(1, 2)
 
     @property
     def fingerprint_length(self) -> int:
@@ -223,10 +230,13 @@ def kept_measures(folder: RunFolder, constants) -> list[str]:
 
 def check_features(series: RecordSeries, names: list[str]) -> None:
     """Raises InputError if measures need features, and a record holds none."""
-    if names and "feature_width" not in series.recorded("feature_width"):
+    if not names:
+        return
+    widths = series.recorded("feature_width").get("feature_width")
+    if widths is None or widths.shape[1:] != (len(series.layers),):
         raise InputError(
-            f"Expected records with features, which {format_names(names)} needs. Received: "
-            f"{series.folder.records}, without features. Record the training anew with "
+            f"Expected records with features of every layer, for {format_names(names)}. Received: "
+            f"{series.folder.records}, without them. Record the training anew with "
             f"measures=({names[0]!r},) or, in `repdyn run` and `repdyn record`, "
             f"--set measures={names[0]}."
         )

@@ -60,10 +60,11 @@ def similarities_of_features(
         ]
         return compared(prepared, compare, draws)
 
-    # A layer's features, their reduced form, and the loads.
-    sample = series.features(0)
+    widest = int(series.recorded("feature_width")["feature_width"].max())
+    # A layer's features, their reduced form, and the loads, in float64.
+    size = 3 * 8 * len(series.epochs) * widest * len(series.constants["sample"])
     with one_blas_thread():
-        found = list(parallel_map(results_of, range(len(series.layers)), 8 * 3 * sample.size))
+        found = list(parallel_map(results_of, range(len(series.layers)), size))
     values, nulls = zip(*found, strict=True)
     return {f"similarity_{name}": np.stack(values), f"similarity_{name}_null": np.stack(nulls)}
 
