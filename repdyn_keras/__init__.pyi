@@ -1,5 +1,6 @@
 from repdyn_keras.config import Config as Config
 from repdyn_keras.dynamics import compare as compare
+from repdyn_keras.dynamics import compare_runs as compare_runs
 from repdyn_keras.dynamics import open_run as open_run
 from repdyn_keras.errors import InputError as InputError
 from repdyn_keras.experiment import record as record

@@ -292,7 +292,7 @@ def compare(
         )
     runs = [open_run(path) for path in paths]
     if len(runs) == 2:
-        comparison = compare(*runs, epochs, layers, regions)
+        comparison = compare(runs[0], runs[1], epochs, layers, regions)
         print_comparison(comparison)
     else:
         comparison = compare_runs(runs, regions)

@@ -181,8 +181,10 @@ def stacked(found: Sequence[dict[str, np.ndarray]], kind: str, dims: tuple[str, 
 def common_labels(*constants) -> np.ndarray | None:
     """The given labels in the constants of recordings; None if they differ or are missing."""
     first, *others = map(given_labels, constants)
+    if first is None:
+        return None
     same = (labels is not None and np.array_equal(first, labels) for labels in others)
-    return first if first is not None and all(same) else None
+    return first if all(same) else None
 
 
 def check_same_images(a, b, name_a: str, name_b: str) -> None:
