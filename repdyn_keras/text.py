@@ -1,6 +1,7 @@
-"""Values as text: sizes, shapes, durations, lists of names, and untrusted strings."""
+"""Values as text: sizes, shapes, durations, epochs, lists of names, and untrusted strings."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 # Control characters, invisible and bidirectional marks, lone surrogates, unassigned code points,
@@ -140,3 +141,76 @@ def visible(text: object, max_length: int | None = None) -> str:
         return shown
     tail = max_length // 2
     return f"{shown[: max_length - tail - 1]}…{shown[-tail:]}"
+
+
+# Epochs: whole ones, and those of early records, which are shares of the first two.
+
+# Decimals to which the epoch of an early record is rounded, and with which it is shown at least.
+EPOCH_DECIMALS, SHOWN_DECIMALS = 6, 2
+
+
+def is_whole(epoch: float) -> bool:
+    """Whether an epoch is a whole number, and not that of an early record."""
+    return float(epoch).is_integer()
+
+
+def exact_epoch(epoch: float) -> str:
+    """An epoch with all of its decimals, as in the names of files.
+
+    Example:
+        >>> exact_epoch(12.0), exact_epoch(0.03125)
+        ('12', '0.03125')
+    """
+    text = f"{epoch:.{EPOCH_DECIMALS}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def format_epoch(epoch: float) -> str:
+    """An epoch in a sentence, with two decimals if it is not whole; see `format_epochs`."""
+    return format_epochs([epoch])[0]
+
+
+def format_epochs(epochs: Iterable[float]) -> list[str]:
+    """Epochs side by side: those that are not whole have two decimals.
+
+    They have more where two would make them whole, or equal to one another.
+
+    Example:
+        >>> format_epochs([0, 0.002558, 0.03125, 0.5, 1, 12])
+        ['0', '0.003', '0.03', '0.5', '1', '12']
+    """
+    epochs = list(epochs)
+    early = {epoch for epoch in epochs if not is_whole(epoch)}
+    texts = {}
+    for decimals in range(EPOCH_DECIMALS, SHOWN_DECIMALS - 1, -1):
+        rounded = {epoch: f"{epoch:.{decimals}f}" for epoch in early}
+        shown = Counter(rounded.values())
+        for epoch, text in rounded.items():
+            if decimals == EPOCH_DECIMALS or (shown[text] == 1 and not is_whole(float(text))):
+                texts[epoch] = text.rstrip("0")
+    return [texts[epoch] if epoch in early else exact_epoch(epoch) for epoch in epochs]
+
+
+def recorded_epoch(epoch: float, recorded: Iterable[float]) -> float | None:
+    """The recorded epoch that is meant by an epoch as given, such as 0.03 for 0.03125.
+
+    Args:
+        epoch: a recorded epoch, or what it is rounded to.
+        recorded: the recorded epochs.
+
+    Returns:
+        The epoch; None if it was not recorded, or if several ones are rounded to it.
+    """
+    recorded = [float(each) for each in recorded]
+    if epoch in recorded:
+        return float(epoch)
+    text = exact_epoch(epoch)
+    decimals = len(text.partition(".")[2])
+    if not decimals:
+        return None
+    shown = format_epochs(recorded)
+    if text in shown:
+        return recorded[shown.index(text)]
+    wanted = f"{epoch:.{decimals}f}"
+    matches = [each for each in recorded if f"{each:.{decimals}f}" == wanted]
+    return matches[0] if len(matches) == 1 else None

@@ -130,7 +130,7 @@ def figures(
         ),
     ] = None,
     epoch: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option(
             metavar="E",
             help="Recorded epoch of the decision regions; can be repeated. Default: six of them.",
@@ -194,7 +194,7 @@ def figures(
     names = opened.dynamics["layer"].values.tolist()
     selection = Selection(
         layers=tuple(matching_layers(layer, names)) if layer else None,
-        epochs=tuple(epoch) if epoch else None,
+        epochs=tuple(map(epoch_number, epoch)) if epoch else None,
         measures=tuple(measure or ()),
         zoom=zoom,
         images=tuple(image or ()),
@@ -228,8 +228,9 @@ def inches(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-# Maximum number of digits of an epoch, and of runs on one page.
-MAX_DIGITS, MAX_SIDE_BY_SIDE = 18, 4
+EPOCH = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
+# Maximum number of runs on one page.
+MAX_SIDE_BY_SIDE = 4
 MAX_FOLDER_NAME = 200
 
 
@@ -358,14 +359,14 @@ def pair(text: str, kind: str) -> tuple[str, str]:
     return parts[0], parts[-1]
 
 
-def epoch_pair(text: str) -> tuple[int, int]:
+def epoch_pair(text: str) -> tuple[float, float]:
     """`E` as (E, E), and `E:F` as (E, F)."""
     first, second = pair(text, "epoch")
     return epoch_number(first), epoch_number(second)
 
 
-def epoch_number(text: str) -> int:
-    """The number of an epoch; raises InputError for anything else."""
-    if not text.isdecimal() or len(text) > MAX_DIGITS:
+def epoch_number(text: str) -> float:
+    """The number of an epoch, such as 12 or 0.03; raises InputError for anything else."""
+    if not EPOCH.fullmatch(text):
         raise InputError(f"Expected a recorded epoch, such as 0. Received: --epoch {quoted(text)}.")
-    return int(text)
+    return float(text)

@@ -11,7 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from repdyn_keras.experiment.watcher import Watcher
-from repdyn_keras.text import format_bytes, format_duration, visible
+from repdyn_keras.text import (
+    format_bytes,
+    format_duration,
+    format_epoch,
+    format_epochs,
+    visible,
+)
 
 if TYPE_CHECKING:
     from repdyn_keras.config import Config
@@ -47,7 +53,7 @@ class PlanPrinter(MessagePrinter):
     def started(self, folder: "RunFolder", config: "Config", plan: "Plan") -> None:
         """Prints the plan as a table."""
         _, evaluation, test = plan.images
-        epochs = ", ".join(map(str, plan.epochs))
+        epochs = ", ".join(format_epochs(plan.epochs))
         table = Table("item", "plan", show_header=False, title="Plan; nothing was written")
         table.add_row("folder", literal(folder.path))
         table.add_row(
@@ -65,9 +71,9 @@ class PlanPrinter(MessagePrinter):
 class ReplayPrinter(MessagePrinter):
     """Prints messages, and each file of saved weights that is recorded."""
 
-    def replayed(self, epoch: int, path: Path) -> None:
+    def replayed(self, epoch: float, path: Path) -> None:
         """Prints the epoch and the file of saved weights."""
-        self.message(f"epoch {epoch}: {path.as_posix()}")
+        self.message(f"epoch {format_epoch(epoch)}: {path.as_posix()}")
 
 
 def print_checks(rows: Iterable[tuple[str, bool, str]]) -> None:

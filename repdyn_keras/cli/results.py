@@ -20,7 +20,7 @@ from repdyn_keras.dynamics.phase_descriptions import (
 from repdyn_keras.dynamics.remarks import has_accuracy, remarks
 from repdyn_keras.dynamics.story import EVENTS
 from repdyn_keras.measures.phases import SIMILARITIES
-from repdyn_keras.text import format_duration, format_layers, visible
+from repdyn_keras.text import format_duration, format_epoch, format_epochs, format_layers, visible
 
 if TYPE_CHECKING:
     import xarray
@@ -102,7 +102,10 @@ def layer_table(dynamics: "xarray.Dataset", phases: Sequence[PhaseDescription]) 
             "phases: epochs of each phase by CKA, and how it begins (state: the representation "
             "changes; freeze: the records stop scattering around their course)"
         )
-    columns["settles"] = [format_number(epoch, 0) for epoch in dynamics["settling_epoch"].values]
+    columns["settles"] = [
+        "-" if np.isnan(epoch) else format_epoch(epoch)
+        for epoch in dynamics["settling_epoch"].values
+    ]
     captions.append("settles: epoch from which the CKA with the final state stays above 0.95")
     table = Table(title=title(dynamics.attrs["title"]), caption="\n".join(captions))
     table.add_column("layer", no_wrap=True)
@@ -131,7 +134,9 @@ def phase_courses(phases: Iterable[PhaseDescription]) -> dict[str, str]:
     spans: dict[str, list[str]] = {}
     for phase in phases:
         kind = f" ({phase.border.kind})" if phase.border else ""
-        spans.setdefault(phase.layer, []).append(f"{phase.first}-{phase.last}{kind}")
+        spans.setdefault(phase.layer, []).append(
+            "-".join(format_epochs([phase.first, phase.last])) + kind
+        )
     return {
         layer: " | ".join(parts) if len(parts) > 1 else ONE_PHASE for layer, parts in spans.items()
     }
@@ -140,7 +145,7 @@ def phase_courses(phases: Iterable[PhaseDescription]) -> dict[str, str]:
 def phase_lines(dynamics: "xarray.Dataset", phases: Iterable[PhaseDescription]) -> list[Padding]:
     """What the network did in each distinct phase, in which layers, and the border before it."""
     order = dynamics["layer"].values.tolist()
-    spans: dict[tuple[int, int], dict[str, list[PhaseDescription]]] = {}
+    spans: dict[tuple[float, float], dict[str, list[PhaseDescription]]] = {}
     for phase in phases:
         kind = phase.border.kind if phase.border else ""
         spans.setdefault((phase.first, phase.last), {}).setdefault(kind, []).append(phase)
@@ -149,7 +154,8 @@ def phase_lines(dynamics: "xarray.Dataset", phases: Iterable[PhaseDescription]) 
         example = next(iter(kinds.values()))[0]
         changes = ", ".join(map(format_change, example.changes))
         about = " ".join(filter(None, [example.name, f"({changes})" if changes else ""]))
-        lines.append(indented(f"epochs {first} to {last}: {about or 'nothing is known'}", 2))
+        span = " to ".join(format_epochs([first, last]))
+        lines.append(indented(f"epochs {span}: {about or 'nothing is known'}", 2))
         for group in kinds.values():
             layers = f"in {format_layers([phase.layer for phase in group], order)}"
             border = format_borders(phase.border for phase in group if phase.border is not None)
@@ -166,7 +172,11 @@ def format_change(change: Change) -> str:
     """A change as text, as in "test 10% to 84% (93% at epoch 5)"."""
     form = "{:.2g}" if change.quantity == "loss" else "{:.0%}"
     first, last = form.format(change.first), form.format(change.last)
-    turn = f" ({form.format(change.turn[1])} at epoch {change.turn[0]})" if change.turn else ""
+    turn = (
+        f" ({form.format(change.turn[1])} at epoch {format_epoch(change.turn[0])})"
+        if change.turn
+        else ""
+    )
     return f"{change.quantity} {first}{'' if first == last else f' to {last}'}{turn}"
 
 
@@ -203,7 +213,7 @@ def network_table(dynamics: "xarray.Dataset", seconds: float | None) -> Table:
     if has_accuracy(dynamics):
         fit = attrs["perfect_fit_epoch"]
         labels = "given" if has_wrong_labels(dynamics) else "training"
-        reached = "not reached" if np.isnan(fit) else f"epoch {fit:.0f}"
+        reached = "not reached" if np.isnan(fit) else f"epoch {format_epoch(fit)}"
         table.add_row(f"perfect fit (99.5% of the {labels} labels)", reached)
     if has_wrong_labels(dynamics):
         memorized = format_number(attrs["memorized_share"])

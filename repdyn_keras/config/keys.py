@@ -143,6 +143,9 @@ class Config:
     record_epochs: str | tuple[int, ...] = key(
         "log", "epochs to record: log (0, round(2^(i/6)) and the last) or a list", low=0
     )
+    early_records: int = key(
+        6, "number of further records after steps of the first two epochs", low=0, high=1000
+    )
     layers: str | None = key(
         None, "regular expression of layer names to record", unset="every block"
     )
@@ -181,7 +184,7 @@ class Config:
     measures: str | None = key(
         None, "similarities beside CKA: rsa, mutual_knn, procrustes, svcca, pwcca", unset="none"
     )
-    keep_weights: bool = key(False, "save the weights of every recorded epoch in weights/")
+    keep_weights: bool = key(False, "save the weights of every record in weights/")
     report: bool = key(True, "write report.html, a page that shows the run, at its end")
     checkpoint_seconds: float = key(
         60.0, "seconds between checkpoints if no epoch is recorded", low=0

@@ -90,7 +90,7 @@ class RecordSeries:
         return self.variables[name][1] if name in self.variables else None
 
 
-def check_record(folder: RunFolder, epoch: int, layers: list[str], images: str) -> None:
+def check_record(folder: RunFolder, epoch: float, layers: list[str], images: str) -> None:
     """Raises InputError unless a record has the layers and images of the folder's constants."""
     stored = folder.recorded_layers(epoch)
     if stored != layers:

@@ -18,6 +18,7 @@ from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.measures.cka import cosines
 from repdyn_keras.measures.cka_null import class_null, given_labels, null_deviation
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
+from repdyn_keras.text import exact_epoch, recorded_epoch
 
 if TYPE_CHECKING:
     import xarray
@@ -32,7 +33,7 @@ PLANES_REMEDY = (
 def compare(
     a: Run,
     b: Run,
-    epochs: Iterable[tuple[int, int]] | None = None,
+    epochs: Iterable[tuple[float, float]] | None = None,
     layers: Iterable[tuple[str, str]] | None = None,
     regions: bool | None = None,
 ) -> "xarray.Dataset":
@@ -83,8 +84,8 @@ def compare(
             "Expected at least one pair of epochs and one pair of layers, or None for the default. "
             f"Received: {len(moments)} pairs of epochs and {len(matches)} pairs of layers."
         )
-    for run, requested in zip((a, b), zip(*moments, strict=True), strict=True):
-        check_epochs(run, requested)
+    requested_epochs = zip((a, b), zip(*moments, strict=True), strict=True)
+    moments = list(zip(*(recorded_epochs(*each) for each in requested_epochs), strict=True))
     for run, known, requested in zip((a, b), names, zip(*matches, strict=True), strict=True):
         for name in requested:
             if name not in known:
@@ -220,28 +221,32 @@ def folder_names(runs: Sequence[Run]) -> list[str]:
     return ["/".join(own[-depth:]) for own in parts]
 
 
-def default_moments(dynamics: Sequence) -> list[tuple[int, int]]:
+def default_moments(dynamics: Sequence) -> list[tuple[float, float]]:
     """Pairs of the first epochs, the perfect fits (if both runs have one) and the last epochs."""
     recorded = [dataset["epoch"].values.tolist() for dataset in dynamics]
     fits = [dataset.attrs["perfect_fit_epoch"] for dataset in dynamics]
     moments = [(recorded[0][0], recorded[1][0])]
     if not np.isnan(fits).any():
-        moments.append((int(fits[0]), int(fits[1])))
+        moments.append((float(fits[0]), float(fits[1])))
     moments.append((recorded[0][-1], recorded[1][-1]))
     return list(dict.fromkeys(moments))
 
 
-def check_epochs(run: Run, epochs: Iterable[int]) -> None:
-    """Raises InputError unless a run recorded all of these epochs."""
+def recorded_epochs(run: Run, epochs: Iterable[float]) -> list[float]:
+    """The recorded epochs that are meant; raises InputError unless a run recorded all of them."""
+    found = []
     for epoch in epochs:
-        if epoch not in run.epochs:
+        recorded = recorded_epoch(epoch, run.epochs)
+        if recorded is None:
             raise InputError(
                 f"Expected a recorded epoch of {run.folder.path}: "
-                f"{', '.join(map(str, run.epochs))}. Received: {epoch}."
+                f"{', '.join(map(exact_epoch, run.epochs))}. Received: {exact_epoch(epoch)}."
             )
+        found.append(recorded)
+    return found
 
 
-def epoch_fingerprints(folder: RunFolder, epoch: int) -> np.ndarray:
+def epoch_fingerprints(folder: RunFolder, epoch: float) -> np.ndarray:
     """(layer, pair) fingerprints at an epoch; NaN where a layer is dead or not finite."""
     prints = folder.fingerprints([epoch], slice(None))[0]
     state = folder.series([epoch], ["finite", "dead"])

@@ -8,7 +8,7 @@ import numpy as np
 
 from repdyn_keras.dynamics.remarks import has_accuracy
 from repdyn_keras.dynamics.story import story
-from repdyn_keras.text import visible
+from repdyn_keras.text import format_epoch, visible
 
 if TYPE_CHECKING:
     from repdyn_keras.dynamics.recorded_run import Run
@@ -27,7 +27,8 @@ def run_html(run: "Run") -> str:
     history, _ = run.known_history()
     epochs, layers = dynamics["epoch"].values, dynamics["layer"].values
     about = (
-        f"{len(epochs)} recorded epochs from {epochs[0]:g} to {epochs[-1]:g}, "
+        f"{len(epochs)} recorded epochs from {format_epoch(epochs[0])} to "
+        f"{format_epoch(epochs[-1])}, "
         f"{len(layers)} layers, {visible(run.folder.path)}"
     )
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in story(dynamics, history)[:-1])

@@ -64,7 +64,7 @@ class Change:
     quantity: str
     first: float
     last: float
-    turn: tuple[int, float] | None = None
+    turn: tuple[float, float] | None = None
 
     @property
     def rise(self) -> float:
@@ -87,8 +87,8 @@ class PhaseDescription:
 
     layer: str
     number: int
-    first: int
-    last: int
+    first: float
+    last: float
     border: Border | None
     name: str
     changes: tuple[Change, ...]
@@ -130,7 +130,7 @@ def describe_phases(
             records = np.flatnonzero(labels == number)
             changes = [change(name, course, records, epochs) for name, course in courses.items()]
             known = tuple(each for each in changes if each is not None)
-            first, last = int(epochs[records[0]]), int(epochs[records[-1]])
+            first, last = float(epochs[records[0]]), float(epochs[records[-1]])
             border = None
             if number > 1:
                 border = border_at(dynamics.sel(layer=layer, epoch=first), suffix)
@@ -189,7 +189,7 @@ def change(
     furthest = int(np.argmax(outside))
     turn = None
     if quantity != "loss" and outside[furthest] >= MIN_CHANGE:
-        turn = int(epochs[known[furthest]]), float(values[furthest])
+        turn = float(epochs[known[furthest]]), float(values[furthest])
     return Change(quantity, first, last, turn)
 
 

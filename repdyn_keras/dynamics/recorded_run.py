@@ -57,8 +57,8 @@ class Run:
         return run_html(self)
 
     @property
-    def epochs(self) -> list[int]:
-        """The recorded epochs."""
+    def epochs(self) -> list[float]:
+        """The recorded epochs; those of early records are not whole."""
         if not self.folder.holds_records():
             return self.dynamics.indexes["epoch"].tolist()
         return self.folder.epochs()

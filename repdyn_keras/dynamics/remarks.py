@@ -8,7 +8,7 @@ from repdyn_keras.measures.influential_images import influence_notice
 from repdyn_keras.measures.phases import MIN_RECORDS
 from repdyn_keras.measures.progress import MIN_CHANGE
 from repdyn_keras.measures.synchronization import MIN_RECORDS as MIN_TIMED_RECORDS
-from repdyn_keras.text import format_layers
+from repdyn_keras.text import format_epoch, format_epochs, format_layers
 
 if TYPE_CHECKING:
     import xarray
@@ -30,7 +30,7 @@ def remarks(dynamics: "xarray.Dataset") -> list[str]:
     by_epochs: dict[str, list[str]] = {}
     for name, bad in zip(order, undefined, strict=True):
         if bad.any():
-            by_epochs.setdefault(format_epochs(dynamics["epoch"].values, bad), []).append(name)
+            by_epochs.setdefault(format_when(dynamics["epoch"].values, bad), []).append(name)
     for epochs, names in by_epochs.items():
         lines.append(f"Dead or not finite {epochs}, and left out: {format_layers(names, order)}.")
     if count < MIN_RECORDS:
@@ -65,11 +65,12 @@ def has_timing(dynamics: "xarray.Dataset") -> np.ndarray:
     return dynamics["progress"].notnull().any("epoch").values
 
 
-def format_epochs(epochs: np.ndarray, chosen: np.ndarray) -> str:
+def format_when(epochs: np.ndarray, chosen: np.ndarray) -> str:
     """Some of the recorded epochs, (epoch,) of which are chosen, such as "at epoch 3"."""
     if chosen.all():
         return "at every epoch"
     named = epochs[chosen]
     if len(named) == 1:
-        return f"at epoch {named[0]}"
-    return f"at {len(named)} of {len(epochs)} epochs from {named[0]} to {named[-1]}"
+        return f"at epoch {format_epoch(named[0])}"
+    first, last = format_epochs([named[0], named[-1]])
+    return f"at {len(named)} of {len(epochs)} epochs from {first} to {last}"

@@ -7,9 +7,9 @@ import numpy as np
 
 from repdyn_keras.dynamics.milestones import memorization_epochs, output_accuracy
 from repdyn_keras.dynamics.phase_descriptions import describe_phases
-from repdyn_keras.dynamics.remarks import format_epochs, has_accuracy, has_timing
+from repdyn_keras.dynamics.remarks import format_when, has_accuracy, has_timing
 from repdyn_keras.measures.accuracies import BATCH_NORM_GAP
-from repdyn_keras.text import format_layers
+from repdyn_keras.text import format_epoch, format_layers
 
 if TYPE_CHECKING:
     import xarray
@@ -59,27 +59,27 @@ def fit_sentence(dynamics: "xarray.Dataset") -> str:
         best = int(np.argmax(train))
         text = (
             f"The network did not reach its perfect fit (99.5% of the training labels): it had at "
-            f"most {train[best]:.1%} of them right, at epoch {epochs[best]:.0f}"
+            f"most {train[best]:.1%} of them right, at epoch {format_epoch(epochs[best])}"
         )
     else:
         text = (
             "The network reached its perfect fit (99.5% of the training labels) at epoch "
-            f"{fit:.0f}{record_before(dynamics, fit)}"
+            f"{format_epoch(fit)}{record_before(dynamics, fit)}"
         )
     epochs, test = output_accuracy(dynamics, "test")
     if not len(test):
         return f"{text}. There are no test images."
     best = int(np.argmax(test))
     return (
-        f"{text}. Test accuracy peaked at {test[best]:.0%} (epoch {epochs[best]:.0f}) and ended at "
-        f"{test[-1]:.0%}."
+        f"{text}. Test accuracy peaked at {test[best]:.0%} (epoch {format_epoch(epochs[best])}) "
+        f"and ended at {test[-1]:.0%}."
     )
 
 
 def record_before(dynamics: "xarray.Dataset", epoch: float) -> str:
     """The record before an epoch, which says how sharply the epoch is known."""
     earlier = dynamics["epoch"].values[dynamics["epoch"].values < epoch]
-    return f" (the record before is of epoch {earlier[-1]:g})" if len(earlier) else ""
+    return f" (the record before is of epoch {format_epoch(earlier[-1])})" if len(earlier) else ""
 
 
 def memorization_bounds(dynamics: "xarray.Dataset") -> tuple[float, float]:
@@ -99,12 +99,13 @@ def memorization_sentence(dynamics: "xarray.Dataset") -> str:
     if not len(memorized):
         return "No label is known to be wrong, so memorization cannot be told from learning."
     if len(memorized) == 1:
-        return f"At epoch {epochs[0]:.0f} it has memorized {memorized[0]:.0%} of the wrong labels."
+        only = format_epoch(epochs[0])
+        return f"At epoch {only} it has memorized {memorized[0]:.0%} of the wrong labels."
     _, resisted = output_accuracy(dynamics, "mislabeled_true")
     turn = int(np.argmax(resisted))
     before = (
         f" Before, it predicted the true class of up to {resisted[turn]:.0%} of these images "
-        f"(epoch {epochs[turn]:.0f})."
+        f"(epoch {format_epoch(epochs[turn])})."
         if resisted[turn] >= 0.5
         else ""
     )
@@ -116,12 +117,13 @@ def memorization_sentence(dynamics: "xarray.Dataset") -> str:
         )
     if np.isnan(end):
         return (
-            f"It memorized the wrong labels in part: from epoch {begin:.0f} on beyond chance, and "
-            f"{memorized[-1]:.0%} of them at the end.{before}"
+            f"It memorized the wrong labels in part: from epoch {format_epoch(begin)} on beyond "
+            f"chance, and {memorized[-1]:.0%} of them at the end.{before}"
         )
     return (
-        f"It memorized the wrong labels between epochs {begin:.0f} and {end:.0f} (10% and 90% of "
-        f"the way from chance to all); at the end it gave {memorized[-1]:.0%} of them.{before}"
+        f"It memorized the wrong labels between epochs {format_epoch(begin)} and "
+        f"{format_epoch(end)} (10% and 90% of the way from chance to all); at the end it gave "
+        f"{memorized[-1]:.0%} of them.{before}"
     )
 
 
@@ -158,7 +160,7 @@ def change_sentence(dynamics: "xarray.Dataset") -> str:
     layers = [str(layer) for layer in dynamics["layer"].values]
     cka = dynamics["cka"].isel(epoch=first, epoch_other=last).values
     epochs = dynamics["epoch"].values
-    span = f"{name} (epochs {epochs[first]:g} to {epochs[last]:g})"
+    span = f"{name} (epochs {format_epoch(epochs[first])} to {format_epoch(epochs[last])})"
     most = most_changed(dynamics, first, last)
     if most is None:
         return f"Every layer is undefined at one end of the time {span}."
@@ -216,15 +218,17 @@ def settling_sentence(dynamics: "xarray.Dataset") -> str:
     epochs = dynamics["epoch"].values
     if first == last < epochs[-1]:
         return (
-            f"All defined layers settled (CKA with the final state above 0.95) at epoch {last:g}."
+            "All defined layers settled (CKA with the final state above 0.95) at epoch "
+            f"{format_epoch(last)}."
         )
     begin = (
         f"Never far from the final state (CKA with it above 0.95): {early}"
         if first == epochs[0]
-        else f"First to settle (CKA with the final state above 0.95): {early}, at epoch {first:g}"
+        else "First to settle (CKA with the final state above 0.95): "
+        f"{early}, at epoch {format_epoch(first)}"
     )
     if last < epochs[-1]:
-        return f"{begin}; last to settle: {late}, at epoch {last:g}."
+        return f"{begin}; last to settle: {late}, at epoch {format_epoch(last)}."
     unsettled = f"At the end, {late} had not settled."
     return unsettled if first == last else f"{unsettled} {begin}."
 
@@ -234,7 +238,7 @@ def border_sentence(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, f
     if not dynamics["phases_p"].notnull().any():
         return "Too few records, or too unevenly spaced, to tell phases from drift."
     layers = [str(layer) for layer in dynamics["layer"].values]
-    groups: dict[tuple[int, str], list] = {}
+    groups: dict[tuple[float, str], list] = {}
     for phase in describe_phases(dynamics, history):
         if phase.border is not None:
             groups.setdefault((phase.first, phase.border.kind), []).append(phase)
@@ -254,7 +258,7 @@ def border_sentence(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, f
         p = max(phase.border.p for phase in phases)
         spread = f"z {low}" if low == high else f"z {low} to {high}"
         spread += f", p {p:.3f}" + (" or less" if len(phases) > 1 else "")
-        parts.append(f"{event} at epoch {epoch} in {names} ({spread})")
+        parts.append(f"{event} at epoch {format_epoch(epoch)} in {names} ({spread})")
     text = (
         "Borders between phases that smooth drift does not explain (at a freeze, the records of a "
         f"layer stop scattering around their course): {'; '.join(parts)}."
@@ -296,7 +300,7 @@ def batch_norm_sentence(dynamics: "xarray.Dataset") -> str:
     is_large = np.abs(gap.values) > BATCH_NORM_GAP
     if not is_large.any():
         return ""
-    where = format_epochs(dynamics["epoch"].values, is_large)
+    where = format_when(dynamics["epoch"].values, is_large)
     return (
         f"Doubt: {where} the accuracy with batch statistics differs by more than {BATCH_NORM_GAP} "
         "from that with moving statistics. BatchNormalization lags behind there, which may look "

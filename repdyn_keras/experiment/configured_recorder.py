@@ -24,7 +24,7 @@ from repdyn_keras.recording.settings import (
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums
 from repdyn_keras.seeds import stratified_order
-from repdyn_keras.text import format_names
+from repdyn_keras.text import format_epochs, format_names, is_whole
 
 
 def configured_recorder(
@@ -88,7 +88,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
         ),
         planes=plane_settings(config),
         selection=selection,
-        schedule=Schedule(config.record_epochs),
+        schedule=Schedule(config.record_epochs, config.early_records),
         batch_norm=config.batch_norm,
         class_names=tuple(data.class_names or ()),
         corners=plane_corners(config, data),
@@ -165,7 +165,7 @@ class Replay:
         self.recorded = self.recorder.build(self.model)
         self.loader = WeightLoader(self.model)
 
-    def record(self, epoch: int, path: Path) -> None:
+    def record(self, epoch: float, path: Path) -> None:
         """Records the weights of a file as the callback would have recorded that epoch."""
         self.loader.load(path)
         self.recorder.record(self.model, epoch)
@@ -192,9 +192,11 @@ def report_files(
         watcher.message(f"ignored, not weights of Keras: {format_names(weight_files.foreign)}.")
     watcher.message(f"epochs are read from the names as {weight_files.pattern}.")
     epochs = list(weight_files.files)
-    missing = epochs[-1] - epochs[0] + 1 - len(epochs)
+    whole = [int(epoch) for epoch in epochs if is_whole(epoch)]
+    missing = whole[-1] - whole[0] + 1 - len(whole) if whole else 0
     gaps = f"; missing between them: {missing}" if missing else ""
-    watcher.message(f"{len(epochs)} checkpoints of epochs {epochs[0]} to {epochs[-1]}{gaps}.")
+    first, last = format_epochs([epochs[0], epochs[-1]])
+    watcher.message(f"{len(epochs)} checkpoints of epochs {first} to {last}{gaps}.")
     if epochs[0] == 0:
         watcher.message(
             "epoch 0 is recorded as the initialization. If the names count trained epochs from 0, "

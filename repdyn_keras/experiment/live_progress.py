@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from repdyn_keras.experiment.watcher import Watcher
-from repdyn_keras.text import format_bytes, format_duration, visible
+from repdyn_keras.text import format_bytes, format_duration, format_epoch, is_whole, visible
 
 if TYPE_CHECKING:
     from repdyn_keras.config import Config
@@ -45,7 +45,7 @@ class LiveProgress(Watcher):
         self._total = self._epoch = self._step = 0
         self._doing = ""
         self._trained: tuple[int, dict[str, float]] = (0, {})
-        self._recorded: tuple[int, dict[str, float]] = (0, {})
+        self._recorded: tuple[float, dict[str, float]] = (0, {})
         self._training: list[float] = []
         self._recording: list[float] = []
         self._begin = self._last = time.perf_counter()
@@ -82,7 +82,7 @@ class LiveProgress(Watcher):
             f"{config.label_noise:g}), {evaluation} evaluation images, {test} test images\n"
             f"{visible(config.model)} ({plan.parameters:,} weights), {config.optimizer}, "
             f"{config.backend}: "
-            f"{config.epochs} epochs, {len(plan.epochs)} of them recorded, "
+            f"{config.epochs} epochs, {plan.recorded}, "
             f"{len(plan.layers)} layers\n"
             f"{visible(folder.path)}: about {format_bytes(plan.disk_bytes)}",
             highlight=False,
@@ -107,14 +107,15 @@ class LiveProgress(Watcher):
         self._epoch, self._step, self._doing = epoch, 0, ""
         self._trained = epoch, {"loss": logs["loss"], "accuracy": logs["accuracy"]}
 
-    def recorded(self, epoch: int, accuracies: dict[str, float]) -> None:
+    def recorded(self, epoch: float, accuracies: dict[str, float]) -> None:
         """Updates the accuracies; without a terminal, prints a line."""
-        self._recording.append(self.lap())
-        self._epoch = epoch
+        if is_whole(epoch):
+            self._recording.append(self.lap())
+            self._epoch = int(epoch)
         numbers = {"memorized": accuracies["memorized"], "test": accuracies["test_accuracy"]}
         self._recorded = epoch, numbers
         if self._live is None:
-            self.console.print(self.line(), highlight=False, soft_wrap=True)
+            self.console.print(self.line(epoch), highlight=False, soft_wrap=True)
 
     def message(self, text: str) -> None:
         """Prints a message."""
@@ -141,13 +142,11 @@ class LiveProgress(Watcher):
             self._recording[1:]
         )
 
-    def line(self) -> str:
+    def line(self, shown: float) -> str:
         """The progress on one line, with the numbers of this epoch alone."""
         left = self.seconds_left()
-        parts = [
-            numbers for epoch, numbers in (self._recorded, self._trained) if epoch == self._epoch
-        ]
-        words = [f"epoch {self._epoch}/{self._total}"]
+        parts = [numbers for epoch, numbers in (self._recorded, self._trained) if epoch == shown]
+        words = [f"epoch {format_epoch(shown)}/{self._total}"]
         words += [f"{name} {value:.3f}" for part in parts for name, value in known(part)]
         words.append("" if left is None else f"{format_duration(left)} left")
         return "  ".join(words).rstrip()
@@ -170,7 +169,7 @@ class LiveProgress(Watcher):
             lines[0] += f", about {format_duration(left)} left, {format_seconds(pace)} an epoch"
         for about, (epoch, numbers) in (("epoch", self._trained), ("record", self._recorded)):
             words = ", ".join(f"{name} {value:.3f}" for name, value in known(numbers))
-            lines += [f"{about} {epoch}: {words}"] if words else []
+            lines += [f"{about} {format_epoch(epoch)}: {words}"] if words else []
         lines += [self._doing] if self._doing else []
         return Group(grid, *map(Text, lines))
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.experiment.configured_recorder import plane_settings
+from repdyn_keras.recording.fits.early_steps import early_steps
 from repdyn_keras.recording.network.recorded_model import RecordedModel
 from repdyn_keras.recording.settings import Schedule
+from repdyn_keras.text import is_whole
 
 TIMED_PASSES = 5
 # A training step costs about as much as this many forward passes.
@@ -28,7 +30,7 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        epochs: the epochs to record.
+        epochs: the epochs to record, those of early records among them.
         layers: the layers to record, the output last.
         parameters: number of weights of the model.
         steps: training steps in an epoch.
@@ -41,7 +43,7 @@ class Plan:
         seconds: estimated time; NaN unless `timed` estimated it.
     """
 
-    epochs: list[int]
+    epochs: list[float]
     layers: list[str]
     parameters: int
     steps: int
@@ -51,6 +53,13 @@ class Plan:
     images_trained: int
     images_recorded: int
     seconds: float = float("nan")
+
+    @property
+    def recorded(self) -> str:
+        """The numbers of recorded epochs and of early records, as text."""
+        early = sum(not is_whole(epoch) for epoch in self.epochs)
+        inside = f", and {early} early records" if early else ""
+        return f"{len(self.epochs) - early} of them recorded{inside}"
 
     @property
     def training_images(self) -> str:
@@ -73,7 +82,13 @@ def plan_run(
         steps: training steps in an epoch.
         checkpoint: size of a checkpoint in bytes.
     """
-    epochs = Schedule(config.record_epochs).planned(config.epochs)
+    early = early_steps(config.early_records, steps).values()
+    epochs = sorted(
+        [
+            *map(float, Schedule(config.record_epochs).planned(config.epochs)),
+            *(epoch for epoch in early if epoch < config.epochs),
+        ]
+    )
     batch = min(config.cka_batch, n_eval)
     kept = n_eval // batch * batch
     points = plane_settings(config).points

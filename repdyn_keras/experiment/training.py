@@ -1,5 +1,10 @@
 """The recorded training of a run."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
 import keras
 
 from repdyn_keras.config import ResolvedConfig
@@ -25,13 +30,15 @@ from repdyn_keras.experiment.survival.saved_state import (
 from repdyn_keras.experiment.survival.stopping import Stopping, StopWhenSaved
 from repdyn_keras.experiment.survival.timing import RecordingTime, TimingFile, TrainingTime
 from repdyn_keras.experiment.watcher import Watcher
+from repdyn_keras.measures.accuracies import SUBSETS
 from repdyn_keras.models import build_model, build_optimizer, recorded_layers
 from repdyn_keras.recording.network.head import SIGMOIDS, Head, find_head
 from repdyn_keras.recording.network.layer_choice import choose_layers
 from repdyn_keras.recording.network.model_inputs import check_images, check_model, inputs_for
 from repdyn_keras.recording.network.tracing import traced
 from repdyn_keras.records import RunFolder
-from repdyn_keras.text import format_shape
+from repdyn_keras.records.tables import ACCURACIES, accuracies_of
+from repdyn_keras.text import format_epochs, format_shape
 
 
 class Training:
@@ -124,7 +131,7 @@ class Training:
         history = HistoryFile(self.folder, self.recorder, self.watcher)
         checkpoints = CheckpointWriter(self.folder, self.config, history, stopping)
         timing = TimingFile(self.folder)
-        recording_time = RecordingTime(timing, self.recorder)
+        training_time, recording_time = TrainingTime(timing), RecordingTime(timing, self.recorder)
         kept = [WeightsWriter(self.folder, self.recorder)] if self.config.keep_weights else []
         self.watcher.working("compiling the first record")
         self.begin(checkpoint, checkpoints, history)
@@ -132,6 +139,9 @@ class Training:
         if epoch == self.config.epochs:
             return
         self.watcher.working("compiling the training step")
+        self.recorder.around_early = partial(
+            self.around_early_record, writers=kept, times=(training_time, recording_time)
+        )
         self.model.fit(
             self.batches,
             initial_epoch=epoch,
@@ -142,7 +152,7 @@ class Training:
                 EpochSeeds(self.batches, self.config.seed),
                 stopping,
                 Divergence(self.folder),
-                TrainingTime(timing),
+                training_time,
                 Progress(self.watcher),
                 # In the order in which the files of an epoch are written.
                 checkpoints,
@@ -191,14 +201,39 @@ class Training:
             self.recorder.record(self.model, epoch)
             recording_time.write(epoch)
 
+    @contextmanager
+    def around_early_record(
+        self,
+        epoch: float,
+        writers: list[WeightsWriter],
+        times: tuple[TrainingTime, RecordingTime],
+    ) -> Iterator[None]:
+        """Writes the other files of an early record, which is made inside of the block.
+
+        `history.csv` has rows of whole epochs alone.
+
+        Args:
+            epoch: that of the early record.
+            writers: save the weights before.
+            times: write the times of the training and of the record.
+        """
+        training_time, recording_time = times
+        with training_time.pausing():
+            for writer in writers:
+                writer.write(epoch)
+            yield
+            recording_time.write(epoch)
+            known = accuracies_of(self.folder.record(epoch), SUBSETS)
+            self.watcher.recorded(epoch, {k: known.get(k, math.nan) for k in ACCURACIES})
+
     def warn_of_missing_records(self, epoch: int) -> None:
         """Warns about missing records of epochs before the checkpoint."""
         planned = [e for e in self.plan.epochs if e < epoch]
-        missing = [str(e) for e in planned if not self.folder.record_file(e).is_file()]
+        missing = [e for e in planned if not self.folder.record_file(e).is_file()]
         if missing:
             self.watcher.message(
-                f"warning: the records of epochs {', '.join(missing)} are missing, and the run "
-                f"continues without them: see `repdyn doctor {self.folder.path}`."
+                f"warning: the records of epochs {', '.join(format_epochs(missing))} are missing, "
+                f"and the run continues without them: see `repdyn doctor {self.folder.path}`."
             )
 
 

@@ -25,10 +25,13 @@ class Watcher:
     def epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
         """The training of an epoch ended; `logs` holds its loss and accuracy."""
 
-    def recorded(self, epoch: int, accuracies: dict[str, float]) -> None:
-        """An epoch was measured and is about to be written, with the network's accuracies."""
+    def recorded(self, epoch: float, accuracies: dict[str, float]) -> None:
+        """An epoch was measured and is about to be written, with the network's accuracies.
 
-    def replayed(self, epoch: int, path) -> None:
+        An epoch that is not whole is that of an early record, which is written by now.
+        """
+
+    def replayed(self, epoch: float, path) -> None:
         """The saved weights of an epoch were recorded from a file, by its path in the folder."""
 
     def message(self, text: str) -> None:

@@ -29,6 +29,7 @@ from repdyn_keras.figures.parts.run_similarity import run_similarity
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.figures.parts.similarity_floors import floors
+from repdyn_keras.text import format_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +87,9 @@ def epoch_comparison(comparison: xr.Dataset, measure: str = "cka") -> "Figure":
         mark_epoch(ax, columns, fits["b"], "v")
         mark_epoch(ax, rows, fits["a"], "<")
     explained = {
-        f"perfect fit of the training labels in {run.upper()}: epoch {fit:g}": symbol(marker)
+        f"perfect fit of the training labels in {run.upper()}: epoch {format_epoch(fit)}": symbol(
+            marker
+        )
         for (run, fit), marker in zip(fits.items(), "<v", strict=True)
         if fit is not None
     }

@@ -40,6 +40,7 @@ from repdyn_keras.figures.parts.selection import (
     lowest_similarity,
 )
 from repdyn_keras.figures.parts.sheet import sheet
+from repdyn_keras.text import format_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +72,7 @@ def draw_film_strip(dynamics: xr.Dataset, selection: Selection) -> Iterator[Pict
 def plot_regions(
     dynamics: xr.Dataset,
     layer: str = "output",
-    epoch: int | None = None,
+    epoch: float | None = None,
     plane: int = 0,
     ax: "Axes | None" = None,
 ) -> "Axes":
@@ -98,8 +99,9 @@ def plot_regions(
         >>> plot_regions(open_run("runs/a").dynamics, "output", epoch=5)  # doctest: +SKIP
     """
     maps = plane_maps(dynamics, plane)
-    epoch = int(dynamics["epoch"].values[-1]) if epoch is None else epoch
-    at = layer_index(dynamics, layer), number_index(dynamics, "epoch", epoch)
+    recorded = dynamics["epoch"].values
+    index = number_index(dynamics, "epoch", recorded[-1] if epoch is None else epoch)
+    at = layer_index(dynamics, layer), index
     classes = maps.values[at]
     ax = ax or new_axes(6.4, 5.6)
     draw_map(ax, classes)
@@ -107,7 +109,7 @@ def plot_regions(
     draw_discs(ax, corners, size=17, numbers=not style.has_class_names(dynamics))
     name = layer_name(dynamics["layer"].values, layer)
     classifier = "the network" if str(layer) == "output" else f"a linear probe on {name}"
-    title = f"Class given by {classifier} at epoch {epoch}"
+    title = f"Class given by {classifier} at epoch {format_epochs(recorded)[index]}"
     ax.set_title(title, size=sheet().panel_title + 1, loc="left", parse_math=False)
     about = f"plane {plane} through three images (discs: {corners.meaning})"
     ax.set_xlabel(about, size=sheet().label)
@@ -120,7 +122,7 @@ def film_strip(
     dynamics: xr.Dataset,
     plane: int | str | Sequence[int] | Sequence[str] = 0,
     layers: Sequence[str] | None = None,
-    epochs: Sequence[int] | None = None,
+    epochs: Sequence[float] | None = None,
     most: int = MAX_EPOCHS,
 ) -> "Figure":
     """Decision regions on one or several planes: layers downwards, epochs across.
@@ -186,7 +188,7 @@ def film_strip(
         ax.tick_params(length=0, labeltop=place == 0, labelbottom=False)
         ax.tick_params("x", labelsize=sheet().small, pad=4)
         ax.tick_params("y", labelsize=sheet().label, pad=4)
-        ax.set_xticks(x, [str(epoch) for epoch in recorded[columns]])
+        ax.set_xticks(x, format_epochs(recorded[columns]))
         ax.set_yticks(y, names, **style.PLAIN)
         if place == 0:
             for column in np.flatnonzero(np.isin(columns, fitted_at)):

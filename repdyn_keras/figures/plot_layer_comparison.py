@@ -26,6 +26,7 @@ from repdyn_keras.figures.parts.run_similarity import run_similarity
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.figures.parts.similarity_floors import UNRELATED, floors
+from repdyn_keras.text import format_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,5 +102,5 @@ def moment_title(comparison: xr.Dataset, index: int) -> str:
     for run in "ab":
         epoch = float(comparison[f"epoch_{run}"].values[index])
         note = " (perfect fit)" if epoch == style.perfect_fit_epoch(comparison, run) else ""
-        lines.append(f"{run.upper()}: epoch {epoch:g}{note}")
+        lines.append(f"{run.upper()}: epoch {format_epoch(epoch)}{note}")
     return "\n".join(lines)

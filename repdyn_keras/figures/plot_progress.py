@@ -28,7 +28,7 @@ from repdyn_keras.figures.parts.page import (
 )
 from repdyn_keras.figures.parts.selection import Selection, evenly_spaced, listed_layers
 from repdyn_keras.figures.parts.sheet import sheet
-from repdyn_keras.text import format_layers
+from repdyn_keras.text import format_epoch, format_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +156,7 @@ def _draw_progress(
         at = int(np.flatnonzero(epochs == epoch)[0])
         ax.plot(position[at], own[at], zorder=4, **HALF)
         look: style.Look = {"ha": "right", "size": sheet().small, "bbox": BOX}
-        ax.text(0.97, 0.07, f"half by epoch {epoch:g}", transform=ax.transAxes, **look)
+        ax.text(0.97, 0.07, f"half by epoch {format_epoch(epoch)}", transform=ax.transAxes, **look)
     quiet_frame(ax)
     ax.set_yticks([0, 0.5, 1], labels=["0", "0.5", "1"])
     ax.grid(axis="y", color="#E3E3E3", linewidth=0.7)

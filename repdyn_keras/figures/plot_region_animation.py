@@ -32,6 +32,7 @@ from repdyn_keras.figures.parts.page import (
 )
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import SCREEN, on_sheet, sheet
+from repdyn_keras.text import format_epochs
 
 if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -193,8 +194,8 @@ class Scene:
         """(height, width, 3) uint8 pixels of the epoch with this index."""
         for image, classes in zip(self.images, self.maps[:, at], strict=True):
             image.set_data(style.class_image(classes))
-        epoch = int(self.epochs[at])
-        self.counter.set_text(f"epoch {epoch}" + (" (before training)" if epoch == 0 else ""))
+        text = f"epoch {format_epochs(self.epochs)[at]}"
+        self.counter.set_text(text + (" (before training)" if self.epochs[at] == 0 else ""))
         start, position = log_position(self.epochs[[0, at]])
         self.elapsed.set_xdata([start, position])
         self.now.set_xdata([position])

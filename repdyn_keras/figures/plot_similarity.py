@@ -44,6 +44,7 @@ from repdyn_keras.figures.parts.selection import (
 )
 from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.figures.parts.similarity_floors import floors
+from repdyn_keras.text import format_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -235,7 +236,7 @@ def similarity_heatmaps(
     explained = explained_borders(found, changing)
     fit = style.perfect_fit_epoch(dynamics)
     if fit is not None and epochs[0] <= fit <= epochs[-1]:
-        explained[f"perfect fit: epoch {fit:g}"] = symbol("v")
+        explained[f"perfect fit: epoch {format_epoch(fit)}"] = symbol("v")
     settle_cells(figure, axes, values, words.scale, explained, undefined, marks)
     for ax in axes:
         label_epochs(ax, epochs, epochs)

@@ -131,7 +131,7 @@ class Series(Protocol):
     """
 
     layers: list[str]
-    epochs: list[int]
+    epochs: list[float]
     constants: Any
 
     @property

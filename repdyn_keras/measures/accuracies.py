@@ -63,7 +63,7 @@ def pooled_moments(
     return pooled
 
 
-def perfect_fit_epoch(epochs: list[int], accuracy: np.ndarray) -> float:
+def perfect_fit_epoch(epochs: list[float], accuracy: np.ndarray) -> float:
     """First of three consecutive recorded epochs (fewer at the end) with a perfect fit, or NaN.
 
     A perfect fit is an inference-mode accuracy of at least 0.995 on the given labels.

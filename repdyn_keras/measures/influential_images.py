@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repdyn_keras.text import MAX_LAYER_LENGTH, format_names, visible
+from repdyn_keras.text import MAX_LAYER_LENGTH, format_epochs, format_names, visible
 
 if TYPE_CHECKING:
     import xarray
@@ -68,7 +68,7 @@ def influence_notice(dynamics: "xarray.Dataset") -> str | None:
         if len(epochs):
             name = visible(layer["layer"].item(), MAX_LAYER_LENGTH)
             word = "epoch" if len(epochs) == 1 else "epochs"
-            named.append(f"{name} ({word} {format_names(epochs)})")
+            named.append(f"{name} ({word} {format_names(format_epochs(epochs))})")
     if not named:
         return None
     return (

@@ -250,7 +250,7 @@ def distinguished(contrast: np.ndarray, z: np.ndarray) -> float:
 
 
 def phases_by_layer(
-    grams: np.ndarray, epochs: list[int], axis: Axis = octaves
+    grams: np.ndarray, epochs: list[float], axis: Axis = octaves
 ) -> dict[str, np.ndarray]:
     """Phases of every layer. Records at which a layer is undefined are left out and get phase 0.
 

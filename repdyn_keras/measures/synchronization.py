@@ -70,7 +70,7 @@ def concordance(gram: np.ndarray, other: np.ndarray) -> float:
 
 
 def synchronization_by_layer(
-    grams: np.ndarray, epochs: list[int], axis: Axis = octaves
+    grams: np.ndarray, epochs: list[float], axis: Axis = octaves
 ) -> dict[str, np.ndarray]:
     """Synchronization of all pairs of layers, from the records at which both are defined.
 

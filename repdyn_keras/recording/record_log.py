@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from repdyn_keras.recording.record_summary import Summary
-from repdyn_keras.text import visible
+from repdyn_keras.text import format_epoch, visible
 
 # Accuracies by their names in a summary, and in the line.
 ACCURACIES = {"train_accuracy": "train", "memorized": "memorized", "test_accuracy": "test"}
@@ -24,35 +24,35 @@ class RecordLog:
         then: called with the epoch and the summary afterwards; None for nothing.
     """
 
-    def __init__(self, then: Callable[[int, Summary], None] | None = None):
+    def __init__(self, then: Callable[[float, Summary], None] | None = None):
         self.then = then
         self._display: Any = None
-        self._waiting = ""
+        self._waiting: list[str] = []
 
-    def __call__(self, epoch: int, summary: Summary) -> None:
+    def __call__(self, epoch: float, summary: Summary) -> None:
         line = record_line(epoch, summary)
         if not self._show_in_notebook(line):
-            self._waiting = line
+            self._waiting.append(line)
         if self.then is not None:
             self.then(epoch, summary)
 
     def flush(self, *, is_end: bool = False) -> None:
-        """Prints the line that waits for the end of a bar.
+        """Prints the lines that wait for the end of a bar.
 
         Args:
             is_end: whether the `fit` ends, so that the next one has a line in its own cell.
         """
-        line, self._waiting = self._waiting, ""
+        lines, self._waiting = self._waiting, []
         if is_end:
             self._display = None
-        if line:
+        if lines:
             # Without a terminal there is nobody to tell, which does not concern the training.
             with suppress(OSError, ValueError):
-                print(line, file=sys.stderr, flush=True)
+                print("\n".join(lines), file=sys.stderr, flush=True)
 
     def __getstate__(self) -> dict:
         # The line in a notebook belongs to one training.
-        return {**vars(self), "_display": None, "_waiting": ""}
+        return {**vars(self), "_display": None, "_waiting": []}
 
     def _show_in_notebook(self, line: str) -> bool:
         """Shows the line in the present cell of a notebook; False where that is not possible."""
@@ -73,14 +73,14 @@ class RecordLog:
         return True
 
 
-def record_line(epoch: int, summary: Summary) -> str:
+def record_line(epoch: float, summary: Summary) -> str:
     """A record on one line: its accuracies, and the layer that changed most.
 
     Example:
         >>> record_line(3, {"train_accuracy": 0.5, "similarity_to_previous/stem": 0.9})
         'repdyn: epoch 3 recorded · train 0.50 · changed most: stem (CKA 0.90 with the one before)'
     """
-    parts = [f"repdyn: epoch {epoch} recorded"]
+    parts = [f"repdyn: epoch {format_epoch(epoch)} recorded"]
     known = [f"{name} {summary[key]:.2f}" for key, name in ACCURACIES.items() if key in summary]
     parts += [", ".join(known)] if known else []
     before = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Summary = dict[str, float | str]
 
 
-def record_summary(folder: RunFolder, epoch: int, record: "xarray.Dataset") -> Summary:
+def record_summary(folder: RunFolder, epoch: float, record: "xarray.Dataset") -> Summary:
     """Accuracies of the network, and the similarity of every layer to earlier records.
 
     Args:

@@ -65,6 +65,9 @@ class RepresentationRecorder(RecordingCallback):
             returns `layer[0]` or `layer[key]`. See `repdyn layers`.
         epochs: "log" for 0, the distinct values of round(2^(i/6)) and the last epoch; a whole
             number k for every k-th epoch; or a list. Epoch e is the state after e epochs.
+        early_records: number of further records inside of the first two epochs, after a logarithmic
+            grid of training steps. Their epoch is the number of steps over that of an epoch, such
+            as 0.03125.
         train: (x, y), images and given labels that the probes are fitted on; None for `images`
             and `labels`.
         true_labels: (n,) labels of `train` before label noise.
@@ -132,6 +135,7 @@ class RepresentationRecorder(RecordingCallback):
         *,
         layers: str | Iterable[str] | None = None,
         epochs: str | int | Iterable[int] = "log",
+        early_records: int = 0,
         train=None,
         true_labels=None,
         train_ids=None,
@@ -155,7 +159,7 @@ class RepresentationRecorder(RecordingCallback):
         measures: Iterable[str] = (),
         overwrite: bool = False,
         on_error: str | None = None,
-        on_record: Callable[[int, Summary], None] | None = None,
+        on_record: Callable[[float, Summary], None] | None = None,
         log: bool = False,
     ):
         plane_seed = seeds.derived(seed, seeds.PLANES)
@@ -188,7 +192,7 @@ class RepresentationRecorder(RecordingCallback):
             ),
             planes=plane_settings,
             selection=LayerSelection(layers, output, channel_axis=channel_axis),
-            schedule=Schedule(epochs),
+            schedule=Schedule(epochs, early_records),
             batch_norm=batch_norm,
             class_names=tuple(str(name) for name in class_names or ()),
             fits_on_evaluation=train is None,

@@ -2,12 +2,18 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import keras
 
-from repdyn_keras.errors import unknown
+from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.recording.fits.early_steps import (
+    EARLY_EPOCHS,
+    EarlySteps,
+    early_steps,
+    steps_between_changes,
+)
 from repdyn_keras.recording.fits.epoch_records import EpochRecords
 from repdyn_keras.recording.fits.fit_lock import FitLock
 from repdyn_keras.recording.fits.recorded_fit import RecordedFit
@@ -18,11 +24,16 @@ from repdyn_keras.recording.record_summary import Summary
 from repdyn_keras.recording.settings import Settings
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.records import RunFolder
+from repdyn_keras.text import EPOCH_DECIMALS
 
 if TYPE_CHECKING:
     import xarray
 
 ON_ERROR = ("raise", "warn")
+NO_STEPS = (
+    "they need the number of steps in an epoch, which `fit` does not know for this data. Pass it "
+    "as steps_per_epoch, or use data of known length."
+)
 
 
 class RecordingCallback(keras.callbacks.Callback):
@@ -37,6 +48,10 @@ class RecordingCallback(keras.callbacks.Callback):
             of callbacks, the recorder then records when its turn comes, so that callbacks before
             it can write other files of the epoch first, and the configuration determines the last
             epoch.
+
+    Attributes:
+        around_early: called with the epoch of an early record; what it returns is a context in
+            which the record is made.
     """
 
     def __init__(
@@ -47,7 +62,7 @@ class RecordingCallback(keras.callbacks.Callback):
         *,
         on_error: str | None,
         overwrite: bool = False,
-        on_record: Callable[[int, Summary], None] | None = None,
+        on_record: Callable[[float, Summary], None] | None = None,
         is_configured: bool = False,
     ):
         if on_error is not None and on_error not in ON_ERROR:
@@ -72,12 +87,15 @@ class RecordingCallback(keras.callbacks.Callback):
             is_copy=is_copy,
             on_record=self._on_record,
         )
+        self.around_early: Callable[[float], AbstractContextManager] = nullcontext
         self._fit: RecordedFit | None = None
+        self._early: EarlySteps | None = None
         self._fit_lock = FitLock()
         self._callback_list: keras.callbacks.CallbackList | None = None
 
     def __getstate__(self) -> dict:
         left_out = {"params", "_model", "_records", "_fit", "_fit_lock", "_callback_list"}
+        left_out |= {"around_early", "_early"}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         records = self._records
         kept = {"overwrites": records.overwrites, "is_copy": records.is_copy}
@@ -141,8 +159,11 @@ class RecordingCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self._fit is None:
             self._begin_fit(epoch).record_first(self.model)
+            self._early = self._early_steps()
         else:
             self._fit.begin_epoch()
+        if self._fit is not None and self._early is not None:
+            self._early.begin_epoch(self._fit.trained(epoch))
 
     def on_epoch_end(self, epoch, logs=None):
         if self._fit is None or self._fit.ended != epoch:
@@ -171,8 +192,37 @@ class RecordingCallback(keras.callbacks.Callback):
         """Receives the weights at the end of an epoch, before other callbacks change them."""
         (self._fit or self._begin_fit(epoch)).end_epoch(epoch, self.model)
 
+    def _early_steps(self) -> EarlySteps | None:
+        """Waits for the steps of early records, unless the `fit` has none."""
+        count, fit = self.settings.schedule.early, self._fit
+        if count == 0 or fit is None or fit.start is None or fit.is_mid_epoch:
+            return None
+        if fit.start >= EARLY_EPOCHS:
+            return None
+        steps = (self.params or {}).get("steps")
+        if self._callback_list is None or steps is None:
+            self._records.say_once("early", f"warning: there are no early records: {NO_STEPS}")
+            return None
+        due = early_steps(count, steps, *steps_between_changes(self.model))
+        if len(due) < count:
+            self._records.say_once(
+                "few early",
+                f"{len(due)} early records instead of {count}: the first {EARLY_EPOCHS} epochs, of "
+                f"{steps} steps each, have no more steps at which the weights can be recorded.",
+            )
+        return EarlySteps(self._callback_list, due, steps, self._record_early, self._notify)
+
+    def _record_early(self, epoch: float) -> None:
+        """Records the weights after a training step."""
+        if self._fit is not None:
+            with self.around_early(epoch):
+                self._fit.record_early(epoch, self.model)
+
     def _end_fit(self) -> None:
         """Ends a `fit`, which an exception may have ended before."""
+        if self._early is not None:
+            self._early.leave()
+        self._early = None
         if self._fit is not None:
             self._fit.end()
         self._fit = None
@@ -191,20 +241,24 @@ class RecordingCallback(keras.callbacks.Callback):
             return True
         return not self.folder.epochs() or self._records.has(epoch)
 
-    def record(self, model: keras.Model, epoch: int) -> None:
+    def record(self, model: keras.Model, epoch: float) -> None:
         """Records the model as the state after `epoch` epochs; also works without `fit`.
 
         An existing record of the same epoch and the same weights is kept.
 
         Args:
             model: a built model; the same one in every call.
-            epoch: number of epochs that the model was trained for.
+            epoch: number of epochs that the model was trained for, at least 0; of a state inside
+                of an epoch, with at most six decimals.
 
         Raises:
             InputError: the model cannot be recorded, the folder holds another training, or
                 another process writes to it.
             StorageError: the disk is full, or the folder cannot be written to.
         """
+        if not 0 <= epoch < float("inf"):
+            raise InputError(f"Expected an epoch of at least 0. Received: epoch={epoch!r}.")
+        epoch = round(epoch, EPOCH_DECIMALS)
         try:
             self.build(model)
             values = ModelValues.live(model)

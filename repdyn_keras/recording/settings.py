@@ -11,7 +11,7 @@ from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.measures import requested
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
 from repdyn_keras.recording.plane_corners import PlaneCorners
-from repdyn_keras.text import quoted, visible
+from repdyn_keras.text import is_whole, quoted, visible
 from repdyn_keras.triplets import Triplet
 
 PER_OCTAVE = 6
@@ -23,6 +23,7 @@ class Schedule:
     Args:
         epochs: "log" for the distinct values of round(2^(i/6)), which do not depend on the length
             of the training; a whole number k for every k-th epoch; or a list of epochs.
+        early: number of early records, inside of the first two epochs.
 
     Raises:
         InputError: `epochs` has none of these forms.
@@ -34,7 +35,9 @@ class Schedule:
         [0, 4, 8, 10]
     """
 
-    def __init__(self, epochs: str | int | Iterable[int] = "log"):
+    def __init__(self, epochs: str | int | Iterable[int] = "log", early: int = 0):
+        require_whole("early_records", early, 0)
+        self.early = early
         self.epochs: str | int | frozenset[int] = "log"
         if isinstance(epochs, str):
             if epochs != "log":
@@ -55,10 +58,12 @@ class Schedule:
                     f"a list of epochs of at least 0. Received: epochs={epochs!r}."
                 )
 
-    def includes(self, epoch: int) -> bool:
-        """Whether to record the state after `epoch` epochs, whatever the length of the training."""
+    def includes(self, epoch: float) -> bool:
+        """Whether to record the state after whole epochs, whatever the length of the training."""
         if epoch == 0:
             return True
+        if not is_whole(epoch):
+            return False
         if isinstance(self.epochs, str):
             return is_log_epoch(epoch)
         if isinstance(self.epochs, int):
@@ -66,11 +71,11 @@ class Schedule:
         return epoch in self.epochs
 
     def planned(self, last: int) -> list[int]:
-        """The epochs to record in a training of `last` epochs."""
+        """The whole epochs to record in a training of `last` epochs."""
         return [epoch for epoch in range(last + 1) if epoch == last or self.includes(epoch)]
 
 
-def is_log_epoch(epoch: int) -> bool:
+def is_log_epoch(epoch: float) -> bool:
     """Whether an epoch of at least 1 is round(2^(i/6)) for some i = 0, 1, ..."""
     near = round(PER_OCTAVE * math.log2(epoch))
     return any(round(2 ** (i / PER_OCTAVE)) == epoch for i in range(max(0, near - 1), near + 2))

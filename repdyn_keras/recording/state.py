@@ -14,6 +14,7 @@ from repdyn_keras.recording.backend_code import full_precision, unchanged
 from repdyn_keras.recording.inputs import LabelledImages, taken
 from repdyn_keras.recording.network.recorded_model import RecordedModel, batches, results
 from repdyn_keras.recording.values import ModelValues
+from repdyn_keras.text import format_epoch
 
 T = TypeVar("T")
 
@@ -235,7 +236,7 @@ def measure(
 
 
 def record_warnings(
-    record, epoch: int, n: int, uses_moving_statistics: bool
+    record, epoch: float, n: int, uses_moving_statistics: bool
 ) -> Iterator[tuple[str, str]]:
     """Problems in a record: a key that is the same at every epoch, and a message.
 
@@ -245,19 +246,20 @@ def record_warnings(
         n: number of evaluation images.
         uses_moving_statistics: whether BatchNormalization is recorded with moving statistics.
     """
+    at = format_epoch(epoch)
     for layer in record["layer"].values.tolist():
         values = record.sel(layer=layer)
         norms = ", ".join(f"{v:.3g}" for v in np.sqrt(values["norm"].values))
         if not values["finite"]:
             yield (
                 f"not finite {layer}",
-                f"layer {layer!r} has NaN or infinite activations at epoch {epoch} (n = {n}): its "
+                f"layer {layer!r} has NaN or infinite activations at epoch {at} (n = {n}): its "
                 "similarities are NaN.",
             )
         elif values["dead"]:
             yield (
                 f"dead {layer}",
-                f"layer {layer!r} is constant over the {n} images at epoch {epoch} (norms of U, "
+                f"layer {layer!r} is constant over the {n} images at epoch {at} (norms of U, "
                 f"K, x: {norms}): its similarities are NaN.",
             )
     if not uses_moving_statistics or "accuracy_training" not in record:
@@ -268,7 +270,7 @@ def record_warnings(
     if abs(with_batch - with_moving) > BATCH_NORM_GAP:
         yield (
             "gap",
-            f"at epoch {epoch} the accuracy is {with_batch:.2f} with batch statistics and "
+            f"at epoch {at} the accuracy is {with_batch:.2f} with batch statistics and "
             f"{with_moving:.2f} with moving statistics. BatchNormalization lags behind, which may "
             "look like an early phase. Compare with batch_norm='recalibrate'.",
         )

@@ -1,17 +1,16 @@
 """Inspection of a run folder: intact, damaged, missing and repairable files."""
 
-import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.records.checksums import DELETED
+from repdyn_keras.records.epoch_files import RECORD_NAME, WEIGHTS_NAME
 from repdyn_keras.records.netcdf import SCHEMA_VERSION, read_attribute
-from repdyn_keras.records.run_folder import RECORD_NAME, RunFolder
+from repdyn_keras.records.run_folder import RunFolder
 
 PICTURES = (".png", ".gif")
-WEIGHTS_NAME = re.compile(r"epoch-(\d{6,})\.weights\.h5")
 
 
 class Repair(StrEnum):
@@ -172,7 +171,7 @@ def repair_of(folder: RunFolder, finding: Finding, intact: set[str]) -> Repair:
         return Repair.FROM_CHECKPOINT if "checkpoint/state.nc" in intact else Repair.NONE
     epoch = RECORD_NAME.fullmatch(Path(name).name)
     if epoch and name.startswith("records/"):
-        weights = {name_in(folder, folder.weights_file(int(epoch[1])))}
+        weights = {name_in(folder, folder.weights_file(float(epoch[1])))}
     elif name == "records/constants.nc":
         weights = {file for file in intact if WEIGHTS_NAME.fullmatch(Path(file).name)}
     else:

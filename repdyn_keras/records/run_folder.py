@@ -19,14 +19,18 @@ from repdyn_keras.errors import InputError, StorageError
 from repdyn_keras.records import atomic
 from repdyn_keras.records.atomic import PARTIAL, storage_errors
 from repdyn_keras.records.checksums import Checksums
+from repdyn_keras.records.epoch_files import (
+    RECORD_NAME,
+    WEIGHTS_SUFFIX,
+    epoch_name,
+    with_float_epochs,
+)
 from repdyn_keras.records.netcdf import netcdf_bytes, read_arrays, read_attribute, read_netcdf
 from repdyn_keras.records.tables import TableFile
 
 if TYPE_CHECKING:
     import xarray
 
-RECORD_NAME = re.compile(r"epoch-(\d{6,})\.nc")
-WEIGHTS_SUFFIX = ".weights.h5"
 # Maximum number of characters of a data set or a model in the name of a folder.
 MAX_NAME_PART = 80
 
@@ -59,20 +63,20 @@ class RunFolder:
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 
-    def record_file(self, epoch: int) -> Path:
+    def record_file(self, epoch: float) -> Path:
         """The path of an epoch's record."""
-        return self.records / f"epoch-{epoch:06d}.nc"
+        return self.records / f"{epoch_name(epoch)}.nc"
 
-    def weights_file(self, epoch: int) -> Path:
+    def weights_file(self, epoch: float) -> Path:
         """The path of an epoch's saved weights."""
-        return self.weights / f"epoch-{epoch:06d}{WEIGHTS_SUFFIX}"
+        return self.weights / f"{epoch_name(epoch)}{WEIGHTS_SUFFIX}"
 
-    def epochs(self) -> list[int]:
-        """The recorded epochs, ascending."""
+    def epochs(self) -> list[float]:
+        """The recorded epochs, ascending; those of early records are not whole."""
         if not self.records.is_dir():
             return []
         matches = (RECORD_NAME.fullmatch(file.name) for file in self.records.iterdir())
-        return sorted(int(match[1]) for match in matches if match)
+        return sorted(float(match[1]) for match in matches if match)
 
     def require_records(self) -> RunFolder:
         """Returns this folder; raises InputError unless it holds records."""
@@ -212,7 +216,7 @@ class RunFolder:
         moved = [self.set_aside(file) for file in files if file.is_file()]
         return bool(moved)
 
-    def remove_record(self, epoch: int) -> None:
+    def remove_record(self, epoch: float) -> None:
         """Deletes one epoch's record."""
         path = self.record_file(epoch)
         self.checksums.announce_removal(path)
@@ -228,7 +232,7 @@ class RunFolder:
         """Writes `records/constants.nc`."""
         self.write(self.constants_file, netcdf_bytes(dataset))
 
-    def write_record(self, epoch: int, dataset: xarray.Dataset) -> None:
+    def write_record(self, epoch: float, dataset: xarray.Dataset) -> None:
         """Writes one epoch's record."""
         self.write(self.record_file(epoch), netcdf_bytes(dataset))
 
@@ -242,16 +246,16 @@ class RunFolder:
         """The constants of all epochs: evaluation images, planes, layers, classes."""
         return read_netcdf(self.checksums.check(self.constants_file))
 
-    def record(self, epoch: int) -> xarray.Dataset:
+    def record(self, epoch: float) -> xarray.Dataset:
         """One epoch's record."""
         return read_netcdf(self.checked_record(epoch))
 
-    def checked_record(self, epoch: int) -> Path:
+    def checked_record(self, epoch: float) -> Path:
         """The path of an epoch's record; raises InputError if it is damaged."""
         return self.checksums.check(self.record_file(epoch))
 
     def series(
-        self, epochs: list[int], names: Iterable[str], part: slice | None = None
+        self, epochs: list[float], names: Iterable[str], part: slice | None = None
     ) -> dict[str, np.ndarray]:
         """Variables of several records, stacked along a first dimension of epochs.
 
@@ -263,7 +267,7 @@ class RunFolder:
         return {name: np.stack([row[name] for row in rows]) for name in common}
 
     def fingerprints(
-        self, epochs: list[int], layers: slice, pairs: slice = slice(None)
+        self, epochs: list[float], layers: slice, pairs: slice = slice(None)
     ) -> np.ndarray:
         """(epoch, layer, pair) fingerprints, or slices of them, of selected layers."""
         stacked = np.zeros(0)
@@ -280,37 +284,37 @@ class RunFolder:
             stacked[index] = fingerprint
         return stacked
 
-    def fingerprint_length(self, epoch: int) -> int:
+    def fingerprint_length(self, epoch: float) -> int:
         """The number of pairs in each layer's fingerprint."""
         return self._fingerprint(epoch, slice(0, 1)).shape[1]
 
-    def _fingerprint(self, epoch: int, part: slice | tuple[slice, ...]) -> np.ndarray:
+    def _fingerprint(self, epoch: float, part: slice | tuple[slice, ...]) -> np.ndarray:
         return self.part(epoch, "fingerprint", part)
 
-    def part(self, epoch: int, name: str, part: slice | tuple[slice, ...]) -> np.ndarray:
+    def part(self, epoch: float, name: str, part: slice | tuple[slice, ...]) -> np.ndarray:
         """A part of a variable of an epoch's record, by slices along its first dimensions."""
         return read_arrays(self.checked_record(epoch), [name], part)[name]
 
-    def recorded_layers(self, epoch: int) -> list[str]:
+    def recorded_layers(self, epoch: float) -> list[str]:
         """The names of the layers in an epoch's record."""
         names = read_arrays(self.checked_record(epoch), ["layer"])["layer"]
         return [n.decode() if isinstance(n, bytes) else str(n) for n in names.tolist()]
 
-    def recorded_hash(self, epoch: int) -> str:
+    def recorded_hash(self, epoch: float) -> str:
         """The hash of the weights in an epoch's record."""
         return read_attribute(self.checked_record(epoch), "weights_hash")
 
-    def recorded_attribute(self, epoch: int, name: str) -> Any:
+    def recorded_attribute(self, epoch: float, name: str) -> Any:
         """An attribute of an epoch's record; None if it has none of this name."""
         return read_attribute(self.checked_record(epoch), name, is_optional=True)
 
-    def recorded_images_hash(self, epoch: int) -> str:
+    def recorded_images_hash(self, epoch: float) -> str:
         """The hash of the evaluation images in an epoch's record."""
         return read_attribute(self.checked_record(epoch), "images_hash")
 
     def dynamics(self) -> xarray.Dataset:
-        """The content of `dynamics.nc`."""
-        return read_netcdf(self.checksums.check(self.dynamics_file))
+        """The content of `dynamics.nc`, with epochs as float64."""
+        return with_float_epochs(read_netcdf(self.checksums.check(self.dynamics_file)))
 
     def dynamics_are_current(self) -> bool:
         """Whether `dynamics.nc` exists and is no older than any record."""
@@ -330,7 +334,8 @@ class RunFolder:
         """The keys of `run.toml`; empty if there is none, as in a folder that a callback wrote."""
         if not self.config_file.is_file():
             return {}
-        return load_config(self.checksums.check(self.config_file))
+        # Versions that did not write the key recorded none.
+        return {"early_records": 0, **load_config(self.checksums.check(self.config_file))}
 
     def history(self) -> list[dict[str, str]]:
         """The rows of `history.csv`; empty if there is none."""

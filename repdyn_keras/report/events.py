@@ -7,7 +7,7 @@ import numpy as np
 
 from repdyn_keras.dynamics.phase_descriptions import KINDS
 from repdyn_keras.dynamics.remarks import has_accuracy
-from repdyn_keras.text import format_layers
+from repdyn_keras.text import format_epoch, format_layers
 
 if TYPE_CHECKING:
     import xarray
@@ -51,7 +51,7 @@ def absent_events(dynamics: "xarray.Dataset", history: Sequence[Mapping[str, flo
 def _fit(dynamics):
     fit = float(dynamics.attrs.get("perfect_fit_epoch", np.nan))
     if np.isfinite(fit):
-        text = f"perfect fit of the training labels at epoch {fit:g}"
+        text = f"perfect fit of the training labels at epoch {format_epoch(fit)}"
         yield {"epoch": fit, "kind": "fit", "text": text}
 
 
@@ -65,7 +65,9 @@ def _borders(dynamics):
         for value, kind in KINDS.items():
             names = [layers[index] for index in np.flatnonzero(row == value)]
             if names:
-                text = f"{NAMES[kind]} at epoch {epoch:g}: {format_layers(names, layers)}"
+                text = (
+                    f"{NAMES[kind]} at epoch {format_epoch(epoch)}: {format_layers(names, layers)}"
+                )
                 yield {"epoch": float(epoch), "kind": kind, "text": text}
 
 

@@ -16,6 +16,7 @@ from repdyn_keras.figures.parts.similarity_floors import floors
 from repdyn_keras.report.events import events
 from repdyn_keras.report.payload import Payload, class_indices, float32, triangle
 from repdyn_keras.report.suspects import png_url
+from repdyn_keras.text import format_epochs
 
 if TYPE_CHECKING:
     import xarray
@@ -83,6 +84,7 @@ def run_data(
     header: dict[str, Any] = {
         "layers": shortened(shown["layer"].values, MAX_PANEL_NAME),
         "epochs": shown["epoch"].values.tolist(),
+        "epochTexts": format_epochs(shown["epoch"].values),
         "events": events(dynamics, history),
         "measures": add_similarities(payload, shown, dynamics),
         "subsets": add_accuracies(payload, shown),

@@ -14,7 +14,7 @@ from repdyn_keras.report.curves import curves_svg
 from repdyn_keras.report.events import absent_events
 from repdyn_keras.report.run_data import run_data
 from repdyn_keras.report.suspects import suspects_of
-from repdyn_keras.text import visible
+from repdyn_keras.text import exact_epoch, format_epochs, visible
 
 if TYPE_CHECKING:
     import xarray
@@ -130,7 +130,7 @@ def runs_html(runs: "Sequence[Run]") -> str:
     script = script_of("runs.js")
     return template("runs.html.jinja").render(
         titles=titles,
-        epochs=epochs,
+        epochs=list(map(exact_epoch, epochs)),
         policy=policy(script, script_of(*RUN_SCRIPTS)),
         style=trusted(asset("page.css")),
         script=trusted(script),
@@ -142,7 +142,8 @@ def about(dynamics) -> str:
     """The size of the recording in one line."""
     epochs = dynamics["epoch"].values
     records = f"{len(epochs)} recorded epochs" if len(epochs) > 1 else "one recorded epoch"
-    span = f"from {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
+    first, last = format_epochs([epochs[0], epochs[-1]])
+    span = f"from {first} to {last}" if len(epochs) > 1 else first
     layers = dynamics.sizes["layer"]
     return f"{records}, {span}; {layers} layer{'s' if layers > 1 else ''}"
 

@@ -189,7 +189,7 @@ def compare_states(one: RunStates, two: RunStates) -> dict[str, np.ndarray]:
             continue
         if has_records:
             pairs = zip((one, two), epochs, strict=True)
-            prints = [epoch_fingerprints(run.folder, int(epoch)) for run, epoch in pairs]
+            prints = [epoch_fingerprints(run.folder, epoch) for run, epoch in pairs]
         for name in common:
             places = one.layers.index(name), two.layers.index(name)
             if has_records:

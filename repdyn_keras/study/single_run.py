@@ -80,7 +80,7 @@ def run_one(path: str | Path, keep: str = "dynamics", watcher: Watcher | None = 
 def trial_numbers(folder: RunFolder) -> dict[str, float]:
     """The numbers of a calibration run that its mark holds; without the fit if there was none."""
     rows = [row for row in folder.history() if row.get("train_accuracy")]
-    epochs = [int(row["epoch"]) for row in rows]
+    epochs = [float(row["epoch"]) for row in rows]
     fit = perfect_fit_epoch(epochs, np.array([float(row["train_accuracy"]) for row in rows]))
     tests = [float(row["test_accuracy"]) for row in rows if row.get("test_accuracy")]
     numbers = {"best_test_accuracy": max(tests, default=0.0)}

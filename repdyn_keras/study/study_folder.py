@@ -16,6 +16,7 @@ from repdyn_keras.config import ResolvedConfig, resolve, to_toml, versions
 from repdyn_keras.config.files import read_toml
 from repdyn_keras.config.keys import KEYS, Config
 from repdyn_keras.errors import InputError
+from repdyn_keras.experiment.survival.resume import as_recorded
 from repdyn_keras.records import RunFolder, atomic
 from repdyn_keras.records.run_folder import create_folder, run_name
 from repdyn_keras.study.study_file import Study
@@ -187,7 +188,7 @@ class StudyFolder:
         folder = self.run_folder(job)
         if not folder.config_file.is_file():
             create_folder(folder.path, folder.config_file.name, to_toml(job.config, versions()))
-        elif resolve(Config(**folder.config())) != job.config:
+        elif resolve(Config(**folder.config())) != as_recorded(job.config, folder):
             raise InputError(
                 f"Expected the configuration of {job.name} in {folder.config_file}. Received: "
                 "another one. Restore the file, or move the folder away."

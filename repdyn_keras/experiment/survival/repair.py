@@ -7,8 +7,8 @@ from repdyn_keras.errors import InputError
 from repdyn_keras.experiment.drawing import draw
 from repdyn_keras.experiment.watcher import Watcher
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.epoch_files import RECORD_NAME
 from repdyn_keras.records.inspection import Finding, Repair, inspect
-from repdyn_keras.records.run_folder import RECORD_NAME
 from repdyn_keras.records.tables import HISTORY, accuracies_of, rows_of
 
 
@@ -83,7 +83,7 @@ def record_again(folder: RunFolder, replay, names: list[str], watcher: Watcher) 
     for name in names:
         match = RECORD_NAME.fullmatch(name.removeprefix("records/"))
         if match:
-            epoch = int(match[1])
+            epoch = float(match[1])
             replay.record(epoch, folder.checksums.check(folder.weights_file(epoch)))
             watcher.message(f"{name}: recorded again from the saved weights.")
 

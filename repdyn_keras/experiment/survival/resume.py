@@ -1,6 +1,7 @@
 """Resuming a run: its folder, its configuration and its records."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from repdyn_keras.config import (
@@ -14,6 +15,7 @@ from repdyn_keras.config import (
 )
 from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder
+from repdyn_keras.text import is_whole
 
 
 def folder_to_resume(config: object, out: str | Path | None) -> RunFolder | None:
@@ -69,6 +71,8 @@ def resumed_config(folder: RunFolder, given: Config | dict | str | Path | None) 
             keys = load_config(given)
         wanted = Config(**with_trust(stored, keys))
     config, stored_config = resolve(wanted), resolve(Config(**stored))
+    if isinstance(given, Config):
+        config = as_recorded(config, folder)
     differing = [
         key
         for key, value in vars(stored_config).items()
@@ -94,6 +98,13 @@ def resumed_config(folder: RunFolder, given: Config | dict | str | Path | None) 
     return config
 
 
+def as_recorded(config: ResolvedConfig, folder: RunFolder) -> ResolvedConfig:
+    """A configuration, without early records if the run began with a version that had none."""
+    if "early_records" in load_config(folder.config_file):
+        return config
+    return replace(config, early_records=0)
+
+
 def warn_of_other_versions(folder: RunFolder, backend: str, notify: Callable[[str], None]) -> None:
     """Warns if a run was started with other versions of the packages that affect its numbers."""
     stored, current = load_versions(folder.config_file), versions()
@@ -111,7 +122,7 @@ def warn_of_other_versions(folder: RunFolder, backend: str, notify: Callable[[st
 
 
 def drop_unscheduled_records(folder: RunFolder, config: ResolvedConfig, epoch: int) -> list[int]:
-    """Sets aside records of epochs that are not scheduled; returns these epochs.
+    """Sets aside records of whole epochs that are not scheduled; returns these epochs.
 
     When a run is extended, this is its previous last epoch, unless the schedule includes it.
 
@@ -123,7 +134,8 @@ def drop_unscheduled_records(folder: RunFolder, config: ResolvedConfig, epoch: i
     from repdyn_keras.recording.settings import Schedule
 
     planned = Schedule(config.record_epochs).planned(config.epochs)
-    dropped = [e for e in folder.epochs() if e <= epoch and e not in planned]
+    recorded = [int(e) for e in folder.epochs() if is_whole(e)]
+    dropped = [e for e in recorded if e <= epoch and e not in planned]
     for dropped_epoch in dropped:
         for file in (folder.weights_file(dropped_epoch), folder.record_file(dropped_epoch)):
             if file.is_file():

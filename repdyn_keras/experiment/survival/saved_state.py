@@ -14,8 +14,8 @@ from repdyn_keras.experiment.survival.stopping import Stopping
 from repdyn_keras.recording import RecordingCallback, Schedule
 from repdyn_keras.recording.values import weights_hash
 from repdyn_keras.records import RunFolder
+from repdyn_keras.records.epoch_files import WEIGHTS_SUFFIX
 from repdyn_keras.records.netcdf import netcdf_bytes
-from repdyn_keras.records.run_folder import WEIGHTS_SUFFIX
 from repdyn_keras.records.tables import HISTORY, as_csv, rows_of
 
 # Estimated bytes for the name, dtype and shape of a variable, and for the structure of the file.
@@ -71,7 +71,7 @@ class CheckpointWriter(keras.callbacks.Callback):
 
 
 class WeightsWriter(keras.callbacks.Callback):
-    """Saves the weights of every recorded epoch, before the epoch is recorded.
+    """Saves the weights of every record, before it is written.
 
     Args:
         folder: the run folder.
@@ -91,7 +91,12 @@ class WeightsWriter(keras.callbacks.Callback):
 
     def save(self, epoch: int) -> None:
         """Saves the weights of an epoch if it is about to be recorded."""
-        if self.recorder.is_due(epoch) and not self.folder.record_file(epoch).is_file():
+        if self.recorder.is_due(epoch):
+            self.write(epoch)
+
+    def write(self, epoch: float) -> None:
+        """Saves the weights of an epoch, unless it is recorded."""
+        if not self.folder.record_file(epoch).is_file():
             file = self.folder.weights_file(epoch)
             with self.folder.writing(file, WEIGHTS_SUFFIX) as temporary:
                 self.model.save_weights(temporary)

@@ -1,11 +1,14 @@
 """The callbacks that write `timing.csv`."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 
 from repdyn_keras.recording import RecordingCallback
 from repdyn_keras.records import RunFolder
+from repdyn_keras.text import exact_epoch
 
 COLUMNS = ("epoch", "purpose", "seconds")
 
@@ -24,18 +27,18 @@ class TimingFile:
             folder.set_aside(file)
         self.table = folder.table(file, COLUMNS)
 
-    def write(self, epoch: int, seconds: dict[str, float]) -> None:
+    def write(self, epoch: float, seconds: dict[str, float]) -> None:
         """Appends a row for each purpose."""
         if seconds:
             rows = [
-                {"epoch": epoch, "purpose": purpose, "seconds": f"{value:.4f}"}
+                {"epoch": exact_epoch(epoch), "purpose": purpose, "seconds": f"{value:.4f}"}
                 for purpose, value in seconds.items()
             ]
             self.table.append(*rows)
 
 
 class TrainingTime(keras.callbacks.Callback):
-    """Writes the duration of each epoch's training.
+    """Writes the duration of each epoch's training, without that of its early records.
 
     In the list of callbacks it precedes those that write files.
 
@@ -47,6 +50,13 @@ class TrainingTime(keras.callbacks.Callback):
         super().__init__()
         self.timing = timing
         self._began = 0.0
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Leaves out what is done in a block."""
+        began = time.monotonic()
+        yield
+        self._began += time.monotonic() - began
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.monotonic()
@@ -74,7 +84,7 @@ class RecordingTime(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.write(epoch + 1)
 
-    def write(self, epoch: int) -> None:
+    def write(self, epoch: float) -> None:
         """Writes the times of the latest record, unless they were written before."""
         self.timing.write(epoch, self.recorder.timings)
         self.recorder.timings = {}

@@ -8,6 +8,7 @@ from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.lookup import layer_index, require
 from repdyn_keras.figures.parts.page import quiet_frame, size_inches, text_width, wrapped
 from repdyn_keras.figures.parts.sheet import sheet
+from repdyn_keras.text import format_epoch, format_epochs
 
 FIT_LOOK: style.Look = {"color": style.FAINT, "linewidth": 1.1, "linestyle": (0, (3, 2))}
 CHANCE = "chance"
@@ -43,14 +44,42 @@ def thinned(positions: np.ndarray, max_count: int) -> np.ndarray:
 def label_axis(axis, positions, epochs, ends=False):
     """Write as many epochs as fit at their positions; minor ticks, which are slow, mark the others.
 
-    As long as the size is not final, write only the first and the last (`ends`).
+    Whole epochs come first, and those of early records where there is room between them. As long as
+    the size is not final, write only the first and the last (`ends`).
     """
-    room = text_width(str(int(np.max(epochs))), sheet().small) + sheet().small
-    chosen = thinned(positions, 2 if ends else int(_length(axis) / room))
-    axis.set_ticks(positions[chosen], labels=[str(int(epoch)) for epoch in epochs[chosen]])
+    last = len(epochs) - 1
+    texts = np.array(format_epochs(epochs), object)
+    whole = np.unique([0, *np.flatnonzero(epochs == np.floor(epochs)), last])
+    room = max(text_width(text, sheet().small) for text in texts[whole]) + sheet().small
+    chosen = whole[thinned(positions[whole], 2 if ends else int(_length(axis) / room))]
+    if not ends:
+        chosen = with_early(chosen, positions, texts, _length(axis))
+    axis.set_ticks(positions[chosen], labels=texts[chosen].tolist())
     shown = {"x": "labelbottom", "y": "labelleft"}[axis.axis_name]
     if not ends and axis.get_tick_params().get(shown, True):
         axis.set_ticks(np.delete(positions, chosen), minor=True)
+
+
+def with_early(chosen, positions, texts, length):
+    """The indices that are chosen, and further ones whose texts fit between the first two.
+
+    Args:
+        chosen: ascending indices of positions with a text.
+        positions: of all records.
+        texts: of all records.
+        length: of the axis in points.
+    """
+    unit = length / max(positions[-1] - positions[0], 1e-9)
+    half = [text_width(text, sheet().small) / 2 for text in texts]
+    kept = list(chosen[:1])
+    end = chosen[1] if len(chosen) > 1 else 0
+    for index in range(kept[0] + 1, end):
+        beside = (kept[-1], end)
+        gaps = [unit * abs(positions[index] - positions[other]) for other in beside]
+        needed = [half[index] + half[other] + sheet().small for other in beside]
+        if "." in texts[index] and np.greater_equal(gaps, needed).all():
+            kept.append(index)
+    return np.array([*kept, *chosen[1:]], int)
 
 
 def label_epochs(ax, columns, rows, ends=False):
@@ -136,7 +165,7 @@ def fit_entry(dynamics):
     fit, epochs = style.perfect_fit_epoch(dynamics), dynamics["epoch"].values
     if fit is None or not epochs[0] <= fit <= epochs[-1]:
         return {}
-    return {f"perfect fit: epoch {fit:g}": Line2D([], [], **FIT_LOOK)}
+    return {f"perfect fit: epoch {format_epoch(fit)}": Line2D([], [], **FIT_LOOK)}
 
 
 def label_fit(ax, fit, x, offset, **look):
@@ -145,7 +174,7 @@ def label_fit(ax, fit, x, offset, **look):
     share = (x - low) / (high - low)
     look["ha"] = "left" if share < 0.3 else "right" if share > 0.7 else "center"
     look |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-    text = f"perfect fit of the training labels: epoch {fit:g}"
+    text = f"perfect fit of the training labels: epoch {format_epoch(fit)}"
     ax.annotate(text, (x, 1), (0, offset), annotation_clip=False, size=sheet().small, **look)
 
 

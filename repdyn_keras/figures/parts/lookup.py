@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.text import format_names, visible
+from repdyn_keras.text import exact_epoch, format_names, recorded_epoch, visible
 
 NO_REGIONS = "Region variables exist only where planes were recorded (planes > 0)."
 MAX_LISTED = 60
@@ -46,14 +46,19 @@ def layer_index(dynamics: xr.Dataset, layer: str) -> int:
     return names.index(str(layer))
 
 
-def number_index(dynamics: xr.Dataset, kind: str, number: int) -> int:
-    """The index of an "epoch" or a "plane"; InputError where it was not recorded."""
+def number_index(dynamics: xr.Dataset, kind: str, number: float) -> int:
+    """The index of an "epoch" or a "plane"; InputError where it was not recorded.
+
+    An epoch may be rounded, such as 0.03 for 0.03125.
+    """
     recorded = dynamics[kind].values
-    matches = np.flatnonzero(recorded == number)
+    meant = recorded_epoch(number, recorded.tolist()) if kind == "epoch" else number
+    matches = np.flatnonzero(recorded == meant)
     if matches.size == 0:
         raise InputError(
             f"Unknown {kind}. Expected one of the recorded {kind}s: "
-            f"{format_names(recorded, MAX_LISTED)}. Received: {kind} {number}."
+            f"{format_names(map(exact_epoch, recorded), MAX_LISTED)}. "
+            f"Received: {kind} {exact_epoch(number)}."
         )
     return int(matches[0])
 

@@ -7,6 +7,7 @@ import xarray as xr
 
 from repdyn_keras.figures.parts.cells import outlined, outlined_symbol
 from repdyn_keras.figures.parts.lookup import layer_index
+from repdyn_keras.text import format_epoch, format_epochs
 
 # Records below which phases are not looked for, see measures/phases.py.
 MIN_RECORDS = 8
@@ -32,7 +33,7 @@ class Phases:
         records: number of defined records.
     """
 
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[float, float], ...]
     borders: np.ndarray
     kinds: np.ndarray
     records: int
@@ -51,10 +52,12 @@ class Phases:
             return NOT_TESTED
         if len(self.spans) == 1:
             return "one phase"
-        spans = ", ".join(f"{first}–{last}" for first, last in self.spans)
+        spans = ", ".join("–".join(format_epochs(span)) for span in self.spans)
         begins = [first for first, _ in self.spans[1:]]
         freezes = [
-            str(first) for first, kind in zip(begins, self.kinds, strict=True) if kind == FREEZE
+            format_epoch(first)
+            for first, kind in zip(begins, self.kinds, strict=True)
+            if kind == FREEZE
         ]
         # Without line breaks inside of the brackets.
         noted = f"(freeze at {', '.join(freezes)})".replace(" ", "\N{NO-BREAK SPACE}")
@@ -78,7 +81,7 @@ def layer_phases(dynamics: xr.Dataset, layer: str, suffix: str | None) -> Phases
     defined = np.flatnonzero(phase > 0)
     changes = defined[1:][np.diff(phase[defined]) != 0]
     parts = np.split(defined, np.searchsorted(defined, changes)) if defined.size else []
-    spans = tuple((int(epochs[part[0]]), int(epochs[part[-1]])) for part in parts)
+    spans = tuple((float(epochs[part[0]]), float(epochs[part[-1]])) for part in parts)
     kinds = np.where(kind[changes] == FREEZE, FREEZE, STATE)
     return Phases(spans, changes - 0.5, kinds, len(defined))
 

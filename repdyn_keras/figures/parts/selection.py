@@ -30,7 +30,7 @@ class Selection:
     """
 
     layers: tuple[str, ...] | None = None
-    epochs: tuple[int, ...] | None = None
+    epochs: tuple[float, ...] | None = None
     measures: tuple[str, ...] = ()
     zoom: bool = False
     images: tuple[str, ...] = ()

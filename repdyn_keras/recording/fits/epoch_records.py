@@ -17,7 +17,7 @@ from repdyn_keras.recording.state import Stopwatch, measure, record_warnings
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.run_folder import create_numbered
-from repdyn_keras.text import format_error
+from repdyn_keras.text import format_epoch, format_error, is_whole
 
 if TYPE_CHECKING:
     import xarray
@@ -55,7 +55,7 @@ class EpochRecords:
         *,
         overwrites: bool = False,
         is_copy: bool = False,
-        on_record: Callable[[int, Summary], None] | None = None,
+        on_record: Callable[[float, Summary], None] | None = None,
     ):
         self.folder = folder
         self.original = folder.path
@@ -72,15 +72,15 @@ class EpochRecords:
         # The epoch at which the current `fit` continued an earlier one.
         self._resumed_at: int | None = None
         # The last epoch whose record is known to belong to the current `fit`.
-        self._confirmed: int | None = None
+        self._confirmed: float | None = None
         # A record that is measured but not yet written, with its epoch and the hash of the weights.
-        self._pending: tuple[int, str, xarray.Dataset] | None = None
+        self._pending: tuple[float, str, xarray.Dataset] | None = None
         self._stopwatch = Stopwatch()
         self._said: set[str] = set()
         # The epoch and the hash of the weights of the latest record.
-        self._latest: tuple[int, str] | None = None
+        self._latest: tuple[float, str] | None = None
         # Epochs with a record that is known to be kept when the training continues.
-        self._permanent: set[int] = set()
+        self._permanent: set[float] = set()
 
     def begin_fit(self, resumed_at: int | None) -> None:
         """Notes the epoch at which a `fit` continues an earlier training; None if it does not."""
@@ -91,7 +91,7 @@ class EpochRecords:
         """Forgets the current `fit`."""
         self._resumed_at = self._confirmed = self._pending = None
 
-    def has(self, epoch: int) -> bool:
+    def has(self, epoch: float) -> bool:
         """Whether the folder holds a record of an epoch."""
         return self.folder.record_file(epoch).is_file()
 
@@ -146,13 +146,14 @@ class EpochRecords:
             self.notify(f"the earlier recording was moved to {self.folder.set_aside_folder}.")
         self.overwrites = False
 
-    def report(self, epoch: int, error: Exception) -> None:
+    def report(self, epoch: float, error: Exception) -> None:
         """Reports an error that does not end the training, once for each kind of error."""
         is_ours = isinstance(error, InputError | StorageError)
         text = str(error) if is_ours else format_error(error)
         self.say_once(
             f"error {type(error).__name__}",
-            f"warning: epoch {epoch} is not recorded, and the training goes on. {text}",
+            f"warning: epoch {format_epoch(epoch)} is not recorded, and the training goes on. "
+            f"{text}",
         )
 
     def say_once(self, key: str, text: str) -> None:
@@ -161,7 +162,7 @@ class EpochRecords:
             self._said.add(key)
             self.notify(text)
 
-    def write(self, epoch: int, values: ModelValues, **attributes: int) -> None:
+    def write(self, epoch: float, values: ModelValues, **attributes: int) -> None:
         """Writes the record of a state, unless the folder holds it already.
 
         Args:
@@ -181,12 +182,14 @@ class EpochRecords:
             self.timings = self._stopwatch.seconds
             self.has_written = True
         latest, self._latest = self._latest, (epoch, values.hash)
-        if latest is not None and latest[0] != epoch and latest[1] == values.hash:
+        # Inside of an epoch, a step may leave the weights as they are, as with a rate of 0.
+        repeats = latest is not None and latest[0] != epoch and latest[1] == values.hash
+        if latest is not None and repeats and is_whole(epoch):
             self.say_once(
                 "same weights",
-                f"warning: the weights of epoch {epoch} are those of epoch {latest[0]}. If they "
-                "were trained outside of the model, as in a stateless loop on jax, assign them to "
-                "its variables before each record.",
+                f"warning: the weights of epoch {format_epoch(epoch)} are those of epoch "
+                f"{format_epoch(latest[0])}. If they were trained outside of the model, as in a "
+                "stateless loop on jax, assign them to its variables before each record.",
             )
         self._confirmed = epoch
         if not attributes.get(PROVISIONAL):
@@ -200,7 +203,7 @@ class EpochRecords:
             self.on_record.flush(is_end=is_end)
 
     def _call_listener(
-        self, listener: Callable[[int, Summary], None], epoch: int, record: "xarray.Dataset"
+        self, listener: Callable[[float, Summary], None], epoch: float, record: "xarray.Dataset"
     ) -> None:
         """Calls `on_record`, whose errors do not concern the record, which is written."""
         try:
@@ -208,12 +211,12 @@ class EpochRecords:
         except Exception as error:
             self.say_once(
                 "on_record",
-                f"warning: on_record failed at epoch {epoch}, and the training goes on. "
-                f"{format_error(error)}",
+                f"warning: on_record failed at epoch {format_epoch(epoch)}, and the training goes "
+                f"on. {format_error(error)}",
             )
 
     def new_record(
-        self, epoch: int, values: ModelValues, **attributes: int
+        self, epoch: float, values: ModelValues, **attributes: int
     ) -> "xarray.Dataset | None":
         """Measures a state once; returns None if the folder already holds its record."""
         recorded = self.prepare(values.model)
@@ -223,7 +226,7 @@ class EpochRecords:
             self._pending = (epoch, values.hash, self._measure(epoch, values, recorded, attributes))
         return self._pending[2]
 
-    def keeps(self, epoch: int, weights: str) -> bool:
+    def keeps(self, epoch: float, weights: str) -> bool:
         """Whether the record of an epoch has these weights.
 
         If the current `fit` continued an earlier training, records of other weights are set aside.
@@ -239,8 +242,8 @@ class EpochRecords:
             raise InputError(
                 f"Expected a folder of this training, or a new one. Received: "
                 f"{self.folder.record_file(epoch)}, which belongs to another training: its weights "
-                f"at epoch {epoch} differ. Record into a new folder, or move the records away, "
-                "which a recorder does with overwrite=True."
+                f"at epoch {format_epoch(epoch)} differ. Record into a new folder, or move the "
+                "records away, which a recorder does with overwrite=True."
             )
         # The records in between were not compared, and those after are of the same other weights.
         others = [each for each in self.folder.epochs() if each > confirmed]
@@ -249,22 +252,24 @@ class EpochRecords:
             self._permanent.discard(other)
         later = f", {len(others)} in all," if len(others) > 1 else ""
         self.notify(
-            f"epoch {epoch} was recorded with other weights before the training continued from "
-            f"epoch {self._resumed_at}: the earlier records after epoch {confirmed}{later} were "
+            f"epoch {format_epoch(epoch)} was recorded with other weights before the training "
+            f"continued from epoch {self._resumed_at}: the earlier records after epoch "
+            f"{format_epoch(confirmed)}{later} were "
             f"moved to {self.folder.set_aside_folder}."
         )
         return False
 
-    def remove_provisional(self, epoch: int) -> None:
+    def remove_provisional(self, epoch: float) -> None:
         """Removes provisional records before an epoch that was recorded since."""
         if not self.has(epoch):
             return
         includes = self.settings.schedule.includes
-        for earlier in (e for e in self.folder.epochs() if e < epoch and not includes(e)):
-            if self._is_provisional(earlier):
+        whole = (int(e) for e in self.folder.epochs() if e < epoch and is_whole(e))
+        for earlier in whole:
+            if not includes(earlier) and self._is_provisional(earlier):
                 self.folder.remove_record(earlier)
 
-    def _is_provisional(self, epoch: int) -> bool:
+    def _is_provisional(self, epoch: float) -> bool:
         """Whether a record is removed when the training continues; False if it is damaged."""
         if epoch in self._permanent:
             return False
@@ -274,10 +279,11 @@ class EpochRecords:
         self._permanent.add(epoch)
         return False
 
-    def known_iterations(self, epoch: int) -> list[tuple[int, int]]:
-        """(epoch, steps of the optimizer) of the last two records before an epoch."""
+    def known_iterations(self, epoch: float) -> list[tuple[int, int]]:
+        """(epoch, steps of the optimizer) of the last two records of whole epochs before one."""
         found: list[tuple[int, int]] = []
-        for earlier in reversed([e for e in self.folder.epochs() if e < epoch]):
+        whole = [int(e) for e in self.folder.epochs() if e < epoch and is_whole(e)]
+        for earlier in reversed(whole):
             iterations = self.folder.recorded_attribute(earlier, ITERATIONS)
             if isinstance(iterations, int):
                 found.insert(0, (earlier, iterations))
@@ -286,7 +292,7 @@ class EpochRecords:
         return found
 
     def _measure(
-        self, epoch: int, values: ModelValues, recorded: RecordedModel, attributes: dict[str, int]
+        self, epoch: float, values: ModelValues, recorded: RecordedModel, attributes: dict[str, int]
     ) -> "xarray.Dataset":
         """Measures the model, and reports each kind of problem once."""
         import xarray
@@ -296,7 +302,7 @@ class EpochRecords:
             measure(recorded, self._stopwatch, values),
             coords={"layer": recorded.names},
             attrs={
-                "epoch": epoch,
+                "epoch": float(epoch),
                 "weights_hash": values.hash,
                 "images_hash": self.settings.evaluation.hash,
                 PROVISIONAL: 0,

@@ -19,7 +19,7 @@ from repdyn_keras.recording.fits.training_epochs import (
 )
 from repdyn_keras.recording.network.model_inputs import build_in_fit
 from repdyn_keras.recording.values import ModelValues
-from repdyn_keras.text import format_names
+from repdyn_keras.text import format_epochs, format_names
 
 
 class RecordedFit:
@@ -41,6 +41,7 @@ class RecordedFit:
     Attributes:
         start: number of epochs trained before; None as long as it could not be determined.
         ended: Keras's number of the epoch that ended last; None after the next one began.
+        is_mid_epoch: whether the first state is not that of an epoch's end, as far as is known.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class RecordedFit:
     ):
         self.start: int | None = None
         self.ended: int | None = None
+        self.is_mid_epoch = False
         self._records = records
         self._lock = lock
         self._number = number
@@ -67,7 +69,7 @@ class RecordedFit:
         self._is_rejected = False
         # The weights at the end of an epoch, if they have no record yet.
         self._kept: tuple[int, ModelValues] | None = None
-        self._missed: list[int] = []
+        self._missed: list[float] = []
 
     # The order of a fit.
 
@@ -99,7 +101,7 @@ class RecordedFit:
                 self._begin(model)
         if self.start is None:
             return
-        epoch = self.start - self._number + number + 1
+        epoch = self.trained(number) + 1
         if not self._is_configured:
             with self._handling_errors(epoch):
                 self._record_if_due(epoch, ModelValues.live(model))
@@ -107,6 +109,16 @@ class RecordedFit:
         if self._is_configured or not (self._is_rejected or self._records.has(epoch)):
             with self._handling_errors(epoch):
                 self._kept = epoch, ModelValues.copied(model)
+
+    def trained(self, number: int) -> int:
+        """The number of epochs trained before Keras's epoch of this number."""
+        return (self.start or 0) - self._number + number
+
+    def record_early(self, epoch: float, model: keras.Model) -> None:
+        """Records the weights after a step inside of an epoch."""
+        if not self._is_rejected:
+            with self._handling_errors(epoch):
+                self._write(epoch, ModelValues.live(model), is_provisional=False)
 
     def record_kept(self) -> None:
         """Records the weights that were kept at the end of the epoch, if they are due."""
@@ -128,7 +140,9 @@ class RecordedFit:
         self._records.flush_log(is_end=True)
         if len(self._missed) > 1:
             missed, self._missed = self._missed, []
-            self._records.notify(f"warning: not recorded: epochs {format_names(missed)}.")
+            self._records.notify(
+                f"warning: not recorded: epochs {format_names(format_epochs(missed))}."
+            )
 
     # The steps.
 
@@ -173,6 +187,7 @@ class RecordedFit:
         records = self._records
         if records.has(epoch):
             if records.folder.recorded_hash(epoch) != values.hash:
+                self.is_mid_epoch = True
                 records.say_once(
                     "continues",
                     f"the training continues from other weights than those recorded at epoch "
@@ -184,6 +199,7 @@ class RecordedFit:
         if not is_new and not records.settings.schedule.includes(epoch):
             return
         if self._is_mid_epoch(epoch, values.model, is_new):
+            self.is_mid_epoch = True
             records.notify(
                 f"epoch {epoch} is not recorded: the steps of the optimizer are not those of its "
                 "end, as from a backup in the middle of an epoch."
@@ -209,7 +225,7 @@ class RecordedFit:
         elif self._records.has(epoch):
             self._records.keeps(epoch, values.hash)
 
-    def _write(self, epoch: int, values: ModelValues, is_provisional: bool | None = None) -> None:
+    def _write(self, epoch: float, values: ModelValues, is_provisional: bool | None = None) -> None:
         """Records a state.
 
         Args:
@@ -234,7 +250,7 @@ class RecordedFit:
             self._missed.remove(epoch)
 
     @contextmanager
-    def _handling_errors(self, epoch: int, is_start: bool = False) -> Iterator[None]:
+    def _handling_errors(self, epoch: float, is_start: bool = False) -> Iterator[None]:
         """Reports an error instead of raising it, if it must not end the training.
 
         Args:

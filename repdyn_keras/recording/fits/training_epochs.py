@@ -10,6 +10,7 @@ import keras
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.records import RunFolder
+from repdyn_keras.text import is_whole
 
 # The last epoch that a model reached in this process, by folder.
 REACHED: "WeakKeyDictionary[keras.Model, dict[Path, int]]" = WeakKeyDictionary()
@@ -69,7 +70,7 @@ def first_epoch(folder: RunFolder, first: int, weights: str | None, reached: int
     Raises:
         InputError: the `fit` begins at 0 with weights of another training than the records.
     """
-    recorded = folder.epochs()
+    recorded = [int(epoch) for epoch in folder.epochs() if is_whole(epoch)]
     if not recorded or weights is None:
         return first
     if first > 0:

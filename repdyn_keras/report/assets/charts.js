@@ -28,13 +28,17 @@ function indexAt(edges, share) {
   return Math.min(edges.length - 2, Math.max(0, (after < 0 ? edges.length : after) - 1));
 }
 
-// Epochs that can be written without touching each other, `gap` is a share of the axis.
+// Epochs that can be written without touching each other, `gap` is a share of the axis. Whole ones
+// come first, and those of early records where there is room.
 function labelled(centers, gap) {
   const last = centers.length - 1;
   const kept = [last];
-  for (let index = 0; index < last; index += 1) {
-    const before = kept.length > 1 ? centers[kept.at(-1)] : -1;
-    if (centers[index] - before >= gap && centers[last] - centers[index] >= gap) kept.push(index);
+  const isWhole = (index) => Number.isInteger(epochs[index]);
+  const fits = (index) => kept.every((one) => Math.abs(centers[one] - centers[index]) >= gap);
+  for (const chosen of [isWhole, () => true]) {
+    for (let index = 0; index < last; index += 1) {
+      if (chosen(index) && fits(index)) kept.push(index);
+    }
   }
   return kept;
 }
@@ -44,7 +48,7 @@ function epochTicks(side, cells, host, gap) {
   for (const index of labelled(cells.centers, gap)) {
     const share = 100 * cells.centers[index];
     const style = side === "x" ? `left:${share}%` : `bottom:${share}%;transform:translateY(50%)`;
-    host.append(element("span", { style, text: epochs[index] }));
+    host.append(element("span", { style, text: epochTexts[index] }));
   }
 }
 

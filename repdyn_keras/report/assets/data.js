@@ -22,7 +22,7 @@ const { header, arrays } = await unpack(byId("data").textContent).catch((error) 
   byId("failed").hidden = false;
   throw error;
 });
-const { layers, epochs, measures, planes, classes, subsets } = header;
+const { layers, epochs, epochTexts, measures, planes, classes, subsets } = header;
 const nLayers = layers.length;
 const nEpochs = epochs.length;
 

@@ -91,7 +91,7 @@ function drawPair() {
   const { key, name, hasInterval } = measure();
   const [one, other] = [state.epoch, state.other];
   const value = paired(key, state.layer, one, other);
-  const where = `${layers[state.layer]} between epochs ${epochs[one]} and ${epochs[other]}`;
+  const where = `${layers[state.layer]} between epochs ${epochTexts[one]} and ${epochTexts[other]}`;
   let text = `${name} of ${where}: ${format(value, 3)}`;
   if (hasInterval && !Number.isNaN(value)) {
     const bounds = [0, 1].map((bound) =>
@@ -112,8 +112,8 @@ function drawPair() {
   });
   const share = percent(differing / first.data.length);
   byId("pair").replaceChildren(
-    mapFigure(`epoch ${epochs[one]}`, first),
-    mapFigure(`epoch ${epochs[other]}`, second),
+    mapFigure(`epoch ${epochTexts[one]}`, first),
+    mapFigure(`epoch ${epochTexts[other]}`, second),
     mapFigure(`dark where they differ: ${share}`, first, second),
   );
 }
@@ -153,7 +153,7 @@ function layersOverEpochs(host, title, value) {
         `width:${100 * (right - left)}%;min-width:7px`,
     );
     chart.place = { row: state.layer, column: state.epoch };
-    const where = `${layers[state.layer]}, epoch ${epochs[state.epoch]}`;
+    const where = `${layers[state.layer]}, epoch ${epochTexts[state.epoch]}`;
     chart.value.textContent = `${where}: ${format(value(state.layer, state.epoch))}`;
   });
   onResize(host, draw);

@@ -26,8 +26,8 @@ function setUpBar() {
   byId("bar").hidden = false;
   follow(["epoch"], () => {
     range.value = state.epoch;
-    range.setAttribute("aria-valuetext", `epoch ${epochs[state.epoch]}`);
-    byId("epoch-text").textContent = `epoch ${epochs[state.epoch]}`;
+    range.setAttribute("aria-valuetext", `epoch ${epochTexts[state.epoch]}`);
+    byId("epoch-text").textContent = `epoch ${epochTexts[state.epoch]}`;
   });
 }
 

@@ -1,6 +1,6 @@
 // Everything that is shown, as tables.
 
-const asIs = Array.from(epochs, String);
+const asIs = epochTexts;
 const TABLES = {
   curves: () => ({
     caption: "Accuracy of the network by epoch",
@@ -22,7 +22,7 @@ const TABLES = {
     present.sort((one, other) => one - other);
     const number = planes[state.plane].number;
     return {
-      caption: `Share of plane ${number} that each layer gives to a class, epoch ${epochs[state.epoch]}`,
+      caption: `Share of plane ${number} that each layer gives to a class, epoch ${epochTexts[state.epoch]}`,
       columns: present.map((label) => classes[label]?.name ?? "undefined"),
       rows: layers,
       corner: "layer",
