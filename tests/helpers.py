@@ -42,6 +42,7 @@ PAGES = sorted(
 TINY = {
     "dataset": "synthetic",
     "epochs": 3,
+    "early_records": 0,
     "label_noise": 0.4,
     "synthetic_train": 128,
     "synthetic_test": 32,
@@ -221,6 +222,7 @@ SHORT = {
     "cka_batch": 32,
     "planes": 0,
     "record_epochs": (1, 3),
+    "early_records": 2,
     "keep_weights": True,
     "checkpoint_seconds": 0,
 }

@@ -16,6 +16,7 @@ from repdyn_keras.records import RunFolder
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("without_pictures")]
 
 SGD = {**SHORT, "optimizer": "sgd", "schedule": "constant", "learning_rate": 0.01}
+SGD["early_records"] = 0
 SGD["record_epochs"] = (1, 2)
 LOSS, WEIGHT = r"the loss is (nan|inf)", "a weight is not finite"
 

@@ -56,25 +56,32 @@ def raising(patch, cls, name: str, first=None, after: bool = False) -> None:
 
 # Moments at which a run is interrupted: the call that raises, and the state of the folder, which is
 # the epoch of the checkpoint, the recorded epochs and the number of rows of the history.
+START = [0, 0.25, 0.75, 1]
 MOMENTS = {
     "before the first row of history": ((HistoryFile, "append"), 0, [], 0),
-    "before the checkpoint of epoch 2": ((Watcher, "epoch_ended", 2), 1, [0, 1], 2),
-    "before the history of epoch 2": ((CheckpointWriter, "save", 2, True), 2, [0, 1], 2),
-    "measuring epoch 3": ((EpochRecords, "_measure", 3), 3, [0, 1], 3),
-    "writing epoch 3": ((RunFolder, "write_record", 3), 3, [0, 1], 4),
-    "after the record of epoch 3": ((RunFolder, "write_record", 3, True), 3, [0, 1, 3], 4),
-    "before the last record": ((Watcher, "recorded", 4), 4, [0, 1, 3], 5),
-    "in the analysis": ((Watcher, "analysis_step", "similarities"), 4, [0, 1, 3, 4], 5),
+    "after the first early record": ((RunFolder, "write_record", 0.25, True), 0, [0, 0.25], 1),
+    "measuring the second early record": ((EpochRecords, "_measure", 0.75), 0, [0, 0.25], 1),
+    "before the checkpoint of epoch 2": ((Watcher, "epoch_ended", 2), 1, START, 2),
+    "before the history of epoch 2": ((CheckpointWriter, "save", 2, True), 2, START, 2),
+    "measuring epoch 3": ((EpochRecords, "_measure", 3), 3, START, 3),
+    "writing epoch 3": ((RunFolder, "write_record", 3), 3, START, 4),
+    "after the record of epoch 3": ((RunFolder, "write_record", 3, True), 3, [*START, 3], 4),
+    "before the last record": ((Watcher, "recorded", 4), 4, [*START, 3], 5),
+    "in the analysis": ((Watcher, "analysis_step", "similarities"), 4, [*START, 3, 4], 5),
 }
 
 
 @pytest.mark.parametrize(
-    "moments", [["writing epoch 3"], pytest.param(list(MOMENTS), marks=pytest.mark.long)]
+    "moments",
+    [
+        ["after the first early record", "writing epoch 3"],
+        pytest.param(list(MOMENTS), marks=pytest.mark.long),
+    ],
 )
 def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tmp_path, moments):
     """At every moment in turn; each time the run continues without losing or repeating records."""
     folder = RunFolder(tmp_path / "run")
-    recorded: dict[int, bytes] = {}
+    recorded: dict[float, bytes] = {}
     for moment in moments:
         call, *state = MOMENTS[moment]
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
@@ -148,7 +155,7 @@ def test_resuming_a_finished_run_changes_nothing_but_its_dynamics(whole, tmp_pat
 def test_an_extended_run_equals_one_of_the_same_length(whole, tmp_path):
     """Epoch 2 is only recorded as the last epoch, not in the extended run."""
     folder = whole_run(tmp_path / "run", epochs=2)
-    assert folder.epochs() == [0, 1, 2]
+    assert folder.epochs() == [*START, 2]
     differing = {"recorded epochs", "dynamics.nc", "checkpoint", "history.csv"}
     assert set(differences(whole, folder)) == differing
     record, weights = folder.record_file(2).read_bytes(), folder.weights_file(2).read_bytes()
@@ -160,7 +167,7 @@ def test_an_extended_run_equals_one_of_the_same_length(whole, tmp_path):
         raising(patch, EpochRecords, "_measure", 3)
         words = ("--resume", "--epochs", 4, "--model", MODEL, "--quiet")
         assert isinstance(repdyn("run", folder.path, *words).exception, Killed)
-    assert folder.epochs() == [0, 1]
+    assert folder.epochs() == START
     assert contents(folder.set_aside_folder) == {
         "epoch-000002.nc": record,
         "epoch-000002.weights.h5": weights,

@@ -58,8 +58,8 @@ class Plan:
     def recorded(self) -> str:
         """The numbers of recorded epochs and of early records, as text."""
         early = sum(not is_whole(epoch) for epoch in self.epochs)
-        inside = f", and {early} early records" if early else ""
-        return f"{len(self.epochs) - early} of them recorded{inside}"
+        inside = f" and {early} early states" if early else ""
+        return f"{len(self.epochs) - early} of them{inside} recorded"
 
     @property
     def training_images(self) -> str:

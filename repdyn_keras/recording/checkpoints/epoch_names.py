@@ -57,7 +57,7 @@ class Reading:
         suggestions: patterns that would decide them.
     """
 
-    epochs: dict[str, int] = field(default_factory=dict)
+    epochs: dict[str, float] = field(default_factory=dict)
     pattern: str = ""
     problem: str = ""
     suggestions: list[str] = field(default_factory=list)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from repdyn_keras.errors import InputError
 from repdyn_keras.recording.checkpoints.epoch_names import Reading, read_epochs
-from repdyn_keras.text import format_error, format_names, quoted
+from repdyn_keras.records.epoch_files import WEIGHTS_NAME
+from repdyn_keras.text import format_error, format_names, is_whole, quoted
 
 # Endings of files that Keras loads, the longer ones first.
 ENDINGS = (".weights.h5", ".weights.json", ".keras", ".h5", ".hdf5")
@@ -47,7 +48,7 @@ class WeightFiles:
         pattern: the names with `{epoch}` in place of the epoch.
     """
 
-    files: dict[int, Path]
+    files: dict[float, Path]
     ignored: list[str]
     foreign: list[str] = field(default_factory=list)
     pattern: str = ""
@@ -141,7 +142,7 @@ class EpochPattern:
         return Reading(dict(sorted(found.items(), key=lambda item: item[1])), self.text)
 
 
-def epochs_of(names: Sequence[str], pattern: str | None = None) -> dict[str, int]:
+def epochs_of(names: Sequence[str], pattern: str | None = None) -> dict[str, float]:
     """The epochs in file names, in ascending order.
 
     Args:
@@ -161,6 +162,9 @@ def reading_of(names: Sequence[str], pattern: str | None) -> Reading:
     """What is read from file names; the arguments are those of `epochs_of`."""
     if pattern is not None:
         return EpochPattern(pattern).read(names)
+    own = own_epochs(names)
+    if own and not all(map(is_whole, own.values())):
+        return Reading(own, "epoch-{epoch}")
     by_stem: dict[str, str] = {}
     for name in names:
         other = by_stem.setdefault(stem_of(name), name)
@@ -180,6 +184,13 @@ def reading_of(names: Sequence[str], pattern: str | None) -> Reading:
     return reading
 
 
+def own_epochs(names: Sequence[str]) -> dict[str, float]:
+    """The epochs in names that `repdyn run` gave to weights, in ascending order."""
+    matches = {name: WEIGHTS_NAME.fullmatch(name) for name in names}
+    found = {name: float(match[1]) for name, match in matches.items() if match}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
 def ending_of(name: str) -> str:
     """The ending of a file of weights; empty for other files."""
     return next((ending for ending in ENDINGS if name.endswith(ending)), "")
@@ -194,6 +205,7 @@ def find_weight_files(folder: str | Path, epoch_pattern: str | None = None) -> W
     """Finds the files of saved weights in a folder and their epochs.
 
     The epoch is the number of epochs trained so far, like `{epoch}` of Keras's `ModelCheckpoint`.
+    The weights of early records of `repdyn run` have epochs with decimals, epoch-000000.03125.
     Without a pattern, it is the number after a word such as "epoch", or else the whole number that
     differs in every name and is no metric, date, step or fold. If several numbers fit, the one that
     counts from 0 or 1 or has a fixed step is chosen. Folders in `folder` are searched if it
@@ -227,7 +239,7 @@ def find_weight_files(folder: str | Path, epoch_pattern: str | None = None) -> W
     reading = reading_of(names, epoch_pattern)
     if not reading.epochs:
         raise undecided(folder, names, reading)
-    files = {epoch: folder / name for name, epoch in reading.epochs.items()}
+    files: dict[float, Path] = {epoch: folder / name for name, epoch in reading.epochs.items()}
     ignored = [name for name in names if name not in reading.epochs]
     return WeightFiles(files, ignored, list(foreign), reading.pattern)
 

@@ -1,0 +1,330 @@
+"""Early records: states inside of the first two epochs, and epochs that are not whole."""
+
+import copy
+import shutil
+import threading
+
+import keras
+import numpy as np
+import pytest
+from helpers import (
+    MODEL,
+    SHORT,
+    assert_input_error,
+    contents,
+    repdyn,
+    resumed,
+    write_run,
+)
+from keras import layers
+
+import repdyn_keras
+from repdyn_keras import InputError, RepresentationRecorder, open_run, plot_regions
+from repdyn_keras.config import Config, resolve
+from repdyn_keras.experiment import Watcher
+from repdyn_keras.experiment.survival.resume import resumed_config
+from repdyn_keras.recording.fits.early_steps import EarlySteps, early_steps
+from repdyn_keras.recording.values import weights_hash
+from repdyn_keras.records import RunFolder
+from repdyn_keras.records.epoch_files import RECORD_NAME, epoch_name
+from repdyn_keras.text import format_epochs, recorded_epoch
+
+N, BATCH, STEPS = 40, 4, 10
+# The steps of three early records, and their epochs.
+GRID = {1: 0.1, 3: 0.3, 7: 0.7}
+EARLY = list(GRID.values())
+
+
+# --- the grid ---------------------------------------------------------------------------------
+
+
+@pytest.mark.without_keras
+@pytest.mark.parametrize("steps", [2, 3, 11, 45, 390, 5004])
+@pytest.mark.parametrize("count", [1, 6, 30])
+def test_the_grid_has_distinct_steps_at_about_one_ratio_and_never_the_end_of_an_epoch(count, steps):
+    grid = early_steps(count, steps)
+    number = np.array(list(grid))
+    possible = [step for step in range(1, 2 * steps) if step % steps]
+    assert len(grid) == min(count, len(possible)) and set(number) <= set(possible)
+    assert number[0] == 1 and (np.diff(number) > 0).all()
+    np.testing.assert_allclose(list(grid.values()), number / steps, atol=5e-7)
+    assert all(0 < epoch < 2 and epoch % 1 for epoch in grid.values())
+    ideal = (2 * steps) ** (np.arange(count) / count)
+    # The nearest step, or a neighbour of the end of an epoch.
+    apart = np.flatnonzero(np.diff(ideal) > 2)
+    if count == 6 < len(possible):
+        assert np.abs(number - ideal)[apart].max(initial=0) <= 1
+
+
+@pytest.mark.without_keras
+def test_the_grid_has_only_steps_after_which_the_weights_change_and_callbacks_are_called():
+    assert list(early_steps(6, 100, execution=16))[0] == 16
+    assert all(step % 100 % 16 == 0 for step in early_steps(30, 100, execution=16))
+    assert all(step % 8 == 0 for step in early_steps(30, 100, update=8))
+    assert early_steps(6, 22, execution=50) == early_steps(0, 22) == early_steps(6, 1) == {}
+
+
+# --- names and texts ----------------------------------------------------------------------------
+
+
+@pytest.mark.without_keras
+def test_epochs_in_names_of_files_are_read_back_and_short_ones_are_found_again():
+    epochs = [0.0, 2e-6, 0.002564, 0.03125, 0.5, 1.0, 1.954545, 1.997436, 12.0, 1_000_000.0]
+    for epoch in epochs:
+        match = RECORD_NAME.fullmatch(f"{epoch_name(epoch)}.nc")
+        assert match is not None and float(match[1]) == epoch
+    assert epoch_name(12) == "epoch-000012" and epoch_name(0.03125) == "epoch-000000.03125"
+    for name in (
+        "epoch-000000.50.nc",
+        "epoch-000000..nc",
+        "epoch-0.5.nc",
+        "epoch-000000.1234567.nc",
+    ):
+        assert RECORD_NAME.fullmatch(name) is None, name
+    shown = ["0", "0.000002", "0.003", "0.03", "0.5", "1", "1.95", "1.997", "12", "1000000"]
+    assert format_epochs(epochs) == shown
+    assert [recorded_epoch(float(text), epochs) for text in shown] == epochs
+    assert recorded_epoch(0.1, [0.09, 0.136]) is None, "ambiguous"
+    assert recorded_epoch(2, [1.954545]) is None and recorded_epoch(np.nan, [0.0]) is None
+    many = (np.arange(1, 2000) / 1000).tolist()
+    assert len(set(format_epochs(many))) == len(many)
+
+
+# --- in a fit -----------------------------------------------------------------------------------
+
+
+def network():
+    """A network whose training depends on every kind of state."""
+    keras.utils.set_random_seed(3)
+    images = keras.Input((6,))
+    x = layers.Dense(8, activation="relu", name="one")(images)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.Dropout(0.3, name="dropout")(x)
+    model = keras.Model(images, layers.Dense(3, name="head")(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(N, 6)).astype("float32"), np.arange(N) % 3
+
+
+def recorder_in(folder, data, early=3, **options):
+    options = {"planes": 0, "batch_size": 20, "layers": ["one"], "epochs": [2], **options}
+    return RepresentationRecorder(folder, *data, early_records=early, **options)
+
+
+def fit(model, data, *callbacks, **options):
+    keras.utils.set_random_seed(5)
+    options = {"epochs": 3, "batch_size": BATCH, "verbose": 0, **options}
+    return model.fit(*data, callbacks=list(callbacks), **options)
+
+
+def state_of(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [keras.ops.convert_to_numpy(variable.value).copy() for variable in variables]
+
+
+class Steps(keras.callbacks.Callback):
+    """Notes the weights after each step, and whether Keras called in the thread of the training."""
+
+    def __init__(self):
+        super().__init__()
+        self.hashes, self.passed = {}, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.passed += 1
+        self.hashes[self.passed] = weights_hash(self.model)
+
+
+class Threads(keras.callbacks.Callback):
+    """Notes after which steps Keras called in another thread."""
+
+    async_safe = True
+
+    def __init__(self):
+        super().__init__()
+        self.elsewhere = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.elsewhere.append(threading.current_thread() is not threading.main_thread())
+
+
+@pytest.fixture(scope="module")
+def alone(data):
+    """The weights after each step of a training without a recorder, and its history."""
+    model, steps = network(), Steps()
+    history = fit(model, data, steps).history
+    return model, steps.hashes, history
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_early_records_are_of_their_steps_and_leave_the_training_bit_identical(
+    alone, data, tmp_path, verbose
+):
+    unrecorded, hashes, history = alone
+    model, recorder, threads = network(), recorder_in(tmp_path, data), Threads()
+    found = fit(model, data, recorder, threads, verbose=verbose).history
+    assert recorder.folder.epochs() == [0, *EARLY, 2, 3]
+    for step, epoch in GRID.items():
+        record = recorder.folder.record(epoch)
+        assert record.attrs["weights_hash"] == hashes[step] and record.attrs["epoch"] == epoch
+        assert record.attrs["iterations"] == step
+    assert found == history
+    for one, other in zip(state_of(model), state_of(unrecorded), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not any(threads.elsewhere[: max(GRID)])
+    if keras.backend.backend() == "jax":
+        assert all(threads.elsewhere[max(GRID) :]), "Keras pays for the hook while it is needed"
+    assert not any(isinstance(each, EarlySteps) for each in recorder._callback_list.callbacks)
+    dynamics = open_run(tmp_path).dynamics
+    assert dynamics["epoch"].dtype == dynamics["epoch_other"].dtype == float
+    assert dynamics["epoch"].values.tolist() == [0, *EARLY, 2, 3]
+
+
+def test_several_fits_count_on_and_a_repeated_training_keeps_its_early_records(data, tmp_path):
+    model, recorder = network(), recorder_in(tmp_path, data, early=8, epochs="log")
+    grid = early_steps(8, STEPS)
+    before = [epoch for epoch in grid.values() if epoch < 1]
+    after = [epoch for epoch in grid.values() if epoch > 1]
+    assert before and after
+    fit(model, data, recorder, epochs=1)
+    assert recorder.folder.epochs() == [0, *before, 1]
+    fit(model, data, recorder, epochs=1)
+    assert recorder.folder.epochs() == [0, *before, 1, *after, 2]
+    fit(model, data, recorder, epochs=1)
+    assert recorder.folder.epochs() == [0, *before, 1, *after, 2, 3]
+    held = contents(recorder.folder.records)
+    again = recorder_in(tmp_path, data, early=8, epochs="log")
+    fit(network(), data, again, epochs=1)
+    assert contents(recorder.folder.records) == held
+    with pytest.raises(InputError, match=r"another training: its weights at epoch 0\.1 differ"):
+        fit(network(), (data[0][::-1], data[1]), recorder_in(tmp_path, data, early=8))
+
+
+def test_a_fit_that_begins_later_has_no_early_records(data, tmp_path):
+    recorder = recorder_in(tmp_path / "a", data)
+    fit(network(), data, recorder, initial_epoch=2, epochs=4)
+    assert recorder.folder.epochs() == [2, 4]
+    recorder = recorder_in(tmp_path / "b", data, early=8)
+    fit(network(), data, recorder, initial_epoch=1, epochs=2)
+    assert [epoch for epoch in recorder.folder.epochs() if epoch % 1] == [
+        epoch for epoch in early_steps(8, STEPS).values() if epoch > 1
+    ]
+
+
+@pytest.mark.parametrize("kind", ["execution", "accumulation"])
+def test_steps_that_callbacks_do_not_see_or_that_change_nothing_are_left_out(data, tmp_path, kind):
+    if kind == "execution" and keras.backend.backend() == "torch":
+        pytest.skip("Keras has no steps_per_execution on torch")
+    model = network()
+    options = {"steps_per_execution": 2} if kind == "execution" else {}
+    more = {"gradient_accumulation_steps": 2} if kind == "accumulation" else {}
+    model.compile(keras.optimizers.SGD(0.1, **more), model.loss, **options)
+    recorder = recorder_in(tmp_path, data, early=30)
+    fit(model, data, recorder, epochs=2)
+    assert recorder.folder.epochs() == [0, 0.2, 0.4, 0.6, 0.8, 1.2, 1.4, 1.6, 1.8, 2]
+
+
+def test_what_prevents_early_records_is_said_once(data, tmp_path, capsys):
+    few = recorder_in(tmp_path / "few", data, early=30)
+    fit(network(), data, few, epochs=2)
+    assert capsys.readouterr().out.count("18 early records instead of 30") == 1
+    assert len(few.folder.epochs()) == 18 + 2
+    unknown = recorder_in(tmp_path / "unknown", data)
+    batches = ((data[0][i : i + BATCH], data[1][i : i + BATCH]) for i in range(0, N, BATCH))
+    network().fit(batches, epochs=1, verbose=0, callbacks=[unknown])
+    said = capsys.readouterr().out
+    assert said.count("there are no early records: they need the number of steps") == 1
+    assert unknown.folder.epochs() == [0, 1]
+    elsewhere = EarlySteps(keras.callbacks.CallbackList(), {1: 0.1}, 10, pytest.fail, print)
+    elsewhere.begin_epoch(0)
+    thread = threading.Thread(target=lambda: [elsewhere.on_train_batch_end(0) for _ in range(3)])
+    thread.start()
+    thread.join()
+    assert capsys.readouterr().out.count("in another thread") == 1
+    for wrong in (-1, 2.5, True, None):
+        with pytest.raises(InputError, match="of at least 0 for early_records. Received"):
+            recorder_in(tmp_path / "wrong", data, early=wrong)
+    copied = copy.deepcopy(unknown)
+    fit(network(), data, copied, epochs=1)
+    assert copied.folder.epochs() == [0, *EARLY, 1]
+
+
+def test_states_inside_of_an_epoch_are_recorded_without_fit(data, tmp_path):
+    recorder, model, heard = recorder_in(tmp_path, data), network(), []
+    recorder._records.on_record = lambda epoch, summary: heard.append(epoch)
+    for epoch in (0, 1 / 3, 1):
+        recorder.record(model, epoch)
+    assert recorder.folder.epochs() == [0, 0.333333, 1] == heard
+    for wrong in (-0.5, np.nan, np.inf):
+        with pytest.raises(InputError, match="Expected an epoch of at least 0. Received"):
+            recorder.record(model, wrong)
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+def test_saved_weights_of_early_records_are_recorded_alike(whole, tmp_path):
+    assert whole.epochs() == [0, 0.25, 0.75, 1, 3, 4]
+    keras.utils.clear_session()
+    again = repdyn_keras.record(
+        whole.weights, {"model": MODEL}, like=whole.path, out=tmp_path / "again", watcher=Watcher()
+    ).folder
+    assert again.epochs() == whole.epochs()
+    for epoch in whole.epochs():
+        one, other = again.record(epoch), whole.record(epoch)
+        assert one.attrs["weights_hash"] == other.attrs["weights_hash"]
+        np.testing.assert_allclose(one["fingerprint"], other["fingerprint"], atol=1e-6)
+
+
+def test_a_run_of_a_version_without_early_records_goes_on_without_them(whole, tmp_path):
+    folder = RunFolder(shutil.copytree(whole.path, tmp_path / "old"))
+    lines = folder.config_file.read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith("early_records")]
+    assert len(kept) == len(lines) - 1
+    folder.write(folder.config_file, "".join(kept).encode())
+    for epoch in (0.25, 0.75):
+        folder.remove_record(epoch)
+    old = folder.dynamics().sel(epoch=[0, 1, 3, 4], epoch_other=[0, 1, 3, 4])
+    numbers = {name: old[name].astype(int) for name in ("epoch", "epoch_other")}
+    folder.write_dynamics(old.assign_coords(numbers))
+    assert open_run(folder.path).dynamics["epoch"].dtype == float
+    assert folder.config()["early_records"] == 0
+    same = resolve(Config(**{**SHORT, "epochs": 5}))
+    assert same.early_records == 2 and resumed_config(folder, same).early_records == 0
+    given = {"early_records": 6}
+    message = "Expected early_records = 0, as in .*Received: 6"
+    assert_input_error(given, message, resumed_config, folder, {**given, "model": MODEL})
+    resumed(folder.path, epochs=5)
+    assert folder.epochs() == [0, 1, 3, 5]
+
+
+# --- options, texts and pictures ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with simulated records, early ones among them."""
+    epochs = (0, 0.002558, 0.03125, 0.045455, 0.6, 1, 2, 4, 8, 16, 32)
+    return write_run(tmp_path_factory.mktemp("written") / "run", epochs=epochs)
+
+
+@pytest.mark.without_keras
+def test_options_take_the_epochs_as_they_are_shown(written, tmp_path):
+    words = ("figures", written.path, "--out", tmp_path / "out")
+    assert repdyn(*words, "--epoch", "0.03", "--epoch", "2").exit_code == 0
+    printed = repdyn(*words, "--epoch", "0.04")
+    assert printed.exit_code == 2
+    assert "0, 0.002558, 0.03125, 0.045455, 0.6, 1, 2" in " ".join(printed.output.split())
+    for wrong in ("-1", "nan", "1e3", "x", "0.0000001"):
+        assert "Expected a recorded epoch" in repdyn(*words, f"--epoch={wrong}").output, wrong
+    found = repdyn_keras.compare(*[open_run(written.path)] * 2, epochs=[(0.03, 0.003)])
+    assert [found[name].item() for name in ("epoch_a", "epoch_b")] == [0.03125, 0.002558]
+    assert found["recorded_a"].dtype == float
+    ax = plot_regions(open_run(written.path).dynamics, "output", epoch=0.05)
+    assert ax.get_title(loc="left").endswith("at epoch 0.05")
+    assert repdyn("analyze", written.path).exit_code == 0
