@@ -85,7 +85,7 @@ def replay(
     for epoch in folders[0].epochs():
         hashes = {folder.recorded_hash(epoch) for folder in folders}
         same = len(hashes) == 1 and folders[0].record(epoch).equals(folders[1].record(epoch))
-        print(f"epoch {epoch}: {'identical' if same else 'DIFFERENT'}")
+        print(f"epoch {epoch:g}: {'identical' if same else 'DIFFERENT'}")
     print(f"\nrepdyn analyze {out / 'after'}   # dynamics.nc and a table")
 
 

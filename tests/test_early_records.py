@@ -1,31 +1,22 @@
 """Early records: states inside of the first two epochs, and epochs that are not whole."""
 
 import copy
-import shutil
 import threading
 
 import keras
 import numpy as np
 import pytest
 from helpers import (
-    MODEL,
-    SHORT,
-    assert_input_error,
     contents,
     repdyn,
-    resumed,
     write_run,
 )
 from keras import layers
 
 import repdyn_keras
 from repdyn_keras import InputError, RepresentationRecorder, open_run, plot_regions
-from repdyn_keras.config import Config, resolve
-from repdyn_keras.experiment import Watcher
-from repdyn_keras.experiment.survival.resume import resumed_config
 from repdyn_keras.recording.fits.early_steps import EarlySteps, early_steps
 from repdyn_keras.recording.values import weights_hash
-from repdyn_keras.records import RunFolder
 from repdyn_keras.records.epoch_files import RECORD_NAME, epoch_name
 from repdyn_keras.text import format_epochs, recorded_epoch
 
@@ -263,44 +254,6 @@ def test_states_inside_of_an_epoch_are_recorded_without_fit(data, tmp_path):
     for wrong in (-0.5, np.nan, np.inf):
         with pytest.raises(InputError, match="Expected an epoch of at least 0. Received"):
             recorder.record(model, wrong)
-
-
-# --- runs ---------------------------------------------------------------------------------------
-
-
-def test_saved_weights_of_early_records_are_recorded_alike(whole, tmp_path):
-    assert whole.epochs() == [0, 0.25, 0.75, 1, 3, 4]
-    keras.utils.clear_session()
-    again = repdyn_keras.record(
-        whole.weights, {"model": MODEL}, like=whole.path, out=tmp_path / "again", watcher=Watcher()
-    ).folder
-    assert again.epochs() == whole.epochs()
-    for epoch in whole.epochs():
-        one, other = again.record(epoch), whole.record(epoch)
-        assert one.attrs["weights_hash"] == other.attrs["weights_hash"]
-        np.testing.assert_allclose(one["fingerprint"], other["fingerprint"], atol=1e-6)
-
-
-def test_a_run_of_a_version_without_early_records_goes_on_without_them(whole, tmp_path):
-    folder = RunFolder(shutil.copytree(whole.path, tmp_path / "old"))
-    lines = folder.config_file.read_text("utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith("early_records")]
-    assert len(kept) == len(lines) - 1
-    folder.write(folder.config_file, "".join(kept).encode())
-    for epoch in (0.25, 0.75):
-        folder.remove_record(epoch)
-    old = folder.dynamics().sel(epoch=[0, 1, 3, 4], epoch_other=[0, 1, 3, 4])
-    numbers = {name: old[name].astype(int) for name in ("epoch", "epoch_other")}
-    folder.write_dynamics(old.assign_coords(numbers))
-    assert open_run(folder.path).dynamics["epoch"].dtype == float
-    assert folder.config()["early_records"] == 0
-    same = resolve(Config(**{**SHORT, "epochs": 5}))
-    assert same.early_records == 2 and resumed_config(folder, same).early_records == 0
-    given = {"early_records": 6}
-    message = "Expected early_records = 0, as in .*Received: 6"
-    assert_input_error(given, message, resumed_config, folder, {**given, "model": MODEL})
-    resumed(folder.path, epochs=5)
-    assert folder.epochs() == [0, 1, 3, 5]
 
 
 # --- options, texts and pictures ----------------------------------------------------------------

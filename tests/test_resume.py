@@ -23,11 +23,12 @@ from helpers import (
 )
 
 import repdyn_keras
-from repdyn_keras import Config, InputError
+from repdyn_keras import Config, InputError, open_run
 from repdyn_keras.config import resolve, to_toml, versions
 from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.experiment import Watcher
 from repdyn_keras.experiment.survival.history import HistoryFile
+from repdyn_keras.experiment.survival.resume import resumed_config
 from repdyn_keras.experiment.survival.saved_state import CheckpointWriter, load_checkpoint
 from repdyn_keras.recording.fits.epoch_records import EpochRecords
 from repdyn_keras.records import RunFolder
@@ -179,6 +180,41 @@ def test_an_extended_run_equals_one_of_the_same_length(whole, tmp_path):
     resumed(folder.path)  # the configuration in the folder has the new length
     assert differences(whole, folder) == []
     assert files_below(folder.weights) == files_below(whole.weights)
+
+
+def test_saved_weights_of_early_records_are_recorded_alike(whole, tmp_path):
+    assert whole.epochs() == [0, 0.25, 0.75, 1, 3, 4]
+    keras.utils.clear_session()
+    again = repdyn_keras.record(
+        whole.weights, {"model": MODEL}, like=whole.path, out=tmp_path / "again", watcher=Watcher()
+    ).folder
+    assert again.epochs() == whole.epochs()
+    for epoch in whole.epochs():
+        one, other = again.record(epoch), whole.record(epoch)
+        assert one.attrs["weights_hash"] == other.attrs["weights_hash"]
+        np.testing.assert_allclose(one["fingerprint"], other["fingerprint"], atol=1e-6)
+
+
+def test_a_run_of_a_version_without_early_records_goes_on_without_them(whole, tmp_path):
+    folder = RunFolder(shutil.copytree(whole.path, tmp_path / "old"))
+    lines = folder.config_file.read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith("early_records")]
+    assert len(kept) == len(lines) - 1
+    folder.write(folder.config_file, "".join(kept).encode())
+    for epoch in (0.25, 0.75):
+        folder.remove_record(epoch)
+    old = folder.dynamics().sel(epoch=[0, 1, 3, 4], epoch_other=[0, 1, 3, 4])
+    numbers = {name: old[name].astype(int) for name in ("epoch", "epoch_other")}
+    folder.write_dynamics(old.assign_coords(numbers))
+    assert open_run(folder.path).dynamics["epoch"].dtype == float
+    assert folder.config()["early_records"] == 0
+    same = resolve(Config(**{**SHORT, "epochs": 5}))
+    assert same.early_records == 2 and resumed_config(folder, same).early_records == 0
+    given = {"early_records": 6}
+    message = "Expected early_records = 0, as in .*Received: 6"
+    assert_input_error(given, message, resumed_config, folder, {**given, "model": MODEL})
+    resumed(folder.path, epochs=5)
+    assert folder.epochs() == [0, 1, 3, 5]
 
 
 # Keys of the stored configuration besides SHORT, the given configuration, and the message.
