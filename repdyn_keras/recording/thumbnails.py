@@ -25,7 +25,7 @@ def thumbnails(images: Any) -> np.ndarray | None:
         (n, rows, columns, 1 or 3) uint8, from the smallest to the largest pixel of all thumbnails;
         None if `images` are not images in this form, or too many.
     """
-    shape = getattr(images, "shape", ())
+    shape: tuple[int, ...] = getattr(images, "shape", ())
     if len(shape) != 4 or shape[-1] not in CHANNELS or min(shape[1:3]) < 1:
         return None
     channels = 3 if shape[-1] >= 3 else 1
@@ -54,7 +54,7 @@ def block_means(images: np.ndarray, sides: list[int]) -> np.ndarray:
     reduced = images.astype(np.float32)
     for axis, (length, side) in enumerate(zip(images.shape[1:3], sides, strict=True), start=1):
         starts = np.arange(side) * length // side
-        sizes = np.diff(np.append(starts, length)).astype(np.float32)
+        sizes = np.diff(np.append(starts, length))
         sums = np.add.reduceat(reduced, starts, axis=axis)
-        reduced = sums / sizes.reshape([-1 if axis == at else 1 for at in range(4)])
+        reduced = sums / np.float32(sizes.reshape([-1 if axis == at else 1 for at in range(4)]))
     return reduced
