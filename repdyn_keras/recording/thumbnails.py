@@ -51,7 +51,7 @@ def block_means(images: np.ndarray, sides: list[int]) -> np.ndarray:
         images: (n, height, width, channels).
         sides: rows and columns, at most the height and the width.
     """
-    reduced = images.astype(np.float32)
+    reduced: np.ndarray = images.astype(np.float32)
     for axis, (length, side) in enumerate(zip(images.shape[1:3], sides, strict=True), start=1):
         starts = np.arange(side) * length // side
         sizes = np.diff(np.append(starts, length))
