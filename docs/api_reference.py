@@ -29,7 +29,7 @@ SECTIONS = (
         "An opened run; [files.md](files.md#dynamicsnc) lists every variable of its Dataset with "
         "its dimensions.",
         {
-            "dynamics/recorded_run.py": ("open_run", "Run"),
+            "dynamics/recorded_run.py": ("open_run", "Run", "FittedProbe"),
             "dynamics/phase_descriptions.py": ("PhaseDescription",),
             "dynamics/analysis.py": ("analyze",),
             "dynamics/comparison.py": ("compare",),
