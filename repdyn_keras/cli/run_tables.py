@@ -103,7 +103,8 @@ def print_runs(comparison: "xarray.Dataset") -> None:
         ]
         console.print(Columns(tables))
     if comparison.attrs["regions_missing"]:
-        reason = f"Regions are not compared where {comparison.attrs['regions_missing']}."
+        some = " between all runs" if "region_agreement" in comparison else ""
+        reason = f"Regions are not compared{some}: {comparison.attrs['regions_missing']}."
         console.print(literal(reason), soft_wrap=True)
 
 

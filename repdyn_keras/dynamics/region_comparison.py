@@ -41,7 +41,7 @@ class Planes:
     @classmethod
     def of(cls, dynamics: "xarray.Dataset") -> "Planes | None":
         """The planes of a run from its dynamics; None if it has no decision regions."""
-        if "regions" not in dynamics:
+        if not {"regions", "plane_image"} <= set(dynamics):
             return None
         # h5netcdf returns a list of one name as text.
         names = np.ravel(np.asarray(dynamics.attrs.get("class_names", []), dtype=object)).tolist()
