@@ -9,8 +9,8 @@ there already are read, and prints for each score the area under the ROC curve a
 the number of wrong labels. The seeds of the default are not those on which the suspicion was
 chosen (10 and 11).
 
-cleanlab needs probabilities that are out of sample. They are those of five folds, of the same
-network, which is trained on four of them for 20 epochs, before it memorizes; and of a support vector
+cleanlab needs probabilities that are out of sample. They are those of five folds: by the same
+network, trained on the other four for 20 epochs, before it memorizes; and by a support vector
 machine on the pixels.
 """
 

@@ -71,7 +71,7 @@ class RecordSeries:
         widths = self.folder.series(self.epochs[:1], ["feature_width"])["feature_width"][0]
         start = int(widths[:layer].sum())
         part = slice(start, start + int(widths[layer]))
-        found = self.folder.series(self.epochs, ["features"], part)["features"]
+        found = np.stack(list(self.each("features", (part,))))
         if found.ndim != 3 or found.shape[1:] != (widths[layer], len(self.constants["sample"])):
             raise InputError(
                 f"Expected {widths[layer]} features of {len(self.constants['sample'])} images in "

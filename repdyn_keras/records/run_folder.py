@@ -254,15 +254,13 @@ class RunFolder:
         """The path of an epoch's record; raises InputError if it is damaged."""
         return self.checksums.check(self.record_file(epoch))
 
-    def series(
-        self, epochs: list[float], names: Iterable[str], part: slice | None = None
-    ) -> dict[str, np.ndarray]:
+    def series(self, epochs: list[float], names: Iterable[str]) -> dict[str, np.ndarray]:
         """Variables of several records, stacked along a first dimension of epochs.
 
-        Variables that some records lack are left out. `part` selects along their own first one.
+        Variables that some records lack are left out.
         """
         names = list(names)
-        rows = [read_arrays(self.checked_record(epoch), names, part) for epoch in epochs]
+        rows = [read_arrays(self.checked_record(epoch), names) for epoch in epochs]
         common = [name for name in names if all(name in row for row in rows)]
         return {name: np.stack([row[name] for row in rows]) for name in common}
 
