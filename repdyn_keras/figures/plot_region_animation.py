@@ -50,7 +50,7 @@ MAX_SIDE, LARGE = 4.4, 2.6
 
 def draw_region_animation(dynamics: xr.Dataset, selection: Selection) -> Iterator[PictureFile]:
     """Draw `regions_planeN.gif` on the first plane, of the output or else of the last layer."""
-    plane = int(dynamics["plane"].values[0])
+    plane = dynamics["plane"].values[0].item()
     names = list(selection.layers or layer_names(dynamics))
     if not style.has_class_scores(dynamics):
         names = [name for name in names if name != "output"] or names
@@ -61,7 +61,7 @@ def draw_region_animation(dynamics: xr.Dataset, selection: Selection) -> Iterato
 def animate_regions(
     dynamics: xr.Dataset,
     layers: Iterable[str] | None = None,
-    plane: int = 0,
+    plane: int | str = 0,
     path: str | os.PathLike[str] = "regions.gif",
     seconds_per_frame: float = SECONDS,
     write: Callable[[Path, bytes], None] = write_file,
@@ -74,7 +74,7 @@ def animate_regions(
     Args:
         dynamics: as for `film_strip`.
         layers: names in the order of drawing; None: all.
-        plane: its number.
+        plane: its number; its name if `plane` is a coordinate of names.
         path: ends with .gif; a file of the same name is replaced.
         seconds_per_frame: 0.02 to 600.
         write: writes the file.
@@ -155,7 +155,7 @@ class Scene:
         corners = plane_corners(dynamics, plane, maps.shape[-1])
         subtitle = style.subtitle(
             dynamics,
-            f"plane {int(dynamics['plane'].values[plane])}, through the three images at the left; "
+            f"plane {dynamics['plane'].values[plane]}, through the three images at the left; "
             f"discs mark their places (colour: {corners.meaning})",
             _about(names),
         )
