@@ -9,7 +9,7 @@ from helpers import BATCH, WRITTEN_EPOCHS, WRITTEN_LAYERS, N, assert_rejected, r
 
 from repdyn_keras import InputError, open_run
 from repdyn_keras.dynamics import analyze
-from repdyn_keras.figures import draw_all
+from repdyn_keras.figures import Selection, draw_all
 from repdyn_keras.measures.permutation_null import (
     coincidence_sums,
     permutation_mean,
@@ -133,6 +133,8 @@ def test_the_command_names_what_is_wrong(tmp_path):
 def test_requested_measures_are_drawn_and_on_the_page(requested, tmp_path):
     dynamics = requested.dynamics()
     held = [name for name in dynamics.data_vars if str(name).startswith("similarity_")]
+    with pytest.raises(InputError, match="`repdyn analyze RUN --measure svcca` computes it"):
+        draw_all(dynamics[held], tmp_path, selection=Selection(measures=("similarity_svcca",)))
     names = [path.name for path in draw_all(dynamics[held], tmp_path)]
     assert names == ["similarity_rsa.png", "similarity_mutual_knn.png"]
     measures = {each["key"]: each for each in run_data(dynamics, [])[0]["measures"]}
