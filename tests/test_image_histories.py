@@ -2,15 +2,20 @@
 
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pandas
 import pytest
-from helpers import assert_rejected, repdyn
+from helpers import assert_rejected, repdyn, words_in
 
 from repdyn_keras import InputError, RepresentationRecorder, open_run
 from repdyn_keras.dynamics import analyze
+from repdyn_keras.figures import image_history, suspects
+from repdyn_keras.recording.network.head import Head
+from repdyn_keras.recording.thumbnails import thumbnail_shape, thumbnails
 
 N, CLASSES = 48, 3
 RNG = np.random.default_rng(0)
@@ -81,10 +86,75 @@ def test_margins_classes_and_probes_are_those_of_the_model(kind, tmp_path, capsy
     assert fingerprints[0] @ fingerprints[1] == pytest.approx((fingerprints[0] ** 2).sum())
 
 
+@pytest.mark.parametrize("logit", [0, 10, -10, 25, -25])
+def test_a_sigmoid_is_as_sure_of_one_class_as_of_the_other(logit):
+    head = Head("", (), 0, 1, keras.KerasTensor((None, 1)), "sigmoid", 2, 0.5, has_scores=True)
+    unit = np.float32(1 / (1 + np.exp(-np.float64(logit))))
+    scores = keras.ops.convert_to_numpy(head.scores(np.array([[unit]])))
+    bounded = np.clip(logit, -16.64, 16.64)
+    assert head.logits(scores)[0, 1] == pytest.approx(bounded, abs=0.01)
+    many = replace(head, tensor=keras.KerasTensor((None, 3)), classes=3)
+    several = many.logits(np.array([[unit, 0.5, 1 - unit]]))[0]
+    assert several == pytest.approx([bounded, 0, -bounded], abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(5, 100, 60, 3), (3, 8, 8, 1), (2, 40, 20, 4)])
+def test_thumbnails_are_means_of_blocks(shape):
+    images = np.random.default_rng(0).normal(size=shape)
+    found = thumbnails(images)
+    side = max(shape[1:3])
+    assert max(found.shape[1:3]) == min(side, 32) and found.shape[3] == (3 if shape[3] > 2 else 1)
+    assert (found.min(), found.max()) == (0, 255)
+    # Constant images, and blocks of constant colour, keep their colours.
+    steps = np.repeat(np.repeat(np.arange(8.0).reshape(1, 2, 4, 1), 16, 1), 16, 2)
+    assert thumbnails(steps)[0, ::16, ::8, 0].tolist() == [[0, 36, 73, 109], [146, 182, 219, 255]]
+    for other in (images[:, :, :, 0], images.transpose(0, 3, 1, 2)[..., :50], {"a": images}):
+        assert thumbnails(other) is None
+    assert thumbnail_shape((10**6, 64, 64, 3)) is None
+    assert np.prod(thumbnail_shape((10**5, 32, 32, 3))) <= 32 * 2**20
+
+
+def test_ids_are_numbers_paths_or_texts(tmp_path):
+    given = {"train": (X, Y), "planes": 0, "batch_size": 16}
+    paths = [Path("a") / name for name in IDS]
+    recorder = RepresentationRecorder(tmp_path / "run", X[:16], Y[:16], train_ids=paths, **given)
+    ids = recorder.settings.probes.fitted.ids.tolist()
+    assert sorted(ids) == [str(path) for path in paths]
+    for wrong in (
+        [None, *IDS[1:]],
+        ["a\0b", *IDS[1:]],
+        ["\ud800", *IDS[1:]],
+        [1.5] * N,
+        [2**70] * N,
+    ):
+        with pytest.raises(InputError, match="train_ids of shape"):
+            RepresentationRecorder(tmp_path / "x", X[:16], Y[:16], train_ids=wrong, **given)
+    with pytest.raises(InputError, match="train_ids with train"):
+        RepresentationRecorder(tmp_path / "x", X[:16], Y[:16], train_ids=IDS)
+
+
+def test_an_output_without_class_scores_has_suspicion_alone(tmp_path, capsys):
+    keras.utils.set_random_seed(1)
+    model = classifier(7, None)
+    model.compile("sgd", "mse")
+    recorder = RepresentationRecorder(tmp_path / "run", X[:48], Y, planes=0, batch_size=16)
+    recorder.record(model, 0)
+    analyze(open_run(tmp_path / "run").folder)
+    dynamics = open_run(tmp_path / "run").dynamics
+    assert dynamics["image_margin"].isnull().all() and dynamics["suspicion"].notnull().all()
+    listed = repdyn("images", tmp_path / "run")
+    assert listed.exit_code == 0 and "never" not in listed.stdout
+    assert_rejected(repdyn("images", tmp_path / "run", "--late"), "holds class scores")
+    first = str(dynamics["image_id"].values[0])
+    for figure in (suspects(dynamics), image_history(dynamics, first)):
+        words = words_in(figure)
+        assert "nan" not in words and "learned" not in words.replace("it was learned", "")
+
+
 def test_images_without_ids_are_numbered_and_without_labels_have_no_history(tmp_path, capsys):
     _, _, run = recorded(tmp_path / "numbered", train_ids=None)
     assert sorted(run.dynamics["image_id"].values) == list(range(N))
-    with pytest.raises(InputError, match="train_ids of shape"):
+    with pytest.raises(InputError, match="all of them different"):
         RepresentationRecorder(tmp_path / "x", X, Y, train=(X, Y), train_ids=[1] * N)
     model = classifier(3, None)
     recorder = RepresentationRecorder(tmp_path / "bare", X[:16], batch_size=16)
@@ -92,7 +162,7 @@ def test_images_without_ids_are_numbered_and_without_labels_have_no_history(tmp_
     analyze(open_run(tmp_path / "bare").folder)
     result = repdyn("images", tmp_path / "bare")
     assert_rejected(result, "Expected a run whose records hold a history of each image")
-    assert_rejected(repdyn("figures", tmp_path / "bare", "--image", "3"), "labels were recorded")
+    assert_rejected(repdyn("figures", tmp_path / "bare", "--image", 3), "labels were recorded")
     with pytest.raises(InputError, match="recorded without labels"):
         open_run(tmp_path / "bare").probe("second", 0)
 
@@ -137,6 +207,7 @@ def test_the_command_images_lists_them(tiny_run):
     assert_rejected(repdyn("images", folder, "--late", "--suspects"), "at most one of --suspects")
     assert_rejected(repdyn("images", folder, "--format", "xml"), "Unknown format")
     assert_rejected(repdyn("figures", folder, "--image", "x"), "Unknown image")
+    assert_rejected(repdyn("figures", folder, "--image", 3, "--epoch", 0), "at most one of")
 
 
 def test_an_exported_variable_is_that_of_the_run(tiny_run):

@@ -9,7 +9,7 @@ import xarray as xr
 from repdyn_keras.measures import image_histories
 from repdyn_keras.measures.image_histories import label_probabilities, margins, predicted
 from repdyn_keras.measures.image_scores import prediction_depth
-from repdyn_keras.measures.suspicion import add_votes, record_weights, rival_label
+from repdyn_keras.measures.suspicion import add_votes, record_weights, rivals, suspicion
 
 pytestmark = pytest.mark.without_keras
 
@@ -92,7 +92,7 @@ def test_suspicion_is_the_share_of_votes_against_minus_that_for_the_label():
 
 def test_many_images_are_counted_in_blocks_and_too_many_classes_are_left_out(monkeypatch):
     whole = image_histories.over_epochs(Records())
-    monkeypatch.setattr(image_histories, "MAX_VOTE_BYTES", 2 * 8 * 3)
+    monkeypatch.setattr(image_histories, "MAX_BLOCK_BYTES", 2 * 8 * 3)
     monkeypatch.setattr(image_histories, "MAX_CLASS_BYTES", CLASSES.size - 1)
     blocks = image_histories.over_epochs(Records())
     assert whole.keys() - blocks.keys() == {"image_probe_class"}
@@ -104,9 +104,11 @@ def test_many_images_are_counted_in_blocks_and_too_many_classes_are_left_out(mon
 def test_undefined_classes_have_no_vote_and_no_depth():
     votes = np.zeros((2, 3))
     add_votes(votes, np.array([[255, 255], [2, 255]], np.uint8), 1.0)
-    suspicion, rival = rival_label(votes, np.array([0, 0]))
+    given = np.array([0, 0])
     assert votes.tolist() == [[0, 0, 0.5], [0, 0, 0]]
-    assert suspicion[0] == 1 and np.isnan(suspicion[1]) and rival.tolist() == [2, -1]
+    found = suspicion(votes, given)
+    assert found[0] == 1 and np.isnan(found[1]) and rivals(votes, given)[0].tolist() == [2, -1]
+    assert votes.tolist() == [[0, 0, 0.5], [0, 0, 0]]
     depth = prediction_depth(np.array([[1, 255, 1], [255, 1, 1], [1, 1, 255]], np.uint8))
     assert depth.tolist() == [2, 1, 255]
     assert predicted(np.array([[0.0, np.inf], [1, 2]]), 2).tolist() == [255, 1]

@@ -140,8 +140,7 @@ def figures(
         list[str] | None,
         typer.Option(
             metavar="ID",
-            help="Image whose history is drawn, see `repdyn images`; can be repeated. Default: the "
-            "most suspicious one.",
+            help="Draw only the history of this image, see `repdyn images`; can be repeated.",
         ),
     ] = None,
     measure: Annotated[
@@ -184,10 +183,13 @@ def figures(
     from repdyn_keras.figures.parts.page import write_file
     from repdyn_keras.figures.parts.selection import matching_layers
 
-    if measure and epoch:
+    chosen = {"--measure": measure, "--epoch": epoch, "--image": image}
+    given = [name for name, values in chosen.items() if values]
+    if len(given) > 1:
         raise InputError(
-            "Expected --measure, which draws matrices of all epochs alone, or --epoch, which "
-            "selects those of the decision regions. Received: both. Drop one."
+            "Expected at most one of --measure, which draws matrices of all epochs alone, --epoch, "
+            "which selects those of the decision regions, and --image, which draws histories of "
+            f"images alone. Received: {' and '.join(given)}."
         )
     sheet = Sheet(inches(width), not no_title, file_format)
     opened = open_run(run)

@@ -10,6 +10,7 @@ from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.text import visible
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
 FORMATS = ("csv", "json")
@@ -72,11 +73,20 @@ def list_variables(dynamics: "xarray.Dataset") -> None:
 def as_csv(values: "xarray.DataArray") -> str:
     """A variable as CSV: one row for each value, with a column for each dimension."""
     # A coordinate of the same name as the variable is a column already.
-    if values.ndim == 0 or values.name in values.dims:
-        table = values.to_series().to_frame() if values.ndim else values.to_dataset().to_pandas()
-        return table.to_csv(index=False)
-    rows = values.reset_coords(drop=True).to_series()
-    return rows.reset_index().to_csv(index=False)
+    is_index = values.name in values.dims
+    table = values.to_series() if is_index else values.reset_coords(drop=True).to_series()
+    rows = table.to_frame() if is_index else table.reset_index()
+    return csv_of(rows)
+
+
+def csv_of(table: "pandas.DataFrame") -> str:
+    """A table as CSV without its index; text is escaped where a terminal would interpret it."""
+    from pandas.api.types import is_numeric_dtype
+
+    for name in table.columns:
+        if not is_numeric_dtype(table[name]):
+            table[name] = table[name].map(visible)
+    return table.to_csv(index=False)
 
 
 def as_json(values: "xarray.DataArray") -> str:

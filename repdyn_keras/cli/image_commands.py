@@ -8,7 +8,7 @@ import typer
 
 from repdyn_keras.cli import options
 from repdyn_keras.errors import InputError, unknown
-from repdyn_keras.text import visible
+from repdyn_keras.text import format_epoch, visible
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +23,7 @@ def images(
     run: Annotated[Path, options.Run],
     suspects: Annotated[
         bool,
-        typer.Option("--suspects", help="Only labels that more votes are against than for."),
+        typer.Option("--suspects", help="Only images for which another class has more votes."),
     ] = False,
     late: Annotated[
         bool, typer.Option("--late", help="In the order of learning, the last ones first.")
@@ -87,7 +87,12 @@ def print_images(
             return "-"
         return style.class_name(dynamics, int(number), 12) if has_names else f"{number:.0f}"
 
-    is_known = "label_true" in listed
+    def learned(row: "pandas.Series") -> tuple[str, str]:
+        epoch = row["learned_epoch"]
+        lost = f"{row['forgetting_events']:.0f}"
+        return "never" if np.isnan(epoch) else format_epoch(epoch), lost
+
+    is_known, is_classifier = "label_true" in listed, style.has_class_scores(dynamics)
     shown = listed.head(limit)
     heading = f"{len(shown)} of {len(listed)} images"
     table = Table(
@@ -106,8 +111,7 @@ def print_images(
             *([literal(label(row["label_true"]))] if is_known else []),
             format_number(row["suspicion"]),
             format_number(row["area_under_margin"], 1),
-            "never" if np.isnan(row["learned_epoch"]) else f"{row['learned_epoch']:g}",
-            f"{row['forgetting_events']:.0f}",
+            *(learned(row) if is_classifier else ("-", "-")),
             "-" if np.isnan(depth) else f"{depth:.0f}/{hidden}",
         )
     console = Console()
@@ -117,12 +121,12 @@ def print_images(
 
 
 NOTES = (
-    "before: the class that probes and output predicted most, apart from the given label",
-    "suspicion: share of their votes for that class minus those for the given label; above 0, the "
-    "label is probably wrong",
+    "before: the class that probes and output predicted most before the given label was learned",
+    "suspicion: share of all predictions for the strongest other class minus the share for the "
+    "given label; above 0, the label is probably wrong",
     "margin: logit of the given label minus the largest other, averaged over epochs",
     "learned: epoch from which on the given label is predicted; of a wrong label, its memorization",
     "lost: how many times the given label was predicted at a record and not at the next",
     "depth: number of the first layer from which on all probes agree with the output, at the last "
-    "record, of all hidden layers; the larger, the deeper in the network the image is decided",
+    "record, of all hidden layers",
 )

@@ -11,7 +11,7 @@ from repdyn_keras.config import usable_path
 from repdyn_keras.datasets.load import RawData
 from repdyn_keras.datasets.reading import EncodedImage, read_images
 from repdyn_keras.errors import InputError
-from repdyn_keras.text import format_names
+from repdyn_keras.text import format_names, visible
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
@@ -73,7 +73,8 @@ def folder(path: str, seed: int, image_size: int | None, test_share: float) -> R
     encoded = files.train + files.test
     images = read_images(lambda: encoded, len(encoded), path, image_size)
     n_train = len(files.train) if files.test else None
-    return RawData.from_images(images, files.classes, n_train, test_share, seed, path, files.notes)
+    raw = RawData.from_images(images, files.classes, n_train, test_share, seed, path, files.notes)
+    return replace(raw, image_names=tuple(visible(image.name) for image in encoded))
 
 
 def find_files(path: str) -> ImageFiles:

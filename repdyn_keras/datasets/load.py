@@ -31,6 +31,7 @@ class RawData:
         train_rows: indices of the training images in `train`, in order; None for all.
         test_rows: indices of the test images in `test`, in order; None for all.
         class_names: names of the classes; None if they have none.
+        image_names: names of the images in `train`; None if they have none.
         notes: messages to the user about the preparation.
     """
 
@@ -42,6 +43,7 @@ class RawData:
     train_rows: np.ndarray | None = None
     test_rows: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
+    image_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -171,6 +173,7 @@ class Data:
         pixel_deviation: (channels,) their standard deviation; 1 if pixels are not standardized.
         n_available: number of training images of the data set, of which `n_train` are used.
         class_names: names of the classes; None if they have none.
+        train_names: names of the training images, such as files; None if they have none.
         notes: messages to the user about the preparation.
     """
 
@@ -184,6 +187,7 @@ class Data:
     pixel_deviation: np.ndarray
     n_available: int
     class_names: tuple[str, ...] | None = None
+    train_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -223,8 +227,17 @@ def load(config: Config) -> Data:
         pixel_deviation=deviation,
         n_available=n_available,
         class_names=raw.class_names,
+        train_names=names_of_training(raw),
         notes=raw.notes,
     )
+
+
+def names_of_training(raw: RawData) -> tuple[str, ...] | None:
+    """The names of the training images; None if they have none, or not different ones."""
+    if raw.image_names is None or len(set(raw.image_names)) < len(raw.image_names):
+        return None
+    rows = range(len(raw.y_train)) if raw.train_rows is None else raw.train_rows.tolist()
+    return tuple(raw.image_names[row] for row in rows)
 
 
 def sampled(raw: RawData, n_train: int, seed: int, dataset_name: str) -> RawData:

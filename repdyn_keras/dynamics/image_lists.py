@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from repdyn_keras.dynamics.remarks import has_accuracy
 from repdyn_keras.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 # The lists of images, and their order in words.
 ORDERS = {
-    "suspects": "labels with more votes against than for them, the most suspicious first",
+    "suspects": "another class has more votes than the label, the most suspicious first",
     "late": "the last learned first",
     "forgotten": "the most often forgotten first",
 }
@@ -40,8 +41,8 @@ def image_list(dynamics: "xarray.Dataset", order: str | None = None) -> "pandas.
 
     Returns:
         `pandas.DataFrame`, indexed by `image_id`, with the columns `label_given`, `label_true` (if
-        it is known), `label_before` (the class that the network predicted most before it learned
-        the given label; -1 for none), `suspicion`, `area_under_margin`, `learned_epoch`,
+        it is known), `label_before` (the class that probes and output predicted most before the
+        given label was learned; -1 for none), `suspicion`, `area_under_margin`, `learned_epoch`,
         `forgetting_events`, `prediction_depth` (at the last record; NaN if undefined), and the
         other variables of one value per image.
 
@@ -51,6 +52,12 @@ def image_list(dynamics: "xarray.Dataset", order: str | None = None) -> "pandas.
     require_histories(dynamics)
     if order is not None and order not in ORDERS:
         raise unknown("order", order, ORDERS)
+    if order in ("late", "forgotten") and not has_accuracy(dynamics):
+        raise InputError(
+            f"Expected a run whose output holds class scores, for the order {order!r}. Received: "
+            f"{dynamics.attrs['title']!r}, whose output holds none: when its images were learned "
+            "is not known."
+        )
     columns = [name for name, variable in dynamics.items() if variable.dims == ("image",)]
     table = dynamics[columns].to_dataframe()
     depth = dynamics["prediction_depth"].isel(epoch=-1).values

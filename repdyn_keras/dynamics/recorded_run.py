@@ -12,7 +12,7 @@ from repdyn_keras.dynamics.image_lists import image_list
 from repdyn_keras.dynamics.phase_descriptions import PhaseDescription, describe_phases
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
-from repdyn_keras.text import format_error
+from repdyn_keras.text import exact_epoch, format_error, format_names, recorded_epoch
 
 if TYPE_CHECKING:
     import pandas
@@ -140,7 +140,13 @@ class Run:
         Raises:
             InputError: the layer or the epoch is unknown, or the run has no probes.
         """
-        constants = self._recorded_at(epoch)
+        constants = self.folder.require_records().constants()
+        recorded = recorded_epoch(epoch, self.epochs)
+        if recorded is None:
+            known = format_names(map(exact_epoch, self.epochs))
+            raise InputError(
+                f"Expected a recorded epoch of {self.folder.path}: {known}. Received: {epoch!r}."
+            )
         hidden = constants["layer"].values.tolist()[:-1]
         if "probe_width" not in constants:
             raise InputError(
@@ -154,7 +160,7 @@ class Run:
         place = hidden.index(layer)
         start = int(sizes[:place].sum())
         part = slice(start, start + int(sizes[place]))
-        weights = self.folder.part(epoch, "probe_weights", part).reshape(-1, classes)
+        weights = self.folder.part(recorded, "probe_weights", part).reshape(-1, classes)
         return FittedProbe(weights[:-1], weights[-1])
 
     def fingerprints(self, layer: str) -> "xarray.DataArray":
@@ -185,16 +191,6 @@ class Run:
             name="fingerprint",
             attrs={"batch": int(constants.attrs["batch"]), "layer": layer},
         )
-
-    def _recorded_at(self, epoch: float) -> "xarray.Dataset":
-        """The constants of the records; raises InputError unless there is one of this epoch."""
-        constants = self.folder.require_records().constants()
-        if epoch not in self.epochs:
-            raise InputError(
-                f"Expected a recorded epoch of {self.folder.path}: "
-                f"{', '.join(map(str, self.epochs))}. Received: {epoch!r}."
-            )
-        return constants
 
     @cached_property
     def dynamics(self) -> "xarray.Dataset":

@@ -72,6 +72,8 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
         tested = stratified_order(data.y_test, seeds.derived(seed, seeds.TEST_IMAGES))
         tested = tested[: config.probe_images]
     train = (data.x_train[fitted], data.y_train[fitted])
+    names = data.train_names
+    ids = fitted if names is None else [names[index] for index in fitted.tolist()]
     return Settings(
         evaluation=EvaluationImages.from_arrays(
             data.x_train[compared],
@@ -82,7 +84,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
             seeds.derived(seed, seeds.IMAGE_ORDER),
         ),
         probes=ProbeSettings(
-            LabelledImages.from_pair(train, "train", data.true_train[fitted], fitted),
+            LabelledImages.from_pair(train, "train", data.true_train[fitted], ids),
             LabelledImages.from_pair((data.x_test[tested], data.y_test[tested]), "test"),
             config.pooling,
         ),

@@ -1,5 +1,6 @@
 """The plan of a run: what it will record, and its cost."""
 
+import math
 import statistics
 import time
 from dataclasses import dataclass, replace
@@ -8,9 +9,11 @@ import numpy as np
 
 from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.experiment.configured_recorder import plane_settings
+from repdyn_keras.measures.map_agreement import region_dtype
 from repdyn_keras.recording.fits.early_steps import early_steps
 from repdyn_keras.recording.network.recorded_model import RecordedModel
 from repdyn_keras.recording.settings import Schedule
+from repdyn_keras.recording.thumbnails import thumbnail_shape
 from repdyn_keras.text import is_whole
 
 TIMED_PASSES = 5
@@ -93,9 +96,12 @@ def plan_run(
     kept = n_eval // batch * batch
     points = plane_settings(config).points
     names = [*layers, "output"]
-    record = len(names) * (4 * (kept // batch) * batch * (batch - 1) // 2 + points)
-    weights = 4 * model.count_params() if config.keep_weights else 0
     probed = min(config.probe_images, len(data.x_train))
+    # Classes by the output and every probe, and two numbers, of each probe image.
+    history = probed * (len(names) * region_dtype(data.n_classes).itemsize + 8)
+    record = len(names) * (4 * (kept // batch) * batch * (batch - 1) // 2 + points) + history
+    pictures = thumbnail_shape((probed, *data.x_train.shape[1:]))
+    weights = 4 * model.count_params() if config.keep_weights else 0
     tested = min(config.probe_images, len(data.x_test))
     batch_norm = any(type(layer).__name__ == "BatchNormalization" for layer in model.layers)
     return Plan(
@@ -110,6 +116,9 @@ def plan_run(
             # The previous checkpoint exists until the next one is complete.
             + 2 * checkpoint
             + dynamics_bytes(len(names), len(epochs), points)
+            + len(epochs) * history
+            # In the constants and in `dynamics.nc`.
+            + (2 * math.prod(pictures) if pictures else 0)
             + FIGURES_BYTES
         ),
         images_trained=config.epochs * steps * min(config.batch_size, len(data.x_train)),

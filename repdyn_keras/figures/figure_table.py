@@ -37,6 +37,7 @@ class FigureEntry:
         measure: the similarity whose matrices it shows, or "".
         zoomed: whether it is drawn only with a `Selection` that zooms.
         on_request: whether it is drawn only if its measure is asked for.
+        of_images: whether it is drawn for the images that are asked for, and only for them.
     """
 
     name: str
@@ -47,9 +48,12 @@ class FigureEntry:
     measure: str = ""
     zoomed: bool = False
     on_request: bool = False
+    of_images: bool = False
 
     def is_asked_for(self, selection: Selection) -> bool:
         """Whether a selection includes the picture."""
+        if selection.images or self.of_images:
+            return self.of_images and bool(selection.images)
         if self.zoomed and not selection.zoom:
             return False
         return self.measure in selection.measures if selection.measures else not self.on_request
@@ -180,16 +184,16 @@ FIGURES = (
         "suspects.png",
         "run",
         ("suspicion", "image_probe_class"),
-        "the 24 images with the most suspicious labels, and what every probe said of each",
+        "the 24 images with the most suspicious labels, and the predictions of all probes",
         draw_suspects,
     ),
     FigureEntry(
         "image_{image}.png",
         "run",
         ("suspicion", "image_probe_class"),
-        "the same of one image, with its margin: the most suspicious one, or those of "
-        "`repdyn figures --image`",
+        "the predictions for one image, and its margin; `repdyn figures --image` draws it",
         draw_image_history,
+        of_images=True,
     ),
     FigureEntry(
         "layers.png",

@@ -23,8 +23,8 @@ from repdyn_keras.figures.parts.lookup import layer_names, require, shortened
 from repdyn_keras.figures.parts.page import PictureFile, new_page, picture, quiet_frame, settle
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import sheet
-from repdyn_keras.figures.plot_suspects import most_suspicious
 from repdyn_keras.records.run_folder import file_name_part
+from repdyn_keras.text import format_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,10 +37,12 @@ RECORD_AXIS = "recorded epoch (0 = before training)"
 
 
 def draw_image_history(dynamics: xr.Dataset, selection: Selection) -> Iterator[PictureFile]:
-    """Draw `image_ID.png` of the images that were asked for, or of the most suspicious one."""
-    most = dynamics["image_id"].values[most_suspicious(dynamics, 1)].tolist()
-    for image in selection.images or most:
-        yield picture(f"image_{file_name_part(str(image))}", image_history(dynamics, image))
+    """Draw `image_ID.png` of each image that is asked for; if ids look alike, with its number."""
+    names = [file_name_part(image) for image in selection.images]
+    for image, name in zip(selection.images, names, strict=True):
+        if not name or names.count(name) > 1:
+            name = str(image_index(dynamics, image))
+        yield picture(f"image_{name}", image_history(dynamics, image))
 
 
 @style.as_it_is
@@ -89,28 +91,25 @@ def image_history(dynamics: xr.Dataset, image: object) -> "Figure":
 
 def heading(dynamics: xr.Dataset, index: int) -> tuple[str, str]:
     """The title and the subtitle of the history of an image."""
-    value = {
-        name: float(dynamics[name].values[index])
-        for name in (
-            *("suspicion", "learned_epoch", "forgetting_events", "area_under_margin"),
-            *("confidence", "variability", "correctness"),
+    names = ("area_under_margin", "confidence", "variability", "correctness")
+    learned, lost, suspicion, area, *shares = (
+        float(dynamics[name].values[index])
+        for name in ("learned_epoch", "forgetting_events", "suspicion", *names)
+    )
+    parts = [] if np.isnan(suspicion) else [f"suspicion {suspicion:.2f}"]
+    if style.has_class_scores(dynamics):
+        when = (
+            "the given label is not predicted at the last record"
+            if np.isnan(learned)
+            else f"the given label is predicted from epoch {format_epoch(learned)} on"
         )
-    }
-    learned, lost = value["learned_epoch"], int(value["forgetting_events"])
-    after = f", after it was lost {lost} time{'s' if lost > 1 else ''}" if lost else ""
-    when = (
-        "the given label was never learned to stay"
-        if np.isnan(learned)
-        else f"the given label is predicted from epoch {learned:g} on"
-    )
-    return (
-        f"Image {image_name(dynamics, index)}: {described_labels(dynamics, index)}",
-        style.subtitle(
-            dynamics,
-            f"{when}{after}",
-            f"suspicion {value['suspicion']:.2f}",
-            f"area under the margin {value['area_under_margin']:.1f}",
-            f"confidence {value['confidence']:.2f}, variability {value['variability']:.2f}, "
-            f"correctness {value['correctness']:.2f}",
-        ),
-    )
+        times = f", after it was forgotten {lost:.0f} time{'s' if lost > 1 else ''}"
+        described = zip(names[1:], shares, strict=True)
+        parts = [
+            when + (times if lost else ""),
+            *parts,
+            f"area under the margin {area:.1f}",
+            ", ".join(f"{name} {value:.2f}" for name, value in described),
+        ]
+    title = f"Image {image_name(dynamics, index)}: {described_labels(dynamics, index)}"
+    return title, style.subtitle(dynamics, *parts)

@@ -26,6 +26,7 @@ from repdyn_keras.figures.parts.page import (
     title_panel,
 )
 from repdyn_keras.figures.parts.selection import Selection
+from repdyn_keras.text import format_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,13 +64,13 @@ def suspects(dynamics: xr.Dataset, most: int = MAX_SUSPECTS) -> "Figure":
     order = most_suspicious(dynamics, most)
     above = int((suspicion > 0).sum())
     heading = (
-        "Labels that are probably wrong" if above else "The most suspicious labels",
+        "The most suspicious labels",
         style.subtitle(
             dynamics,
             f"the {len(order)} most suspicious of {len(suspicion)} images; "
-            f"{above} have more votes against their label than for it (suspicion above 0)",
-            "beside each image, what the probe of each layer (upwards; the output on top) said of "
-            "it at every record (to the right)",
+            f"for {above}, another class has more votes than the label (suspicion above 0)",
+            "beside each image, the predictions of the probe of each layer (upwards; the output on "
+            "top) at every record (to the right)",
         ),
     )
     columns = min(COLUMNS, max(1, len(order)))
@@ -96,9 +97,11 @@ def most_suspicious(dynamics: xr.Dataset, most: int) -> np.ndarray:
 
 def caption(dynamics: xr.Dataset, index: int) -> str:
     """The id of an image, its labels and when it was learned, on two lines."""
-    learned = float(dynamics["learned_epoch"].values[index])
-    when = "never learned" if np.isnan(learned) else f"learned at epoch {learned:g}"
-    return (
-        f"{image_name(dynamics, index)}: {described_labels(dynamics, index)}\n"
-        f"{when}, suspicion {float(dynamics['suspicion'].values[index]):.2f}"
-    )
+    suspicion = float(dynamics["suspicion"].values[index])
+    history = [] if np.isnan(suspicion) else [f"suspicion {suspicion:.2f}"]
+    if style.has_class_scores(dynamics):
+        learned = float(dynamics["learned_epoch"].values[index])
+        when = "never learned" if np.isnan(learned) else f"learned at epoch {format_epoch(learned)}"
+        history.insert(0, when)
+    labels = f"{image_name(dynamics, index)}: {described_labels(dynamics, index)}"
+    return f"{labels}\n{', '.join(history)}"

@@ -1,4 +1,6 @@
-"""The history of every image: what the output and the probes said of it at each recorded epoch."""
+"""The history of every image: the predictions of output and probes at each recorded epoch."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,11 +16,14 @@ from repdyn_keras.measures.image_scores import (
 )
 from repdyn_keras.measures.map_agreement import region_dtype, undefined_class
 from repdyn_keras.measures.probe import solved_probes
-from repdyn_keras.measures.suspicion import add_votes, record_weights, rival_label
+from repdyn_keras.measures.suspicion import add_votes, record_weights, rivals, suspicion
 
-# Bytes of `image_probe_class` in memory and in `dynamics.nc`, above which it is left out, and of
-# the votes that are counted at a time.
-MAX_CLASS_BYTES, MAX_VOTE_BYTES = 256 * 2**20, 128 * 2**20
+# Bytes of `image_probe_class` in memory and in `dynamics.nc`, above which it is left out.
+MAX_CLASS_BYTES = 256 * 2**20
+# The part of the predicted classes that the output gives.
+OUTPUT = (slice(-1, None),)
+# Bytes of the logits of images, or of the votes on them, in float64, that are used at a time.
+MAX_BLOCK_BYTES = 64 * 2**20
 
 
 def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -41,9 +46,9 @@ def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rows = np.arange(len(logits))
     others = logits.astype(np.float64)
     given = others[rows, labels]
+    defined = np.isfinite(others).all(axis=1)
     others[rows, labels] = -np.inf
-    margin = given - others.max(axis=1)
-    return np.where(np.isfinite(logits).all(axis=1), margin, np.nan)
+    return np.where(defined, given - others.max(axis=1), np.nan)
 
 
 def label_probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -53,11 +58,22 @@ def label_probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         logits: (n, classes).
         labels: (n,) given labels.
     """
-    defined = np.isfinite(logits).all(axis=1)
-    exponents = np.where(defined[:, None], logits, 0.0)
-    powers = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    powers = logits.astype(np.float64)
+    defined = np.isfinite(powers).all(axis=1)
+    powers[~defined] = 0
+    powers -= powers.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
     shares = powers[np.arange(len(labels)), labels] / powers.sum(axis=1)
     return np.where(defined, shares, np.nan)
+
+
+def in_blocks(function: Callable, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float32 results of a function of logits and labels, for blocks of images."""
+    block = max(1, MAX_BLOCK_BYTES // (8 * logits.shape[1]))
+    starts = range(0, len(logits), block)
+    parts = [slice(start, start + block) for start in starts]
+    found = [function(logits[part], labels[part]) for part in parts]
+    return np.concatenate(found).astype(np.float32)
 
 
 def predicted(scores: np.ndarray, n_classes: int) -> np.ndarray:
@@ -78,8 +94,8 @@ def on_state(state: State) -> Arrays:
         scores = np.full((len(x), 1), np.nan) if probe is None else probe.logits(x)
         classes.insert(-1, predicted(scores, count))
     return {
-        "image_margin": margins(logits, labels).astype(np.float32),
-        "image_probability": label_probabilities(logits, labels).astype(np.float32),
+        "image_margin": in_blocks(margins, logits, labels),
+        "image_probability": in_blocks(label_probabilities, logits, labels),
         "image_probe_class": np.stack(classes),
     }
 
@@ -103,14 +119,14 @@ def over_epochs(series: Series) -> Arrays:
     for name, constant in (("label_true", "probe_label_true"), ("image_picture", "probe_picture")):
         if constant in constants:
             found[name] = constants[constant].values
-    found |= class_histories(series, given)
-    classes = found["image_class"]
+    classes = np.stack([row[0] for row in series.each("image_probe_class", OUTPUT)], axis=1)
     undefined = classes == undefined_class(classes.dtype)
     is_given = np.where(undefined, np.nan, classes == given[:, None])
+    found["learned_epoch"] = learned(epochs, is_given)
+    found |= class_histories(series, given, found["learned_epoch"])
     confidence, variability = mean_and_deviation(epochs, found["image_probability"])
     return found | {
         "first_learned_epoch": first_learned(epochs, is_given),
-        "learned_epoch": learned(epochs, is_given),
         "forgetting_events": forgetting_events(is_given),
         "area_under_margin": area_under_margin(epochs, found["image_margin"]),
         "confidence": confidence,
@@ -119,7 +135,9 @@ def over_epochs(series: Series) -> Arrays:
     }
 
 
-def class_histories(series: Series, given: np.ndarray) -> dict[str, np.ndarray]:
+def class_histories(
+    series: Series, given: np.ndarray, learned_epochs: np.ndarray
+) -> dict[str, np.ndarray]:
     """Classes at the output and at probes, prediction depths, and the votes on each label.
 
     Reads a block of images of one record at a time, so that memory is bounded for many images of
@@ -128,18 +146,20 @@ def class_histories(series: Series, given: np.ndarray) -> dict[str, np.ndarray]:
     Args:
         series: the records.
         given: (image,) given labels.
+        learned_epochs: (image,) epochs from which on they are predicted; NaN for never.
     """
     epochs, images = np.array(series.epochs, float), len(given)
     n_classes = max(int(series.constants.attrs["n_classes"]), int(given.max()) + 1)
-    block = max(1, MAX_VOTE_BYTES // (8 * n_classes))
+    block = max(1, MAX_BLOCK_BYTES // (8 * n_classes))
     found: dict[str, np.ndarray] = {
         "suspicion": np.empty(images),
         "label_before": np.empty(images, np.int64),
     }
     weights = record_weights(epochs)
+    until = np.where(np.isnan(learned_epochs), np.inf, learned_epochs)
     for start in range(0, images, block):
         part = slice(start, start + block)
-        votes = np.zeros((len(given[part]), n_classes))
+        votes, before = np.zeros((2, len(given[part]), n_classes))
         for index, classes in enumerate(series.each("image_probe_class", (slice(None), part))):
             depth = prediction_depth(classes)
             if not index and not start:
@@ -153,7 +173,9 @@ def class_histories(series: Series, given: np.ndarray) -> dict[str, np.ndarray]:
             if "image_probe_class" in found:
                 found["image_probe_class"][:, part, index] = classes
             add_votes(votes, classes, weights[index])
-        found["suspicion"][part], found["label_before"][part] = rival_label(votes, given[part])
+            add_votes(before, classes, weights[index] * (epochs[index] < until[part]))
+        found["suspicion"][part] = suspicion(votes, given[part])
+        found["label_before"][part] = rivals(before, given[part])[0]
     return found
 
 
@@ -188,8 +210,8 @@ COMPUTED: dict[str, tuple[Dims, str, str]] = {
     "confidence": (IMAGE, "probability of the given label, averaged over epochs", "1"),
     "variability": (IMAGE, "deviation over epochs of the given label's probability", "1"),
     "correctness": (IMAGE, "share of epochs at which the given label is predicted", "1"),
-    "suspicion": (IMAGE, "votes for the strongest other class minus those for the label", "1"),
-    "label_before": (IMAGE, "the other class that probes and output predicted most", "class"),
+    "suspicion": (IMAGE, "share of votes for the strongest other class minus the label's", "1"),
+    "label_before": (IMAGE, "class predicted most before the given label was learned", "class"),
 }
 
 MEASURE = Measure(

@@ -1,9 +1,10 @@
-"""How suspicious a given label is, from what the probes and the output said at all records.
+"""How suspicious a given label is, from the predictions of probes and output at all records.
 
-Early in a training, and in its lower layers for long, a network says what most images like this one
-are. It says the given label of a wrongly labelled image only once it has memorized it. Every layer
-at every record therefore has a vote on the class of each image: by its probe, or by the prediction
-of the output. `benchmarks/bench_wrong_labels.py` shows how well it finds wrong labels.
+Early in a training, and for long in lower layers, probes and output predict the class of most
+images like the one at hand. They predict the given label of a wrongly labelled image only once it
+is memorized. Every layer therefore has a vote on the class of each image at every record: that of
+its probe, or of the output. `benchmarks/bench_wrong_labels.py` measures how well that finds wrong
+labels.
 """
 
 import numpy as np
@@ -26,26 +27,45 @@ def record_weights(epochs: np.ndarray) -> np.ndarray:
     return reach / reach.sum()
 
 
-def add_votes(votes: np.ndarray, classes: np.ndarray, weight: float) -> None:
+def add_votes(votes: np.ndarray, classes: np.ndarray, weights: np.ndarray | float) -> None:
     """Adds the votes of one record, in place. Undefined classes have none.
 
     Args:
         votes: (image, class) sums of weights.
         classes: (layer, image) classes that probes and the output predict.
-        weight: weight of the record.
+        weights: of the record, for all images or for each.
     """
     undefined = undefined_class(classes.dtype)
+    shares = np.broadcast_to(np.asarray(weights) / len(classes), classes.shape[1:])
     rows = np.arange(classes.shape[1])
     for of_layer in classes:
         defined = (of_layer != undefined) & (of_layer < votes.shape[1])
-        votes[rows[defined], of_layer[defined]] += weight / len(classes)
+        votes[rows[defined], of_layer[defined]] += shares[defined]
 
 
-def rival_label(votes: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How suspicious each given label is, and the class that most others say.
+def rivals(votes: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The class other than the given label with the most votes, and their weight.
 
-    The suspicion is the share of the votes for the strongest other class, minus the share for the
-    given label: 1 if everything always said one other class, -1 if everything always said the given
+    Args:
+        votes: (image, class) sums of weights.
+        given: (image,) given labels.
+
+    Returns:
+        (image,) classes, -1 where no other class has a vote; and (image,) sums of weights.
+    """
+    rows = np.arange(len(votes))
+    own = votes[rows, given]
+    votes[rows, given] = -1
+    strongest = votes.argmax(axis=1)
+    votes[rows, given] = own
+    strength = np.where(strongest == given, 0.0, votes[rows, strongest])
+    return np.where(strength > 0, strongest, -1), strength
+
+
+def suspicion(votes: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """How suspicious each given label is: the share of votes for its rival minus its own.
+
+    1 if everything always predicted one other class, -1 if everything always predicted the given
     label, and above 0 where another class has more votes than the given label.
 
     Args:
@@ -53,15 +73,8 @@ def rival_label(votes: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.nd
         given: (image,) given labels.
 
     Returns:
-        (image,) suspicion, NaN without votes; and (image,) the strongest other class, -1 if none
-        has a vote.
+        (image,) float64, NaN without votes.
     """
-    rows = np.arange(len(votes))
-    others = votes.copy()
-    others[rows, given] = -1
-    rival = others.argmax(axis=1)
-    strength = others[rows, rival]
     total = votes.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        suspicion = (np.maximum(strength, 0) - votes[rows, given]) / total
-    return np.where(total > 0, suspicion, np.nan), np.where(strength > 0, rival, -1)
+    against = rivals(votes, given)[1] - votes[np.arange(len(votes)), given]
+    return np.divide(against, total, out=np.full(len(votes), np.nan), where=total > 0)

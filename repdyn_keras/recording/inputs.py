@@ -1,6 +1,7 @@
 """Checks and orders the input arrays of a recorder, and computes hashes of arrays."""
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -130,14 +131,29 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
 
 
 def as_ids(ids, n: int, name: str) -> np.ndarray:
-    """`ids` as an array (n,) of different values; None gives 0 to n - 1."""
-    ids = np.arange(n) if ids is None else np.asarray(ids)
-    if ids.shape != (n,) or len(np.unique(ids)) != n:
+    """`ids` as an array (n,) of different whole numbers or texts; None gives 0 to n - 1."""
+    if ids is None:
+        return np.arange(n)
+    values = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in ids]
+    array = np.asarray(values)
+    is_number = np.can_cast(array.dtype, np.int64)
+    is_text = array.dtype.kind == "U" and all(map(is_storable, values))
+    if array.shape != (n,) or not (is_number or is_text):
+        raise InputError(
+            f"Expected {name} of shape ({n},): whole numbers, or texts without NUL characters. "
+            f"Received: an array of {array.dtype} of shape {array.shape}."
+        )
+    if len(np.unique(array)) != n:
         raise InputError(
             f"Expected {name} of shape ({n},), all of them different. Received: "
-            f"{len(np.unique(ids))} different ids in an array of shape {ids.shape}."
+            f"{len(np.unique(array))} different ids in an array of shape {array.shape}."
         )
-    return ids
+    return array
+
+
+def is_storable(text: str) -> bool:
+    """Whether a file can hold a text: without NUL, and without parts that are no characters."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def indices_among(images, others) -> np.ndarray:

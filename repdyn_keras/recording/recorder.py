@@ -162,6 +162,11 @@ class RepresentationRecorder(RecordingCallback):
         on_record: Callable[[float, Summary], None] | None = None,
         log: bool = False,
     ):
+        if train_ids is not None and train is None:
+            raise InputError(
+                "Expected train_ids with train=(x, y), whose images they name. Received: train_ids "
+                "alone. Give sample_ids, the ids of images."
+            )
         plane_seed = seeds.derived(seed, seeds.PLANES)
         plane_settings = PlaneSettings(
             planes if isinstance(planes, int) else triplets_of(planes),

@@ -25,17 +25,11 @@ def thumbnails(images: Any) -> np.ndarray | None:
         (n, rows, columns, 1 or 3) uint8, from the smallest to the largest pixel of all thumbnails;
         None if `images` are not images in this form, or too many.
     """
-    shape: tuple[int, ...] = getattr(images, "shape", ())
-    if len(shape) != 4 or shape[-1] not in CHANNELS or min(shape[1:3]) < 1:
+    shape = thumbnail_shape(getattr(images, "shape", ()))
+    if shape is None:
         return None
-    channels = 3 if shape[-1] >= 3 else 1
-    longest = int(np.sqrt(MAX_THUMBNAIL_BYTES / (shape[0] * channels)))
-    scale = min(1.0, min(MAX_THUMBNAIL_SIDE, longest) / max(shape[1:3]))
-    if scale < 1 and max(shape[1:3]) * scale < MIN_THUMBNAIL_SIDE:
-        return None
-    sides = [max(1, round(side * scale)) for side in shape[1:3]]
     parts = [
-        block_means(np.asarray(images[start : start + CHUNK])[..., :channels], sides)
+        block_means(np.asarray(images[start : start + CHUNK])[..., : shape[3]], shape[1:3])
         for start in range(0, shape[0], CHUNK)
     ]
     reduced = np.concatenate(parts)
@@ -44,7 +38,20 @@ def thumbnails(images: Any) -> np.ndarray | None:
     return np.rint(255 * stretched).astype(np.uint8)
 
 
-def block_means(images: np.ndarray, sides: list[int]) -> np.ndarray:
+def thumbnail_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """The shape of the thumbnails of images of a shape; None if there are none."""
+    if len(shape) != 4 or shape[-1] not in CHANNELS or min(shape) < 1:
+        return None
+    channels = 3 if shape[-1] >= 3 else 1
+    longest = int(np.sqrt(MAX_THUMBNAIL_BYTES / (shape[0] * channels)))
+    scale = min(1.0, min(MAX_THUMBNAIL_SIDE, longest) / max(shape[1:3]))
+    if scale < 1 and max(shape[1:3]) * scale < MIN_THUMBNAIL_SIDE:
+        return None
+    rows, columns = (max(1, round(side * scale)) for side in shape[1:3])
+    return shape[0], rows, columns, channels
+
+
+def block_means(images: np.ndarray, sides: tuple[int, ...]) -> np.ndarray:
     """(n, rows, columns, channels) float32 means of blocks of nearly equal size.
 
     Args:

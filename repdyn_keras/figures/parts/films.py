@@ -1,27 +1,28 @@
-"""The film of an image: what the output and every probe said of it, at every record."""
+"""The film of an image: the predictions of the output and of every probe at every record."""
 
 import numpy as np
 import xarray as xr
 
-from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.errors import InputError
 from repdyn_keras.figures.parts import style
-from repdyn_keras.figures.parts.lookup import MAX_LISTED, require
+from repdyn_keras.figures.parts.lookup import require
 from repdyn_keras.figures.parts.maps import FRAME
-from repdyn_keras.text import format_names, visible
+from repdyn_keras.text import format_names, quoted, visible
 
 NO_HISTORIES = "Histories of images exist only where labels were recorded."
 # Red as memorized labels in curves of accuracy, and a blue that no kind of vision confuses with it.
 GIVEN, BEFORE, OTHER = "#CC3311", "#0077BB", "#D9D9D9"
 MEANINGS = {
     "the given label": GIVEN,
-    "the class predicted most before (the strongest other class)": BEFORE,
+    "the class predicted most before it was learned": BEFORE,
     "another class": OTHER,
 }
-MAX_ID = 24
+# Letters of an id, and ids that an error names.
+MAX_ID, MAX_EXAMPLES = 24, 3
 
 
 def film(dynamics: xr.Dataset, image: int) -> np.ndarray:
-    """The classes of one image as colours: given label, strongest other class, or another.
+    """Predictions for one image as colours: given label, class before, or another.
 
     Args:
         dynamics: of a run; holds `image_probe_class`, `label_given` and `label_before`.
@@ -74,8 +75,11 @@ def image_index(dynamics: xr.Dataset, image: object) -> int:
     """The index of an image by its id, which may be given as text; InputError if it is absent."""
     ids = [str(each) for each in require(dynamics, "image_id", NO_HISTORIES).values]
     if str(image) not in ids:
-        hint = f"The run has {len(ids)} images, such as {format_names(ids, min(3, MAX_LISTED))}."
-        raise unknown("image", str(image), ids, hint)
+        raise InputError(
+            f"Unknown image. Expected the id of one of the run's {len(ids)} images, such as "
+            f"{format_names(ids, MAX_EXAMPLES)}. Received: {quoted(str(image))}. `repdyn images` "
+            "lists them."
+        )
     return ids.index(str(image))
 
 

@@ -26,7 +26,7 @@ class Selection:
         epochs: recorded epochs of the decision regions; None: evenly spaced ones.
         measures: similarities whose matrices alone are drawn; none: every figure.
         zoom: whether to draw the similarities with a colour scale for each layer too.
-        images: ids of the images whose histories are drawn; none: the most suspicious one.
+        images: ids of the images whose histories alone are drawn; none: every other figure.
     """
 
     layers: tuple[str, ...] | None = None

@@ -17,7 +17,7 @@ ACTIVATIONS = (*SIGMOIDS, "softmax", "linear", "tanh")
 UNKNOWN_ACTIVATION = "unknown"
 OUTPUT = "output"
 # The smallest normal number of float32.
-TINY = float(np.finfo(np.float32).tiny)
+TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,16 @@ class Head:
         return ops.concatenate([ops.zeros_like(output), output - self.threshold], axis=-1)
 
     def logits(self, scores: np.ndarray) -> np.ndarray:
-        """(n, classes) float64 logits of scores (n, classes), up to a constant of each row.
+        """(n, classes) float32 logits of scores (n, classes), up to a constant of each row.
 
         Logits stay as they are. Probabilities of a softmax become their logarithms, those of
-        sigmoids log(p / (1 - p)). What float32 cannot tell from 0 or 1 counts as the nearest
-        number that it can, which bounds the logits of a sigmoid to about -87 and 17.
+        sigmoids log(p / (1 - p)). A float32 probability cannot come closer to 1 than 6e-8, so that
+        the logit of a sigmoid lies within 16.6 on both sides, and a difference of logits of a
+        softmax within 87.
         """
-        scores = np.asarray(scores, np.float64)
+        scores = np.asarray(scores, np.float32)
         if self.is_single:
-            unit = scores[:, 1] + self.threshold
+            unit = scores[:, 1] + np.float32(self.threshold)
             # The loss says that a unit of unknown activation is a probability.
             is_probability = self.activation in SIGMOIDS or self.threshold != 0
             unit = _logit(unit) if is_probability else unit
@@ -96,8 +97,9 @@ class Head:
 
 
 def _logit(probabilities: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of probabilities within what float32 can tell from 0 and 1."""
-    inside = np.clip(probabilities, TINY, 1 - np.finfo(np.float32).epsneg)
+    """log(p / (1 - p)), bounded alike on both sides by the resolution of float32 below 1."""
+    least = np.finfo(np.float32).epsneg
+    inside = np.clip(probabilities, least, 1 - least)
     return np.log(inside) - np.log1p(-inside)
 
 
