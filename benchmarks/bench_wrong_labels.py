@@ -94,7 +94,7 @@ def folds() -> StratifiedKFold:
 
 
 def by_cleanlab(cell: str, seed: int) -> tuple[dict, dict, dict]:
-    """Scores of cleanlab, seconds of the probabilities, and labels that confident learning names."""
+    """Scores, seconds of the probabilities, and what confident learning takes for wrong."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
@@ -163,9 +163,10 @@ def main() -> None:
     )
     for name in seconds[0] if seconds else ():
         precision, recall = np.mean(named[name], axis=0)
+        mean = np.mean([each[name] for each in seconds])
         print(
             f"cleanlab, {name}: confident learning has precision {precision:.3f} and recall "
-            f"{recall:.3f}; its probabilities take {np.mean([each[name] for each in seconds]):.1f} s"
+            f"{recall:.3f}; its probabilities take {mean:.1f} s a run"
         )
 
 

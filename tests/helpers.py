@@ -24,6 +24,7 @@ import repdyn_keras
 from repdyn_keras.cli import app
 from repdyn_keras.errors import InputError
 from repdyn_keras.experiment import Watcher
+from repdyn_keras.measures import image_histories
 from repdyn_keras.measures.cka import fingerprint
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.atomic import LOCK
@@ -546,6 +547,47 @@ def fake_dynamics(
     attrs = {"perfect_fit_epoch": 57.0, "title": "digits, resnet, sgd, seed 0"}
     attrs["n_classes"] = classes
     return xr.Dataset(data, coords, attrs)
+
+
+class FakeRecords:
+    """Records of images of which every seventh has a wrong label, as `measures.Series`."""
+
+    def __init__(self, dynamics, images, classes):
+        rng = np.random.default_rng(0)
+        self.epochs, self.layers = dynamics["epoch"].values, dynamics["layer"].values
+        true = rng.integers(0, classes, images)
+        given = np.where(np.arange(images) % 7 == 0, (true + 1) % classes, true)
+        memorized = self.epochs[:, None, None] > 60 - 5 * np.arange(len(self.layers))[:, None]
+        guessed = rng.random((*memorized.shape[:2], images)) < 0.1
+        random = rng.integers(0, classes, guessed.shape)
+        self.classes = np.where(guessed, random, np.where(memorized, given, true)).astype(np.uint8)
+        values = {
+            "probe_sample": np.arange(images),
+            "probe_label_given": given,
+            "probe_label_true": true,
+        }
+        self.constants = xr.Dataset(
+            {name: ("probe_image", each) for name, each in values.items()},
+            attrs={"n_classes": classes},
+        )
+        pictures = fake_digits(rng, true[:, None], 1)[:, 0]
+        scaled = 255 * (pictures - pictures.min()) / np.ptp(pictures)
+        dims = ("probe_image", "pixel_row", "pixel_column", "pixel_channel")
+        self.constants["probe_picture"] = (dims, scaled.astype(np.uint8))
+
+    def recorded(self, *names):
+        agreed = self.classes[:, -1] == self.constants["probe_label_given"].values
+        return {"image_margin": 4.0 * agreed - 2, "image_probability": 0.9 * agreed}
+
+    def each(self, name, part):
+        return (classes[part] for classes in self.classes)
+
+
+def with_histories(dynamics, images=30, classes=10):
+    """A Dataset with histories of images, such as that of `fake_dynamics` has none."""
+    found = image_histories.over_epochs(FakeRecords(dynamics, images, classes))
+    dims = image_histories.MEASURE.computed
+    return dynamics.assign({name: (dims[name], values) for name, values in found.items()})
 
 
 def fake_regions(rng, depth, rise, classes, planes, grid):

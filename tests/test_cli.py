@@ -28,7 +28,7 @@ pytestmark = pytest.mark.one_backend
 
 PICTURES = {"learning_curves.png", "probe_curves.png", "cka.png", "region_agreement.png"}
 PICTURES |= {f"regions_plane{plane}.png" for plane in range(3)} | {"regions_plane0.gif"}
-PICTURES |= {"progress.png", "synchronization.png"}
+PICTURES |= {"progress.png", "synchronization.png", "suspects.png"}
 OTHER = "torch" if BACKEND != "torch" else "jax"
 
 

@@ -391,7 +391,7 @@ def test_analyzing_writes_what_it_returns_and_the_same_again(tmp_path):
     folder = write_run(tmp_path / "run", epochs=EPOCHS[:8], bad=BAD[:2])
     steps = []
     found = analyze(folder, steps.append)
-    first = ["similarities", "probes", "accuracies"]
+    first = ["similarities", "probes", "accuracies", "histories of images"]
     assert steps == [*first, "decision regions", "phases", "synchronization"]
     read = open_run(tmp_path / "run").dynamics
     assert set(read.variables) == set(found.variables)

@@ -19,6 +19,7 @@ PLAN = SimpleNamespace(
     training_images="1437",
     parameters=177_010,
     epochs=[0, 1, 2, 4, 400],
+    recorded="5 of them recorded",
     layers=["a"],
     disk_bytes=10**8,
     steps=12,

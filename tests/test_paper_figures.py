@@ -14,6 +14,7 @@ from helpers import (
     contents,
     fake_dynamics,
     repdyn,
+    with_histories,
     words_in,
     write_run,
 )
@@ -45,7 +46,7 @@ def run():
     null = xr.DataArray([0.04, 0.002], {"statistic": ["mean", "deviation"]}, "statistic")
     made["similarity_mutual_knn"] = made["cka"]
     made["similarity_mutual_knn_null"] = xr.ones_like(made["cka"]) * null
-    return made
+    return with_histories(made)
 
 
 def drawn(run, monkeypatch, selection, sheet):
@@ -75,8 +76,8 @@ def drawn(run, monkeypatch, selection, sheet):
 )
 def test_all_text_is_large_enough_and_inside_of_the_page(run, monkeypatch, width):
     sheet = Sheet(width, heading=width > 4)
-    pages = drawn(run, monkeypatch, Selection(layers=("block5", "output")), sheet)
-    assert len(pages) == 10
+    pages = drawn(run, monkeypatch, Selection(layers=("block5", "output"), images=("7",)), sheet)
+    assert len(pages) == 12
     for name, figure in pages.items():
         assert figure.get_figwidth() <= width + 1e-9, name
         texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
@@ -255,7 +256,7 @@ def test_the_command_draws_what_it_is_asked_for_or_says_what_it_expects(tmp_path
         (("--layer", "nowhere"), ["output", "nowhere"]),
         (("--epoch", "99"), ["recorded epochs", "99"]),
         (("--measure", "ckka"), ["cka", "ckka"]),
-        (("--measure", "cka", "--epoch", "0"), ["both"]),
+        (("--measure", "cka", "--epoch", "0"), ["--measure and --epoch"]),
     ):
         assert_rejected(repdyn("figures", folder, *words, "--out", out), expected)
 

@@ -11,7 +11,8 @@ import pytest
 from helpers import assert_input_error, repdyn
 
 from repdyn_keras.config import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES, Config, resolve
-from repdyn_keras.config.keys import KEYS, describe_keys
+from repdyn_keras.config.key_table import describe_keys
+from repdyn_keras.config.keys import KEYS
 from repdyn_keras.config.registry import (
     DatasetEntry,
     NetworkEntry,

@@ -108,7 +108,7 @@ def test_a_page_stays_whole_and_says_what_is_absent(case, tmp_path):
     opened = open_run(write_run(tmp_path / "run", **CASES[case]).path)
     made = report_html(opened)
     header, arrays = unpacked(made)
-    assert len(re.findall(r"<section[ >]", made)) == made.count("</section>") == 7
+    assert len(re.findall(r"<section[ >]", made)) == made.count("</section>") == 8
     sentences = story(opened.dynamics, [])
     assert 4 <= len(sentences) <= 8
     assert not any("nan" in sentence.lower().split() for sentence in sentences), sentences

@@ -63,8 +63,9 @@ def test_a_signal_in_the_third_epoch_saves_it_if_there_is_time(whole, tmp_path, 
     waits = re.search(pattern, done.stdout)
     assert bool(waits) == (grace > 0)
     assert folder.checkpoint().attrs["epoch"] == epoch
-    assert folder.epochs() == [0, 1]
-    assert all(folder.record(each).identical(whole.record(each)) for each in (0, 1))
+    recorded = folder.epochs()
+    assert [each for each in recorded if each.is_integer()] == [0, 1] and recorded[-1] == 1
+    assert all(folder.record(each).identical(whole.record(each)) for each in recorded)
     resumed(folder.path)
     assert differences(whole, folder) == []
 
