@@ -15,6 +15,7 @@ from repdyn_keras.measures.phases import (
     phases_by_layer,
 )
 from repdyn_keras.measures.surrogates import surrogates
+from repdyn_keras.measures.synchronization import synchronization_by_layer
 from repdyn_keras.measures.trails import fit_trail, least_variation, local_linear
 from repdyn_keras.measures.trajectory import (
     jitter,
@@ -323,6 +324,25 @@ def test_phases_do_not_depend_on_the_order_of_layers_or_on_undefined_records():
     assert (wider["phase"][:, 10] == 0).all() and (wider["border_kind"][:, 10] == 0).all()
     assert np.isnan(wider["noise_share"][:, 10]).all()
     np.testing.assert_array_equal(wider["phases_p"], found["phases_p"])
+
+
+def test_early_records_change_neither_phases_nor_synchronization():
+    path = turning(np.arccos(0.6) * (np.arange(len(EPOCHS)) >= 20))
+    grams = np.stack([scattered(path, np.full(len(EPOCHS), 0.05), 50, seed) for seed in range(2)])
+    # Records of other states after the first two epochs.
+    place = [0, 1, 1, 1, 2, 2, *range(2, len(EPOCHS))]
+    times = [0.0, 0.1, 0.4, *EPOCHS[1:2], 1.2, 1.7, *EPOCHS[2:]]
+    whole = np.flatnonzero(np.floor(times) == times)
+    more = grams[:, place][:, :, place]
+    for function in (phases_by_layer, synchronization_by_layer):
+        expected, found = function(grams, EPOCHS.tolist()), function(more, times)
+        for name, values in expected.items():
+            if name == "progress":
+                continue
+            of_whole = found[name][:, whole] if values.shape[1:] == (len(EPOCHS),) else found[name]
+            np.testing.assert_array_equal(of_whole, values, err_msg=name)
+    phase = phases_by_layer(more, times)["phase"]
+    assert len(set(phase[0])) > 1 and np.array_equal(phase[:, :6], np.ones((2, 6)))
 
 
 def test_distinguishability_is_the_contrast_beyond_surrogates():

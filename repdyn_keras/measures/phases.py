@@ -9,7 +9,7 @@ from repdyn_keras.measures.borders import effects, place, windows
 from repdyn_keras.measures.surrogates import surrogates
 from repdyn_keras.measures.threads import one_blas_thread, parallel_map
 from repdyn_keras.measures.trails import MAX_DIMENSION, Trail, fit_trail
-from repdyn_keras.measures.trajectory import Axis, defined_records, octaves, states
+from repdyn_keras.measures.trajectory import Axis, defined_records, octaves, states, whole_epochs
 
 MIN_RECORDS = 8
 SURROGATES = 999
@@ -254,6 +254,9 @@ def phases_by_layer(
 ) -> dict[str, np.ndarray]:
     """Phases of every layer. Records at which a layer is undefined are left out and get phase 0.
 
+    Early records are left out too, see `whole_epochs`. They get the phase of the whole epoch
+    before, and no noise share.
+
     Args:
         grams: (layer, epoch, epoch_other) similarities.
         epochs: the recorded epochs.
@@ -264,16 +267,17 @@ def phases_by_layer(
         the first record of a new phase and NaN elsewhere; LAYER_NUMBERS (layer,).
     """
     layers, t = grams.shape[:2]
-    whole = ("phase", "border_kind")
-    variables: dict[str, np.ndarray] = {name: np.zeros((layers, t), np.int64) for name in whole}
+    numbers = ("phase", "border_kind")
+    variables: dict[str, np.ndarray] = {name: np.zeros((layers, t), np.int64) for name in numbers}
     variables |= {name: np.full((layers, t), np.nan) for name in (*BORDER_NUMBERS, "noise_share")}
     variables |= {name: np.full(layers, np.nan) for name in LAYER_NUMBERS}
-    records = [defined_records(gram) for gram in grams]
+    times = np.array(epochs, float)
+    records = [whole_epochs(defined_records(gram), times) for gram in grams]
 
     def of_layer(index: int) -> Phases:
         defined = records[index]
         gram = grams[index][np.ix_(defined, defined)]
-        return find_phases(gram, np.array(epochs)[defined], axis=axis)
+        return find_phases(gram, times[defined], axis=axis)
 
     # The matrices are too small for several threads, and the results do not depend on their number.
     with one_blas_thread():
@@ -282,6 +286,10 @@ def phases_by_layer(
     for index, phases in enumerate(found):
         defined = records[index]
         variables["phase"][index, defined] = phases.labels
+        for record in np.setdiff1d(defined_records(grams[index]), defined):
+            before = defined[defined < record]
+            if len(before):
+                variables["phase"][index, record] = variables["phase"][index, before[-1]]
         variables["noise_share"][index, defined] = phases.noise_share
         for border in phases.borders:
             at = index, defined[border.record]

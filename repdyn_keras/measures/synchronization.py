@@ -13,6 +13,7 @@ from repdyn_keras.measures.trajectory import (
     octaves,
     settling_index,
     step_shares,
+    whole_epochs,
 )
 
 # Scatter is estimated from second differences, and hence from three records.
@@ -86,7 +87,8 @@ def synchronization_by_layer(
         (layer, layer_other): `spread`, the area between both progress curves that scatter does not
         explain, octaves; `synchronization`, 1 - spread / range of u, 1 = together; `lag`, octaves
         by which `layer` is earlier; `timing_overlap` and `concordance`. NaN with fewer than three
-        common records; the first three are also NaN if a layer has no timing.
+        common records; the first three are also NaN if a layer has no timing. All these and
+        `spread_floor` are of whole epochs, see `whole_epochs`.
         `settling_epoch` (layer,), the first epoch from which the similarity to the final state
         stays above 0.95.
     """
@@ -96,6 +98,7 @@ def synchronization_by_layer(
     curves = np.full((layers, t), np.nan)
     floors, settling = np.full(layers, np.nan), np.full(layers, np.nan)
     defined = [defined_records(gram) for gram in grams]
+    compared = [whole_epochs(records, times) for records in defined]
 
     @cache
     def timing(layer: int, records: tuple[int, ...]) -> tuple[np.ndarray, float]:
@@ -104,14 +107,16 @@ def synchronization_by_layer(
         curve = progress(gram, at)
         return curve, noise_floor(gram, at) if np.isfinite(curve).all() else float("nan")
 
-    for i, records in enumerate(defined):
+    for i, (records, own_records) in enumerate(zip(defined, compared, strict=True)):
         if len(records):
             own = grams[i][np.ix_(records, records)]
             settling[i] = times[records][settling_index(own)]
         if len(records) >= MIN_RECORDS:
-            curves[i, records], floors[i] = timing(i, tuple(records.tolist()))
+            curves[i, records], _ = timing(i, tuple(records.tolist()))
+        if len(own_records) >= MIN_RECORDS:
+            _, floors[i] = timing(i, tuple(own_records.tolist()))
         for j in range(i, layers):
-            both = np.intersect1d(records, defined[j])
+            both = np.intersect1d(own_records, compared[j])
             if len(both) < MIN_RECORDS:
                 continue
             part, at, common = np.ix_(both, both), u[both], tuple(both.tolist())

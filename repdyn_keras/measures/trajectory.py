@@ -31,6 +31,20 @@ def defined_records(gram: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~np.isnan(np.diagonal(gram)))
 
 
+def whole_epochs(records: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+    """The records of whole epochs among records, as indices.
+
+    Phases and synchronization leave early records out: whatever a layer does in the first steps is
+    abrupt on the axis log2(1 + epoch).
+
+    Args:
+        records: indices of records.
+        epochs: (t,) all recorded epochs.
+    """
+    times = np.asarray(epochs, float)[records]
+    return records[times == np.floor(times)]
+
+
 def settling_index(gram: np.ndarray, level: float = 0.95) -> int:
     """First index from which the similarity to the final point stays above `level`."""
     below = np.flatnonzero(~(gram[:, -1] > level))

@@ -9,7 +9,14 @@ from repdyn_keras.dynamics.milestones import memorization_epochs
 from repdyn_keras.measures.phases import LAYER_NUMBERS, SIMILARITIES, phases_by_layer
 from repdyn_keras.measures.synchronization import synchronization_by_layer, synchronization_mean
 from repdyn_keras.measures.threads import one_blas_thread
-from repdyn_keras.measures.trajectory import Axis, defined_records, noise_shares, octaves, states
+from repdyn_keras.measures.trajectory import (
+    Axis,
+    defined_records,
+    noise_shares,
+    octaves,
+    states,
+    whole_epochs,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -209,7 +216,7 @@ def store(
         variables[name][1][at] = phases[name]
     for layer, similarities in enumerate(gram):
         place = (*at, layer)
-        records = defined_records(similarities)
+        records = whole_epochs(defined_records(similarities), np.asarray(epochs))
         variables["noise_share"][1][place] = mean_or_nan(phases["noise_share"][layer, records])
         variables["change"][1][place] = change(similarities, records, axis(epochs))
         found = np.flatnonzero(phases["border_kind"][layer] > 0)
