@@ -89,6 +89,7 @@ def test_the_examples_work_together_and_touch_two_files_each(project):
     folder, touched = project
     assert {len(files) for files in touched.values()} == {2} and len(touched) == 4
     settings = ["--set", "width=8", "--set", "planes=0", "--set", "n_eval=64"]
+    settings += ["--set", "early_records=0"]
     command = "from repdyn_keras.cli import main; main()"
     words = ["run", "--dataset", "stripes", "--model", "mlp", "--epochs", 2, "--out", "run"]
     in_project(folder, "-c", command, *words, *settings)

@@ -158,7 +158,8 @@ def test_early_records_are_of_their_steps_and_leave_the_training_bit_identical(
 ):
     unrecorded, hashes, history = alone
     model, recorder, threads = network(), recorder_in(tmp_path, data), Threads()
-    found = fit(model, data, recorder, threads, verbose=verbose).history
+    recorder_of_more = recorder_in(tmp_path / "more", data, early=4)
+    found = fit(model, data, recorder, recorder_of_more, threads, verbose=verbose).history
     assert recorder.folder.epochs() == [0, *EARLY, 2, 3]
     for step, epoch in GRID.items():
         record = recorder.folder.record(epoch)
@@ -167,9 +168,11 @@ def test_early_records_are_of_their_steps_and_leave_the_training_bit_identical(
     assert found == history
     for one, other in zip(state_of(model), state_of(unrecorded), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert not any(threads.elsewhere[: max(GRID)])
+    assert recorder_of_more.folder.epochs() == [0, *early_steps(4, STEPS).values(), 2, 3]
+    last = max(*GRID, *early_steps(4, STEPS))
+    assert not any(threads.elsewhere[:last])
     if keras.backend.backend() == "jax":
-        assert all(threads.elsewhere[max(GRID) :]), "Keras pays for the hook while it is needed"
+        assert all(threads.elsewhere[last:]), "Keras pays for the hook while it is needed"
     assert not any(isinstance(each, EarlySteps) for each in recorder._callback_list.callbacks)
     dynamics = open_run(tmp_path).dynamics
     assert dynamics["epoch"].dtype == dynamics["epoch_other"].dtype == float

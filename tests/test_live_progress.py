@@ -57,6 +57,9 @@ def test_numbers_of_two_epochs_never_stand_on_one_line():
     assert "loss 102.000" in printed[2] and "memorized 0.020" in printed[2]
     progress.recorded(4, {"memorized": math.nan, "test_accuracy": 0.25})
     assert "memorized" not in progress.line() and "test 0.250" in progress.line()
+    progress.recorded(0.03125, {"memorized": 0.5, "test_accuracy": 0.25})
+    assert progress.line().startswith("epoch 0.03/400  memorized 0.500")
+    assert "epoch 4/400" in " ".join(lines_of(progress)), "an early record moves no bar"
 
 
 def test_the_display_says_what_is_done_and_moves_with_the_steps():

@@ -49,7 +49,7 @@ matrix: npt.NDArray[np.float64] = cka_matrix([x, x], estimator="biased")
 recorder = RepresentationRecorder("folder", x, planes=0, layers=["a"], epochs="log")
 try:
     finished = run(Config(epochs=2), out="runs/a")
-    epochs: list[int] = finished.epochs
+    epochs: list[float] = finished.epochs
 except InputError as error:
     print(error)
 else:

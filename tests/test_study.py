@@ -81,7 +81,7 @@ def test_a_study_keeps_its_results_and_sums_them_up(reference):
         assert {"dynamics.nc", "run.toml", "history.csv", "summary.nc"} <= names
         assert not {"records", "weights", "checkpoint"} & names
         run = open_run(path)
-        assert run.epochs == [0, 1, 2, 3]
+        assert run.epochs == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 3]
         change = summary["change"].isel(run=index).sel(similarity="cka", reading="raw")
         assert np.isfinite(change.sel(layer="block01"))
         tests = [row["test_accuracy"] for row in run.history]

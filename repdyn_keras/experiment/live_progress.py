@@ -115,7 +115,7 @@ class LiveProgress(Watcher):
         numbers = {"memorized": accuracies["memorized"], "test": accuracies["test_accuracy"]}
         self._recorded = epoch, numbers
         if self._live is None:
-            self.console.print(self.line(epoch), highlight=False, soft_wrap=True)
+            self.console.print(self.line(), highlight=False, soft_wrap=True)
 
     def message(self, text: str) -> None:
         """Prints a message."""
@@ -142,9 +142,9 @@ class LiveProgress(Watcher):
             self._recording[1:]
         )
 
-    def line(self, shown: float) -> str:
-        """The progress on one line, with the numbers of this epoch alone."""
-        left = self.seconds_left()
+    def line(self) -> str:
+        """The progress on one line, with the numbers of the last recorded epoch alone."""
+        left, shown = self.seconds_left(), self._recorded[0]
         parts = [numbers for epoch, numbers in (self._recorded, self._trained) if epoch == shown]
         words = [f"epoch {format_epoch(shown)}/{self._total}"]
         words += [f"{name} {value:.3f}" for part in parts for name, value in known(part)]

@@ -140,7 +140,10 @@ class Training:
             return
         self.watcher.working("compiling the training step")
         self.recorder.around_early = partial(
-            self.around_early_record, writers=kept, times=(training_time, recording_time)
+            self.around_early_record,
+            writers=kept,
+            clocks=(training_time, stopping),
+            recording_time=recording_time,
         )
         self.model.fit(
             self.batches,
@@ -206,7 +209,8 @@ class Training:
         self,
         epoch: float,
         writers: list[WeightsWriter],
-        times: tuple[TrainingTime, RecordingTime],
+        clocks: tuple[TrainingTime, Stopping],
+        recording_time: RecordingTime,
     ) -> Iterator[None]:
         """Writes the other files of an early record, which is made inside of the block.
 
@@ -215,10 +219,11 @@ class Training:
         Args:
             epoch: that of the early record.
             writers: save the weights before.
-            times: write the times of the training and of the record.
+            clocks: measure the time of the training, to which the record does not belong.
+            recording_time: writes the times of the record.
         """
-        training_time, recording_time = times
-        with training_time.pausing():
+        training_time, stopping = clocks
+        with training_time.pausing(), stopping.pausing():
             for writer in writers:
                 writer.write(epoch)
             yield

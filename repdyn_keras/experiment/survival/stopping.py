@@ -4,7 +4,8 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -69,6 +70,14 @@ class Stopping(keras.callbacks.Callback):
         self._epochs.append(seconds)
         self._began = None
         return seconds
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Leaves out what is done in a block from the duration of the epoch."""
+        began = time.monotonic()
+        yield
+        if self._began is not None:
+            self._began += time.monotonic() - began
 
     def stop_if_signalled(self, epoch: int) -> None:
         """Raises Interrupted if a signal was received; the state after `epoch` epochs is saved."""

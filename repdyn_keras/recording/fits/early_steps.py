@@ -125,7 +125,11 @@ class EarlySteps(keras.callbacks.Callback):
         if self not in self._list.callbacks:
             return
         self._list.callbacks = [each for each in self._list.callbacks if each is not self]
-        if self._was_asynchronous is not None:
+        others = [each for each in self._list.callbacks if isinstance(each, EarlySteps)]
+        if others:
+            # The last recorder of a `fit` that waits restores what the first one found.
+            others[-1]._was_asynchronous = others[-1]._was_asynchronous or self._was_asynchronous
+        elif self._was_asynchronous is not None:
             self._list._async_train = self._was_asynchronous
 
     def _leave_if_done(self, passed: int = 0) -> None:
