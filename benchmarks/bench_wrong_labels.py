@@ -28,6 +28,7 @@ from sklearn.svm import SVC
 from repdyn_keras import open_run, run
 from repdyn_keras.config import Config, resolve
 from repdyn_keras.datasets import load
+from repdyn_keras.experiment import Watcher
 
 CELLS = ("resnet-sgd", "resnet-adam", "vit-sgd", "vit-adam")
 OPTIONS = {"planes": 0, "report": False, "n_eval": 64, "cka_batch": 64}
@@ -126,7 +127,7 @@ def main() -> None:
         for seed in given.seeds:
             path = given.folder / f"{cell}-s{seed}"
             if not (path / "dynamics.nc").is_file():
-                run(config_of(cell, seed), out=path)
+                run(config_of(cell, seed), out=path, watcher=Watcher())
             dynamics = open_run(path).dynamics
             wrong = (dynamics["label_given"] != dynamics["label_true"]).values
             scores = scores_of(dynamics)
