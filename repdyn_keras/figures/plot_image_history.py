@@ -20,7 +20,14 @@ from repdyn_keras.figures.parts.films import (
     require_films,
 )
 from repdyn_keras.figures.parts.lookup import layer_names, require, shortened
-from repdyn_keras.figures.parts.page import PictureFile, new_page, picture, quiet_frame, settle
+from repdyn_keras.figures.parts.page import (
+    PictureFile,
+    new_page,
+    picture,
+    quiet_frame,
+    settle,
+    text_width,
+)
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.records.run_folder import file_name_part
@@ -30,9 +37,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches of height: of the margin, and of a layer of the film. Inches of width: of the page at
-# most, and about those of the film.
+# most, and between the picture and the names of layers.
 CURVE, LAYER = 1.4, 0.22
-MAX_WIDTH, FILM_WIDTH = 9.0, 5.5
+MAX_WIDTH, BESIDE = 9.0, 0.4
+# Inches of a page on which the legend is one row.
+MIN_ONE_ROW = 7.0
 RECORD_AXIS = "recorded epoch (0 = before training)"
 
 
@@ -80,10 +89,13 @@ def image_history(dynamics: xr.Dataset, image: object) -> "Figure":
     curve.set_xlabel(RECORD_AXIS, size=sheet().label)
     curve.tick_params(which="both", labelsize=sheet().small)
     quiet_frame(curve)
-    look = {"loc": "outside lower center", "ncols": 3, "frameon": False}
     parts = entries(bool((colors[..., 3] == 0).any()))
+    columns = len(parts) if figure.get_figwidth() >= MIN_ONE_ROW else 1
+    look = {"loc": "outside lower center", "ncols": columns, "frameon": False}
     figure.legend(parts.values(), parts.keys(), fontsize=sheet().small, **look)
-    settle(figure, [strip], LAYER * len(names) / FILM_WIDTH)
+    beside = max(text_width(name, sheet().name) for name in names) / 72 + BESIDE * sheet().scale
+    across = 0.8 * figure.get_figwidth() - beside
+    settle(figure, [strip], LAYER * sheet().scale * len(names) / across)
     strip.tick_params(labelbottom=False)
     label_axis(curve.xaxis, np.arange(len(epochs)), epochs)
     return figure

@@ -20,19 +20,24 @@ from repdyn_keras.figures.parts.films import (
 from repdyn_keras.figures.parts.lookup import require
 from repdyn_keras.figures.parts.page import (
     PictureFile,
+    beside,
     panel_page,
+    panel_room,
     picture,
     settle_with_legend,
     title_panel,
+    wrapped,
 )
 from repdyn_keras.figures.parts.selection import Selection
+from repdyn_keras.figures.parts.sheet import sheet
 from repdyn_keras.text import format_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_SUSPECTS = 24
-COLUMNS = 4
+MAX_SUSPECTS, MAX_ROWS = 24, 6
+# Columns of a wide page, and inches of each.
+COLUMNS, MIN_COLUMN = 4, 1.9
 # Parts of a panel's width: the picture, and the film from its left to the right end.
 PICTURE, FILM = 0.32, 0.38
 ASPECT = 0.33
@@ -61,7 +66,8 @@ def suspects(dynamics: xr.Dataset, most: int = MAX_SUSPECTS) -> "Figure":
     """
     require_films(dynamics)
     suspicion = require(dynamics, "suspicion", NO_HISTORIES).values
-    order = most_suspicious(dynamics, most)
+    columns = int(np.clip(sheet().width / MIN_COLUMN, 1, COLUMNS))
+    order = most_suspicious(dynamics, min(most, MAX_ROWS * columns))
     above = int((suspicion > 0).sum())
     heading = (
         "The most suspicious labels",
@@ -73,18 +79,22 @@ def suspects(dynamics: xr.Dataset, most: int = MAX_SUSPECTS) -> "Figure":
             "top) at every record (to the right)",
         ),
     )
-    columns = min(COLUMNS, max(1, len(order)))
+    columns = max(1, min(columns, len(order)))
     figure, axes = panel_page(len(order), heading, "", "", columns)
+    # These panels have no labels of axes beside them.
+    room = panel_room(figure, axes) + 60 * beside() / columns
     has_undefined = False
     for index, ax in zip(order.tolist(), axes, strict=True):
         ax.set_axis_off()
+        ax.set(xticks=[], yticks=[])
         draw_picture(ax.inset_axes((0, 0, PICTURE, 1)), dynamics, index)
         colors = film(dynamics, index)
         has_undefined |= bool((colors[..., 3] == 0).any())
         strip = ax.inset_axes((FILM, 0, 1 - FILM, 1))
         draw_film(strip, colors)
         strip.set(xticks=[], yticks=[])
-        title_panel(ax, caption(dynamics, index))
+        lines = caption(dynamics, index).splitlines()
+        title_panel(ax, "\n".join(wrapped(line, sheet().panel_title, room) for line in lines))
     settle_with_legend(figure, axes, ASPECT, entries(has_undefined))
     return figure
 
