@@ -325,3 +325,12 @@ def test_legacy_files_are_loaded_by_name_and_order_or_rejected(loader, tmp_path)
         (first, "plain", "legacy HDF5 file, .*ends in .weights.h5"),
     ):
         assert_input_error(message, message, WeightLoader(made).load, tmp_path / f"{file}.h5")
+
+
+def test_decimals_are_read_as_epochs_only_in_names_of_early_records():
+    whole = {f"epoch-{epoch:06d}.weights.h5": epoch for epoch in (0, 1, 2, 12)}
+    early = {"epoch-000000.03125.weights.h5": 0.03125, "epoch-000001.5.weights.h5": 1.5}
+    found = epochs_of([*whole, *early])
+    assert found == whole | early and list(found.values()) == sorted(found.values())
+    losses = {f"epoch-{epoch:06d}.{90 - epoch}.weights.h5": epoch for epoch in (1, 2, 3)}
+    assert epochs_of(list(losses)) == losses

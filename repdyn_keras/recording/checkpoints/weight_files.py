@@ -31,6 +31,8 @@ FOREIGN_FOLDERS = {
     "_CHECKPOINT_METADATA": "Orbax checkpoints",
     "_METADATA": "Orbax checkpoints",
 }
+# Early records are inside of the first two epochs.
+MAX_EARLY = 2
 # A field of a pattern, such as {epoch}, {epoch+1}, {epoch:02d} or {val_loss:.2f}; or a wildcard.
 FIELD = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?P<next>\+1)?(?::[^{}]*)?\}|(?P<any>\*+)")
 NUMBER = r"[-+]?(?:\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|nan|inf)"
@@ -163,7 +165,9 @@ def reading_of(names: Sequence[str], pattern: str | None) -> Reading:
     if pattern is not None:
         return EpochPattern(pattern).read(names)
     own = own_epochs(names)
-    if own and not all(map(is_whole, own.values())):
+    early = [epoch for epoch in own.values() if not is_whole(epoch)]
+    # Decimals of other names, such as losses, are not below the second epoch alone.
+    if early and max(early) < MAX_EARLY and len(early) < len(own):
         return Reading(own, "epoch-{epoch}")
     by_stem: dict[str, str] = {}
     for name in names:
