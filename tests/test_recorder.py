@@ -601,6 +601,23 @@ def test_labels_may_be_one_hot_and_planes_need_labels_of_the_images(plain, data,
     assert both.folder.constants().sizes["plane"] == 1
 
 
+def test_true_labels_of_the_images_draw_the_same_images_whatever_the_noise(data, tmp_path):
+    x, true = data
+    noisy = np.where(np.arange(N) % 3 == 0, (true + 1) % 10, true)
+    known = {"images_true_labels": true, "probe_images": N // 2, **SETTINGS}
+    clean, wrong = (
+        RepresentationRecorder(tmp_path / "run", x, each, **known).settings
+        for each in (true, noisy)
+    )
+    np.testing.assert_array_equal(wrong.evaluation.ids, clean.evaluation.ids)
+    fitted = wrong.probes.fitted
+    np.testing.assert_array_equal(fitted.ids, clean.probes.fitted.ids)
+    np.testing.assert_array_equal(fitted.true, true[fitted.ids])
+    np.testing.assert_array_equal(fitted.y, noisy[fitted.ids])
+    given = RepresentationRecorder(tmp_path / "given", x, noisy, probe_images=N // 2, **SETTINGS)
+    assert not np.array_equal(given.settings.probes.fitted.ids, fitted.ids)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("pooling", ["flatten", 3])
 def test_other_poolings_widen_the_probes(data, tmp_path, pooling):

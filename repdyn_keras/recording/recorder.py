@@ -70,7 +70,8 @@ class RepresentationRecorder(RecordingCallback):
             as 0.03125.
         train: (x, y), images and given labels that the probes are fitted on; None for `images`
             and `labels`.
-        true_labels: (n,) labels of `train` before label noise.
+        true_labels: (n,) labels of `train` before label noise, by which the probe images are drawn;
+            None for `images_true_labels` without `train`, else for the given labels.
         train_ids: (n,) ids of `train`, such as names of files, under which `repdyn images` lists
             the images; None numbers them.
         test: (x, y), held-out images and labels.
@@ -91,8 +92,10 @@ class RepresentationRecorder(RecordingCallback):
         seed: seed of the order of the images, the selection of probe images, and the planes.
         probe_images: maximum number of training images that the probes are fitted on.
         sample_ids: (n,) ids of `images`; None numbers them.
-        images_true_labels: (n,) labels of `images` before label noise, by which the corners of a
-            plane have different classes if there are three; None for `labels`.
+        images_true_labels: (n,) labels of `images` before label noise, by which the images are
+            ordered and the corners of a plane have different classes if there are three; None for
+            `labels`. Recordings of one training with different label noise can be compared if they
+            have the same.
         output: name of the layer, or key, of the output to record as `output`; None for a model
             with one output. The labels belong to this output.
         channel_axis: the axis of the channels, such as 1, in layers that do not tell it by a
@@ -188,6 +191,7 @@ class RepresentationRecorder(RecordingCallback):
                     images,
                     labels,
                     true_labels,
+                    images_true_labels,
                     sample_ids if train is None else train_ids,
                     probe_images,
                     seed,

@@ -240,14 +240,16 @@ class Settings:
 
 
 def fitted_images(
-    train, images, labels, true_labels, ids, probe_images: int, seed: int
+    train, images, labels, true_labels, images_true_labels, ids, probe_images: int, seed: int
 ) -> LabelledImages | None:
-    """The probe images, or None without labels.
+    """The probe images, or None without labels; drawn by true label if that is known.
 
     Args:
         train: (x, y), or None for the evaluation images and their labels.
         images, labels: the evaluation images; labels may be None.
         true_labels: (n,) labels of `train` before label noise, or None.
+        images_true_labels: (n,) labels of `images` before label noise, which are those of the
+            probe images without `train`; or None.
         ids: (n,) ids of the images of `train`, or of `images` without it; None numbers them.
         probe_images: maximum number of probe images.
         seed: seed of the recorder.
@@ -256,7 +258,8 @@ def fitted_images(
     if train is None and labels is None:
         return None
     pair = (images, labels) if train is None else train
-    labelled = LabelledImages.from_pair(pair, "train", true_labels, ids)
+    known = images_true_labels if train is None and true_labels is None else true_labels
+    labelled = LabelledImages.from_pair(pair, "train", known, ids)
     return labelled.probe_sample(probe_images, seeds.derived(seed, seeds.PROBE_IMAGES))
 
 
