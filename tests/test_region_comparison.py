@@ -83,9 +83,13 @@ def test_regions_on_other_planes_are_left_out_with_the_reason_or_rejected(folder
     one, other = map(open_run, folders)
     constants = other.folder.constants()
     names, images = ("class", ["a", "b", "c", "d"][:CLASSES]), constants["plane_image"]
+    corners, order = constants["plane_sample"], "through the same images in another order"
     cases = {
         "margin": ({"margin": 0.2}, {}, "A has margin = 0.1, B has 0.2"),
-        "corners": ({}, {"plane_sample": constants["plane_sample"][::-1]}, "through other images"),
+        "corners": ({}, {"plane_sample": corners + 1}, "another seed of planes"),
+        "planes in another order": ({}, {"plane_sample": corners[::-1]}, order),
+        "images in another order": ({}, {"plane_sample": corners[:, ::-1]}, order),
+        "chosen": ({"planes_chosen": 1}, {"plane_sample": corners + 1}, "planes through other"),
         "pixels": ({}, {"plane_image": images + 1}, "planes of A and B have other pixels"),
         "classes": ({"n_classes": 9}, {}, f"A has number of classes = {CLASSES}, B has 9"),
     }
@@ -93,6 +97,7 @@ def test_regions_on_other_planes_are_left_out_with_the_reason_or_rejected(folder
         run = changed(folders[1], tmp_path / name, attrs, **variables)
         found = compare(one, run)
         assert reason in found.attrs["regions_missing"], name
+        assert ("seed" in found.attrs["regions_missing"]) == (name == "corners")
         assert "cka_layers" in found and not [each for each in found if "region" in each]
         words = rf"the same planes.*Received: .*{reason}.*Record both"
         assert_input_error(name, words, compare, one, run, regions=True)
@@ -107,6 +112,24 @@ def test_regions_on_other_planes_are_left_out_with_the_reason_or_rejected(folder
     given = repdyn("compare", one.folder.path, without.folder.path, "--regions")
     assert given.exit_code == 2 and "B recorded no decision regions" in given.stderr
     assert "not asked for" in compare(one, other, regions=False).attrs["regions_missing"]
+
+
+def test_chosen_planes_have_no_intervals(folders, tmp_path):
+    """An interval over planes is one over a random choice, which one of two runs may have made."""
+    drawn = open_run(folders[1])
+    chosen = changed(folders[1], tmp_path / "one", {"planes_chosen": 1})
+    assert (
+        chosen.dynamics.attrs["planes_chosen"] == 1 and "planes_chosen" not in drawn.dynamics.attrs
+    )
+    for measure in ("region_agreement", "region_kappa"):
+        assert chosen.dynamics[measure].equals(drawn.dynamics[measure])
+        assert chosen.dynamics[f"{measure}_interval"].isnull().all()
+        for other, has in ((chosen, False), (drawn, True)):
+            found = compare(chosen, other)[f"{measure}_layers_interval"]
+            assert found.notnull().any() == has
+            again = changed(other.folder.path, tmp_path / f"{measure} {has}")
+            found = compare_runs([chosen, again])[f"{measure}_interval"]
+            assert found.notnull().any() == has
 
 
 def test_the_command_prints_regions_beside_cka(folders, tmp_path, monkeypatch):

@@ -112,7 +112,7 @@ MEASURES = "measures"
 # Attributes of the constants that are copied to the results.
 DESCRIPTION = ("batch", "n_classes", "margin", "resolution", "pooling", "batch_norm", "images_hash")
 # Attributes that only some recordings have.
-OPTIONAL = ("output_classes", "channel_axis")
+OPTIONAL = ("output_classes", "channel_axis", "planes_chosen")
 # Variables that are no measure's, with their long names and units.
 MEANINGS = {
     "is_block": ("whether the layer is a block of the network", "1"),

@@ -63,7 +63,8 @@ def compare(
         class structure alone, `..._null_class`; the latter only if both runs have the same given
         labels. With the same dims `region_agreement_layers`, `region_agreement_epochs`,
         `region_kappa_layers` and `region_kappa_epochs`; NaN where a layer has undefined regions.
-        For each, the 95% interval over the choice of planes, `..._interval` (..., bound).
+        For each, the 95% interval over the choice of planes, `..._interval` (..., bound); NaN if
+        both runs recorded planes that were chosen.
         Attributes `title_a`, `title_b`, `perfect_fit_epoch_a`, `perfect_fit_epoch_b`,
         `images_hash`, and `regions_missing`, why regions were not compared, or an empty text.
 
@@ -122,13 +123,14 @@ def compare(
     bounds = {}
     if not missing:
         n_classes = int(dynamics[0].attrs["n_classes"])
+        are_chosen = all(each is None or each.are_chosen for each in planes)
         bounds["bound"] = ["lower", "upper"]
         for found, (one, two) in zip(layers_found, moments, strict=True):
             maps = regions_at(dynamics[0], one), regions_at(dynamics[1], two)
-            found |= region_similarities(*maps, n_classes)
+            found |= region_similarities(*maps, n_classes, are_chosen)
         for found, (match_a, match_b) in zip(epochs_found, matches, strict=True):
             maps = regions_of(dynamics[0], match_a), regions_of(dynamics[1], match_b)
-            found |= region_similarities(*maps, n_classes)
+            found |= region_similarities(*maps, n_classes, are_chosen)
     return xarray.Dataset(
         {
             **stacked(layers_found, "layers", ("moment", "layer_a", "layer_b")),

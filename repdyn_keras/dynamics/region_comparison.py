@@ -28,6 +28,7 @@ class Planes:
         count: number of planes.
         corners: ids of the three images of each plane; empty if they have none.
         digest: hash of the pixels of these images.
+        are_chosen: whether the images were chosen, not drawn at random.
     """
 
     n_classes: int
@@ -37,6 +38,7 @@ class Planes:
     count: int
     corners: tuple[tuple[object, ...], ...]
     digest: str
+    are_chosen: bool
 
     @classmethod
     def of(cls, dynamics: "xarray.Dataset") -> "Planes | None":
@@ -55,6 +57,7 @@ class Planes:
             count=dynamics.sizes["plane"],
             corners=tuple(map(tuple, corners)),
             digest=hashlib.sha256(f"{images.shape}".encode() + images.tobytes()).hexdigest(),
+            are_chosen=bool(dynamics.attrs.get("planes_chosen", 0)),
         )
 
 
@@ -84,10 +87,20 @@ def regions_differ(
         names = [format_names(planes.class_names) for planes in (one, other)]
         return f"{name} has the classes {names[0]}; {other_name} has {names[1]}"
     if one.corners != other.corners:
-        return f"{name} and {other_name} have planes through other images (another seed of planes)"
+        return f"{name} and {other_name} have {corners_differ(one, other)}"
     if one.digest != other.digest:
         return f"the images of the planes of {name} and {other_name} have other pixels"
     return ""
+
+
+def corners_differ(one: Planes, other: Planes) -> str:
+    """How planes with different corners differ."""
+    planes = [sorted(sorted(map(repr, plane)) for plane in each.corners) for each in (one, other)]
+    if planes[0] == planes[1]:
+        return "planes through the same images in another order"
+    if one.are_chosen or other.are_chosen:
+        return "planes through other images"
+    return "planes through other images (another seed of planes)"
 
 
 def regions_at(dynamics: "xarray.Dataset", epoch: float) -> np.ndarray:
@@ -108,7 +121,7 @@ def flat_maps(maps: np.ndarray) -> np.ndarray:
 
 
 def region_similarities(
-    one: np.ndarray, other: np.ndarray, n_classes: int
+    one: np.ndarray, other: np.ndarray, n_classes: int, are_chosen: bool = False
 ) -> dict[str, np.ndarray]:
     """Agreement and kappa of each map of one run with each of another, with intervals.
 
@@ -118,12 +131,13 @@ def region_similarities(
     Args:
         one, other: (m, plane, points) and (k, plane, points) classes on the same planes.
         n_classes: number of classes.
+        are_chosen: whether the planes were chosen, so that there are no intervals.
 
     Returns:
         By name of a variable of `dynamics.nc`: `region_agreement` and `region_kappa` (m, k),
         `region_agreement_interval` and `region_kappa_interval` (m, k, 2), see
-        `measures.map_agreement`.
+        `measures.map_agreement`; the intervals of chosen planes are NaN.
     """
     maps = np.concatenate([one, other])
-    found = map_similarities(maps, class_shares(maps, n_classes))
+    found = map_similarities(maps, class_shares(maps, n_classes), are_chosen)
     return {name: values[: len(one), len(one) :] for name, values in found.items()}

@@ -46,8 +46,8 @@ def compare_runs(runs: Sequence[Run], regions: bool | None = None) -> "xarray.Da
     Returns:
         `xarray.Dataset` over (moment, layer, run, run_other): `cka`, with `cka_null` and, if all
         runs have the same given labels, `cka_null_class`; `region_agreement` and `region_kappa`,
-        each with its 95% interval over the choice of planes, `..._interval` (..., bound). Layers
-        are those that two runs have. NaN where a run does not have the layer or the moment, where
+        each with its 95% interval over the choice of planes, `..._interval` (..., bound), which is
+        NaN on planes that were chosen. Layers are those that two runs have. NaN where a run does not have the layer or the moment, where
         the layer is dead or not finite, and for regions where two runs have no common planes.
         Coordinates `title` (run) and `epoch` (moment, run). The attribute `regions_missing` says
         which runs have no common planes, and why, or is empty.
@@ -112,7 +112,9 @@ def compare_runs(runs: Sequence[Run], regions: bool | None = None) -> "xarray.Da
                 maps = [regions_at(dynamics[i].sel(layer=[name]), at[i]) for i in members]
                 one = np.concatenate(maps)
                 n_classes = int(dynamics[members[0]].attrs["n_classes"])
-                fill(region_similarities(one, one, n_classes), place, members)
+                are_chosen = all(dynamics[i].attrs.get("planes_chosen", 0) for i in group)
+                found_regions = region_similarities(one, one, n_classes, are_chosen)
+                fill(found_regions, place, members)
     pairs = ("moment", "layer", "run", "run_other")
     return xarray.Dataset(
         {name: ((*pairs, "bound")[: values.ndim], values) for name, values in found.items()},

@@ -44,7 +44,8 @@ def draw_similarity_by_layer(comparison: xr.Dataset, _: Selection) -> Iterator[P
 def similarity_by_layer(comparison: xr.Dataset) -> "Figure":
     """CKA, agreement and kappa of each layer of run A with that of its name in B, at each moment.
 
-    One panel for each moment. Bars are 95% intervals over the choice of planes.
+    One panel for each moment. Bars are 95% intervals over the choice of planes, where planes were
+    drawn at random.
 
     Args:
         comparison: holds `cka_layers` and `region_agreement_layers` (moment, layer_a, layer_b) with
@@ -66,10 +67,10 @@ def similarity_by_layer(comparison: xr.Dataset) -> "Figure":
     names = xr.DataArray(common, dims="layer")
     chosen = comparison.sel(layer_a=names, layer_b=names)
     present = [name for name in LOOKS if f"{name}_layers" in comparison]
-    about = (
-        "layers of the same name in both runs, on the same images and planes; bars: 95% intervals "
-        "over the choice of planes"
-    )
+    about = "layers of the same name in both runs, on the same images and planes"
+    bounds = comparison.get("region_agreement_layers_interval")
+    if bounds is not None and bounds.notnull().any():
+        about += "; bars: 95% intervals over the choice of planes"
     heading = ("Similarity of two runs, layer by layer", style.subtitle(comparison, about))
     moments = comparison.sizes["moment"]
     columns = min(moments, MAX_COLUMNS)

@@ -15,18 +15,30 @@ def region_dtype(n_classes: int) -> np.dtype:
     return np.min_scalar_type(n_classes)
 
 
-def map_similarities(maps: np.ndarray, class_shares: np.ndarray) -> dict[str, np.ndarray]:
+def map_similarities(
+    maps: np.ndarray, class_shares: np.ndarray, are_chosen: bool = False
+) -> dict[str, np.ndarray]:
     """Agreement and kappa between all pairs of maps, with intervals; similarity, 1 = identical.
 
     Args:
         maps: (t, plane, points) class indices of an unsigned dtype.
         class_shares: (t, plane, class) share of points of each plane that belong to each class.
+        are_chosen: whether the planes were chosen. An interval over planes that were not drawn at
+            random says nothing about others.
 
     Returns:
         `region_agreement` and `region_kappa` (t, t), `region_agreement_interval` and
-        `region_kappa_interval` (t, t, 2).
+        `region_kappa_interval` (t, t, 2); the intervals of chosen planes are NaN.
     """
     by_plane, points = agreements(maps), maps.shape[-1]
+    if are_chosen:
+        none = np.full((*by_plane.shape[:2], 2), np.nan)
+        return {
+            "region_agreement": by_plane.mean(axis=-1),
+            "region_agreement_interval": none,
+            "region_kappa": kappas(by_plane, class_shares),
+            "region_kappa_interval": none.copy(),
+        }
     return {
         "region_agreement": by_plane.mean(axis=-1),
         "region_agreement_interval": agreement_intervals(by_plane, points),

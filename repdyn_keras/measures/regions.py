@@ -96,10 +96,12 @@ def over_epochs(series: Series) -> Arrays:
     maps = recorded["regions"].swapaxes(0, 1)
     points = maps.shape[-1] * maps.shape[-2]
     n_classes = int(series.constants.attrs["n_classes"])
+    are_chosen = bool(series.constants.attrs.get("planes_chosen", 0))
     shares = class_shares(maps.reshape(*maps.shape[:3], points), n_classes)
     similar: dict[str, list[np.ndarray]] = {}
     for of_layer, shares_of_layer in zip(maps, shares, strict=True):
-        found = map_similarities(of_layer.reshape(*of_layer.shape[:2], points), shares_of_layer)
+        flat = of_layer.reshape(*of_layer.shape[:2], points)
+        found = map_similarities(flat, shares_of_layer, are_chosen)
         for name, matrix in found.items():
             similar.setdefault(name, []).append(matrix)
     optional = ("regions_drawn", "region_agreement_floor")

@@ -76,6 +76,8 @@ def constants_of(recorded: RecordedModel):
         chosen["output_classes"] = 0
     if recorded.plane_input:
         chosen["plane_input"] = recorded.plane_input
+    if recorded.planes and planes.triplets:
+        chosen["planes_chosen"] = 1
     if settings.measures:
         chosen["measures"] = " ".join(sorted(settings.measures))
     channel_axis = settings.selection.channel_axis
@@ -114,6 +116,9 @@ def check_constants(stored, constants, folder: Path) -> None:
     constants = constants.drop_vars(
         [name for name in OPTIONAL if name in constants and name not in stored]
     )
+    # The same planes may have been drawn first, and given by their triplets now.
+    for each in (stored, constants):
+        each.attrs.pop("planes_chosen", None)
     for name in OPTIONAL_ATTRIBUTES:
         if name not in stored.attrs:
             constants.attrs.pop(name, None)
