@@ -8,7 +8,10 @@ from keras import layers
 
 from repdyn_keras import InputError, RepresentationRecorder, procrustes, pwcca, svcca
 from repdyn_keras.config import Config
+from repdyn_keras.config.measure_names import ON_REQUEST
 from repdyn_keras.dynamics import analyze
+from repdyn_keras.measures import on_request
+from repdyn_keras.study.study_file import study_of
 
 N, EPOCHS = 64, (0, 1, 3)
 LAYERS = ["map", "narrow", "output"]
@@ -152,7 +155,33 @@ def test_unknown_measures_are_rejected(tmp_path):
     model, images, _ = model_and_images()
     with pytest.raises(InputError, match="Unknown measure. .*nearest: svcca"):
         RepresentationRecorder(tmp_path / "run", images, measures=("svca",))
-    assert Config(measures="svcca,rsa").measures == "svcca,rsa"
+    with pytest.raises(InputError, match="measures as names, such as .*measures=3"):
+        RepresentationRecorder(tmp_path / "run", images, measures=3)
+
+
+def test_measures_of_a_configuration_are_checked_when_it_is_read(tmp_path):
+    """A study fails at once, not in each of its runs."""
+    assert Config(measures=" svcca,rsa, svcca,").measures == "svcca,rsa"
+    assert Config(measures=",").measures is Config(measures="").measures is None
+    with pytest.raises(InputError, match="Unknown measure. .*nearest: rsa.*Received: 'rsaa'"):
+        Config(measures="rsa,rsaa")
+    with pytest.raises(InputError, match="Unknown measure. .*Received: 'foo'"):
+        study_of({"measures": ["rsa", "svcca,foo"], "seeds": 2})
+    assert list(ON_REQUEST) == on_request()
+
+
+def test_measures_that_need_no_features_do_not_matter_to_a_continued_recording(tmp_path):
+    folder, _ = recorded(tmp_path / "plain")
+    for measures in (None, "", ("rsa",), "mutual_knn,rsa,"):
+        continued, _ = recorded(folder.path, measures)
+    assert continued.epochs() == list(EPOCHS)
+    with pytest.raises(InputError, match="with different measures"):
+        recorded(folder.path, ("rsa", "svcca"))
+    features, _ = recorded(tmp_path / "features", "svcca")
+    recorded(features.path, ("rsa", "pwcca"))
+    assert {"similarity_svcca"} <= set(analyze(features, measures="pwcca").data_vars)
+    with pytest.raises(InputError, match="with different measures"):
+        recorded(features.path, ("rsa",))
 
 
 def test_features_that_do_not_fit_the_record_are_rejected(tmp_path):

@@ -34,7 +34,7 @@ def analyze(
 
     opened = open_run(run)
     with opened.folder.locked():
-        analyze(opened.folder, measures=measure or ())
+        analyze(opened.folder, measures=measure)
     print_results(open_run(run))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from repdyn_keras.backends import BACKENDS
+from repdyn_keras.config.measure_names import ON_REQUEST, check_measures
 from repdyn_keras.config.plane_triplets import IndexTriplets, check_triplets, parse_triplets
 from repdyn_keras.config.registry import DATASETS, NETWORKS, OPTIMIZERS, SCHEDULES, Registry
 from repdyn_keras.errors import InputError, unknown
@@ -182,7 +183,7 @@ class Config:
         0.1, "margin around the three images, relative to their extent", low=0, high=100
     )
     measures: str | None = key(
-        None, "similarities beside CKA: rsa, mutual_knn, procrustes, svcca, pwcca", unset="none"
+        None, f"similarities beside CKA: {', '.join(ON_REQUEST)}", unset="none"
     )
     keep_weights: bool = key(False, "save the weights of every record in weights/")
     report: bool = key(True, "write report.html, a page that shows the run, at its end")
@@ -252,6 +253,8 @@ def check(name: str, value: Any) -> Any:
         return None
     if isinstance(value, str):
         check_text(name, value)
+    if name == "measures":
+        return check_measures(value)
     choices = meta["choices"]
     if isinstance(choices, Registry):
         choices.find(value)

@@ -9,7 +9,7 @@ import numpy as np
 
 from repdyn_keras.config import NETWORKS
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures import Dims, labelled, on_request, requested
+from repdyn_keras.measures import Dims, labelled, measure_names, on_request, requested
 from repdyn_keras.measures.cka_null import given_labels
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 from repdyn_keras.records.netcdf import read_attribute
@@ -135,7 +135,7 @@ PLANES = ("plane_sample", "plane_label", "plane_position", "plane_image")
 def analyze(
     folder: RunFolder,
     progress: Callable[[str], None] | None = None,
-    measures: Iterable[str] = (),
+    measures: str | Iterable[str] | None = None,
 ):
     """Computes a run's dynamics and writes `dynamics.nc`; see `compute_dynamics`."""
     dynamics = compute_dynamics(folder, progress, measures)
@@ -146,7 +146,7 @@ def analyze(
 def compute_dynamics(
     folder: RunFolder,
     progress: Callable[[str], None] | None = None,
-    measures: Iterable[str] = (),
+    measures: str | Iterable[str] | None = None,
 ):
     """Computes all results of a run from its records, without a backend.
 
@@ -172,7 +172,7 @@ def compute_dynamics(
     sizes = {"layer": len(layers), "layer_other": len(layers)}
     sizes |= {"epoch": len(epochs), "epoch_other": len(epochs)}
     attributes: dict[str, Any] = {}
-    names = sorted({*measures, *kept_measures(folder, constants)})
+    names = sorted({*measure_names(measures), *kept_measures(folder, constants)})
     if names:
         attributes[MEASURES] = " ".join(names)
     chosen = requested(names)

@@ -47,10 +47,10 @@ def compare_runs(runs: Sequence[Run], regions: bool | None = None) -> "xarray.Da
         `xarray.Dataset` over (moment, layer, run, run_other): `cka`, with `cka_null` and, if all
         runs have the same given labels, `cka_null_class`; `region_agreement` and `region_kappa`,
         each with its 95% interval over the choice of planes, `..._interval` (..., bound), which is
-        NaN on planes that were chosen. Layers are those that two runs have. NaN where a run does not have the layer or the moment, where
-        the layer is dead or not finite, and for regions where two runs have no common planes.
-        Coordinates `title` (run) and `epoch` (moment, run). The attribute `regions_missing` says
-        which runs have no common planes, and why, or is empty.
+        NaN on planes that were chosen. Layers are those that two runs have. NaN where a run does
+        not have the layer or the moment, where the layer is dead or not finite, and for regions
+        where two runs have no common planes. Coordinates `title` (run) and `epoch` (moment, run).
+        The attribute `regions_missing` says which runs have no common planes, and why, or is empty.
 
     Raises:
         InputError: there are fewer than two runs, one is repeated, they recorded different images,

@@ -8,6 +8,7 @@ from repdyn_keras import seeds
 from repdyn_keras.config import ResolvedConfig
 from repdyn_keras.datasets import Data, load
 from repdyn_keras.experiment.watcher import Watcher
+from repdyn_keras.measures import measure_names
 from repdyn_keras.models import block_layers, build_model, recorded_layers
 from repdyn_keras.recording import RecordingCallback, Schedule
 from repdyn_keras.recording.checkpoints.saved_weights import WeightLoader
@@ -19,7 +20,6 @@ from repdyn_keras.recording.settings import (
     PlaneSettings,
     ProbeSettings,
     Settings,
-    measure_names,
 )
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.checksums import Checksums
@@ -94,7 +94,7 @@ def recorded_settings(config: ResolvedConfig, data: Data, selection: LayerSelect
         batch_norm=config.batch_norm,
         class_names=tuple(data.class_names or ()),
         corners=plane_corners(config, data),
-        measures=measure_names(config.measures or ()),
+        measures=measure_names(config.measures),
     )
 
 

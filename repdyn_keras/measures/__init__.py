@@ -292,3 +292,18 @@ def requested(names: Iterable[str]) -> list[Measure]:
         if name not in on_request():
             raise unknown("measure", name, on_request())
     return [each for each in registered() if not each.is_on_request or each.name in names]
+
+
+def measure_names(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Names of measures without repetitions, from a list or a text that commas separate.
+
+    Raises:
+        InputError: it is something else.
+    """
+    listed = given.split(",") if isinstance(given, str) else () if given is None else given
+    names = list(listed) if isinstance(listed, Iterable) else [listed]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"Expected measures as names, such as ('rsa', 'svcca'). Received: measures={given!r}."
+        )
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures import registered
 from repdyn_keras.measures.accuracies import SUBSETS
 from repdyn_keras.recording.inputs import LabelledImages, arrays_hash
 from repdyn_keras.recording.network.recorded_model import RecordedModel
@@ -119,6 +120,10 @@ def check_constants(stored, constants, folder: Path) -> None:
     # The same planes may have been drawn first, and given by their triplets now.
     for each in (stored, constants):
         each.attrs.pop("planes_chosen", None)
+    # The other measures on request need nothing that a record does not hold anyway.
+    if keeps_features(stored) == keeps_features(constants):
+        constants.attrs.pop("measures", None)
+        stored.attrs.pop("measures", None)
     for name in OPTIONAL_ATTRIBUTES:
         if name not in stored.attrs:
             constants.attrs.pop(name, None)
@@ -147,6 +152,12 @@ def check_constants(stored, constants, folder: Path) -> None:
         f"another recording, with different {', '.join(sorted(differing))}{older}. Record into a "
         "new folder, or move this one away."
     )
+
+
+def keeps_features(constants) -> bool:
+    """Whether the records of a recording hold features, which only some measures need."""
+    names = str(constants.attrs.get("measures", "")).split()
+    return any(each.needs_features and each.name in names for each in registered())
 
 
 def has_wrong_labels(stored) -> bool:

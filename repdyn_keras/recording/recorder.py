@@ -5,6 +5,7 @@ from pathlib import Path
 
 from repdyn_keras import seeds
 from repdyn_keras.errors import InputError
+from repdyn_keras.measures import measure_names
 from repdyn_keras.recording.inputs import EvaluationImages, LabelledImages
 from repdyn_keras.recording.plane_corners import PlaneCorners
 from repdyn_keras.recording.record_log import RecordLog
@@ -18,7 +19,6 @@ from repdyn_keras.recording.settings import (
     Schedule,
     Settings,
     fitted_images,
-    measure_names,
     print_notice,
     require_whole,
 )
@@ -106,7 +106,8 @@ class RepresentationRecorder(RecordingCallback):
         class_names: names of the classes, for figures.
         measures: similarities that analyses compute beside CKA: "rsa" and "mutual_knn" cost nothing
             here; "procrustes", "svcca" and "pwcca" need the pooled features of `images` in every
-            record, 4 n bytes for each feature of each layer.
+            record, 4 n bytes for each feature of each layer. A folder keeps the measures of the
+            recorder that began it; `repdyn analyze --measure` adds others.
         overwrite: whether to move an earlier recording of the folder to its `set_aside/` when this
             recorder first records, unless the `fit` resumes that training.
         on_error: "raise" ends the training when an epoch cannot be recorded; "warn" prints a
@@ -159,7 +160,7 @@ class RepresentationRecorder(RecordingCallback):
         channel_axis: int | Mapping[str, int] | None = None,
         plane_input: str | int | None = None,
         class_names: Iterable[str] | None = None,
-        measures: Iterable[str] = (),
+        measures: str | Iterable[str] | None = None,
         overwrite: bool = False,
         on_error: str | None = None,
         on_record: Callable[[float, Summary], None] | None = None,

@@ -263,12 +263,6 @@ def fitted_images(
     return labelled.probe_sample(probe_images, seeds.derived(seed, seeds.PROBE_IMAGES))
 
 
-def measure_names(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Names of measures without repetitions, from a list or a text that commas separate."""
-    listed = names.split(",") if isinstance(names, str) else names
-    return tuple(dict.fromkeys(str(name).strip() for name in listed))
-
-
 def require_whole(name: str, value: object, minimum: int) -> None:
     """Raises InputError unless a setting is a whole number of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
