@@ -449,3 +449,18 @@ def test_damaged_records_and_records_of_other_recordings_are_rejected_by_name(tm
     assert_input_error("broken", r"epoch-000002\.nc", compute_dynamics, folder)
     folder.record_file(2).unlink()
     assert compute_dynamics(folder)["epoch"].values.tolist() == [0, 1, 3]
+
+
+def test_variables_of_an_older_file_get_their_long_names_and_units(tmp_path):
+    folder = write_run(tmp_path / "run")
+    written = analyze(folder)
+    bare = written.copy(deep=True)
+    for name in bare.variables:
+        bare[name].attrs = {}
+    bare["cka"].attrs = {"units": "its own"}
+    folder.write_dynamics(bare)
+    found = open_run(folder.path).dynamics
+    assert found["cka"].attrs == {**written["cka"].attrs, "units": "its own"}
+    others = found.drop_vars("cka").variables
+    assert all(each.attrs == written[name].attrs for name, each in others.items())
+    assert found["layer"].attrs and not bare["layer"].attrs

@@ -44,6 +44,7 @@ SPREAD = Measure(
     title="extent of the features",
     recorded={"extent": ("layer",)},
     computed={"extent": DIMS},
+    meanings={"extent": ("root mean square of the features", "1")},
     attributes=("largest_growth",),
     on_state=extent,
     over_epochs=growth,
@@ -66,6 +67,8 @@ def test_a_registered_measure_is_recorded_and_computed(tmp_path):
     register(SPREAD)
     dynamics = compute_dynamics(recorded(tmp_path, (0, 1, 3)))
     assert dynamics["extent"].dims == DIMS
+    described = {"long_name": "root mean square of the features", "units": "1"}
+    assert dynamics["extent"].attrs == described
     np.testing.assert_allclose(dynamics["extent"].values, [[0, 1, 3]] * 3)
     assert dynamics.attrs["largest_growth"] == 2.0
     assert "extent" in {measure.name for measure in registered()}
@@ -85,6 +88,10 @@ def test_names_that_clash_are_rejected_when_a_measure_is_registered():
         assert_input_error(kind, words, register, other)
     again = Measure(name="extent", title="")
     assert_input_error("name", "Received: 'extent', which is already registered", register, again)
+    for meaning in ({}, {"size": ("size",)}, {"size": ("size", "")}, {"sise": ("size", "1")}):
+        other = Measure(name="other", title="", computed={"size": ()}, meanings=meaning)
+        words = r"meanings=\(long name, unit\).*'other'.*Received: .* for 'size'"
+        assert_input_error(meaning, words, register, other)
     assert [measure.name for measure in registered()].count("extent") == 1
     assert "other" not in {measure.name for measure in registered()}
 
@@ -124,7 +131,11 @@ def test_undeclared_or_misshapen_results_of_a_measure_are_rejected(tmp_path):
     folder = write_run(tmp_path / "b", WRITTEN_LAYERS, WRITTEN_EPOCHS[:3])
     register(
         Measure(
-            name="late", title="", computed={"late": ("epoch",)}, over_epochs=lambda s: {"late": 1}
+            name="late",
+            title="",
+            computed={"late": ("epoch",)},
+            meanings={"late": ("a single number", "1")},
+            over_epochs=lambda s: {"late": 1},
         )
     )
     assert_input_error("computed", "'late'.*epoch=3", compute_dynamics, folder)

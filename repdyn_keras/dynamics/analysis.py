@@ -9,7 +9,7 @@ import numpy as np
 
 from repdyn_keras.config import NETWORKS
 from repdyn_keras.errors import InputError
-from repdyn_keras.measures import Dims, labelled, measure_names, on_request, requested
+from repdyn_keras.measures import Dims, labelled, measure_names, on_request, registered, requested
 from repdyn_keras.measures.cka_null import given_labels
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
 from repdyn_keras.records.netcdf import read_attribute
@@ -208,9 +208,19 @@ def compute_dynamics(
         coords=coordinates,
         attrs={**attributes, "title": title(folder), "schema_version": SCHEMA_VERSION},
     )
-    described = MEANINGS | {k: v for measure in chosen for k, v in measure.meanings.items()}
-    for name in set(described) & set(dynamics.variables):
-        dynamics[name].attrs = dict(zip(("long_name", "units"), described[name], strict=True))
+    return described(dynamics)
+
+
+def described(dynamics):
+    """A run's Dataset with the long names and units of its variables.
+
+    Earlier versions did not store them. Those that are stored are kept.
+    """
+    dynamics = dynamics.copy()
+    meanings = MEANINGS | {k: v for measure in registered() for k, v in measure.meanings.items()}
+    for name in set(meanings) & set(dynamics.variables):
+        words = dict(zip(("long_name", "units"), meanings[name], strict=True))
+        dynamics[name].attrs = words | dynamics[name].attrs
     return dynamics
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from repdyn_keras.dynamics.analysis import compute_dynamics
+from repdyn_keras.dynamics.analysis import compute_dynamics, described
 from repdyn_keras.dynamics.image_lists import image_list
 from repdyn_keras.dynamics.phase_descriptions import PhaseDescription, describe_phases
 from repdyn_keras.errors import InputError, unknown
@@ -200,13 +200,13 @@ class Run:
         Without records, as in a study that kept only results, it is used as it is.
         """
         if not self.folder.holds_records():
-            return self.folder.dynamics()
+            return described(self.folder.dynamics())
         if self.folder.dynamics_are_current():
             stored = self.folder.dynamics()
             is_current = stored.attrs["schema_version"] == SCHEMA_VERSION
             # Extending a run may remove a record without changing this file.
             if is_current and stored.indexes["epoch"].tolist() == self.epochs:
-                return stored
+                return described(stored)
         return compute_dynamics(self.folder)
 
 

@@ -169,7 +169,7 @@ class Measure:
         title: what is computed, for progress messages.
         recorded: dims by name of the variables that it records for one state.
         computed: dims by name of the variables of `dynamics.nc` that it computes.
-        meanings: (long name, unit) by name of the variables in `computed`, which `dynamics.nc`
+        meanings: (long name, unit) by name of every variable in `computed`, which `dynamics.nc`
             holds as `long_name` and `units`. The unit of a pure number is "1".
         attributes: names of the attributes of `dynamics.nc` that it computes.
         on_state: function of a state that returns the variables in `recorded` by name. It may
@@ -194,7 +194,7 @@ class Measure:
 
 
 def check_names(measure: Measure, others: Mapping[str, Measure]) -> None:
-    """Raises InputError if another measure has the same name or a variable of the same name."""
+    """Raises InputError unless names are unique and every computed variable has a meaning."""
     if measure.name in others:
         raise InputError(
             f"Expected a measure with a unique name. Received: {measure.name!r}, which is already "
@@ -209,6 +209,20 @@ def check_names(measure: Measure, others: Mapping[str, Measure]) -> None:
                     f"{measure.name!r}. Received: {taken[0]!r}, which the measure {other.name!r} "
                     "has as well."
                 )
+    undescribed = [name for name in measure.computed if not is_meaning(measure.meanings.get(name))]
+    if undescribed:
+        raise InputError(
+            "Expected meanings=(long name, unit) of every computed variable of the measure "
+            f"{measure.name!r}, such as ('number of classes', '1'). Received: "
+            f"{measure.meanings.get(undescribed[0])!r} for {undescribed[0]!r}."
+        )
+
+
+def is_meaning(value: object) -> bool:
+    """Whether a value is a long name and a unit."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    return all(isinstance(text, str) and text for text in value)
 
 
 def labelled(
@@ -265,7 +279,8 @@ def register(measure: Measure) -> None:
     """Adds a measure, which runs after the ones already registered.
 
     Raises:
-        InputError: another measure has the same name or a variable of the same name.
+        InputError: another measure has the same name or a variable of the same name, or a variable
+            that it computes has no meaning.
     """
     check_names(measure, _registry())
     _registry()[measure.name] = measure
