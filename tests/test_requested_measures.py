@@ -10,6 +10,9 @@ from helpers import BATCH, WRITTEN_EPOCHS, WRITTEN_LAYERS, N, assert_rejected, r
 from repdyn_keras import InputError, open_run
 from repdyn_keras.dynamics import analyze
 from repdyn_keras.figures import Selection, draw_all
+from repdyn_keras.figures.parts.other_similarities import OTHERS
+from repdyn_keras.figures.plot_similarity import WORDS
+from repdyn_keras.measures import on_request
 from repdyn_keras.measures.permutation_null import (
     coincidence_sums,
     permutation_mean,
@@ -137,8 +140,13 @@ def test_requested_measures_are_drawn_and_on_the_page(requested, tmp_path):
         draw_all(dynamics[held], tmp_path, selection=Selection(measures=("similarity_svcca",)))
     names = [path.name for path in draw_all(dynamics[held], tmp_path)]
     assert names == ["similarity_rsa.png", "similarity_mutual_knn.png"]
+    named = Selection(measures=("mutual_knn", "similarity_rsa"))
+    again = [path.name for path in draw_all(dynamics[held], tmp_path, selection=named)]
+    assert again == names, "a measure is named as for `repdyn analyze`, or by its variable"
     measures = {each["key"]: each for each in run_data(dynamics, [])[0]["measures"]}
+    assert list(OTHERS) == on_request()
     shown = measures["similarity_mutual_knn"]
+    assert shown["name"] == WORDS["similarity_mutual_knn"].name == "Mutual kNN"
     assert "unrelated representations" in shown["floors"][0]["text"]
     assert shown["floors"][0]["middle"] > 10 / (BATCH - 1)
 

@@ -148,7 +148,8 @@ def figures(
         typer.Option(
             metavar="M",
             help="Draw only the matrices of this similarity: cka, region_agreement, region_kappa "
-            "or, once analyzed, similarity_NAME; can be repeated. Default: all figures.",
+            "or, once analyzed, rsa, mutual_knn, procrustes, svcca or pwcca; can be repeated. "
+            "Default: all figures.",
         ),
     ] = None,
     file_format: Annotated[

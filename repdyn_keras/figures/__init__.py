@@ -6,6 +6,7 @@ an entry of `FIGURES` (`figure_table.py`). Functions called `plot_...` draw into
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
@@ -14,6 +15,7 @@ from repdyn_keras.errors import unknown
 from repdyn_keras.figures.figure_table import FIGURES, FigureEntry
 from repdyn_keras.figures.parts.films import image_index, require_films
 from repdyn_keras.figures.parts.lookup import layer_index, number_index, require
+from repdyn_keras.figures.parts.other_similarities import OTHERS, variable_of
 from repdyn_keras.figures.parts.page import write_file
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.parts.sheet import FORMATS, SCREEN, Sheet, on_sheet
@@ -89,10 +91,11 @@ def draw_all(
         StorageError: a file cannot be written. It is then unchanged.
     """
     selection = selection or Selection()
+    selection = replace(selection, measures=tuple(map(variable_of, selection.measures)))
     measures = [entry.measure for entry in FIGURES if entry.measure]
     for measure in selection.measures:
         if measure not in measures:
-            raise unknown("similarity between epochs", measure, dict.fromkeys(measures))
+            raise unknown("similarity between epochs", measure, [*dict.fromkeys(measures), *OTHERS])
         require(dynamics, measure)
     for layer in selection.layers or ():
         layer_index(dynamics, layer)

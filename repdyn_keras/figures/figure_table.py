@@ -6,6 +6,7 @@ from functools import partial
 
 import xarray as xr
 
+from repdyn_keras.figures.parts.other_similarities import OTHERS, PREFIX
 from repdyn_keras.figures.parts.page import PictureFile
 from repdyn_keras.figures.parts.selection import Selection
 from repdyn_keras.figures.plot_epoch_comparison import draw_epoch_comparison
@@ -59,14 +60,6 @@ class FigureEntry:
         return self.measure in selection.measures if selection.measures else not self.on_request
 
 
-# What is computed on request: the name of the similarity, and what it is.
-ON_REQUEST = {
-    "rsa": "rank correlation of the Gram entries of each layer",
-    "mutual_knn": "share of nearest neighbours of each layer in common",
-    "procrustes": "Procrustes similarity of each layer's features",
-    "svcca": "mean canonical correlation of each layer's features",
-    "pwcca": "weighted canonical correlation of each layer's features",
-}
 FIGURES = (
     FigureEntry(
         "learning_curves.png",
@@ -137,18 +130,18 @@ FIGURES = (
     ),
     *(
         FigureEntry(
-            f"similarity_{name}{suffix}.png",
+            f"{variable}{suffix}.png",
             "run",
-            (f"similarity_{name}",),
+            (variable,),
             about,
-            partial(draw_similarity, measure=f"similarity_{name}", zoom=bool(suffix)),
-            f"similarity_{name}",
+            partial(draw_similarity, measure=variable, zoom=bool(suffix)),
+            variable,
             zoomed=bool(suffix),
         )
-        for name, meaning in ON_REQUEST.items()
+        for variable, meaning in ((f"{PREFIX}{key}", each.about) for key, each in OTHERS.items())
         for suffix, about in (
-            ("", f"{meaning}, between all recorded epochs"),
-            ("_zoomed", f"`similarity_{name}.png` with such scales; `--zoom` draws it"),
+            ("", f"{meaning}, of each layer between all recorded epochs"),
+            ("_zoomed", f"`{variable}.png` with such scales; `--zoom` draws it"),
         )
     ),
     FigureEntry(

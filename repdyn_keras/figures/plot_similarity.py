@@ -20,6 +20,7 @@ from repdyn_keras.figures.parts.cells import (
 )
 from repdyn_keras.figures.parts.epochs import label_epochs
 from repdyn_keras.figures.parts.lookup import layer_index, layer_name, require
+from repdyn_keras.figures.parts.other_similarities import OTHERS, PREFIX
 from repdyn_keras.figures.parts.page import (
     PictureFile,
     fitted,
@@ -96,21 +97,15 @@ WORDS = {
         None,
     ),
 } | {
-    f"similarity_{name}": Words(
+    f"{PREFIX}{key}": Words(
         name,
         f"Similarity of each layer's representation between epochs ({name})",
         f"{name} of the layer at two epochs\n({scale})",
-        f"cell: {about} at the epochs of the column and of the row, on the same images",
+        f"cell: {about}, of a layer at the epochs of the column and of the row, on the same images",
         None,
-        (f"similarity_{name}_null",),
+        (f"{PREFIX}{key}_null",),
     )
-    for name, scale, about in (
-        ("rsa", "1 = same order, 0 = unrelated", "rank correlation of a layer's Gram entries"),
-        ("mutual_knn", "1 = same neighbours", "share of nearest neighbours that a layer keeps"),
-        ("procrustes", "1 = same up to rotation", "Procrustes similarity of a layer's features"),
-        ("svcca", "1 = same directions", "mean canonical correlation of a layer's features"),
-        ("pwcca", "1 = same directions", "weighted canonical correlation of a layer's features"),
-    )
+    for key, (name, about, scale) in OTHERS.items()
 }
 # Those of representations; the others are of decision regions.
 REPRESENTATIONS = tuple(name for name in WORDS if not name.startswith("region"))

@@ -12,6 +12,7 @@ from repdyn_keras.figures.parts import style
 from repdyn_keras.figures.parts.epochs import log_position, thinned
 from repdyn_keras.figures.parts.lookup import shortened
 from repdyn_keras.figures.parts.maps import displayable, plane_corners, plane_maps
+from repdyn_keras.figures.parts.other_similarities import OTHERS, PREFIX
 from repdyn_keras.figures.parts.similarity_floors import floors
 from repdyn_keras.report.events import events
 from repdyn_keras.report.payload import Payload, class_indices, float32, triangle
@@ -48,14 +49,8 @@ SIMILARITIES: dict[str, tuple[str, str, str | None, tuple[str, ...]]] = {
         (),
     ),
 } | {
-    f"similarity_{name}": (title, unit, None, (f"similarity_{name}_null",))
-    for name, title, unit in (
-        ("rsa", "RSA", "rank correlation of Gram entries: 1 = same order, 0 = unrelated"),
-        ("mutual_knn", "Mutual neighbours", "share of nearest neighbours in common"),
-        ("procrustes", "Procrustes", "1 = same features up to rotation and scale"),
-        ("svcca", "SVCCA", "mean canonical correlation of the features"),
-        ("pwcca", "PWCCA", "weighted canonical correlation of the features"),
-    )
+    f"{PREFIX}{key}": (name, f"{about}: {scale}", None, (f"{PREFIX}{key}_null",))
+    for key, (name, about, scale) in OTHERS.items()
 }
 SUBSETS = {
     "train": "training images, labels as given",

@@ -6,11 +6,10 @@ import numpy as np
 import xarray as xr
 
 from repdyn_keras.errors import InputError, unknown
+from repdyn_keras.figures.parts.other_similarities import PREFIX
 from repdyn_keras.text import exact_epoch, format_names, recorded_epoch, visible
 
 NO_REGIONS = "Region variables exist only where planes were recorded (planes > 0)."
-# Variables that only `repdyn analyze --measure` computes.
-ON_REQUEST = "similarity_"
 MAX_LISTED = 60
 # Letters of a layer's name above or beside a panel.
 MAX_LAYER_NAME = 32
@@ -20,8 +19,8 @@ def require(dynamics: xr.Dataset, variable: str, hint: str = NO_REGIONS) -> xr.D
     """A variable of the Dataset; InputError, which ends with the hint, where it is absent."""
     if variable in dynamics:
         return dynamics[variable]
-    if variable.startswith(ON_REQUEST):
-        hint = f"`repdyn analyze RUN --measure {variable.removeprefix(ON_REQUEST)}` computes it."
+    if variable.startswith(PREFIX):
+        hint = f"`repdyn analyze RUN --measure {variable.removeprefix(PREFIX)}` computes it."
     raise unknown("variable", variable, map(str, dynamics.data_vars), hint)
 
 

@@ -24,7 +24,8 @@ class Selection:
     Attributes:
         layers: names in the order of drawing; None: those that change, in figures of changes.
         epochs: recorded epochs of the decision regions; None: evenly spaced ones.
-        measures: similarities whose matrices alone are drawn; none: every figure.
+        measures: similarities whose matrices alone are drawn, such as "cka", "region_kappa" or
+            "rsa"; none: every figure.
         zoom: whether to draw the similarities with a colour scale for each layer too.
         images: ids of the images whose histories alone are drawn; none: every other figure.
     """
