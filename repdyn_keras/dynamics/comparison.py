@@ -40,7 +40,8 @@ def compare(
     """Compares two runs with the same evaluation images, by CKA and by regions; needs no backend.
 
     The runs may differ in architecture, optimizer, seed, label noise and backend. Decision regions
-    are compared if both runs recorded them on the same planes.
+    are compared if both runs recorded them on the same planes. A run can be compared with itself,
+    which compares its own epochs and layers.
 
     Source: Kornblith et al. 2019 (arXiv 1905.00414), figure 5, which compares layers of two
     networks; here with the estimator of `cka`. Somepalli et al. 2022 (arXiv 2203.08124),

@@ -35,7 +35,8 @@ def compare_runs(runs: Sequence[Run], regions: bool | None = None) -> "xarray.Da
     """Compares every two of several runs with the same evaluation images; needs no backend.
 
     A layer of one run is compared with that of the same name in another, each at its epoch of
-    perfect fit, and each at its last epoch. `compare` compares two runs at all epochs.
+    perfect fit, and each at its last epoch. `compare` compares two runs at all epochs. A run given
+    twice is rejected, unlike by `compare`: its second row would repeat the first one.
 
     Source: as of `compare`.
 
