@@ -179,6 +179,20 @@ def test_early_records_are_of_their_steps_and_leave_the_training_bit_identical(
     assert dynamics["epoch"].values.tolist() == [0, *EARLY, 2, 3]
 
 
+def test_two_recorders_in_one_fit_make_all_of_their_early_records(data, tmp_path, capsys):
+    first, second = recorder_in(tmp_path / "a", data), recorder_in(tmp_path / "b", data, early=5)
+    threads = Threads()
+    fit(network(), data, first, second, threads)
+    steps = early_steps(5, STEPS)
+    assert max(steps) > max(GRID), "one waits after the other has left"
+    assert first.folder.epochs() == [0, *EARLY, 2, 3]
+    assert second.folder.epochs() == sorted([0, *steps.values(), 2, 3])
+    assert "no early records" not in capsys.readouterr().out
+    assert not any(threads.elsewhere[: max(steps)])
+    if keras.backend.backend() == "jax":
+        assert all(threads.elsewhere[max(steps) :]), "restored when the last one leaves"
+
+
 def test_several_fits_count_on_and_a_repeated_training_keeps_its_early_records(data, tmp_path):
     model, recorder = network(), recorder_in(tmp_path, data, early=8, epochs="log")
     grid = early_steps(8, STEPS)

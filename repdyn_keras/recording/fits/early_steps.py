@@ -65,9 +65,9 @@ def steps_between_changes(model: keras.Model) -> tuple[int, int]:
 class EarlySteps(keras.callbacks.Callback):
     """Calls a function after some training steps, from a list of callbacks that it leaves then.
 
-    It is the first in the list, so that it precedes callbacks that change weights. As long as it is
-    in the list, Keras calls all callbacks after each step in the thread of the training, and not in
-    another one, where the weights may belong to a later step.
+    It is the first in the list, so that it precedes callbacks that change weights. As long as it or
+    that of another recorder is in the list, Keras calls all callbacks after each step in the thread
+    of the training, and not in another one, where the weights may belong to a later step.
 
     Args:
         callback_list: the list of the `fit`.
@@ -94,7 +94,10 @@ class EarlySteps(keras.callbacks.Callback):
         self._begin = 0
         self._thread = threading.get_ident()
         # Keras has no public setting for it, and decides when the list is created.
-        self._was_asynchronous: Any = getattr(callback_list, "_async_train", None)
+        others = self._in_list()
+        self._was_asynchronous: Any = (
+            others[0]._was_asynchronous if others else getattr(callback_list, "_async_train", None)
+        )
         if self._was_asynchronous is not None:
             callback_list._async_train = False
         # A new list, since the list of callbacks may be iterated at this time.
@@ -125,12 +128,12 @@ class EarlySteps(keras.callbacks.Callback):
         if self not in self._list.callbacks:
             return
         self._list.callbacks = [each for each in self._list.callbacks if each is not self]
-        others = [each for each in self._list.callbacks if isinstance(each, EarlySteps)]
-        if others:
-            # The last recorder of a `fit` that waits restores what the first one found.
-            others[-1]._was_asynchronous = others[-1]._was_asynchronous or self._was_asynchronous
-        elif self._was_asynchronous is not None:
+        if self._was_asynchronous is not None and not self._in_list():
             self._list._async_train = self._was_asynchronous
+
+    def _in_list(self) -> list["EarlySteps"]:
+        """All callbacks of this kind in the list."""
+        return [each for each in self._list.callbacks if isinstance(each, EarlySteps)]
 
     def _leave_if_done(self, passed: int = 0) -> None:
         if not any(step > self._begin + passed for step in self._due):
