@@ -16,6 +16,7 @@ from helpers import (
     differences,
     files_below,
     kill,
+    network,
     repdyn,
     resumed,
     run,
@@ -31,6 +32,7 @@ from repdyn_keras.experiment.survival.history import HistoryFile
 from repdyn_keras.experiment.survival.resume import resumed_config
 from repdyn_keras.experiment.survival.saved_state import CheckpointWriter, load_checkpoint
 from repdyn_keras.recording.fits.epoch_records import EpochRecords
+from repdyn_keras.recording.values import weights_hash
 from repdyn_keras.records import RunFolder
 from repdyn_keras.records.netcdf import netcdf_bytes
 from repdyn_keras.records.run_folder import create_folder
@@ -113,6 +115,30 @@ def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tm
     assert {name.partition("-")[2] or name for name in files_below(folder.set_aside_folder)} == {
         "history.csv"
     }
+
+
+@pytest.mark.one_backend
+def test_records_of_other_weights_in_the_first_epoch_are_set_aside_with_these(whole, tmp_path):
+    """As on a GPU, where the repeated steps differ in the last bits."""
+    folder = RunFolder(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        raising(patch, RunFolder, "write_record", 0.75, True)
+        run(SHORT, out=folder.path, watcher=Watcher())
+    assert folder.checkpoint().attrs["epoch"] == 0
+    held = {}
+    for epoch in (0.25, 0.75):
+        other = folder.record(epoch).assign_attrs(weights_hash="another")
+        folder.write_record(epoch, other)
+        folder.write(folder.weights_file(epoch), b"other weights")
+        for file in (folder.record_file(epoch), folder.weights_file(epoch)):
+            held[file.name] = file.read_bytes()
+    resumed(folder.path)
+    assert differences(whole, folder) == []
+    assert contents(folder.set_aside_folder) == held
+    model = network((8, 8, 1), 4)
+    for epoch in whole.epochs():
+        model.load_weights(folder.weights_file(epoch))
+        assert weights_hash(model) == folder.recorded_hash(epoch), epoch
 
 
 @pytest.mark.long

@@ -224,11 +224,12 @@ class Training:
         """
         training_time, stopping = clocks
         with training_time.pausing(), stopping.pausing():
+            record = self.recorder.measured(epoch)
             for writer in writers:
                 writer.write(epoch)
             yield
             recording_time.write(epoch)
-            known = accuracies_of(self.folder.record(epoch), SUBSETS)
+            known = {} if record is None else accuracies_of(record, SUBSETS)
             self.watcher.recorded(epoch, {k: known.get(k, math.nan) for k in ACCURACIES})
 
     def warn_of_missing_records(self, epoch: int) -> None:

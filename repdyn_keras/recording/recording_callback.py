@@ -24,7 +24,7 @@ from repdyn_keras.recording.record_summary import Summary
 from repdyn_keras.recording.settings import Settings
 from repdyn_keras.recording.values import ModelValues
 from repdyn_keras.records import RunFolder
-from repdyn_keras.text import EPOCH_DECIMALS
+from repdyn_keras.text import EPOCH_DECIMALS, is_whole
 
 if TYPE_CHECKING:
     import xarray
@@ -286,18 +286,19 @@ class RecordingCallback(keras.callbacks.Callback):
         with self.folder.locked():
             yield
 
-    def measured(self, epoch: int) -> "xarray.Dataset | None":
+    def measured(self, epoch: float) -> "xarray.Dataset | None":
         """The record of the current state, for callbacks that write files before the record.
 
         Such a callback comes before the recorder in the list. The state is measured only once.
 
         Args:
-            epoch: number of epochs that the model was trained for.
+            epoch: number of epochs that the model was trained for; of an early record that is being
+                made, not whole.
 
         Returns:
             The record that is written, or has been written, for this epoch; None if none is due.
         """
-        if not self.is_due(epoch):
+        if is_whole(epoch) and not self.is_due(int(epoch)):
             return None
         self.build(self.model)
         values = None if self._fit is None else self._fit.kept_values(epoch)

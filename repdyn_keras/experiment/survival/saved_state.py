@@ -95,7 +95,11 @@ class WeightsWriter(keras.callbacks.Callback):
             self.write(epoch)
 
     def write(self, epoch: float) -> None:
-        """Saves the weights of an epoch, unless it is recorded."""
+        """Saves the weights of an epoch, unless it is recorded.
+
+        A record of other weights, which an interrupted attempt left, is set aside before, with its
+        weights, as soon as the epoch is measured.
+        """
         if not self.folder.record_file(epoch).is_file():
             file = self.folder.weights_file(epoch)
             with self.folder.writing(file, WEIGHTS_SUFFIX) as temporary:

@@ -77,7 +77,7 @@ class EpochRecords:
         self._pending: tuple[float, str, xarray.Dataset] | None = None
         self._stopwatch = Stopwatch()
         self._said: set[str] = set()
-        # The epoch and the hash of the weights of the latest record.
+        # The epoch and the hash of the weights of the latest record of a whole epoch.
         self._latest: tuple[float, str] | None = None
         # Epochs with a record that is known to be kept when the training continues.
         self._permanent: set[float] = set()
@@ -181,21 +181,28 @@ class EpochRecords:
             self._pending = None
             self.timings = self._stopwatch.seconds
             self.has_written = True
-        latest, self._latest = self._latest, (epoch, values.hash)
-        # Inside of an epoch, a step may leave the weights as they are, as with a rate of 0.
-        repeats = latest is not None and latest[0] != epoch and latest[1] == values.hash
-        if latest is not None and repeats and is_whole(epoch):
+        if is_whole(epoch):
+            self._warn_of_repeated(epoch, values.hash)
+        self._confirmed = epoch
+        if not attributes.get(PROVISIONAL):
+            self._permanent.add(epoch)
+        if record is not None and self.on_record is not None:
+            self._call_listener(self.on_record, epoch, record)
+
+    def _warn_of_repeated(self, epoch: float, weights: str) -> None:
+        """Warns if the weights are those of the previous record of a whole epoch.
+
+        The steps between early records may leave the weights as they are, as with a rate of 0 or
+        gradients that are accumulated.
+        """
+        latest, self._latest = self._latest, (epoch, weights)
+        if latest is not None and latest[0] != epoch and latest[1] == weights:
             self.say_once(
                 "same weights",
                 f"warning: the weights of epoch {format_epoch(epoch)} are those of epoch "
                 f"{format_epoch(latest[0])}. If they were trained outside of the model, as in a "
                 "stateless loop on jax, assign them to its variables before each record.",
             )
-        self._confirmed = epoch
-        if not attributes.get(PROVISIONAL):
-            self._permanent.add(epoch)
-        if record is not None and self.on_record is not None:
-            self._call_listener(self.on_record, epoch, record)
 
     def flush_log(self, *, is_end: bool = False) -> None:
         """Shows the line on the last record, now that no progress bar is on the terminal's line."""
@@ -248,7 +255,9 @@ class EpochRecords:
         # The records in between were not compared, and those after are of the same other weights.
         others = [each for each in self.folder.epochs() if each > confirmed]
         for other in others:
-            self.folder.set_aside(self.folder.record_file(other))
+            for file in (self.folder.weights_file(other), self.folder.record_file(other)):
+                if file.is_file():
+                    self.folder.set_aside(file)
             self._permanent.discard(other)
         later = f", {len(others)} in all," if len(others) > 1 else ""
         self.notify(

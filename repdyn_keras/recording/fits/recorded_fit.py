@@ -172,7 +172,10 @@ class RecordedFit:
             self._is_rejected = True
             raise
         records.prepare(model)
-        records.begin_fit(start if start > 0 and records.folder.epochs() else None)
+        # The folder of a configured run is its own: whatever is after the checkpoint, which may be
+        # that of epoch 0, is of an attempt that was interrupted.
+        is_resumed = (start > 0 or self._is_configured) and bool(records.folder.epochs())
+        records.begin_fit(start if is_resumed else None)
         self.start = start
 
     def _continues(self, model: keras.Model) -> bool:
