@@ -224,6 +224,24 @@ def test_a_fit_that_begins_later_has_no_early_records(data, tmp_path):
     ]
 
 
+def test_accumulated_gradients_give_no_warning_of_weights_that_were_not_assigned(
+    data, tmp_path, capsys
+):
+    one = layers.Dense(8, activation="relu", name="one")
+    model = keras.Sequential([keras.Input((6,)), one, layers.Dense(3)])
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    recorder = recorder_in(tmp_path, data, early=30, epochs=1)
+    fit(model, data, recorder, epochs=1)
+    weights = [recorder.folder.recorded_hash(epoch) for epoch in (0.9, 1)]
+    assert weights[0] == weights[1], "the tenth step changes nothing"
+    assert "trained outside" not in capsys.readouterr().out
+    recorder.record(model, 1.5)
+    recorder.record(model, 2)
+    assert "the weights of epoch 2 are those of epoch 1." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("kind", ["execution", "accumulation"])
 def test_steps_that_callbacks_do_not_see_or_that_change_nothing_are_left_out(data, tmp_path, kind):
     if kind == "execution" and keras.backend.backend() == "torch":
