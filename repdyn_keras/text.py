@@ -189,28 +189,3 @@ def format_epochs(epochs: Iterable[float]) -> list[str]:
             if decimals == EPOCH_DECIMALS or (shown[text] == 1 and not is_whole(float(text))):
                 texts[epoch] = text.rstrip("0")
     return [texts[epoch] if epoch in early else exact_epoch(epoch) for epoch in epochs]
-
-
-def recorded_epoch(epoch: float, recorded: Iterable[float]) -> float | None:
-    """The recorded epoch that is meant by an epoch as given, such as 0.03 for 0.03125.
-
-    Args:
-        epoch: a recorded epoch, or what it is rounded to.
-        recorded: the recorded epochs.
-
-    Returns:
-        The epoch; None if it was not recorded, or if several ones are rounded to it.
-    """
-    recorded = [float(each) for each in recorded]
-    if epoch in recorded:
-        return float(epoch)
-    text = exact_epoch(epoch)
-    decimals = len(text.partition(".")[2])
-    if not decimals:
-        return None
-    shown = format_epochs(recorded)
-    if text in shown:
-        return recorded[shown.index(text)]
-    wanted = f"{epoch:.{decimals}f}"
-    matches = [each for each in recorded if f"{each:.{decimals}f}" == wanted]
-    return matches[0] if len(matches) == 1 else None

@@ -17,8 +17,8 @@ import repdyn_keras
 from repdyn_keras import InputError, RepresentationRecorder, open_run, plot_regions
 from repdyn_keras.recording.fits.early_steps import EarlySteps, early_steps
 from repdyn_keras.recording.values import weights_hash
-from repdyn_keras.records.epoch_files import RECORD_NAME, epoch_name
-from repdyn_keras.text import format_epochs, recorded_epoch
+from repdyn_keras.records.epoch_files import RECORD_NAME, epoch_name, recorded_epoch
+from repdyn_keras.text import format_epochs
 
 N, BATCH, STEPS = 40, 4, 10
 # The steps of three early records, and their epochs.
@@ -75,8 +75,15 @@ def test_epochs_in_names_of_files_are_read_back_and_short_ones_are_found_again()
     shown = ["0", "0.000002", "0.003", "0.03", "0.5", "1", "1.95", "1.997", "12", "1000000"]
     assert format_epochs(epochs) == shown
     assert [recorded_epoch(float(text), epochs) for text in shown] == epochs
-    assert recorded_epoch(0.1, [0.09, 0.136]) is None, "ambiguous"
-    assert recorded_epoch(2, [1.954545]) is None and recorded_epoch(np.nan, [0.0]) is None
+    # As shown, or more exact; never one that is shown with other decimals.
+    grid = [0.0, 0.090909, 0.272727, 0.454545, 1.0, 2.0]
+    for given, meant in ((0.45, 0.454545), (0.4545, 0.454545), (1 / 11, 0.090909), (2, 2.0)):
+        assert recorded_epoch(given, grid) == meant
+    for given in (0.5, 0.3, 0.1, 0.4, 1e-7, 1.9999999, 3, np.nan, np.inf):
+        with pytest.raises(InputError, match=r"recorded epochs: 0, 0\.090909, .*, 2\. Received"):
+            recorded_epoch(given, grid)
+    with pytest.raises(InputError, match="recorded epochs of there: 0.121, 0.124. Received: epoch"):
+        recorded_epoch(0.12, [0.121, 0.124], "there")
     many = (np.arange(1, 2000) / 1000).tolist()
     assert len(set(format_epochs(many))) == len(many)
 

@@ -18,7 +18,7 @@ from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.measures.cka import cosines
 from repdyn_keras.measures.cka_null import class_null, given_labels, null_deviation
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
-from repdyn_keras.text import exact_epoch, recorded_epoch
+from repdyn_keras.records.epoch_files import recorded_epoch
 
 if TYPE_CHECKING:
     import xarray
@@ -237,16 +237,7 @@ def default_moments(dynamics: Sequence) -> list[tuple[float, float]]:
 
 def recorded_epochs(run: Run, epochs: Iterable[float]) -> list[float]:
     """The recorded epochs that are meant; raises InputError unless a run recorded all of them."""
-    found = []
-    for epoch in epochs:
-        recorded = recorded_epoch(epoch, run.epochs)
-        if recorded is None:
-            raise InputError(
-                f"Expected a recorded epoch of {run.folder.path}: "
-                f"{', '.join(map(exact_epoch, run.epochs))}. Received: {exact_epoch(epoch)}."
-            )
-        found.append(recorded)
-    return found
+    return [recorded_epoch(epoch, run.epochs, run.folder.path) for epoch in epochs]
 
 
 def epoch_fingerprints(folder: RunFolder, epoch: float) -> np.ndarray:

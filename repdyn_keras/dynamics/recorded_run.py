@@ -12,7 +12,8 @@ from repdyn_keras.dynamics.image_lists import image_list
 from repdyn_keras.dynamics.phase_descriptions import PhaseDescription, describe_phases
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.records import SCHEMA_VERSION, RunFolder
-from repdyn_keras.text import exact_epoch, format_error, format_names, recorded_epoch
+from repdyn_keras.records.epoch_files import recorded_epoch
+from repdyn_keras.text import format_error
 
 if TYPE_CHECKING:
     import pandas
@@ -141,12 +142,7 @@ class Run:
             InputError: the layer or the epoch is unknown, or the run has no probes.
         """
         constants = self.folder.require_records().constants()
-        recorded = recorded_epoch(epoch, self.epochs)
-        if recorded is None:
-            known = format_names(map(exact_epoch, self.epochs))
-            raise InputError(
-                f"Expected a recorded epoch of {self.folder.path}: {known}. Received: {epoch!r}."
-            )
+        recorded = recorded_epoch(epoch, self.epochs, self.folder.path)
         hidden = constants["layer"].values.tolist()[:-1]
         if "probe_width" not in constants:
             raise InputError(

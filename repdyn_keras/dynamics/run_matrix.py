@@ -102,8 +102,7 @@ def compare_runs(runs: Sequence[Run], regions: bool | None = None) -> "xarray.Da
         if not present:
             continue
         prints = [
-            layer_fingerprints(runs[i], layers[i].index(name), [recorded(runs[i], at[i])])
-            for i in present
+            layer_fingerprints(runs[i], layers[i].index(name), [float(at[i])]) for i in present
         ]
         stacked = np.concatenate(prints)
         fill(similarity(stacked, stacked, batch, labels), place, present)
@@ -135,11 +134,6 @@ def compare_runs(runs: Sequence[Run], regions: bool | None = None) -> "xarray.Da
             "schema_version": SCHEMA_VERSION,
         },
     )
-
-
-def recorded(run: Run, epoch: float):
-    """A recorded epoch as the run lists it."""
-    return next(each for each in run.epochs if each == epoch)
 
 
 def same_planes(dynamics: Sequence, names: Sequence[str]) -> tuple[list[list[int]], str]:

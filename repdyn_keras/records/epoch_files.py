@@ -1,11 +1,14 @@
-"""Epochs in the names of files and in Datasets: whole ones, and those of early records."""
+"""Epochs in the names of files, in Datasets and as given: whole ones, and early records."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repdyn_keras.text import exact_epoch
+from repdyn_keras.errors import InputError
+from repdyn_keras.text import SHOWN_DECIMALS, exact_epoch, format_epochs, format_names
 
 if TYPE_CHECKING:
     import xarray
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 EPOCH_NAME = r"epoch-(\d{6,}(?:\.\d{0,5}[1-9])?)"
 WEIGHTS_SUFFIX = ".weights.h5"
 RECORD_NAME = re.compile(EPOCH_NAME + r"\.nc")
+# Epochs that a message lists.
+MAX_LISTED = 60
 WEIGHTS_NAME = re.compile(EPOCH_NAME + re.escape(WEIGHTS_SUFFIX))
 
 
@@ -26,6 +31,47 @@ def epoch_name(epoch: float) -> str:
     """
     whole, point, decimals = exact_epoch(epoch).partition(".")
     return f"epoch-{whole:0>6}{point}{decimals}"
+
+
+def recorded_epoch(epoch: float, recorded: Iterable[float], folder: Path | None = None) -> float:
+    """The recorded epoch that is meant by an epoch as given, such as 0.03 for 0.03125.
+
+    Args:
+        epoch: a recorded epoch, as it is shown, or rounded to at least as many decimals.
+        recorded: the recorded epochs.
+        folder: the run folder that a message names.
+
+    Raises:
+        InputError: the epoch was not recorded, or several ones are rounded to it.
+
+    Example:
+        >>> recorded_epoch(0.03, [0.0, 0.03125, 0.5])
+        0.03125
+    """
+    recorded = [float(each) for each in recorded]
+    matches = [each for each in recorded if each == epoch]
+    text = exact_epoch(epoch)
+    decimals = decimals_of(text)
+    if decimals and not matches:
+        shown = dict(zip(recorded, format_epochs(recorded), strict=True))
+        matches = [each for each in recorded if shown[each] == text] or [
+            each
+            for each in recorded
+            if decimals >= max(decimals_of(shown[each]), SHOWN_DECIMALS)
+            and f"{each:.{decimals}f}" == text
+        ]
+    if len(matches) == 1:
+        return matches[0]
+    of_run = "" if folder is None else f" of {folder}"
+    raise InputError(
+        f"Unknown epoch. Expected one of the recorded epochs{of_run}: "
+        f"{format_names(map(exact_epoch, recorded), MAX_LISTED)}. Received: epoch {text}."
+    )
+
+
+def decimals_of(text: str) -> int:
+    """The number of decimals of an epoch as text."""
+    return len(text.partition(".")[2])
 
 
 def with_float_epochs(dynamics: xarray.Dataset) -> xarray.Dataset:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import xarray as xr
 
 from repdyn_keras.errors import InputError, unknown
 from repdyn_keras.figures.parts.other_similarities import PREFIX
-from repdyn_keras.text import exact_epoch, format_names, recorded_epoch, visible
+from repdyn_keras.records.epoch_files import recorded_epoch
+from repdyn_keras.text import format_names, visible
 
 NO_REGIONS = "Region variables exist only where planes were recorded (planes > 0)."
 MAX_LISTED = 60
@@ -54,16 +54,15 @@ def number_index(dynamics: xr.Dataset, kind: str, number: float) -> int:
 
     An epoch may be rounded, such as 0.03 for 0.03125.
     """
-    recorded = dynamics[kind].values
-    meant = recorded_epoch(number, recorded.tolist()) if kind == "epoch" else number
-    matches = np.flatnonzero(recorded == meant)
-    if matches.size == 0:
+    recorded = dynamics[kind].values.tolist()
+    if kind == "epoch":
+        return recorded.index(recorded_epoch(number, recorded))
+    if number not in recorded:
         raise InputError(
             f"Unknown {kind}. Expected one of the recorded {kind}s: "
-            f"{format_names(map(exact_epoch, recorded), MAX_LISTED)}. "
-            f"Received: {kind} {exact_epoch(number)}."
+            f"{format_names(recorded, MAX_LISTED)}. Received: {kind} {number}."
         )
-    return int(matches[0])
+    return recorded.index(number)
 
 
 def shortened(names: Iterable[str], max_length: int = 28) -> list[str]:
