@@ -15,6 +15,7 @@ saved, at the epochs that are drawn; nothing is written into the run. They need 
 model.
 """
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repdyn_keras.errors import InputError, StorageError, unknown
-from repdyn_keras.text import format_names, quoted, visible
+from repdyn_keras.records import RunFolder
+from repdyn_keras.text import format_epochs, format_names, quoted, visible
 from repdyn_keras.triplets import Triplet, numbered, triplets_of
 
 if TYPE_CHECKING:
@@ -104,12 +106,12 @@ def draw(
     from repdyn_keras.figures.parts.sheet import on_sheet
     from repdyn_keras.figures.parts.style import without_tex
     from repdyn_keras.figures.plot_film_strip import shown_by_default
+    from repdyn_keras.records.epoch_files import recorded_epoch
 
     out = out or Path("regions.gif" if animate else "regions.png")
     check_output(out, animate)
     own = own_planes(images or [], plane or [])
     planes: list = list(own) or plane or [0]
-    epochs = [int(each) if each.is_integer() else each for each in epoch or []] or None
     is_model = source.suffix == ".keras" and not source.is_dir()
     if animate and (epoch or width or is_model):
         raise InputError(
@@ -125,19 +127,20 @@ def draw(
         dynamics = open_run(source).dynamics
     names = dynamics["layer"].values.tolist()
     layers = matching_layers(layer, names) if layer else names if is_model else None
-    for number in epochs or []:
-        number_index(dynamics, "epoch", number)
+    recorded = dynamics["epoch"].values.tolist()
+    epochs = [recorded_epoch(each, recorded) for each in epoch or []] or None
     if is_model or not own:
         require(dynamics, "regions")
         for number in planes:
             number_index(dynamics, "plane", number)
     if not is_model and (own or resolution):
         if animate:
-            epochs = dynamics["epoch"].values.tolist()
+            epochs = recorded
         elif epochs is None:
             with on_sheet(sheet):
                 layers, epochs = shown_by_default(dynamics, layers)
         chosen = own or {n: dynamics["plane_sample"].sel(plane=n).values.tolist() for n in planes}
+        require_weights(source, own, resolution, epochs)
         dynamics = classified_again(source, chosen, resolution, epochs, code)
     if animate:
         for number in planes:
@@ -178,6 +181,33 @@ def grid_keys(planes: "Planes", resolution: int | None) -> dict:
     return keys | ({"resolution": 2, "drawn_resolution": resolution} if resolution else {})
 
 
+def require_weights(
+    source: Path, own: Mapping[str, Triplet], resolution: int | None, epochs: Sequence[float]
+) -> None:
+    """Check that a run kept the weights of epochs; InputError with what mends it where it did not.
+
+    Args:
+        source: the run folder.
+        own: the triplets of --images by the names of their planes.
+        resolution: that of --resolution.
+        epochs: the recorded epochs.
+    """
+    folder = RunFolder(source)
+    missing = [each for each in epochs if not folder.weights_file(each).is_file()]
+    if not missing:
+        return
+    keys = [f"planes={[list(each) for each in own.values()]}".replace(", ", ",")] if own else []
+    keys += [f"drawn_resolution={resolution}"] if resolution else []
+    changed = " ".join(f"--set {shlex.quote(key)}" for key in keys)
+    raise InputError(
+        "Expected a run that kept its weights, since --images and --resolution classify points "
+        f"again. Received: {source}, without the weights of epoch"
+        f"{'s' if len(missing) > 1 else ''} {format_names(format_epochs(missing))}. Run "
+        "it with --set keep_weights=true, or record weights that you have: repdyn record "
+        f"CHECKPOINTS --like {shlex.quote(str(source))} {changed}"
+    )
+
+
 def classified_again(
     source: Path, planes: "Planes", resolution: int | None, epochs: Sequence, code: str | None
 ) -> "xarray.Dataset":
@@ -198,16 +228,6 @@ def classified_again(
     from repdyn_keras.experiment.record import record_saved_weights
 
     run = open_run(source)
-    missing = [each for each in epochs if not run.folder.weights_file(each).is_file()]
-    if missing:
-        triplets = [list(each) for each in planes.values()]
-        changed = f"--set planes={triplets}".replace(", ", ",")
-        raise InputError(
-            "Expected a run that kept its weights, since --images and --resolution classify points "
-            f"again. Received: {source}, without the weights of epoch {format_names(missing)}. Run "
-            "it with --set keep_weights=true, or record weights that you have: repdyn record "
-            f"CHECKPOINTS --like {source} {changed}"
-        )
     config = with_trust(run.config, {"model": code} if code else {})
     side = resolution or max(config["resolution"], config["drawn_resolution"])
     changes = {"model": config["model"], **grid_keys(planes, side)}

@@ -101,17 +101,22 @@ def test_planes_of_ones_own_and_finer_grids_come_from_the_weights(plot, tiny_run
 def test_missing_weights_are_named_with_what_mends_it(plot, tiny_run, tmp_path_factory):
     copy = RunFolder(tmp_path_factory.mktemp("copy") / "run")
     shutil.copytree(tiny_run.folder.path, copy.path)
+    # An early record, at step 1 of 11.
+    copy.write_record(0.090909, copy.record(1).assign_attrs(epoch=1 / 11))
     copy.weights_file(2).unlink()
-    for line in ("--images 3,17,42", "--resolution 20", "--resolution 20 --animate"):
+    planes = "--set 'planes=[[3,17,42]]'"
+    for line, epochs, changed in (
+        ("--images 3,17,42", "epochs 0.09, 2", planes),
+        ("--resolution 20 --epoch 0.09", "epoch 0.09", "--set drawn_resolution=20"),
+        ("--resolution 20 --images 3,17,42 --animate", "epochs 0.09, 2", planes),
+    ):
         code, out, err, files = plot(line, copy.path)
         assert (code, files) == (2, []) and "Traceback" not in err
-        for word in (
-            "weights of epoch 2.",
-            "keep_weights=true",
-            f"--like {copy.path}",
-            "planes=[[",
-        ):
+        for word in (f"weights of {epochs}.", "keep_weights=true", f"--like {copy.path} {changed}"):
             assert word in err, err
+    shutil.copyfile(copy.weights_file(1), copy.weights_file(0.090909))
+    code, _, err, files = plot("--resolution 20 --epoch 0.09 --layer stem", copy.path)
+    assert (code, files) == (0, ["regions.png"]), err
     code, *_ = plot("--images 3,17,42 --epoch 1 --layer stem", copy.path)
     assert code == 0, "only the weights of epochs that are drawn are needed"
 
