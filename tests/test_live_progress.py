@@ -62,6 +62,29 @@ def test_numbers_of_two_epochs_never_stand_on_one_line():
     assert "epoch 4/400" in " ".join(lines_of(progress)), "an early record moves no bar"
 
 
+def test_early_records_are_not_part_of_the_training_time(monkeypatch):
+    """Epochs of 10 s and records of 100 s, early ones among them."""
+    progress, clock = begun(), [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    progress.lap()
+    numbers = {"memorized": 0.0, "test_accuracy": 0.5}
+
+    def record(epoch):
+        clock[0] += 100
+        progress.recorded(epoch, numbers)
+
+    record(0)
+    for epoch in (1, 2):
+        for step in (2, 5):
+            clock[0] += 2.5
+            progress.early_record_begins(epoch - 1 + step / 12)
+            record(epoch - 1 + step / 12)
+        clock[0] += 5
+        progress.epoch_ended(epoch, {"loss": 1.0, "accuracy": 0.5})
+        record(epoch)
+    assert progress.seconds_left() == 398 * 10 + 2 * 100
+
+
 def test_the_display_says_what_is_done_and_moves_with_the_steps():
     progress = LiveProgress(Console(file=io.StringIO()))
     progress.working("importing keras and jax")

@@ -46,7 +46,9 @@ class LiveProgress(Watcher):
         self._doing = ""
         self._trained: tuple[int, dict[str, float]] = (0, {})
         self._recorded: tuple[float, dict[str, float]] = (0, {})
+        # Seconds of each epoch, of the present one up to its last early record, and of each record.
         self._training: list[float] = []
+        self._before_early = 0.0
         self._recording: list[float] = []
         self._begin = self._last = time.perf_counter()
 
@@ -103,14 +105,20 @@ class LiveProgress(Watcher):
 
     def epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
         """Updates loss and accuracy."""
-        self._training.append(self.lap())
+        self._training.append(self._before_early + self.lap())
+        self._before_early = 0.0
         self._epoch, self._step, self._doing = epoch, 0, ""
         self._trained = epoch, {"loss": logs["loss"], "accuracy": logs["accuracy"]}
 
+    def early_record_begins(self, epoch: float) -> None:
+        """Notes the time of the training so far, and shows what is done."""
+        self._before_early += self.lap()
+        self.working(f"recording epoch {format_epoch(epoch)}")
+
     def recorded(self, epoch: float, accuracies: dict[str, float]) -> None:
         """Updates the accuracies; without a terminal, prints a line."""
+        self._recording.append(self.lap())
         if is_whole(epoch):
-            self._recording.append(self.lap())
             self._epoch = int(epoch)
         numbers = {"memorized": accuracies["memorized"], "test": accuracies["test_accuracy"]}
         self._recorded = epoch, numbers

@@ -224,6 +224,7 @@ class Training:
         """
         training_time, stopping = clocks
         with training_time.pausing(), stopping.pausing():
+            self.watcher.early_record_begins(epoch)
             record = self.recorder.measured(epoch)
             for writer in writers:
                 writer.write(epoch)

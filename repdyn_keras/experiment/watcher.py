@@ -25,6 +25,9 @@ class Watcher:
     def epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
         """The training of an epoch ended; `logs` holds its loss and accuracy."""
 
+    def early_record_begins(self, epoch: float) -> None:
+        """An early record is about to be measured; `recorded` is called when it is written."""
+
     def recorded(self, epoch: float, accuracies: dict[str, float]) -> None:
         """An epoch was measured and is about to be written, with the network's accuracies.
 
