@@ -71,6 +71,7 @@ def test_calibration_runs_every_rate_at_its_own_seeds_and_its_choice_sets_rate_a
         for seed in (70, 80)
         for cell, rate in (("resnet sgd", 0.1), ("resnet sgd", 0.2), ("resnet adam", 0.001))
     ]
+    assert {(j.config.planes, j.config.early_records) for j in calibration_jobs(study)} == {(0, 0)}
     choices = {"resnet sgd": Choice(0.2, 20), "resnet adam": Choice(None, 20)}
     jobs = study_jobs(study, choices)
     assert [job.cell for job in jobs] == ["resnet sgd"] * 2, "a cell without a rate has no runs"

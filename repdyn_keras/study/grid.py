@@ -12,7 +12,8 @@ from repdyn_keras.text import quoted
 def calibration_jobs(study: Study) -> list[Job]:
     """The runs of the calibration: every cell at every learning rate of its optimizer and seed.
 
-    They record no regions, and only the epochs count at which the accuracy is measured.
+    They record no regions, nor the first two epochs more finely, and only the epochs count at which
+    the accuracy is measured.
     """
     if study.calibration is None:
         return []
@@ -22,7 +23,8 @@ def calibration_jobs(study: Study) -> list[Job]:
         for label, cell in study.cells.items():
             optimizer = run_config(cell, seed).optimizer
             for rate in plan.learning_rates[optimizer]:
-                chosen = {"learning_rate": rate, "epochs": plan.epochs, "planes": 0}
+                chosen = {"learning_rate": rate, "epochs": plan.epochs}
+                chosen |= {"planes": 0, "early_records": 0}
                 jobs.append(Job(Stage.CALIBRATION, label, run_config(cell, seed, **chosen)))
     return jobs
 
