@@ -19,6 +19,7 @@ import typer
 from sklearn.datasets import load_digits
 
 from repdyn_keras.errors import InputError, StorageError
+from repdyn_keras.text import format_epoch
 
 EPOCHS = 8
 
@@ -85,7 +86,7 @@ def replay(
     for epoch in folders[0].epochs():
         hashes = {folder.recorded_hash(epoch) for folder in folders}
         same = len(hashes) == 1 and folders[0].record(epoch).equals(folders[1].record(epoch))
-        print(f"epoch {epoch:g}: {'identical' if same else 'DIFFERENT'}")
+        print(f"epoch {format_epoch(epoch)}: {'identical' if same else 'DIFFERENT'}")
     print(f"\nrepdyn analyze {out / 'after'}   # dynamics.nc and a table")
 
 

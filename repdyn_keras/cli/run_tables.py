@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from repdyn_keras.cli.printing import MAX_NAME, MAX_TITLE, format_mean, format_number, literal
+from repdyn_keras.text import format_epoch
 
 if TYPE_CHECKING:
     import xarray
@@ -42,7 +43,8 @@ def print_comparison(comparison: "xarray.Dataset") -> None:
             null = selected["cka_layers_null_class"].values
             by_class = f"{format_mean(null, 2)} on average"
         table = Table(
-            title=f"A at epoch {selected['epoch_a']:g}, B at epoch {selected['epoch_b']:g}",
+            title=f"A at epoch {format_epoch(selected['epoch_a'].item())}, "
+            f"B at epoch {format_epoch(selected['epoch_b'].item())}",
             caption=f"CKA of unrelated layers: 0 ± {format_mean(spread, 4)}\n"
             f"with only the classes in common: {by_class}"
             f"{REGIONS_CAPTION if has_regions else ''}",
@@ -92,7 +94,7 @@ def print_runs(comparison: "xarray.Dataset") -> None:
     for moment in map(str, comparison["moment"].values):
         chosen = comparison.sel(moment=moment)
         pairs = zip(letters, chosen["epoch"].values, strict=True)
-        at = [f"{epoch:g} of {letter}" for letter, epoch in pairs if np.isfinite(epoch)]
+        at = [f"{format_epoch(epoch)} of {letter}" for letter, epoch in pairs if np.isfinite(epoch)]
         if len(at) < 2:
             continue
         console.print(f"\n{moment}: epochs {', '.join(at)}", highlight=False, soft_wrap=True)

@@ -131,6 +131,7 @@ def runs_html(runs: "Sequence[Run]") -> str:
     return template("runs.html.jinja").render(
         titles=titles,
         epochs=list(map(exact_epoch, epochs)),
+        epoch_texts=format_epochs(epochs),
         policy=policy(script, script_of(*RUN_SCRIPTS)),
         style=trusted(asset("page.css")),
         script=trusted(script),

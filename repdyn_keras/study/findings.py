@@ -24,7 +24,7 @@ from repdyn_keras.study.verdicts import (
     Row,
     judge,
 )
-from repdyn_keras.text import format_names, quoted, visible
+from repdyn_keras.text import format_epoch, format_names, quoted, visible
 
 # The similarity of the primary rows; rows of the other one are secondary.
 PRIMARY = "cka"
@@ -196,8 +196,9 @@ def _other_speed(runs: PairedRuns, cell: str, other: str) -> str:
     if max(medians) <= MAX_SPEED_RATIO * min(medians):
         return ""
     return (
-        f"{visible(cell)} has its perfect fit at epoch {medians[0]:g} (median), {visible(other)} "
-        f"at {medians[1]:g}: without calibration, such speeds cannot be compared."
+        f"{visible(cell)} has its perfect fit at epoch {format_epoch(medians[0])} (median), "
+        f"{visible(other)} at {format_epoch(medians[1])}: without calibration, "
+        "such speeds cannot be compared."
     )
 
 

@@ -3,6 +3,7 @@
 const frames = [...document.querySelectorAll("iframe")];
 const range = byId("epoch");
 const epochs = range.dataset.epochs.split(" ").map(Number);
+const epochTexts = range.dataset.texts.split(" ");
 const last = epochs.length - 1;
 
 function send(choice, except = null) {
@@ -15,7 +16,8 @@ function send(choice, except = null) {
 
 function show(index) {
   range.value = index;
-  byId("epoch-text").textContent = `epoch ${epochs[index]}`;
+  range.setAttribute("aria-valuetext", `epoch ${epochTexts[index]}`);
+  byId("epoch-text").textContent = `epoch ${epochTexts[index]}`;
 }
 
 function choose(index) {
