@@ -1,4 +1,4 @@
-"""Early records: states inside of the first two epochs, and epochs that are not whole."""
+"""Early records: states within the first two epochs, and epochs that are not whole."""
 
 import copy
 import threading

@@ -583,7 +583,7 @@ def test_layers_out_of_reach_are_named_and_those_around_them_recorded(way, tmp_p
     assert built("first", "outer").names == ["first", "outer", "output"]
     if BACKEND != "torch" and not (BACKEND == "tensorflow" and way == "map"):
         # torch runs loops and branches eagerly, and tensorflow traces a map for a single image.
-        message = "'outer/inner': it is called inside of .* of 'outer', .* Record 'outer'"
+        message = "'outer/inner': it is called inside .* of 'outer', .* Record 'outer'"
         assert_input_error(way, message, built, "outer/inner")
 
 

@@ -43,7 +43,7 @@ def run_html(run: "Run") -> str:
 
 
 def picture_html(run: "Run") -> str:
-    """The learning curves as an image inside of HTML."""
+    """The learning curves as an image inside HTML."""
     from repdyn_keras.figures import Sheet, learning_curves
     from repdyn_keras.figures.parts.page import rendered
     from repdyn_keras.figures.parts.sheet import on_sheet

@@ -61,8 +61,8 @@ class Plan:
     def recorded(self) -> str:
         """The numbers of recorded epochs and of early records, as text."""
         early = sum(not is_whole(epoch) for epoch in self.epochs)
-        inside = f" and {early} early states" if early else ""
-        return f"{len(self.epochs) - early} of them{inside} recorded"
+        further = f", {early} early records" if early else ""
+        return f"{len(self.epochs) - early} of them recorded{further}"
 
     @property
     def training_images(self) -> str:

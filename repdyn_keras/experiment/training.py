@@ -212,7 +212,7 @@ class Training:
         clocks: tuple[TrainingTime, Stopping],
         recording_time: RecordingTime,
     ) -> Iterator[None]:
-        """Writes the other files of an early record, which is made inside of the block.
+        """Writes the other files of an early record, which is made in the block.
 
         `history.csv` has rows of whole epochs alone.
 

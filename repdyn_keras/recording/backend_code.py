@@ -384,7 +384,7 @@ def tensorflow_trace(tensor):
 
 
 def torch_trace(tensor):
-    """The level of a tensor inside of a transformation of torch, such as vmap."""
+    """The level of a tensor inside a transformation of torch, such as vmap."""
     import torch
 
     functorch = torch._C._functorch

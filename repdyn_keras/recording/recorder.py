@@ -65,7 +65,7 @@ class RepresentationRecorder(RecordingCallback):
             returns `layer[0]` or `layer[key]`. See `repdyn layers`.
         epochs: "log" for 0, the distinct values of round(2^(i/6)) and the last epoch; a whole
             number k for every k-th epoch; or a list. Epoch e is the state after e epochs.
-        early_records: number of further records inside of the first two epochs, after a logarithmic
+        early_records: number of further records within the first two epochs, after a logarithmic
             grid of training steps. Their epoch is the number of steps over that of an epoch, such
             as 0.03125.
         train: (x, y), images and given labels that the probes are fitted on; None for `images`

@@ -248,8 +248,8 @@ class RecordingCallback(keras.callbacks.Callback):
 
         Args:
             model: a built model; the same one in every call.
-            epoch: number of epochs that the model was trained for, at least 0; of a state inside
-                of an epoch, with at most six decimals.
+            epoch: number of epochs that the model was trained for, at least 0; of a state within
+                an epoch, with at most six decimals.
 
         Raises:
             InputError: the model cannot be recorded, the folder holds another training, or

@@ -23,7 +23,7 @@ class Schedule:
     Args:
         epochs: "log" for the distinct values of round(2^(i/6)), which do not depend on the length
             of the training; a whole number k for every k-th epoch; or a list of epochs.
-        early: number of early records, inside of the first two epochs.
+        early: number of early records, within the first two epochs.
 
     Raises:
         InputError: `epochs` has none of these forms.

@@ -1,4 +1,4 @@
-"""The learning curves as SVG inside of the page."""
+"""The learning curves as SVG inside the page."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Figures as SVG inside of a page."""
+"""Figures as SVG inside a page."""
 
 import io
 import re

@@ -9,7 +9,7 @@ import numpy as np
 
 from repdyn_keras.text import EPOCH_DECIMALS, is_whole
 
-# Early records are inside of this many epochs.
+# Early records are within this many epochs.
 EARLY_EPOCHS = 2
 
 

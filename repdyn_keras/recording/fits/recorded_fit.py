@@ -115,7 +115,7 @@ class RecordedFit:
         return (self.start or 0) - self._number + number
 
     def record_early(self, epoch: float, model: keras.Model) -> None:
-        """Records the weights after a step inside of an epoch."""
+        """Records the weights after a step within an epoch."""
         if not self._is_rejected:
             with self._handling_errors(epoch):
                 self._write(epoch, ModelValues.live(model), is_provisional=False)

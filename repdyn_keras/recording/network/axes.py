@@ -70,7 +70,7 @@ class Step:
     Attributes:
         operation: the layer or operation.
         inputs, outputs: its tensors.
-        inner: the call for one step of a sequence inside of it; None for others.
+        inner: the call for one step of a sequence inside it; None for others.
     """
 
     operation: Any

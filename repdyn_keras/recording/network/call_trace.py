@@ -14,7 +14,7 @@ class Call:
     Attributes:
         operation: the layer or operation.
         number: which call of this operation it is in the call of the model, from 0.
-        parent: the call inside of which it is; None for the model itself.
+        parent: the call inside which it is; None for the model itself.
         inputs: its input tensors.
         outputs: its output tensors by their paths, () for a single one, (0,) or ("key",) in a
             structure.
@@ -39,7 +39,7 @@ class Call:
 
     @property
     def ancestors(self) -> Iterator["Call"]:
-        """The calls inside of which it is, the nearest first."""
+        """The calls inside which it is, the nearest first."""
         call = self.parent
         while call is not None:
             yield call

@@ -168,7 +168,7 @@ def spread(names: list[str], one: str, others: str | None = None) -> tuple[list[
 def block_calls(trace: CallTrace) -> set[int]:
     """The ids of the calls of blocks.
 
-    These are 3 or more calls side by side, inside of one call, of layers of one class that have
+    These are 3 or more calls side by side, inside one call, of layers of one class that have
     weights and call other layers.
     """
     parts = {id(call.parent) for call in trace.calls if call.parent is not None}

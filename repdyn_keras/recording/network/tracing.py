@@ -1,6 +1,6 @@
 """Traces one call of a model, of any kind, to find the layers that it calls.
 
-A trace computes nothing. It finds layers also where they are called inside of layers that call
+A trace computes nothing. It finds layers also where they are called inside layers that call
 others, such as the blocks of a subclassed model.
 """
 
@@ -33,7 +33,7 @@ STEPWISE = (keras.layers.RNN, keras.layers.TimeDistributed)
 KERAS_REASON = re.compile(r"\x1b\[1m(.+?)\x1b\[0m", re.S)
 INSIDE_STEPS = "it is called once for each step of {parent!r}"
 INSIDE_TRACE = (
-    "it is called inside of a loop, a branch, a vectorized map or a rematerialization of {parent!r}"
+    "it is called inside a loop, a branch, a vectorized map or a rematerialization of {parent!r}"
 )
 
 
@@ -159,7 +159,7 @@ class Run:
         return result
 
     def is_out_of_reach(self, tensor) -> bool:
-        """Whether a tensor belongs to a trace inside of that of the model's call."""
+        """Whether a tensor belongs to a trace inside that of the model's call."""
         trace = trace_of(tensor)
         return trace is not None and trace is not self._root
 
