@@ -31,7 +31,7 @@ FOREIGN_FOLDERS = {
     "_CHECKPOINT_METADATA": "Orbax checkpoints",
     "_METADATA": "Orbax checkpoints",
 }
-# Early records are inside of the first two epochs.
+# Early records are within the first two epochs.
 MAX_EARLY = 2
 # A field of a pattern, such as {epoch}, {epoch+1}, {epoch:02d} or {val_loss:.2f}; or a wildcard.
 FIELD = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?P<next>\+1)?(?::[^{}]*)?\}|(?P<any>\*+)")

@@ -152,7 +152,7 @@ class RecordedFit:
         is_last = planned is not None and epoch == planned + start - self._number
         return is_last or self._records.settings.schedule.includes(epoch)
 
-    def kept_values(self, epoch: int) -> ModelValues | None:
+    def kept_values(self, epoch: float) -> ModelValues | None:
         """The weights at the end of an epoch, or None if they were not kept."""
         return self._kept[1] if self._kept is not None and self._kept[0] == epoch else None
 
