@@ -12,8 +12,8 @@ from repdyn_keras.text import quoted
 def calibration_jobs(study: Study) -> list[Job]:
     """The runs of the calibration: every cell at every learning rate of its optimizer and seed.
 
-    They record no regions, nor the first two epochs more finely, and only the epochs count at which
-    the accuracy is measured.
+    They have no regions and no early records: only the epochs count at which the accuracy is
+    measured.
     """
     if study.calibration is None:
         return []
