@@ -249,7 +249,7 @@ from repdyn_keras.dynamics import compute_dynamics
 from repdyn_keras.figures import draw_all
 run = open_run(sys.argv[1])
 assert compute_dynamics(run.folder).identical(run.dynamics)
-assert len(draw_all(run.dynamics, sys.argv[2])) == 10
+assert len(draw_all(run.dynamics, sys.argv[2])) == 11
 """
     loaded = loaded_by(code, tiny_run.folder.path, tmp_path / "figures")
     assert not loaded & {*BACKENDS, "keras"}

@@ -131,16 +131,16 @@ def as_labels(labels, n: int, name: str) -> np.ndarray:
 
 
 def as_ids(ids, n: int, name: str) -> np.ndarray:
-    """`ids` as an array (n,) of different whole numbers or texts; None gives 0 to n - 1."""
+    """`ids` as an array (n,) of different numbers or texts; None gives 0 to n - 1."""
     if ids is None:
         return np.arange(n)
     values = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in ids]
     array = np.asarray(values)
-    is_number = np.can_cast(array.dtype, np.int64)
+    is_number = array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
     is_text = array.dtype.kind == "U" and all(map(is_storable, values))
     if array.shape != (n,) or not (is_number or is_text):
         raise InputError(
-            f"Expected {name} of shape ({n},): whole numbers, or texts without NUL characters. "
+            f"Expected {name} of shape ({n},): numbers, or texts without NUL characters. "
             f"Received: an array of {array.dtype} of shape {array.shape}."
         )
     if len(np.unique(array)) != n:
