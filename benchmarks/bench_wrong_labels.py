@@ -133,9 +133,12 @@ def main() -> None:
             scores = scores_of(dynamics)
             if given.cleanlab:
                 others, taken, confident = by_cleanlab(cell, seed)
-                scores |= others
+                # The ids are the indices of the training images.
+                place = dynamics["image_id"].values
+                scores |= {name: values[place] for name, values in others.items()}
                 seconds.append(taken)
-                for name, issues in confident.items():
+                for name, found_wrong in confident.items():
+                    issues = found_wrong[place]
                     named.setdefault(name, []).append((wrong[issues].mean(), issues[wrong].mean()))
             for name, values in scores.items():
                 first = np.argsort(-values, kind="stable")[: wrong.sum()]

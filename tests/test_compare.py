@@ -124,8 +124,8 @@ def test_similarity_owed_to_classes_needs_the_same_labels_in_both_runs(tmp_path,
 
 def test_epochs_and_layers_that_were_not_recorded_are_rejected(runs):
     for options, message in (
-        ({"epochs": [(0, 4), (7, 0)]}, "recorded epochs of .*one: 0, 1, 2, 3, .*Received: 7"),
-        ({"epochs": [(0, 4)]}, "recorded epochs of .*other: .*Received: 4"),
+        ({"epochs": [(0, 4), (7, 0)]}, "recorded epochs of .*one: 0, 1, 2, 3, .*Received: epoch 7"),
+        ({"epochs": [(0, 4)]}, "recorded epochs of .*other: .*Received: epoch 4"),
         ({"layers": [("stem", "poled")]}, "Unknown layer of .*other. .*pooled.*Received: 'poled'"),
         ({"layers": [("sten", "pooled")]}, "Unknown layer of .*one. .*stem.*Received: 'sten'"),
         ({"epochs": []}, "Expected at least one pair.*Received: 0 pairs of epochs"),
