@@ -19,5 +19,5 @@ def check_measures(text: str) -> str | None:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in ON_REQUEST:
-            raise unknown("measure", name, ON_REQUEST)
+            raise unknown("measure", name, ON_REQUEST, "It is one of the names in measures.")
     return ",".join(dict.fromkeys(names)) or None
