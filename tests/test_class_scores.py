@@ -309,7 +309,7 @@ def test_probes_are_recorded_without_an_accuracy_of_the_output(capsys, tmp_path)
     print_results(run)
     printed = capsys.readouterr().out
     assert "not reached" not in printed and "The output holds no class scores" in printed
-    assert len(draw_all(run.dynamics, tmp_path / "figures")) == 9
+    assert len(draw_all(run.dynamics, tmp_path / "figures")) == 10
 
 
 @pytest.mark.parametrize(("classes", "notice"), [(2, "two images of one class"), (1, "of it.")])

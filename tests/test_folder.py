@@ -589,7 +589,12 @@ def test_a_run_on_an_image_folder(tmp_path, monkeypatch, undrawn):
     config = {"backend": BACKEND, "dataset": f"folder:{tmp_path / 'set'}", **sizes, **recorded}
     finished = run(config, watcher=Listener())
     assert finished.folder.path.name == "set-resnet-sgd-s0"
-    assert finished.dynamics.sizes["epoch"] == 2
+    assert [each for each in finished.epochs if each.is_integer()] == [0, 1]
+    # The images are known by the names of their files.
+    given = finished.images()
+    assert set(given.index) < {*images_of(20), "owl/big.png"} and len(given) == 20
+    classes = {name: index for index, name in enumerate(finished.dynamics.attrs["class_names"])}
+    assert all(classes[name.split("/")[0]] == row.label_true for name, row in given.iterrows())
     assert finished.folder.constants()["plane_image"].shape[2:] == (8, 8, 3)
     assert any("resized to 8x8" in text for text in heard)
     assert any("were split off" in text for text in heard)

@@ -69,7 +69,7 @@ def fill(disk: Path, left: int) -> None:
 )
 def test_a_disk_that_fills_during_a_run(disk, tmp_path, event, pages, file, checkpoint):
     """Another file fills it during the run: completely, or up to the line of a checksum."""
-    more = {"record_epochs": (1, 2), "keep_weights": False}
+    more = {"record_epochs": (1, 2), "keep_weights": False, "early_records": 0}
     one = whole_run(tmp_path / "whole", **more)
     small = disk(32 * 2**20)
     folder = RunFolder(small / "run")
