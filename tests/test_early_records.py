@@ -309,6 +309,7 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.without_keras
+@pytest.mark.long
 def test_options_take_the_epochs_as_they_are_shown(written, tmp_path):
     words = ("figures", written.path, "--out", tmp_path / "out")
     assert repdyn(*words, "--epoch", "0.03", "--epoch", "2").exit_code == 0

@@ -79,6 +79,7 @@ def test_the_suffix_selects_the_format_and_planes_share_a_sheet(plot):
             assert re.search(r"<!-- (.*· )?plane 2", contents[0].decode())
 
 
+@pytest.mark.long
 def test_planes_of_ones_own_and_finer_grids_come_from_the_weights(plot, tiny_run):
     """The recorded planes and grids, classified again, are those of the run."""
     folder, before = tiny_run.folder, contents(tiny_run.folder.path)
@@ -98,6 +99,7 @@ def test_planes_of_ones_own_and_finer_grids_come_from_the_weights(plot, tiny_run
     assert contents(folder.path) == before, "nothing is written into the run"
 
 
+@pytest.mark.long
 def test_missing_weights_are_named_with_what_mends_it(plot, tiny_run, tmp_path_factory):
     copy = RunFolder(tmp_path_factory.mktemp("copy") / "run")
     shutil.copytree(tiny_run.folder.path, copy.path)

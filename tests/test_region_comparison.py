@@ -79,6 +79,7 @@ def test_a_run_agrees_with_itself_as_its_own_epochs_do(folders):
         np.testing.assert_array_equal(between.values[:, apart], within.values[:, apart])
 
 
+@pytest.mark.long
 def test_regions_on_other_planes_are_left_out_with_the_reason_or_rejected(folders, tmp_path):
     one, other = map(open_run, folders)
     constants = other.folder.constants()
@@ -114,6 +115,7 @@ def test_regions_on_other_planes_are_left_out_with_the_reason_or_rejected(folder
     assert "not asked for" in compare(one, other, regions=False).attrs["regions_missing"]
 
 
+@pytest.mark.long
 def test_chosen_planes_have_no_intervals(folders, tmp_path):
     """An interval over planes is one over a random choice, which one of two runs may have made."""
     drawn = open_run(folders[1])

@@ -118,6 +118,7 @@ def test_a_run_interrupted_at_many_moments_equals_an_uninterrupted_one(whole, tm
 
 
 @pytest.mark.one_backend
+@pytest.mark.long
 def test_records_of_other_weights_in_the_first_epoch_are_set_aside_with_these(whole, tmp_path):
     """As on a GPU, where the repeated steps differ in the last bits."""
     folder = RunFolder(tmp_path / "run")
