@@ -122,7 +122,7 @@ def over_epochs(series: Series) -> Arrays:
     classes = np.stack([row[0] for row in series.each("image_probe_class", OUTPUT)], axis=1)
     undefined = classes == undefined_class(classes.dtype)
     is_given = np.where(undefined, np.nan, classes == given[:, None])
-    found["learned_epoch"] = learned(epochs, is_given)
+    found |= {"image_class": classes, "learned_epoch": learned(epochs, is_given)}
     found |= class_histories(series, given, found["learned_epoch"])
     confidence, variability = mean_and_deviation(epochs, found["image_probability"])
     return found | {
@@ -138,7 +138,7 @@ def over_epochs(series: Series) -> Arrays:
 def class_histories(
     series: Series, given: np.ndarray, learned_epochs: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Classes at the output and at probes, prediction depths, and the votes on each label.
+    """Classes at probes, prediction depths, and the votes on each label.
 
     Reads a block of images of one record at a time, so that memory is bounded for many images of
     many classes.
@@ -164,11 +164,9 @@ def class_histories(
             depth = prediction_depth(classes)
             if not index and not start:
                 shape = images, len(epochs)
-                found["image_class"] = np.empty(shape, classes.dtype)
                 found["prediction_depth"] = np.empty(shape, depth.dtype)
                 if len(classes) * classes.itemsize * images * len(epochs) <= MAX_CLASS_BYTES:
                     found["image_probe_class"] = np.empty((len(classes), *shape), classes.dtype)
-            found["image_class"][part, index] = classes[-1]
             found["prediction_depth"][part, index] = depth
             if "image_probe_class" in found:
                 found["image_probe_class"][:, part, index] = classes
